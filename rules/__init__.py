@@ -1,0 +1,1 @@
+"""What is true without I/O: clock and chance are arguments."""

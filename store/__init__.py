@@ -1,0 +1,1 @@
+"""What is remembered: databases, imports, images, apps, caches; one file an entity."""

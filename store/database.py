@@ -1,0 +1,168 @@
+"""A SQLite database with one connection that writes, and readers beside it.
+
+SQLite before 3.51.3 can harm a WAL database that two connections write or checkpoint at the same
+instant, so one connection alone does both. A job is a plain function of a connection; it runs on
+that connection's thread in one hop, as one transaction.
+"""
+
+import os
+import sqlite3
+from asyncio import Semaphore
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+import aiosqlite
+
+from store.errors import StoreError, StoreFailed, StoreFull
+from store.migrations import migrate
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], T]
+
+READERS = 3
+# Small checkpoints often: one runs within a commit, and a commit should be short.
+CHECKPOINT_PAGES = 256
+BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Database:
+    """An open database; `open` makes one, `close` must be called, or the process will not end."""
+
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, readers: list[aiosqlite.Connection]
+    ) -> None:
+        self.path = path
+        self.failed: StoreFailed | None = None
+        self.longest_hold = 0.0  # milliseconds that one job held the writer, at most
+        self.commits = 0
+        self._writer = writer
+        self._readers = readers
+        self._idle = list(readers)
+        self._free = Semaphore(len(readers))
+
+    @classmethod
+    async def open(cls, path: Path) -> "Database":
+        """Open `path`, made for its owner alone if it is missing, and bring it up to date.
+
+        Raises `StoreNewer` if a newer program wrote it, `StoreError` if it cannot be opened.
+        """
+        opened: list[aiosqlite.Connection] = []
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            for setup in (_set_up_writer, *[_set_up_reader] * READERS):
+                opened.append(await aiosqlite.connect(path, isolation_level=None))
+                await _hop(opened[-1], setup)
+        except (sqlite3.Error, OSError) as error:
+            await _close(opened)
+            raise StoreError(f"{path} cannot be opened: {error}") from error
+        except BaseException:
+            await _close(opened)
+            raise
+        return cls(path, opened[0], opened[1:])
+
+    async def write(self, job: Job[T]) -> T:
+        """Run `job` as one transaction, after those that came before; its result once durable.
+
+        What the job raises rolls everything back and is raised here; `StoreFull` on a full disk,
+        `StoreFailed` when the database is broken, from then on for every write. A job whose
+        caller was cancelled runs all the same.
+        """
+        return (await self.timed_write(job))[0]
+
+    async def timed_write(self, job: Job[T]) -> tuple[T, float]:
+        """`write`, with the seconds for which the job held the writer."""
+        return await _hop(self._writer, partial(self._transact, job))
+
+    async def read(self, job: Job[T]) -> T:
+        """Run `job` on a reader that sees one committed state throughout; keep it short."""
+        async with self._free:
+            reader = self._idle.pop()
+            try:
+                return await _hop(reader, partial(self._look, job))
+            finally:
+                self._idle.append(reader)
+
+    async def close(self) -> None:
+        """Finish what was begun, checkpoint and close."""
+        await _close(self._readers)
+        try:
+            if self.failed is None:
+                await _hop(self._writer, _checkpoint)
+        finally:
+            await _close([self._writer])
+
+    def _transact(self, job: Job[T], connection: sqlite3.Connection) -> tuple[T, float]:
+        if self.failed is not None:
+            raise StoreFailed(str(self.failed))
+        began = perf_counter()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = job(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+        finally:
+            held = perf_counter() - began
+            self.longest_hold = max(self.longest_hold, held * 1000)
+        self.commits += 1
+        return result, held
+
+    def _look(self, job: Job[T], connection: sqlite3.Connection) -> T:
+        try:
+            connection.execute("BEGIN")
+            try:
+                return job(connection)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error) -> Exception:
+        code = getattr(error, "sqlite_errorcode", 0)
+        # SQLite calls it an I/O error when there is no room for its -shm file.
+        if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
+            return StoreFull(f"{self.path.name}: the disk is full")
+        if code & 0xFF in BROKEN:
+            self.failed = self.failed or StoreFailed(
+                f"{self.path.name} is broken: {error} ({error.sqlite_errorname})"
+            )
+            return StoreFailed(str(self.failed))
+        return error
+
+
+def _set_up_writer(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    migrate(connection)
+
+
+def _set_up_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    # Always by schema: without one, it would checkpoint attached databases too.
+    connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchone()
+
+
+async def _hop(connection: aiosqlite.Connection, job: Job[T]) -> T:
+    # aiosqlite's own methods cost a hop a statement; this one runs the whole job in one.
+    result: T = await connection._execute(lambda: job(connection._conn))  # type: ignore[no-untyped-call]
+    return result
+
+
+async def _close(connections: list[aiosqlite.Connection]) -> None:
+    for connection in connections:
+        await connection.close()

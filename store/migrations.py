@@ -1,0 +1,56 @@
+"""Brings a database up to this program's tables: numbered SQL files, each in its transaction."""
+
+import sqlite3
+from pathlib import Path
+from time import time_ns
+
+from store.errors import StoreNewer
+
+FOLDER = Path(__file__).with_suffix("")
+
+LEDGER = """
+CREATE TABLE IF NOT EXISTS migration (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT
+"""
+
+
+def migrate(connection: sqlite3.Connection, folder: Path = FOLDER) -> None:
+    """Apply what is in `folder` (NNN_name.sql) and not yet in the database, in order.
+
+    Raises `StoreNewer`, before any change, if the database has one that is not in `folder`.
+    """
+    files = {int(file.name.split("_")[0]): file for file in sorted(folder.glob("*.sql"))}
+    applied = _applied(connection)
+    for number, name in applied.items():
+        if number not in files:
+            raise StoreNewer(
+                f"the database was written by a newer Marquee (it has migration {number}, "
+                f"{name!r}; this one knows up to {max(files)}): update the program"
+            )
+    connection.execute(LEDGER)
+    for number, file in files.items():
+        if number not in applied:
+            _apply(connection, number, file)
+
+
+def _applied(connection: sqlite3.Connection) -> dict[int, str]:
+    known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone()
+    if known is None:
+        return {}
+    return dict(connection.execute("SELECT number, name FROM migration ORDER BY number"))
+
+
+def _apply(connection: sqlite3.Connection, number: int, file: Path) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{file.read_text('utf-8')}")
+        connection.execute(
+            "INSERT INTO migration VALUES (?, ?, ?)", (number, file.stem, time_ns() // 1000)
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
