@@ -1,1 +1,1 @@
-"""What is true without I/O: clock and chance are arguments."""
+"""What is true without I/O: slots, ranking, rotation; the clock and chance are arguments."""
