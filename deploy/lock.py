@@ -1,35 +1,45 @@
-"""Write the lock files anew from setup.cfg: `make lock`, the one command that may change a version."""
+"""Write the lock files anew from setup.cfg: `make lock`, the one command that changes versions.
+
+Run it with the oldest Python that is served on: what only that one needs is then locked, too.
+"""
 
 import configparser
 import subprocess
 import sys
 import tempfile
+import venv
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 HEAD = "# Made by `make lock` from setup.cfg. Versions and hashes are what every install uses.\n"
 
 
 def main() -> None:
+    """Lock what serves, then what tests; the latter on the versions that serve."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
-    run = config["options"]["install_requires"]
-    dev = config["options.extras_require"]["dev"]
-    # The two are made in this order so that a test runs on the versions that are served.
-    lock(run, ROOT / "requirements.lock")
-    lock(f"-c {ROOT / 'requirements.lock'}\n{run}\n{dev}", ROOT / "requirements-dev.lock")
+    serves = config["options"]["install_requires"]
+    tests = config["options.extras_require"]["dev"]
+    # The tool lives outside .venv: what it needs is then no part of what is locked and tested.
+    tool = ROOT / "build" / "lock"
+    venv.create(tool, with_pip=True, clear=True)
+    python = str(tool / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-tools"], check=True)
+    lock(python, serves, ROOT / "requirements.lock")
+    lock(python, f"-c {ROOT}/requirements.lock\n{serves}\n{tests}", ROOT / "requirements-dev.lock")
+    sys.stdout.write("lock: done; see what changed with `git diff --stat`, then `make test`\n")
 
 
-def lock(wanted: str, path: Path) -> None:
-    """Resolve `wanted` (requirement lines) into `path`, with the hashes of all files of a version."""
-    options = ["--generate-hashes", "--strip-extras", "--allow-unsafe", "--upgrade", "--quiet"]
+def lock(python: str, wanted: str, path: Path) -> None:
+    """Resolve `wanted` (requirement lines) into `path`, with the hashes of all its files."""
+    resolve = ["--generate-hashes", "--strip-extras", "--allow-unsafe", "--upgrade", "--quiet"]
     plain = ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-options"]
-    with tempfile.NamedTemporaryFile("w", suffix=".in") as source:
-        source.write(wanted)
-        source.flush()
-        command = [sys.executable, "-m", "piptools", "compile", source.name, *options, *plain]
-        subprocess.run([*command, "--output-file", str(path)], check=True)
-    path.write_text(HEAD + path.read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "wanted.in"), Path(folder, "lock")
+        source.write_text(wanted)
+        command = [python, "-m", "piptools", "compile", *resolve, *plain, f"--output-file={target}"]
+        subprocess.run([*command, str(source)], check=True)
+        path.write_text(HEAD + target.read_text())
 
 
 if __name__ == "__main__":
