@@ -25,7 +25,7 @@ RANDOM_ANY = "random: another campaign"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one banner did in one campaign and slot; revenue in millionths, so that sums are exact."""
+    """What one banner did in one campaign and slot; revenue in millionths, so sums are exact."""
 
     impressions: int
     clicks: int
@@ -38,7 +38,7 @@ NOTHING = Figures(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A banner that may be shown, its figures in this campaign and slot, and what it is there for."""
+    """A banner that may be shown, its figures in this campaign and slot, and why it is there."""
 
     banner: int
     figures: Figures
