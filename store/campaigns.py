@@ -9,12 +9,12 @@ from store.database import Database
 # In the key's order, so that what is of one banner stands together.
 FIGURES = """
 SELECT slot, campaign, banner, impressions, clicks, conversions, revenue FROM figure
-WHERE import NOT IN (SELECT id FROM import WHERE published_at IS NULL)
+WHERE import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 ORDER BY slot, campaign, banner
 """
 TARGETS = """
 SELECT banner, url FROM target
-WHERE import NOT IN (SELECT id FROM import WHERE published_at IS NULL)
+WHERE import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 ORDER BY banner, import
 """
 VERSION = "SELECT max(id) FROM import WHERE published_at IS NOT NULL"

@@ -1,0 +1,113 @@
+"""Banner images: files named by their content, told by their bytes."""
+
+import asyncio
+import os
+import re
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from store.cache import Cache
+from store.database import Database
+
+SVG = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE\s+svg[^>]*>\s*)?"
+    rb"(<!--.*?-->\s*)*<svg[\s>]",
+    re.DOTALL,
+)
+NEWEST = """
+SELECT sha256, type FROM image WHERE banner = ?
+AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
+ORDER BY import DESC LIMIT 1
+"""
+# Seconds for which an image is kept in memory; `forget` ends that at once.
+FRESH = 60.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as it is sent."""
+
+    body: bytes
+    type: str
+    etag: str
+
+
+def sniff(body: bytes) -> str | None:
+    """The image's media type by its bytes; None if it is none that browsers show."""
+    if body.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if body.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if body.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
+        return "image/webp"
+    if body[4:8] == b"ftyp" and body[8:12] in {b"avif", b"avis"}:
+        return "image/avif"
+    if SVG.match(body[:4096]):
+        return "image/svg+xml"
+    return None
+
+
+def place(folder: Path, sha256: bytes) -> Path:
+    """Where the image with this hash lies."""
+    return folder / sha256.hex()
+
+
+def keep(folder: Path, sha256: bytes, body: bytes) -> None:
+    """Write an image's file so that it would survive power loss; nothing if it is there."""
+    path = place(folder, sha256)
+    if path.exists():
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
+        try:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).rename(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+class Images:
+    """The banners' images, the ones asked for of late in memory."""
+
+    def __init__(self, database: Database, folder: Path, room: int) -> None:
+        """`folder` holds the files; `room` is how many bytes of them may be in memory."""
+        self._database = database
+        self._folder = folder
+        self._cache: Cache[int, Picture | None] = Cache(
+            self._load, size=room, seconds=FRESH, weigh=lambda it: len(it.body) if it else 200
+        )
+
+    async def picture(self, banner: int) -> Picture | None:
+        """The banner's image, None if it has none."""
+        return await self._cache.get(banner)
+
+    def forget(self) -> None:
+        """Read afresh from now on; to be called when an import was published."""
+        self._cache.clear()
+
+    async def _load(self, banner: int) -> Picture | None:
+        def newest(connection: sqlite3.Connection) -> tuple[bytes, str] | None:
+            row: tuple[bytes, str] | None = connection.execute(NEWEST, (banner,)).fetchone()
+            return row
+
+        found = await self._database.read(newest)
+        if found is None:
+            return None
+        sha256, kind = found
+        try:
+            body = await asyncio.to_thread(place(self._folder, sha256).read_bytes)
+        except FileNotFoundError:
+            return None
+        return Picture(body, kind, f'"{sha256.hex()[:32]}"')

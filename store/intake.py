@@ -1,0 +1,74 @@
+"""Where an import's rows go: the same words for our own store and for a running server's."""
+
+from typing import Literal, Protocol
+
+import msgspec
+
+# An image larger than this is not taken, in bytes.
+LARGEST_IMAGE = 10 * 1024 * 1024
+
+Verdict = Literal["stored", "duplicate", "conflict"]
+# A stored conversion's click's campaign and banner.
+Landing = tuple[int, int] | Literal["duplicate", "unknown"]
+# slot, campaign, banner, impressions, clicks, conversions, revenue in micros
+FigureRow = tuple[int, int, int, int, int, int, int]
+
+
+class Reject(msgspec.Struct, array_like=True, frozen=True):
+    """A row that was not taken, as it came; line 0 is the file as a whole."""
+
+    file: str
+    line: int
+    reason: str
+    row: str
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True):
+    """A file that was taken: its hash, and what became of its rows."""
+
+    name: str
+    sha256: bytes
+    read: int
+    stored: int
+    duplicate: int
+    rejected: int
+
+
+class Intake(Protocol):
+    """One import: nothing of it counts before `publish`, and nothing is left after `abort`.
+
+    Each call raises a `StoreError` when it fails; the import is then to be aborted.
+    """
+
+    async def begin(self, source: str) -> int:
+        """Begin an import from `source`; its number. `StoreBusy` while another is under way."""
+
+    async def known(self, hashes: list[bytes]) -> list[int | None]:
+        """For each file by its SHA-256 the rows it had when it was imported, None if it wasn't."""
+
+    async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
+        """Stage (click, banner, campaign); the positions of those whose id is known."""
+
+    async def conversions(self, slot: int, rows: list[tuple[int, int, int]]) -> list[Landing]:
+        """Stage (conversion, click, revenue in micros); for each where it landed."""
+
+    async def figures(self, rows: list[FigureRow]) -> None:
+        """Add to the import's figures."""
+
+    async def targets(self, rows: list[tuple[int, str]]) -> list[Verdict]:
+        """Stage (banner, address); "conflict" where this import has another for that banner."""
+
+    async def image(self, banner: int, body: bytes) -> Verdict:
+        """Stage a banner's image; "conflict" where this import has another for that banner."""
+
+    async def rejects(self, rows: list[Reject]) -> None:
+        """Keep rows that were not taken."""
+
+    async def file(self, taken: Taken) -> None:
+        """Remember a file as imported."""
+
+    async def publish(self) -> None:
+        """Put the import in force."""
+
+    async def abort(self) -> None:
+        """Leave nothing of the import; without one, do nothing."""

@@ -1,0 +1,52 @@
+"""A file's lines, a batch at a time: bounded in memory, whatever the file's size."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from store.errors import StoreRefused
+
+CHUNK = 128 * 1024
+LONGEST_LINE = 1024 * 1024
+
+
+class Hash(Protocol):
+    """What takes bytes as they are read, such as a hashlib object."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take `data`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some lines without their ends, and the number of the first; counted from 1."""
+
+    first: int
+    lines: list[bytes]
+    size: int  # bytes read from the file for them
+
+    def beheaded(self) -> "Batch":
+        """The batch without its first line."""
+        return Batch(self.first + 1, self.lines[1:], self.size)
+
+
+def batches(file: BinaryIO, digest: Hash) -> Iterator[Batch]:
+    """The lines of `file`, which may end in LF, CRLF or CR; what is read goes into `digest` too.
+
+    Raises `StoreRefused` for a line that is too long to be one.
+    """
+    first, rest = 1, b""
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        data = rest + chunk
+        # A CR at the very end may be the first half of a CRLF.
+        cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+        lines, rest = data[:cut].splitlines(), data[cut:]
+        if len(rest) > LONGEST_LINE:
+            raise StoreRefused(
+                f"line {first + len(lines)} is longer than {LONGEST_LINE} bytes: not a CSV file"
+            )
+        yield Batch(first, lines, len(chunk))
+        first += len(lines)
+    if rest:
+        yield Batch(first, rest.splitlines(), 0)

@@ -1,0 +1,236 @@
+"""An import's rows in our own database: staged in small steps, put in force by one commit."""
+
+import asyncio
+import hashlib
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from pathlib import Path
+from time import time_ns
+
+from store import sweep
+from store.database import Database
+from store.errors import StoreBusy, StoreRefused
+from store.images import keep, sniff
+from store.intake import LARGEST_IMAGE, FigureRow, Landing, Reject, Taken, Verdict
+from store.rejects import LIMIT, count_dropped, trim
+from store.steps import Steps
+
+PUBLISHED = "(SELECT id FROM import WHERE published_at IS NOT NULL)"
+CLICK = "INSERT INTO click VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+CONVERSION = """
+INSERT INTO conversion SELECT ?1, ?2, ?3, id, ?5 FROM click WHERE id = ?4
+ON CONFLICT DO NOTHING
+"""
+FIGURE = """
+INSERT INTO figure VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    impressions = impressions + excluded.impressions,
+    clicks = clicks + excluded.clicks,
+    conversions = conversions + excluded.conversions,
+    revenue = min(revenue + excluded.revenue, 9223372036854775807)
+"""
+NEWEST_TARGET = f"""
+SELECT url FROM target WHERE banner = ? AND import IN {PUBLISHED}
+ORDER BY import DESC LIMIT 1
+"""  # noqa: S608
+NEWEST_IMAGE = f"""
+SELECT sha256 FROM image WHERE banner = ? AND import IN {PUBLISHED}
+ORDER BY import DESC LIMIT 1
+"""  # noqa: S608
+
+
+class Staging:
+    """The `Intake` of our own database; one import at a time."""
+
+    def __init__(self, database: Database, images: Path) -> None:
+        """`images` is the folder of the images' files."""
+        self._database = database
+        self._images = images
+        self._number: int | None = None
+        self._source = ""
+        self._dropped = 0
+        self._steps: defaultdict[str, Steps] = defaultdict(lambda: Steps(database))
+        self._turn = asyncio.Lock()
+
+    @property
+    def under_way(self) -> int | None:
+        """The number of the import that is under way."""
+        return self._number
+
+    async def begin(self, source: str) -> int:
+        """See `Intake`; clears away first what was cut off."""
+        async with self._turn:
+            if self._number is not None:
+                raise StoreBusy(f"an import is under way, of {self._source}; try again later")
+            await sweep.replaced(self._database)
+            await sweep.cut_off(self._database, self._images)
+            await sweep.merge(self._database)
+            self._source, self._dropped = source, 0
+            self._number = await self._database.write(lambda connection: _begin(connection, source))
+            return self._number
+
+    async def known(self, hashes: list[bytes]) -> list[int | None]:
+        """See `Intake`."""
+
+        def rows(connection: sqlite3.Connection) -> list[int | None]:
+            sql = f"SELECT max(read) FROM file WHERE sha256 = ? AND import IN {PUBLISHED}"  # noqa: S608
+            return [connection.execute(sql, (each,)).fetchone()[0] for each in hashes]
+
+        return await self._database.read(rows)
+
+    async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
+        """See `Intake`."""
+        async with self._staging() as number:
+
+            def job(
+                connection: sqlite3.Connection, part: Sequence[tuple[int, tuple[int, int, int]]]
+            ) -> list[int]:
+                insert = connection.cursor().execute
+                return [
+                    position
+                    for position, (click, banner, campaign) in part
+                    if not insert(CLICK, (click, number, slot, campaign, banner)).rowcount
+                ]
+
+            return list(chain(*await self._steps["click"].write(list(enumerate(rows)), job)))
+
+    async def conversions(self, slot: int, rows: list[tuple[int, int, int]]) -> list[Landing]:
+        """See `Intake`."""
+        async with self._staging() as number:
+
+            def job(
+                connection: sqlite3.Connection, part: Sequence[tuple[int, int, int]]
+            ) -> list[Landing]:
+                insert, find = connection.cursor().execute, connection.cursor().execute
+                landings: list[Landing] = []
+                for conversion, click, revenue in part:
+                    if insert(CONVERSION, (conversion, number, slot, click, revenue)).rowcount:
+                        sql = "SELECT campaign, banner FROM click WHERE id = ?"
+                        landings.append(find(sql, (click,)).fetchone())
+                    else:
+                        sql = "SELECT 1 FROM conversion WHERE id = ?"
+                        known = find(sql, (conversion,)).fetchone()
+                        landings.append("duplicate" if known else "unknown")
+                return landings
+
+            return list(chain(*await self._steps["conversion"].write(rows, job)))
+
+    async def figures(self, rows: list[FigureRow]) -> None:
+        """See `Intake`."""
+        async with self._staging() as number:
+
+            def job(connection: sqlite3.Connection, part: Sequence[FigureRow]) -> None:
+                connection.executemany(FIGURE, [(*row[:3], number, *row[3:]) for row in part])
+
+            await self._steps["figure"].write(rows, job)
+
+    async def targets(self, rows: list[tuple[int, str]]) -> list[Verdict]:
+        """See `Intake`."""
+        async with self._staging() as number:
+
+            def job(
+                connection: sqlite3.Connection, part: Sequence[tuple[int, str]]
+            ) -> list[Verdict]:
+                return [_target(connection, number, banner, url) for banner, url in part]
+
+            return list(chain(*await self._steps["target"].write(rows, job)))
+
+    async def image(self, banner: int, body: bytes) -> Verdict:
+        """See `Intake`; `StoreRefused` for what is no image, or too large."""
+        async with self._staging() as number:
+            kind = sniff(body)
+            if kind is None or len(body) > LARGEST_IMAGE:
+                raise StoreRefused(f"what came as the image of banner {banner} is none")
+            sha256 = hashlib.sha256(body).digest()
+            verdict = await self._database.write(
+                lambda connection: _image(connection, number, banner, sha256, kind)
+            )
+            # After its row, by which it is found and cleared away should all end right here.
+            await asyncio.to_thread(keep, self._images, sha256, body)
+            return verdict
+
+    async def rejects(self, rows: list[Reject]) -> None:
+        """See `Intake`; the last `rejects.LIMIT` are kept."""
+        async with self._staging() as number:
+
+            def job(connection: sqlite3.Connection, part: Sequence[Reject]) -> int:
+                connection.executemany(
+                    "INSERT INTO reject (import, file, line, reason, row) VALUES (?, ?, ?, ?, ?)",
+                    [(number, each.file, each.line, each.reason, each.row) for each in part],
+                )
+                old = "DELETE FROM reject WHERE import = ? AND id <= last_insert_rowid() - ?"
+                return connection.execute(old, (number, LIMIT)).rowcount
+
+            self._dropped += sum(await self._steps["reject"].write(rows, job))
+
+    async def file(self, taken: Taken) -> None:
+        """See `Intake`."""
+        async with self._staging() as number:
+            row = (taken.sha256, number, taken.name)
+            counts = (taken.read, taken.stored, taken.duplicate, taken.rejected)
+
+            def job(connection: sqlite3.Connection) -> None:
+                sql = "INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?)"
+                connection.execute(sql, (*row, *counts))
+
+            await self._database.write(job)
+
+    async def publish(self) -> None:
+        """See `Intake`."""
+        async with self._staging() as number:
+
+            def job(connection: sqlite3.Connection) -> None:
+                sql = "UPDATE import SET published_at = ? WHERE id = ?"
+                connection.execute(sql, (time_ns() // 1000, number))
+                count_dropped(connection, self._dropped)
+
+            await self._database.write(job)
+            self._number = None
+            await trim(self._database)
+
+    async def abort(self) -> None:
+        """See `Intake`; what can't be removed now counts for nothing and goes at the next start."""
+        async with self._turn:
+            number, self._number = self._number, None
+            if number is not None:
+                await sweep.remove(self._database, number)
+
+    @asynccontextmanager
+    async def _staging(self) -> AsyncIterator[int]:
+        # An abort waits for the call that is under way, so that no row comes after the sweep.
+        async with self._turn:
+            if self._number is None:
+                raise StoreRefused("this import has ended: nothing of it was kept")
+            yield self._number
+
+
+def _begin(connection: sqlite3.Connection, source: str) -> int:
+    sql = "INSERT INTO import (source, started_at) VALUES (?, ?)"
+    number = connection.execute(sql, (source, time_ns() // 1000)).lastrowid
+    assert number is not None
+    return number
+
+
+def _target(connection: sqlite3.Connection, number: int, banner: int, url: str) -> Verdict:
+    mine = "SELECT url FROM target WHERE banner = ? AND import = ?"
+    staged = connection.execute(mine, (banner, number)).fetchone()
+    if staged is not None:
+        return "duplicate" if staged == (url,) else "conflict"
+    newest = connection.execute(NEWEST_TARGET, (banner,)).fetchone()
+    # Staged also if it is in force already: so that a second one in this import is a conflict.
+    connection.execute("INSERT INTO target VALUES (?, ?, ?)", (banner, number, url))
+    return "duplicate" if newest == (url,) else "stored"
+
+
+def _image(
+    connection: sqlite3.Connection, number: int, banner: int, sha256: bytes, kind: str
+) -> Verdict:
+    mine = "SELECT sha256 FROM image WHERE banner = ? AND import = ?"
+    staged = connection.execute(mine, (banner, number)).fetchone()
+    if staged is not None:
+        return "duplicate" if staged == (sha256,) else "conflict"
+    newest = connection.execute(NEWEST_IMAGE, (banner,)).fetchone()
+    connection.execute("INSERT INTO image VALUES (?, ?, ?, ?)", (banner, number, sha256, kind))
+    return "duplicate" if newest == (sha256,) else "stored"

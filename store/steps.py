@@ -1,0 +1,47 @@
+"""Many rows in small transactions, so that nobody waits long for the writer."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from store.database import Database
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Seconds that a step aims to hold the writer; the promise is 20 ms, and disks have their moods.
+AIM = 0.005
+FEWEST, MOST = 16, 2_000
+
+
+class Steps:
+    """Writes rows of one kind; learns how many of them fit a step."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._size = 250
+
+    async def write(
+        self, rows: Sequence[T], job: Callable[[sqlite3.Connection, Sequence[T]], R]
+    ) -> list[R]:
+        """Run `job` over the rows, a part a transaction; its results, a part each."""
+        results: list[R] = []
+        done = 0
+        while done < len(rows):
+            part = rows[done : done + self._size]
+            result, held = await self._database.timed_write(partial(_apply, job, part))
+            results.append(result)
+            done += len(part)
+            if held > AIM or len(part) == self._size:
+                fitting = int(len(part) * min(2.0, AIM / held))
+                self._size = max(FEWEST, min(MOST, fitting))
+        return results
+
+
+def _apply(
+    job: Callable[[sqlite3.Connection, Sequence[T]], R],
+    part: Sequence[T],
+    connection: sqlite3.Connection,
+) -> R:
+    return job(connection, part)

@@ -1,0 +1,128 @@
+"""What there is to import in a folder, and whether it can be read at all.
+
+DIR/N/impressions_N.csv  DIR/N/clicks_N.csv  DIR/N/conversions_N.csv     for slots N = 1..4
+images/image_<banner>.<ext> and targets.csv in DIR, in DIR/images, in DIR/N, in DIR/N/images
+"""
+
+import codecs
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rules.rows import HEADERS, LARGEST, is_header
+from rules.slots import SLOTS
+from store.errors import StoreRefused
+
+ROWS = ("clicks", "conversions", "impressions")
+IMAGE = re.compile(r"image_(\d{1,19})\.\w+", re.ASCII)
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".avif"}
+CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to be imported."""
+
+    path: Path
+    name: str  # within the folder
+    kind: str  # clicks, conversions, impressions, targets or image
+    size: int
+    slot: int = 0  # of clicks, conversions and impressions
+    banner: int = 0  # of an image
+
+
+@dataclass
+class Survey:
+    """What was found; `strays` are CSV files and images whose names or places say nothing."""
+
+    place: str
+    sources: list[Source] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+
+def survey(folder: Path) -> Survey:
+    """What `folder` holds, by name; `StoreRefused` if there is nothing to import."""
+    found = Survey(str(folder.resolve()))
+    try:
+        if not folder.is_dir():
+            raise StoreRefused(f"{folder} is not a folder")
+        _look(folder, folder, 0, found)
+        for slot in SLOTS:
+            if (folder / str(slot)).is_dir():
+                _look(folder, folder / str(slot), slot, found)
+    except OSError as error:
+        raise StoreRefused(f"{error.filename} cannot be read: {error.strerror}") from None
+    if not found.sources:
+        raise StoreRefused(
+            f"{folder} holds nothing to import: it should have folders 1 to 4 with "
+            "impressions_N.csv, clicks_N.csv and conversions_N.csv, or images/ or targets.csv"
+            + (f" (not known: {', '.join(found.strays)})" if found.strays else "")
+        )
+    found.sources.sort(key=lambda source: source.name)
+    return found
+
+
+def _look(folder: Path, place: Path, slot: int, found: Survey) -> None:
+    kinds = {f"{kind}_{slot}.csv": kind for kind in ROWS} if slot else {}
+    for path in _files(place):
+        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        if path.name in kinds:
+            found.sources.append(Source(path, name, kinds[path.name], size, slot=slot))
+        elif path.name == "targets.csv":
+            found.sources.append(Source(path, name, "targets", size))
+        elif path.suffix == ".csv":
+            found.strays.append(name)
+    for path in _files(place / "images"):
+        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        image = IMAGE.fullmatch(path.name)
+        if path.name == "targets.csv":
+            found.sources.append(Source(path, name, "targets", size))
+        elif image and int(image[1]) <= LARGEST:
+            found.sources.append(Source(path, name, "image", size, banner=int(image[1])))
+        elif path.suffix.lower() in {".csv", *PICTURES}:
+            found.strays.append(name)
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if place.is_dir():
+        yield from (
+            path
+            for path in sorted(place.iterdir())
+            if path.is_file() and not path.name.startswith(".")
+        )
+
+
+def examine(source: Source) -> bytes:
+    """A file's SHA-256; `StoreRefused` for what should be CSV and isn't, or lacks its header."""
+    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
+    head = b""
+    try:
+        with source.path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                head = head or chunk[:4096]
+                digest.update(chunk)
+                if source.kind != "image":
+                    if b"\0" in chunk:
+                        raise StoreRefused(f"{source.name} is not a CSV file: it holds NUL bytes")
+                    decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise StoreRefused(f"{source.name} is not a CSV file: it is not UTF-8 text") from None
+    except OSError as error:
+        raise StoreRefused(f"{source.name} cannot be read: {error.strerror}") from None
+    if source.kind != "image":
+        _check_header(source, head)
+    return digest.digest()
+
+
+def _check_header(source: Source, head: bytes) -> None:
+    if not head:
+        raise StoreRefused(f"{source.name} is empty; it lacks even its header")
+    first = head.splitlines()[0]
+    if not is_header(first, source.kind):
+        raise StoreRefused(
+            f"{source.name} lacks its header: its first line should be "
+            f"{','.join(HEADERS[source.kind])}, and is {first[:80].decode(errors='replace')!r}"
+        )
