@@ -1,0 +1,219 @@
+"""Servers against each other: started, pinned, checked, loaded in turns, and what that cost."""
+
+import contextlib
+import http.client
+import os
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rivals.page import SpoiledError
+
+BENCH = Path(__file__).parent
+ROOT = BENCH.parent
+BUILD = ROOT / "build" / "bench"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER, LOAD = str(CORES[0]), str(CORES[-1])  # the core of each
+Headers = Sequence[tuple[str, str]]
+TICK = os.sysconf("SC_CLK_TCK")
+BROWSER = (
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Referer", "http://127.0.0.1/campaigns/"),
+    ("DNT", "1"),
+    ("Sec-GPC", "1"),
+    ("Upgrade-Insecure-Requests", "1"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Site", "same-origin"),
+)
+PROFILES = {"lean": (), "browser": BROWSER}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A server: its name in the tables, its command ({port} is filled in), its environment."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Running"]:
+        """The server on its core and a free port of 127.0.0.1, until the block ends."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        BUILD.mkdir(parents=True, exist_ok=True)
+        command = ["taskset", "-c", SERVER, *(part.format(port=port) for part in self.command)]
+        log = BUILD / f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower())}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=ROOT, env={**os.environ, **self.env}
+            )
+        try:
+            until = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SpoiledError(f"{self.name} did not start: {log.read_text()[-2000:]}")
+                time.sleep(0.05)
+            yield Running(self.name, process, port)
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise SpoiledError(f"{self.name} did not stop within 30 s") from None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def cpu(self) -> float:
+        """CPU seconds, user and system, of all its threads up to now."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / TICK
+
+    def rss(self) -> int:
+        """Bytes of resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Status, headers and body of one GET on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of wrk against one server; times in seconds."""
+
+    requests: int
+    rate: float  # requests a second
+    cpu: float  # CPU seconds of the server for 1,000 requests
+    busy: float  # share of the run in which the server had its core
+    foreign: float  # share of the run in which something else had the server's core
+    p50: float
+    p99: float
+
+
+def wrk(
+    running: Running,
+    path: str,
+    headers: Headers = (),
+    seconds: float = 4,
+    connections: int = 32,
+) -> Sample:
+    """Load `path` from the other core; raises `SpoiledError` on any error.
+
+    An answer that is no 2xx or 3xx is an error; refused, reset or timed out connections are, too:
+    a fast server that drops is not fast.
+    """
+    command = ["taskset", "-c", LOAD, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+    command += ["--latency", *(f"-H{name}: {value}" for name, value in headers)]
+    cpu, core, begun = running.cpu(), _core(), time.monotonic()
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{running.port}{path}"], capture_output=True, text=True
+    )
+    spent, taken, lasted = running.cpu() - cpu, _core() - core, time.monotonic() - begun
+    text = done.stdout
+    errors = re.findall(r"Socket errors.*|Non-2xx.*", text)
+    found = re.search(r"(\d+) requests in", text)
+    if errors or found is None or not int(found[1]):
+        raise SpoiledError(f"{running.name}: {'; '.join(errors) or text + done.stderr}")
+    requests = int(found[1])
+    return Sample(
+        requests=requests,
+        rate=float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0]),
+        cpu=spent / requests * 1000,
+        busy=spent / lasted,
+        foreign=max(0.0, taken - spent) / lasted,
+        p50=_seconds(re.findall(r"^ +50% +(\S+)", text, re.MULTILINE)[0]),
+        p99=_seconds(re.findall(r"^ +99% +(\S+)", text, re.MULTILINE)[0]),
+    )
+
+
+def _seconds(text: str) -> float:
+    number, unit = re.findall(r"([\d.]+)(\w+)", text)[0]
+    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
+
+
+def _core() -> float:
+    """CPU seconds that the server's core has worked, for whomever."""
+    line = re.findall(rf"^cpu{SERVER} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)[0]
+    user, nice, system, _idle, _wait, irq, soft, *_ = map(int, line.split())
+    return (user + nice + system + irq + soft) / TICK
+
+
+def contest(
+    chosen: Sequence[Contestant], rounds: int, measure: Callable[[Running], Sample]
+) -> dict[str, Sample]:
+    """The median of each contestant, all started anew in every round, each round from another."""
+    samples: dict[str, list[Sample]] = {each.name: [] for each in chosen}
+    for number in range(rounds):
+        first = number % len(chosen)
+        for each in (*chosen[first:], *chosen[:first]):
+            with each.running() as running:
+                try:
+                    sample = measure(running)
+                except (SpoiledError, OSError) as error:
+                    raise SpoiledError(f"{each.name}: {error}") from None
+            samples[each.name].append(sample)
+            told = f"{number + 1}. {each.name}: {sample.rate:,.0f} req/s, {sample.cpu:.5f} CPU s"
+            print(told, file=sys.stderr)
+    return {name: median(runs) for name, runs in samples.items()}
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """The median of each figure."""
+    columns = zip(*(asdict(sample).values() for sample in samples), strict=True)
+    return Sample(*map(statistics.median, columns))
+
+
+def ours(data: str, *, sample: bool = False, **settings: object) -> Contestant:
+    """Our own server, as its owner starts it, over data folder `data`."""
+    serve = [sys.executable, "server.py", "serve", "--port", "{port}", "--data", data]
+    env = {f"MARQUEE_{name.upper()}": str(value) for name, value in settings.items()}
+    return Contestant("marquee", serve + ["--sample"] * sample, env)
+
+
+@contextlib.contextmanager
+def folder(data: str | None, banners: str | None, **settings: object) -> Iterator[Contestant]:
+    """Our server over `data`, or over a new folder with `banners` imported, or the sample."""
+    with tempfile.TemporaryDirectory(prefix="marquee-bench-") as new:
+        if banners:
+            command = [sys.executable, "server.py", "import", banners, "--data", new]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        yield ours(data or new, sample=not (data or banners), **settings)
+
+
+def files() -> None:
+    """As many open files as the system lets this process and its children have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
