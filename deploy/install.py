@@ -112,7 +112,7 @@ def whole(info: Path) -> bool:
         with (info / "RECORD").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if not row[0].endswith(".pyc")]
         for path, _, size in rows:
-            there = os.stat(f"{info.parent}/{path}").st_size  # noqa: PTH116 — thousands of them
+            there = os.stat(f"{info.parent}/{path}").st_size  # noqa: PTH116 — of thousands
             # Scripts (the only ones outside) change with the place of `.venv`.
             if size and there != int(size) and not path.startswith("../"):
                 return False

@@ -1,0 +1,86 @@
+"""That each import contract of setup.cfg is broken by what it forbids, in modules yet unknown."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("wire", "rules", "store", "loops", "handlers", "commands")
+LINT = Path(sys.executable).parent / "lint-imports"
+
+# Contract, then files and what they import.
+BREAKS = [
+    ("floors", {"rules/new.py": "store.database"}),
+    ("floors", {"store/new.py": "loops"}),
+    ("floors", {"loops/new.py": "handlers.base"}),
+    ("floors", {"handlers/new.py": "commands"}),
+    ("roof", {"handlers/new.py": "server"}),
+    ("roof", {"commands/new.py": "server"}),
+    ("values", {"store/new.py": "settings"}),
+    ("values", {"wire/new.py": "logs"}),
+    ("wire", {"wire/new.py": "rules.slots"}),
+    ("wire-users", {"loops/new.py": "wire"}),
+    ("wire-users", {"store/new.py": "wire"}),
+    ("rules", {"rules/new.py": "time"}),
+    ("rules", {"rules/new.py": "tornado.web"}),
+    ("sql", {"handlers/new.py": "sqlite3"}),
+    ("sql", {"loops/new.py": "aiosqlite"}),
+    ("handlers", {"handlers/new.py": "", "handlers/other.py": "handlers.new"}),
+    ("loops", {"loops/new.py": "", "loops/other.py": "loops.new"}),
+    ("store", {"store/new.py": "", "store/other.py": "store.new"}),
+    ("circles", {"wire/new.py": "wire.other", "wire/other.py": "wire.new"}),
+]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the code and its contracts, to be spoilt."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    return tmp_path
+
+
+def broken(tree: Path) -> set[str]:
+    """Names of the contracts that do not hold in `tree`."""
+    env = {**os.environ, "PYTHONPATH": "", "COLUMNS": "200", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [LINT, "--no-cache"], cwd=tree, env=env, capture_output=True, text=True, check=False
+    )
+    assert "Contracts: " in done.stdout, done.stdout + done.stderr
+    return set(re.findall(r"(?m)^\s*(.+) BROKEN\b", done.stdout))
+
+
+def contracts() -> dict[str, str]:
+    """Key → name of each contract."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    start = "importlinter:contract:"
+    return {
+        section.removeprefix(start): config[section]["name"]
+        for section in config.sections()
+        if section.startswith(start)
+    }
+
+
+@pytest.mark.parametrize(("contract", "files"), BREAKS)
+def test_a_forbidden_import_breaks_its_contract(
+    tree: Path, contract: str, files: dict[str, str]
+) -> None:
+    for path, imported in files.items():
+        (tree / path).write_text(f"import {imported}\n" if imported else "")
+    assert contracts()[contract] in broken(tree)
+
+
+def test_every_contract_is_proved_to_bite() -> None:
+    assert {contract for contract, _ in BREAKS} == set(contracts())
+
+
+def test_the_contracts_hold(tree: Path) -> None:
+    assert broken(tree) == set()

@@ -1,0 +1,210 @@
+"""The repository itself: what is locked, named, committed and run."""
+
+import ast
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterable
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
+# Besides folders of code: what each is for can be read in the README.
+TOP = {
+    *("server.py", "settings.py", "logs.py", "static", "templates", "tests", "bench", "deploy"),
+    *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "setup.cfg", "ruff.toml"),
+    *("requirements.lock", "requirements-dev.lock", ".ci", ".gitignore"),
+}
+# Written so that they do not find themselves.
+FORBIDDEN = re.compile(
+    r"pypi[.]org|python[h]osted|npmjs[.]|deb[.]debian|golang[.]org/sumdb|proxy[.]golang"
+    r"|(?<![\w.])/[w]ork/|/[r]oot/[.]"
+)
+installer = runpy.run_path(str(ROOT / "deploy" / "install.py"))
+
+
+@pytest.fixture(scope="module")
+def config() -> ConfigParser:
+    parser = ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def tracked() -> list[Path]:
+    """Every committed file."""
+    # As root, git does not read another's clone unless told so.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"not a git checkout: {done.stderr.strip()}")
+    return [ROOT / name for name in done.stdout.split("\0") if name]
+
+
+def requirements(lines: str) -> list[Requirement]:
+    return [Requirement(line) for line in lines.splitlines() if line and line[0] != "#"]
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_the_lock_has_every_dependency_within_its_range(config: ConfigParser, name: str) -> None:
+    wanted = requirements(config["options"]["install_requires"])
+    if "dev" in name:
+        wanted += requirements(config["options.extras_require"]["dev"])
+    lock = installer["read_lock"](ROOT / name)
+    for one in wanted:
+        version, _ = lock[installer["plain"](one.name)]
+        assert one.specifier.contains(version), f"{one} is locked at {version}: `make lock`"
+
+
+def test_tests_run_on_the_very_packages_that_serve() -> None:
+    serves = installer["read_lock"](ROOT / "requirements.lock")
+    tests = installer["read_lock"](ROOT / "requirements-dev.lock")
+    assert serves.items() <= tests.items()
+
+
+def imported(paths: Iterable[Path]) -> dict[str, Path]:
+    """Top-level names that are imported, each with a file that does."""
+    names = {}
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names.update({alias.name.partition(".")[0]: path for alias in node.names})
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names[node.module.partition(".")[0]] = path
+    return names
+
+
+def test_what_serves_imports_exactly_what_it_requires(config: ConfigParser) -> None:
+    files = [*ROOT.glob("*.py"), *(path for name in CODE for path in (ROOT / name).rglob("*.py"))]
+    ours = {path.stem for path in ROOT.glob("*.py")} | set(CODE)
+    providers = packages_distributions()
+    used = {
+        installer["plain"](providers[name][0])
+        for name in imported(files)
+        if name not in ours and name not in sys.stdlib_module_names
+    }
+    required = {one.name for one in requirements(config["options"]["install_requires"])}
+    # zoneinfo finds tzdata by itself, on machines that have no time zones of their own.
+    assert used == required - {"tzdata"}
+
+
+def test_no_committed_file_names_a_registry_or_a_place_of_one_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in tracked()
+        if path.is_file()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if FORBIDDEN.search(line)
+    ]
+    assert found == []
+
+
+def test_nothing_lies_at_the_top_that_has_no_place_there() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= TOP | set(CODE)
+
+
+def test_the_changelog_tells_of_this_version(config: ConfigParser) -> None:
+    versions = re.findall(r"(?m)^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text())
+    assert versions[0] == config["metadata"]["version"]
+
+
+def test_make_alone_tells_of_every_target_for_people() -> None:
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    phony = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())
+    assert phony
+    told = set(re.findall(r"(?m)^make (\S+) +\S", said))
+    assert set(phony[1].split()) - told == {"install-dev"}
+
+
+def run_pytest(folder: Path, *options: str) -> str:
+    """What pytest says of the test files in `folder`, under this project's conftest."""
+    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    command = [sys.executable, "-m", "pytest", "-c", ROOT / "setup.cfg", "--rootdir", folder]
+    plain = ["-p", "no:cacheprovider", "--color=no", *options, folder]
+    return subprocess.run([*command, *plain], capture_output=True, text=True, check=False).stdout
+
+
+SKIPS = """
+import unittest
+import pytest
+
+def test_calls_skip():
+    pytest.skip("no chromium")
+
+@pytest.mark.skipif(True, reason="no gcc")
+def test_is_marked(): pass
+
+class Old(unittest.TestCase):
+    @unittest.skip("no nginx")
+    def test_old(self): pass
+
+@pytest.mark.xfail
+def test_expected(): assert False
+
+def test_passes(): pass
+"""
+
+
+def test_a_skip_is_a_failure_where_all_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(SKIPS)
+    assert "1 passed, 3 skipped, 1 xfailed in " in run_pytest(tmp_path)
+    said = run_pytest(tmp_path, "--no-skips")
+    assert "2 failed, 1 passed, 1 xfailed, 1 error in " in said
+    for reason in ("no chromium", "no gcc", "no nginx"):
+        assert f"{reason} (and --no-skips is set)" in said
+
+
+def test_a_file_that_skips_itself_is_a_failure_where_all_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text("import pytest\npytest.importorskip('nowhere')\n")
+    assert "1 skipped in " in run_pytest(tmp_path)
+    assert "1 error in " in run_pytest(tmp_path, "--no-skips")
+
+
+STUBS = {
+    "dpkg-query": '[[ " $HAVE " == *" ${@: -1} "* ]] && echo "install ok installed"',
+    "apt-get": 'echo "apt-get $*"; [[ $APT == well ]]',
+    "make": 'echo "make $*"; [[ " $FAIL " != *" $1 "* ]]',
+    "sleep": ":",
+    "id": "echo 0",
+}
+EVERYTHING = (
+    "ca-certificates git make openssl procps python3 python3-venv "
+    "chromium chromium-driver gcc libc6-dev strace nginx"
+)
+
+
+@pytest.mark.parametrize(
+    ("have", "apt", "fail", "code", "steps"),
+    [
+        (EVERYTHING, "ill", "", 0, ["make install-dev", "make lint", "make test"]),
+        ("make git", "well", "", 0, ["apt-get update", "apt-get install", "make install-dev"]),
+        ("make git", "ill", "", 1, ["apt-get update"] * 4),
+        (EVERYTHING, "well", "lint", 1, ["make install-dev", "make lint", "make test"]),
+        (EVERYTHING, "well", "test", 1, ["make install-dev", "make lint", "make test"]),
+        (EVERYTHING, "well", "install-dev", 1, ["make install-dev", "make install-dev"]),
+    ],
+)
+def test_ci_installs_what_is_missing_and_fails_when_a_check_does(
+    tmp_path: Path, have: str, apt: str, fail: str, code: int, steps: list[str]
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
+    for name, body in STUBS.items():
+        stub = tmp_path / "bin" / name
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text(f"#!/bin/bash\n{body}\n")
+        stub.chmod(0o755)
+    env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HAVE": have, "APT": apt, "FAIL": fail}
+    done = subprocess.run(
+        ["bash", ".ci/run"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    ran = [line for line in done.stdout.splitlines() if line.startswith(("make ", "apt-get "))]
+    assert [" ".join(line.split()[:2]) for line in ran][: len(steps)] == steps
+    assert all("--no-skips" in line for line in ran if line.startswith("make test"))
