@@ -1,0 +1,29 @@
+"""An HTTP/1.1 server for Tornado applications, parsed by llhttp, with lanes past the application.
+
+`Server(application, lanes)` gives what no `Lane` answers to `application`, which is an unchanged
+`tornado.web.Application` or any other `HTTPServerConnectionDelegate`.
+"""
+
+from wire.lanes import Lane
+from wire.limits import Limits
+from wire.messages import Request, Response
+from wire.mounting import mount
+from wire.problems import problem
+from wire.refusal import Refusal
+from wire.server import Server, Stats
+from wire.sockets import bind, bind_unix, inherited
+
+__all__ = [
+    "Lane",
+    "Limits",
+    "Refusal",
+    "Request",
+    "Response",
+    "Server",
+    "Stats",
+    "bind",
+    "bind_unix",
+    "inherited",
+    "mount",
+    "problem",
+]

@@ -1,0 +1,615 @@
+"""One connection: reads its requests one after the other, has each answered, minds its limits."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from httptools import HttpParserError
+from tornado.httputil import HTTPInputError
+from tornado.iostream import StreamClosedError
+
+from wire.bridge import Exchange
+from wire.framing import Framing, head_end, measure, special_lines
+from wire.lanes import Lane, Way
+from wire.messages import Request, Response
+from wire.reading import Reader
+from wire.refusal import Refusal
+
+if TYPE_CHECKING:
+    from wire.server import Server
+
+log = logging.getLogger("wire")
+
+# What the connection is doing. In LINGER what comes in is dropped: the answer shall reach a peer
+# that is still sending, which closing at once would prevent (RFC 9112, 9.6).
+IDLE, HEAD, BODY, ANSWER, LINGER, CLOSED = range(6)
+# So much of what comes behind a request that is being answered is held; then reading stops.
+_AHEAD = 65_536
+# So much of a body is handed on at once, and so many steps are made before others have a turn.
+_SLICE = 65_536
+_TURN = 32
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FAILED = "The server could not answer this request."
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted connection.
+
+    Requests are served strictly one after the other: a pipelined one is not looked at before
+    the one ahead of it has been answered, so that answers are in order and each request sees
+    what the one ahead of it did.
+    """
+
+    __slots__ = (
+        "_at",
+        "_blocked",
+        "_body",
+        "_eof",
+        "_exchange",
+        "_framing",
+        "_gathered",
+        "_head",
+        "_peer",
+        "_phase",
+        "_reader",
+        "_reading",
+        "_received",
+        "_rest",
+        "_served",
+        "_transport",
+        "_unread",
+        "_used_application",
+        "_way",
+        "_working",
+        "deadline",
+        "paused",
+        "server",
+        "stall",
+    )
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self._transport: asyncio.Transport
+        self._reader: Reader | None = None
+        self._phase = IDLE
+        # What has come and is not used yet stands in _rest, from _at on. Of a head of which more
+        # must come, _head is what llhttp has seen.
+        self._rest = b""
+        self._at = 0
+        self._head = b""
+        self._way: Way | None = None
+        self._framing: Framing | None = None
+        self._body: list[bytes] = []
+        self._received = 0
+        self._exchange: Exchange | None = None
+        self._gathered: list[bytes] | None = None
+        self._working = False
+        self._blocked = False
+        self._reading = True
+        self._eof = False
+        self._served = 0
+        self._unread = 0
+        self._used_application = False
+        self.paused = False
+        # When the sweep must act: on what the connection does, and on a peer that does not read.
+        self.deadline = inf
+        self.stall = inf
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse the one too many."""
+        self._transport = transport  # type: ignore[assignment]
+        server = self.server
+        name = transport.get_extra_info("peername")
+        secure = transport.get_extra_info("sslcontext") is not None
+        self._peer = server.peer(name[0] if isinstance(name, tuple) and name else "unix", secure)
+        self.deadline = server.now + server.limits.idle_seconds
+        if not server.admit(self):
+            self.refuse(503, "There are as many connections as this server takes; try again soon.")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        phase = self._phase
+        if (
+            phase == IDLE
+            and not self._rest
+            and not self.paused
+            and data.find(b"\r\n\r\n") + 4 == len(data)
+        ):
+            # The way of nearly all requests: a head, alone and in one piece.
+            reader = self._reader
+            if reader is None:
+                reader = self._reader = Reader()
+            reader.complete = False
+            self._working = True
+            try:
+                try:
+                    reader.feed(data)
+                except HttpParserError as error:
+                    reader.objection(error)
+                self._begin(data, reader)
+            except Refusal as refusal:
+                self.refuse(refusal.status, refusal.detail)
+            self._working = False
+        elif phase >= LINGER:
+            self._received += len(data)
+            if self._received > self.server.limits.linger_bytes:
+                self.abort()
+        else:
+            self._rest = self._rest[self._at :] + data if self._rest else data
+            self._at = 0
+            self._go_on()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more, but may still read: what it asked for is answered."""
+        self._eof = True
+        if self._phase == LINGER or self._peer.secure:
+            return False
+        if self._phase == ANSWER and self._exchange is not None:
+            self._exchange.gone()
+        self._go_on()
+        return self._phase < CLOSED
+
+    def pause_writing(self) -> None:
+        """The peer is slow to read: nothing new is begun until it has caught up."""
+        self.paused = True
+        self._unread = self._transport.get_write_buffer_size()
+        self.stall = self.server.now + self.server.limits.write_seconds
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        self.paused = False
+        self.stall = inf
+        if self._exchange is not None:
+            self._exchange.drained()
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over, whoever ended it."""
+        self._phase = CLOSED
+        self._rest = self._head = b""
+        self.server.forget(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost()
+        if self._used_application:
+            self.server.application.on_close(self)
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    # Reading.
+
+    def _go_on(self) -> None:
+        """Do what can be done with what has come."""
+        if self._working or self._blocked or self._phase >= ANSWER:
+            self._regulate()
+            return
+        self._working = True
+        self._gathered = []
+        steps = 0
+        try:
+            while self._at < len(self._rest) and self._phase < ANSWER and not self._blocked:
+                if self._phase == BODY:
+                    self._read_body()
+                elif self.paused:
+                    break
+                else:
+                    self._read_head()
+                steps += 1
+                if steps == _TURN and not self._blocked:
+                    self._blocked = True
+                    self.server.loop.call_soon(self._unblock)
+        except Refusal as refusal:
+            self.refuse(refusal.status, refusal.detail)
+        self._working = False
+        self._flush()
+        if self._at >= len(self._rest):
+            self._rest = b""
+            self._at = 0
+            if self._eof and not self._blocked and self._phase < ANSWER:
+                if self._phase == IDLE:
+                    self.end()
+                else:
+                    self.refuse(400, "The request ended before it was complete.")
+        self._regulate()
+
+    def _unblock(self) -> None:
+        self._blocked = False
+        self._go_on()
+
+    def _regulate(self) -> None:
+        """Stop reading when enough waits, and start again when it has been used."""
+        wanted = self._phase >= LINGER or len(self._rest) - self._at <= _AHEAD
+        if wanted != self._reading and self._phase < CLOSED:
+            self._reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _read_head(self) -> None:
+        """Read on in a head, and begin its request if that is all of it."""
+        server = self.server
+        rest, at = self._rest, self._at
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = Reader()
+        if self._phase == IDLE:
+            self._phase = HEAD
+            self.deadline = server.now + server.limits.header_seconds
+        if not self._head:
+            reader.complete = False
+        end = head_end(self._head, rest, at)
+        piece = rest[at : end or len(rest)]
+        self._at = at + len(piece)
+        head = self._head + piece
+        measure(head, server.limits.line, server.limits.headers)
+        reader.judge(piece)
+        self._head = b"" if end else head
+        if end:
+            self._begin(head, reader)
+
+    def _begin(self, head: bytes, reader: Reader) -> None:
+        """Serve the request whose head this is, or read on in it if it has a body."""
+        server = self.server
+        way = server.ways.get(head[: head.find(b"\r\n")])
+        if way is None:
+            if head[:1] in b"\r\n":
+                self._begin_late(head, reader)
+                return
+            way = server.way(head)
+        lines = tuple(special_lines(head))
+        framing = server.framings[way.minor].get(lines) or server.framing(lines, way.minor)
+        if len(head) > server.small:
+            measure(head, server.limits.line, server.limits.headers)
+        if reader.complete is not (framing.length == 0):
+            raise Refusal(400, "The request's framing is ambiguous.")
+        lane = way.lane
+        if lane is not None and framing.plain:
+            self._serve(lane, way, framing, head, b"")
+            return
+        if framing.websocket:
+            raise Refusal(501, "This server does not speak WebSocket.")
+        self._way, self._framing = way, framing
+        if lane is None:
+            self._begin_exchange(way, framing, head)
+        elif framing.length == 0:
+            self._serve(lane, way, framing, head, b"")
+        else:
+            limit = server.limits.body if lane.body_limit is None else lane.body_limit
+            self._head = head
+            self._expect_body(framing, limit)
+
+    def _begin_late(self, head: bytes, reader: Reader) -> None:
+        """Begin after empty lines, which some clients send between requests."""
+        stripped = head.lstrip(b"\r\n")
+        if head[: len(head) - len(stripped)].replace(b"\r\n", b""):
+            raise Refusal(400, "A line must end with CR LF.")
+        if stripped:
+            self._begin(stripped, reader)
+        elif self._phase == IDLE:
+            self._phase = HEAD
+            self.deadline = self.server.now + self.server.limits.header_seconds
+
+    def _expect_body(self, framing: Framing, limit: int) -> None:
+        """Be ready for the body, if it is not larger than `limit`."""
+        if framing.length > limit:
+            raise Refusal(413, f"The body may have {limit} bytes, not {framing.length}.")
+        server = self.server
+        assert self._reader is not None
+        self._reader.begin_body(framing.length, server.limits.headers)
+        self._phase = BODY
+        self._received = 0
+        self.deadline = server.now + server.limits.body_seconds
+        if framing.expects and self._at >= len(self._rest):
+            self.write(_CONTINUE)
+
+    def _read_body(self) -> None:
+        """Read on in a body."""
+        reader, way, framing = self._reader, self._way, self._framing
+        assert reader is not None and way is not None and framing is not None
+        limits = self.server.limits
+        exchange, lane = self._exchange, way.lane
+        if exchange is not None:
+            limit = exchange.max_body
+        else:
+            assert lane is not None
+            limit = limits.body if lane.body_limit is None else lane.body_limit
+        rest, at = self._rest, self._at
+        self._at = reader.body(rest, at, min(len(rest), at + _SLICE))
+        if reader.announced > limit:
+            raise Refusal(413, f"The body may have {limit} bytes.")
+        data = reader.take()
+        self.deadline += len(data) / limits.body_rate
+        if exchange is not None:
+            if reader.complete:
+                self._phase = ANSWER
+                self.deadline = inf
+            self._hand_on(exchange, data)
+            return
+        self._body.append(data)
+        if reader.complete:
+            assert lane is not None
+            head, self._head = self._head, b""
+            body = b"".join(self._body)
+            self._body.clear()
+            self._serve(lane, way, framing, head, body)
+
+    # The data plane.
+
+    def _serve(self, lane: Lane, way: Way, framing: Framing, head: bytes, body: bytes) -> None:
+        """Call the lane and send its answer, now or when it comes."""
+        try:
+            answer = lane.call(
+                Request(
+                    way.method,
+                    way.target,
+                    way.path,
+                    way.params,
+                    way.authority or framing.host,
+                    head,
+                    body,
+                    self._peer,
+                )
+            )
+            if isinstance(answer, Response):
+                response = answer
+            else:
+                future = asyncio.ensure_future(answer)
+                self._phase = ANSWER
+                self.deadline = inf
+                future.add_done_callback(partial(self._served_late, lane, way, framing))
+                return
+        except Exception as error:
+            response = self.server.failed(lane, error)
+        self._answer(lane, way, framing, response)
+
+    def _served_late(
+        self, lane: Lane, way: Way, framing: Framing, future: "asyncio.Future[Response]"
+    ) -> None:
+        try:
+            response = future.result()
+            if not isinstance(response, Response):
+                raise TypeError(f"{lane} answered {response!r}")
+        except (Exception, asyncio.CancelledError) as error:
+            response = self.server.failed(lane, error)
+        if self._phase == ANSWER:
+            self._answer(lane, way, framing, response)
+            self._go_on()
+
+    def _answer(self, lane: Lane, way: Way, framing: Framing, response: Response) -> None:
+        """Send a lane's answer, and be ready for the next request or close."""
+        server = self.server
+        server.stats.requests += 1
+        lane.statuses[response.status] += 1
+        if framing.plain and not server.counting and way.method != "HEAD":
+            self.write(b"".join((response.head, server.date, response.body)))
+            self._phase = IDLE
+            self.deadline = server.idle_until
+            return
+        stays = framing.keep_alive and not self.last()
+        pieces = [response.head, server.date]
+        if not stays:
+            pieces.insert(1, b"Connection: close\r\n")
+        elif way.minor == 0:
+            pieces.insert(1, b"Connection: keep-alive\r\n")
+        if way.method != "HEAD":
+            pieces.append(response.body)
+        self.write(b"".join(pieces))
+        self._settle(stays)
+
+    # The control plane.
+
+    def _begin_exchange(self, way: Way, framing: Framing, head: bytes) -> None:
+        """Give the request to the application."""
+        server = self.server
+        exchange = Exchange(self, way, framing, server.limits.body)
+        self._exchange = exchange
+        self._used_application = True
+        if framing.length == 0:
+            self._phase = ANSWER
+            self.deadline = inf
+        else:
+            self._phase = BODY
+            self.deadline = server.now + server.limits.body_seconds
+        self._call(partial(exchange.begin, way, framing, head, self._peer), self._begun)
+
+    def _begun(self) -> None:
+        """The application has the head."""
+        exchange, framing = self._exchange, self._framing
+        assert exchange is not None and framing is not None
+        if framing.length == 0:
+            self._call(exchange.complete)
+        else:
+            self._expect_body(framing, exchange.max_body)
+
+    def _hand_on(self, exchange: Exchange, data: bytes) -> None:
+        """Give the application some of the body, and its end when it has come."""
+        then = partial(self._call, exchange.complete) if self._phase == ANSWER else None
+        if data:
+            self._call(partial(exchange.receive, data), then)
+        elif then is not None:
+            then()
+
+    def _call(
+        self,
+        call: Callable[[], Awaitable[None] | None],
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Call the application, wait if it asks for it, and do `then` if nothing went wrong."""
+        exchange = self._exchange
+        try:
+            awaitable = call()
+            if awaitable is None:
+                if then is not None and self._exchange is exchange:
+                    then()
+                return
+            future = asyncio.ensure_future(awaitable)
+        except Exception as error:
+            self._raised(exchange, error)
+            return
+        self._blocked = True
+        # The time that the application takes is not the peer's.
+        left, self.deadline = self.deadline - self.server.now, inf
+        future.add_done_callback(partial(self._called, exchange, then, left))
+
+    def _called(
+        self,
+        exchange: Exchange | None,
+        then: Callable[[], None] | None,
+        left: float,
+        future: "asyncio.Future[None]",
+    ) -> None:
+        self._blocked = False
+        try:
+            future.result()
+        except (Exception, asyncio.CancelledError) as error:
+            self._raised(exchange, error)
+        else:
+            if self._exchange is exchange:
+                self.deadline = self.server.now + left
+                if then is not None:
+                    then()
+        self._go_on()
+
+    def _raised(self, exchange: Exchange | None, error: BaseException) -> None:
+        """What the application raised ends the connection: nobody knows what the peer has seen."""
+        if isinstance(error, Refusal):
+            raise error
+        if isinstance(error, StreamClosedError) and self._phase == CLOSED:
+            return
+        if not isinstance(error, HTTPInputError):
+            log.error("the application raised", exc_info=error)
+        if self._exchange is exchange and exchange is not None and self._phase < LINGER:
+            if isinstance(error, HTTPInputError):
+                self.refuse(400, f"The request cannot be read: {error}.")
+            else:
+                self.refuse(500, _FAILED)
+
+    # What the exchange calls.
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._phase >= LINGER
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        if self._gathered is None:
+            self._transport.write(data)
+        else:
+            self._gathered.append(data)
+
+    def last(self) -> bool:
+        """Count an answer; true if the connection must close after it."""
+        self._served += 1
+        limit = self.server.limits.requests_per_connection
+        return self.server.draining or self._eof or 0 < limit <= self._served
+
+    def allow(self, seconds: float) -> None:
+        """Let the body take so long from now."""
+        self.deadline = self.server.now + seconds
+
+    def ssl_object(self) -> Any:
+        """The TLS object; None without TLS."""
+        return self._transport.get_extra_info("ssl_object")
+
+    def exchange_finished(self, stays: bool) -> None:
+        """The application has answered."""
+        self.server.stats.requests += 1
+        self._exchange = None
+        self._settle(stays and self._phase == ANSWER)
+        if not self._working and self._phase < LINGER:
+            # Not from here: the next request must not be served inside the handler of this one.
+            self.server.loop.call_soon(self._go_on)
+
+    # Ending.
+
+    def _settle(self, stays: bool) -> None:
+        """Be ready for the next request, or close."""
+        if stays:
+            self._phase = IDLE
+            self.deadline = self.server.idle_until
+        else:
+            self.end()
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered:
+            self._transport.write(b"".join(gathered))
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer an error of the wire's own, unless the answer has begun, and close."""
+        if self._phase >= LINGER:
+            return
+        exchange, self._exchange = self._exchange, None
+        answered = exchange is not None and exchange.answered
+        if exchange is not None:
+            exchange.lost()
+        if answered:
+            self.abort()
+            return
+        response = self.server.erroneous(status, detail)
+        self.write(b"".join((response.head, b"Connection: close\r\n", self.server.date)))
+        if self._way is None or self._way.method != "HEAD":
+            self.write(response.body)
+        self.end()
+
+    def end(self) -> None:
+        """Close when all has been sent, and, where more may be coming, when that has come."""
+        self._flush()
+        unread = self._phase in (HEAD, BODY) or self._at < len(self._rest)
+        self._rest = self._head = b""
+        self._at = self._received = 0
+        self._phase = LINGER
+        server, transport = self.server, self._transport
+        if unread and not self._eof:
+            self.deadline = server.now + server.limits.linger_seconds
+            if transport.can_write_eof():
+                transport.write_eof()
+            self._regulate()
+        else:
+            self.deadline = server.now + server.limits.write_seconds
+            transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection; what has not been sent is lost."""
+        self._gathered = None
+        self._phase = LINGER
+        self._transport.abort()
+
+    # What the server calls.
+
+    def expire(self, now: float) -> None:
+        """A time limit is over."""
+        timeouts = self.server.stats.timeouts
+        if self.stall <= now:
+            unread = self._transport.get_write_buffer_size()
+            if unread < self._unread:
+                self._unread = unread
+                self.stall = now + self.server.limits.write_seconds
+            else:
+                timeouts["write"] += 1
+                self.abort()
+        elif self._phase == IDLE:
+            timeouts["idle"] += 1
+            if self._transport.get_write_buffer_size():
+                self.abort()
+            else:
+                self.end()
+        elif self._phase in (HEAD, BODY):
+            kind = "header" if self._phase == HEAD else "body"
+            timeouts[kind] += 1
+            self.refuse(408, f"The request's {kind} took too long to come.")
+        elif self._phase == LINGER:
+            self.abort()
+
+    def retire(self) -> None:
+        """Close if nothing has been asked."""
+        if self._phase == IDLE and not self._rest:
+            self.end()

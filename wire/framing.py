@@ -1,0 +1,157 @@
+"""What a head says about its request: where it goes, how long it is, what comes after it.
+
+llhttp, strict, has judged the head's syntax before any of this looks at it. The rules here are
+those that it leaves open (RFC 9112, sections 3 and 6), taken at their strictest, because a proxy
+in front that reads a request otherwise than we do is a hole: no rule is bent to be helpful.
+"""
+
+import re
+from typing import NamedTuple
+
+from wire.refusal import Refusal
+
+# The lines that framing depends on; [^\r] is safe, as llhttp refuses a bare CR.
+special_lines = re.compile(
+    rb"\r\n([hcteu](?:ost|onnection|ontent-length|ransfer-encoding|xpect|pgrade):[^\r]*)",
+    re.IGNORECASE,
+).findall
+
+_LINE = re.compile(rb"([A-Z-]+) ([^ ]+) HTTP/(\d)\.(\d)")
+# Neither blanks, controls and what is not ASCII, nor what no URI holds and a log or page may trip
+# over. Other characters that RFC 3986 leaves out, such as |, are sent by browsers.
+_TARGET = re.compile(rb"[!$-;=?-~]+")
+_ABSOLUTE = re.compile(rb"https?://([^/?]+)([/?].*)?", re.IGNORECASE)
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
+)
+CHUNKED = -1
+
+
+class Framing(NamedTuple):
+    """How a request is framed.
+
+    `length` is that of its body, `CHUNKED` if only its chunks tell. `plain` says that nothing
+    but a head has come and that the connection stays: the way nearly all requests are.
+    """
+
+    host: str
+    keep_alive: bool
+    length: int
+    expects: bool
+    websocket: bool
+    plain: bool
+
+
+def head_end(seen: bytes, data: bytes, at: int) -> int:
+    """Where in `data`, from `at` on, the head ends of which `seen` came before; 0 if nowhere."""
+    if seen:
+        seam = seen[-3:]
+        found = (seam + data[at : at + 3]).find(b"\r\n\r\n")
+        if found >= 0:
+            return at + found + 4 - len(seam)
+    found = data.find(b"\r\n\r\n", at)
+    return found + 4 if found >= 0 else 0
+
+
+def measure(head: bytes, line: int, headers: int) -> None:
+    """Raise `Refusal` if the head, or what there is of it, is larger than the limits."""
+    end = head.find(b"\r\n")
+    if (end if end >= 0 else len(head)) > line:
+        raise Refusal(414, f"The request line may have {line} bytes.")
+    if end >= 0 and len(head) - end - 2 > headers:
+        raise Refusal(431, f"The header fields may have {headers} bytes.")
+
+
+def request_line(line: bytes) -> tuple[str, bytes, int]:
+    """Method, target and minor version; raises `Refusal`."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise Refusal(400, "The request line is not a method, a target and a version.")
+    method, target, major, minor = match.groups()
+    if major != b"1" or minor not in b"01":
+        raise Refusal(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+    if method in (b"CONNECT", b"TRACE"):
+        raise Refusal(501, f"This server has no use for {method.decode()}.")
+    if not _TARGET.fullmatch(target):
+        raise Refusal(400, "The request target holds characters that must be percent-encoded.")
+    return method.decode(), target, int(minor)
+
+
+def origin(method: str, target: bytes) -> tuple[bytes, bytes | None]:
+    """The target as path and query, and the authority that an absolute one names.
+
+    Raises `Refusal` for what is neither; "*" is for OPTIONS alone.
+    """
+    if target[:1] == b"/":
+        return target, None
+    if target == b"*" and method == "OPTIONS":
+        return target, None
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise Refusal(400, "The request target is neither a path nor an absolute http URL.")
+    authority, rest = match[1], match[2] or b"/"
+    return (rest if rest[:1] == b"/" else b"/" + rest), authority
+
+
+def framing(lines: tuple[bytes, ...], minor: int) -> Framing:
+    """Take the head's special lines apart; raises `Refusal` for any doubt."""
+    found: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        found.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    host = _host(found.get(b"host", []), minor)
+    length = _length(found, minor)
+    tokens = {
+        token.strip(b" \t").lower()
+        for value in found.get(b"connection", [])
+        for token in value.split(b",")
+    }
+    keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
+    expects = _expects(found.get(b"expect", []), minor)
+    upgrades = b",".join(found.get(b"upgrade", [])).lower() if b"upgrade" in tokens else b""
+    websocket = b"websocket" in upgrades
+    plain = keep_alive and minor == 1 and length == 0 and not websocket
+    return Framing(host, keep_alive, length, expects, websocket, plain)
+
+
+def host_name(value: bytes) -> str:
+    """The Host (or authority) as text; raises `Refusal` if it is none."""
+    if value and not _HOST.fullmatch(value):
+        raise Refusal(400, "Host is not a host's name.")
+    return value.decode("ascii")
+
+
+def _host(values: list[bytes], minor: int) -> str:
+    if len(values) > 1:
+        raise Refusal(400, "There must be one Host, not several.")
+    if not values:
+        if minor == 0:
+            return ""
+        raise Refusal(400, "A request must name its Host.")
+    return host_name(values[0])
+
+
+def _length(found: dict[bytes, list[bytes]], minor: int) -> int:
+    lengths = found.get(b"content-length", [])
+    encodings = found.get(b"transfer-encoding", [])
+    if encodings:
+        if minor == 0:
+            raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding.")
+        if lengths:
+            raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
+        if len(encodings) > 1 or encodings[0].lower() != b"chunked":
+            raise Refusal(400, "The only Transfer-Encoding taken is chunked, alone and once.")
+        return CHUNKED
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        raise Refusal(400, "Content-Length must be one number.")
+    return int(lengths[0])
+
+
+def _expects(values: list[bytes], minor: int) -> bool:
+    if not values or minor == 0:
+        return False
+    if len(values) > 1 or values[0].lower() != b"100-continue":
+        raise Refusal(417, "The only expectation met is 100-continue.")
+    return True

@@ -1,0 +1,96 @@
+"""Lanes: functions that answer a method and a path straight from the wire."""
+
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+
+from wire.messages import Request, Response
+
+# So many ways through the lanes are remembered; past that, all are forgotten at once.
+_REMEMBERED = 8_192
+_LONGEST = 512
+
+
+class Lane:
+    """A function under a method and a path.
+
+    `pattern` is a regular expression for the whole path (not percent-decoded); its groups become
+    the request's `params`. A lane for GET answers HEAD too. `body_limit` is in bytes, None for
+    the server's. `statuses` counts answers by status.
+    """
+
+    __slots__ = ("body_limit", "call", "match", "method", "name", "pattern", "statuses")
+
+    def __init__(
+        self,
+        method: str,
+        pattern: str,
+        call: Callable[[Request], Response | Awaitable[Response]],
+        *,
+        body_limit: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.method = method
+        self.pattern = pattern
+        self.match = re.compile(pattern).fullmatch
+        self.call = call
+        self.body_limit = body_limit
+        self.name = name or f"{method} {pattern}"
+        self.statuses: defaultdict[int, int] = defaultdict(int)
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name}>"
+
+
+class Way:
+    """Where a request line leads: to a lane with its parameters, or (None) to the application."""
+
+    __slots__ = ("authority", "lane", "method", "minor", "params", "path", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        minor: int,
+        path: str,
+        lane: Lane | None,
+        params: tuple[str, ...],
+        authority: str | None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.path = path
+        self.lane = lane
+        self.params = params
+        # Of an absolute target; it stands above Host (RFC 9112, 3.2.2).
+        self.authority = authority
+
+
+class Lanes:
+    """All lanes of a server; the first that matches answers."""
+
+    def __init__(self, lanes: Iterable[Lane]) -> None:
+        self._by_method: dict[str, list[Lane]] = {}
+        for lane in lanes:
+            self._by_method.setdefault(lane.method, []).append(lane)
+        if "GET" in self._by_method:
+            self._by_method.setdefault("HEAD", []).extend(self._by_method["GET"])
+        self._found: dict[tuple[str, str], tuple[Lane | None, tuple[str, ...]]] = {}
+
+    def find(self, method: str, path: str) -> tuple[Lane | None, tuple[str, ...]]:
+        """The lane for `path`, and its parameters; (None, ()) if there is none."""
+        found = self._found.get((method, path))
+        if found is None:
+            found = self._search(method, path)
+            if len(path) <= _LONGEST:
+                if len(self._found) >= _REMEMBERED:
+                    self._found.clear()
+                self._found[method, path] = found
+        return found
+
+    def _search(self, method: str, path: str) -> tuple[Lane | None, tuple[str, ...]]:
+        for lane in self._by_method.get(method, ()):
+            if match := lane.match(path):
+                return lane, match.groups("")
+        return None, ()

@@ -1,0 +1,158 @@
+"""A request as a lane sees it, and an answer ready to be sent."""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
+
+from wire import fields
+from wire.peers import Peer
+from wire.refusal import Refusal
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# How a message ends, and when it was sent, are the wire's to say.
+_OURS = frozenset({"connection", "content-length", "date", "transfer-encoding"})
+
+
+class Response:
+    """An answer, made once and sent as often as you like; never changed after.
+
+    Raises ValueError for a header that cannot be sent as it stands, for one that the wire sets
+    itself (Connection, Content-Length, Date, Transfer-Encoding), and for a body with a status
+    that has none (204, 304).
+    """
+
+    __slots__ = ("body", "head", "headers", "status")
+
+    def __init__(
+        self, status: int = 200, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> None:
+        self.status = status
+        self.headers = tuple(headers)
+        self.body = body
+        if not 200 <= status <= 599:
+            raise ValueError(f"{status} is not the status of an answer")
+        lines = [f"HTTP/1.1 {status} {self.reason}"]
+        for name, value in self.headers:
+            if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
+                raise ValueError(f"a header that cannot be sent: {name!r}: {value!r}")
+            if name.lower() in _OURS:
+                raise ValueError(f"{name} is set by the server")
+            lines.append(f"{name}: {value}")
+        if status in (204, 304):
+            if body:
+                raise ValueError(f"an answer with status {status} has no body")
+        else:
+            lines.append(f"Content-Length: {len(body)}")
+        lines.append("")
+        # Everything but Connection, Date and the empty line, which are put in when it is sent.
+        self.head = "\r\n".join(lines).encode("latin-1")
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}, {len(self.body)} bytes>"
+
+    @property
+    def reason(self) -> str:
+        """The status's own words; none for a status without."""
+        try:
+            return HTTPStatus(self.status).phrase
+        except ValueError:
+            return ""
+
+    def extended(self, *headers: tuple[str, str]) -> "Response":
+        """This answer with more headers."""
+        return Response(self.status, (*self.headers, *headers), self.body)
+
+
+class Request:
+    """A request whose head and body have come in whole.
+
+    `target` is what stood in the request line (without scheme and authority), `path` and `query`
+    its parts, none of them percent-decoded; `params` are the groups of the lane's pattern.
+    """
+
+    __slots__ = ("_head", "_peer", "body", "host", "method", "params", "path", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        path: str,
+        params: tuple[str, ...],
+        host: str,
+        head: bytes,
+        body: bytes,
+        peer: Peer,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path = path
+        self.params = params
+        self.host = host
+        self.body = body
+        self._head = head
+        self._peer = peer
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark."""
+        return self.target.partition(b"?")[2]
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """All header fields, in order, names as they came."""
+        return fields.pairs(self._head)
+
+    @property
+    def remote(self) -> str:
+        """The client's address; a proxy's word for it is taken only if the proxy is named."""
+        peer = self._peer
+        return peer.address if peer.proxies is None else peer.proxies.client(peer, self._head)[0]
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client came over TLS; from a named proxy, whether it says so."""
+        peer = self._peer
+        return peer.secure if peer.proxies is None else peer.proxies.client(peer, self._head)[1]
+
+    def header(self, name: str) -> str | None:
+        """The field's value (Latin-1), several joined by commas; None if there is none."""
+        found = fields.values(self._head, name)
+        return b", ".join(found).decode("latin-1") if found else None
+
+    def cookie(self, name: str) -> str | None:
+        """The first cookie of this name, without quotes around it; None if there is none."""
+        key = name.encode("latin-1") + b"="
+        for line in fields.values(self._head, "Cookie"):
+            if key not in line:
+                continue
+            for pair in line.split(b";"):
+                crumb = pair.strip(b" \t")
+                if crumb.startswith(key):
+                    value = crumb[len(key) :]
+                    if len(value) > 1 and value[:1] == value[-1:] == b'"':
+                        value = value[1:-1]
+                    return value.decode("latin-1")
+        return None
+
+    def argument(self, name: str) -> str | None:
+        """The first query argument of this name, decoded; None if there is none.
+
+        Raises `Refusal` (400) where its percent-encoding does not hold valid UTF-8.
+        """
+        for part in self.query.split(b"&"):
+            key, _, value = part.partition(b"=")
+            if _decoded(key) == name:
+                return _decoded(value)
+        return None
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "A query argument is not valid UTF-8.") from error

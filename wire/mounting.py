@@ -1,0 +1,213 @@
+"""Lanes on a plain Tornado application, which must answer there as they do on the wire."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.routing import Matcher, Rule, URLSpec
+from tornado.web import HTTPError, RequestHandler
+
+from wire.lanes import Lane
+from wire.limits import Limits
+from wire.messages import Request, Response
+from wire.peers import Peer
+from wire.problems import problem
+from wire.refusal import Refusal
+
+log = logging.getLogger("wire")
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def mount(
+    lanes: Sequence[Lane],
+    routes: Iterable[Any],
+    base: type[RequestHandler],
+    *,
+    error: Callable[[int, str], Response] = problem,
+    body_limit: int | None = None,
+) -> list[Any]:
+    """Rules for a `tornado.web.Application` with the lanes among the routes.
+
+    `routes` are its own: (pattern, handler, ...) or `URLSpec`. Every path of a lane gets a
+    handler too, for the methods that no lane takes: that of the route with the same pattern, or
+    one made of `base`. It and each route's handler answer OPTIONS, and 405 with `Allow`, for all
+    methods that the path has, by lane or handler. `error` and `body_limit` are the server's.
+    """
+    limit = body_limit or Limits().body
+    methods: dict[str, list[str]] = {}
+    for lane in lanes:
+        methods.setdefault(lane.pattern, []).append(lane.method)
+    rules: list[Any] = [Rule(_Match(lane), _Target(lane, error, limit)) for lane in lanes]
+    ruled = [_with_methods(route, methods) for route in routes]
+    rules += [(pattern, _allowing(base, taken, ())) for pattern, taken in methods.items()]
+    return rules + ruled
+
+
+def _with_methods(route: Any, methods: dict[str, list[str]]) -> Any:
+    """The route, whose handler knows the lanes' methods; takes its pattern out of `methods`."""
+    if isinstance(route, URLSpec):
+        route = (route.regex.pattern, route.handler_class, route.kwargs, route.name)
+    pattern, handler, *more = route
+    if not isinstance(pattern, str) or not isinstance(handler, type):
+        return route
+    taken = methods.pop(pattern.removesuffix("$"), []) + methods.pop(pattern, [])
+    own = [each for each in _METHODS if _implements(handler, each)]
+    return (pattern, _allowing(handler, taken, own), *more)
+
+
+def _implements(handler: type[RequestHandler], method: str) -> bool:
+    name = method.lower()
+    return getattr(handler, name, None) is not getattr(RequestHandler, name)
+
+
+def _allowing(
+    handler: type[RequestHandler], taken: Sequence[str], own: Sequence[str]
+) -> type[RequestHandler]:
+    methods = {"OPTIONS", *taken, *own} | ({"HEAD"} if "GET" in taken else set())
+    allow = ", ".join(each for each in _METHODS if each in methods)
+    members = {"allow": allow, "own": frozenset(own), "__module__": handler.__module__}
+    return type(handler.__name__, (_Allowing, handler), members)
+
+
+class _Allowing(RequestHandler):
+    """Answers for the methods that its path does not have, and OPTIONS."""
+
+    allow: str
+    own: frozenset[str]
+
+    def prepare(self) -> Awaitable[None] | None:
+        method = self.request.method or ""
+        if method in self.own:
+            return super().prepare()
+        if method != "OPTIONS":
+            raise HTTPError(405)
+        self.set_status(204)
+        self.set_header("Allow", self.allow)
+        self.finish()
+        return None
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 405:
+            self.set_header("Allow", self.allow)
+        super().write_error(status_code, **kwargs)
+
+
+class _Match(Matcher):
+    """Matches what the lane answers on the wire."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._methods = (lane.method, "HEAD") if lane.method == "GET" else (lane.method,)
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        found = request.method in self._methods and self._lane.match(_path(request.uri or ""))
+        return {} if found else None
+
+
+def _path(uri: str) -> str:
+    return uri.partition("?")[0]
+
+
+class _Target(HTTPServerConnectionDelegate):
+    def __init__(self, lane: Lane, error: Callable[[int, str], Response], limit: int) -> None:
+        self.lane = lane
+        self.error = error
+        self.limit = limit if lane.body_limit is None else lane.body_limit
+
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        return _Serving(self, request_conn)
+
+
+class _Serving(HTTPMessageDelegate):
+    """One request to a lane."""
+
+    def __init__(self, target: _Target, connection: HTTPConnection) -> None:
+        self._target = target
+        self._connection = connection
+        self._line: Any = None
+        self._headers = HTTPHeaders()
+        self._body = bytearray()
+        self._answered = False
+
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
+        self._line = start_line
+        self._headers = headers
+        length = headers.get("Content-Length", "0")
+        if length.isdigit() and int(length) > self._target.limit:
+            self._too_large()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+        if len(self._body) > self._target.limit and not self._answered:
+            self._too_large()
+
+    def finish(self) -> None:
+        lane, line = self._target.lane, self._line
+        match = lane.match(_path(line.path))
+        assert match is not None
+        try:
+            answer = lane.call(self._request(line, match.groups("")))
+            if isinstance(answer, Response):
+                self._answer(answer)
+            else:
+                asyncio.ensure_future(answer).add_done_callback(self._late)
+        except Exception as error:
+            self._answer(self._failed(error))
+
+    def _late(self, future: "asyncio.Future[Response]") -> None:
+        try:
+            response = future.result()
+        except (Exception, asyncio.CancelledError) as error:
+            response = self._failed(error)
+        self._answer(response)
+
+    def _failed(self, error: BaseException) -> Response:
+        if isinstance(error, Refusal):
+            return self._target.error(error.status, error.detail)
+        log.error("%s raised", self._target.lane, exc_info=error)
+        return self._target.error(500, "The server could not answer this request.")
+
+    def _request(self, line: RequestStartLine, params: tuple[str, ...]) -> Request:
+        # The wire keeps a head's bytes; here they are put together again.
+        fields = "".join(f"\r\n{name}: {value}" for name, value in self._headers.get_all())
+        context = self._connection.context  # type: ignore[attr-defined]
+        return Request(
+            line.method,
+            line.path.encode("latin-1"),
+            _path(line.path),
+            params,
+            self._headers.get("Host", ""),
+            fields.encode("latin-1") + b"\r\n\r\n",
+            bytes(self._body),
+            Peer(context.remote_ip, context.protocol == "https"),
+        )
+
+    def _too_large(self) -> None:
+        self._body.clear()
+        self._answer(self._target.error(413, f"The body may have {self._target.limit} bytes."))
+
+    def _answer(self, response: Response) -> None:
+        self._answered = True
+        self._target.lane.statuses[response.status] += 1
+        headers = HTTPHeaders()
+        for name, value in response.headers:
+            headers.add(name, value)
+        if response.status not in (204, 304):
+            headers["Content-Length"] = str(len(response.body))
+        line = ResponseStartLine("", response.status, response.reason)
+        body = b"" if self._line.method == "HEAD" else response.body
+        self._connection.write_headers(line, headers, body)
+        self._connection.finish()

@@ -1,0 +1,65 @@
+"""The sockets a server listens on: made here, or inherited from who started it."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from tornado.netutil import bind_sockets
+
+# The first file descriptor that is handed over (sd_listen_fds(3)).
+_FIRST = 3
+
+
+def bind(host: str, port: int, backlog: int = 1_024) -> list[socket.socket]:
+    """Listening TCP sockets for each address that `host` has; "" is every one of the machine.
+
+    Port 0 takes a free one, the same for all. Raises OSError.
+    """
+    return bind_sockets(port, host or None, backlog=backlog)
+
+
+def bind_unix(path: str | os.PathLike[str], mode: int = 0o600) -> socket.socket:
+    """A listening Unix socket; what a server that is gone has left there is replaced.
+
+    Raises OSError if `path` is something else than a socket.
+    """
+    place = Path(path)
+    if place.exists():
+        if not stat.S_ISSOCK(place.stat().st_mode):
+            raise FileExistsError(f"{place} is there and is no socket")
+        place.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Nobody may connect between bind and chmod.
+        before = os.umask(0o777 & ~mode)
+        try:
+            listening.bind(str(place))
+        finally:
+            os.umask(before)
+        place.chmod(mode)
+        listening.listen(1_024)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def inherited() -> list[socket.socket]:
+    """The sockets that systemd (or the like) has opened for this process; [] without any.
+
+    Takes the variables LISTEN_* out of the environment: they are not for our children.
+    """
+    count = os.environ.pop("LISTEN_FDS", "")
+    pid = os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not count.isdigit() or pid != str(os.getpid()):
+        return []
+    sockets = []
+    for descriptor in range(_FIRST, _FIRST + int(count)):
+        os.set_inheritable(descriptor, False)
+        each = socket.socket(fileno=descriptor)
+        each.setblocking(False)
+        sockets.append(each)
+    return sockets
