@@ -1,6 +1,7 @@
 """Where an import's rows go: the same words for our own store and for a running server's."""
 
-from typing import Literal, Protocol
+import inspect
+from typing import Any, Literal, Protocol, get_type_hints
 
 import msgspec
 
@@ -72,3 +73,17 @@ class Intake(Protocol):
 
     async def abort(self) -> None:
         """Leave nothing of the import; without one, do nothing."""
+
+
+class Call:
+    """How one of an intake's calls travels: the types of its arguments, and of its answer."""
+
+    def __init__(self, name: str) -> None:
+        method = getattr(Intake, name)
+        hints = get_type_hints(method)
+        names = list(inspect.signature(method).parameters)[1:]
+        self.arguments: Any = tuple[tuple(hints[each] for each in names)]  # type: ignore[misc]
+        self.answer: Any = hints["return"]
+
+
+CALLS = {name: Call(name) for name in vars(Intake) if not name.startswith("_")}

@@ -1,0 +1,222 @@
+"""What commands ask of a running server, through the Unix socket in its data folder.
+
+The other end is `store/remote.py`. The socket's permissions keep all but the owner out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from tornado.iostream import StreamClosedError
+from tornado.web import RequestHandler, stream_request_body
+
+from handlers.answers import PROBLEM, problem_body
+from handlers.base import Refusal
+from store.database import Database
+from store.desk import COMMANDS
+from store.errors import StoreBusy, StoreError, StoreRefused
+from store.intake import CALLS, LARGEST_IMAGE
+from store.remote import STATUSES
+from store.staging import Staging
+
+LOG = logging.getLogger("marquee.control")
+
+# Seconds without a word after which an importer counts as gone.
+PATIENCE = 60.0
+# An image, or some hundred rejected rows, and what stands around them.
+LARGEST_BODY = LARGEST_IMAGE + 64 * 1024
+
+
+class Control:
+    """The commands' side of a server; at most one import is under way."""
+
+    def __init__(
+        self,
+        database: Database,
+        staging: Staging,
+        published: Callable[[], Awaitable[None]],
+        patience: float = PATIENCE,
+    ) -> None:
+        """`published` is awaited when an import is in force, before the importer hears of it."""
+        self.database = database
+        self._staging = staging
+        self._published = published
+        self._patience = patience
+        self._heard = 0.0
+        self._busy = 0
+        self._closed = False
+        self._over = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def routes(self) -> list[Any]:
+        """The rules of a Tornado application that listens on the owner's socket alone."""
+        parts = {"control": self}
+        return [
+            (r"/ask/(\w+)", Ask, parts),
+            (r"/import", Begin, parts),
+            (r"/import/(\d{1,18})/(\w+)", Call, parts),
+        ]
+
+    async def close(self) -> None:
+        """Abort the import that is under way, and take no other."""
+        self._closed = True
+        number = self._staging.under_way
+        if number is not None:
+            await self._abort(number, "the server is ending")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def begin(self, source: str) -> tuple[int, asyncio.Event]:
+        """Begin an import; its number, and what will be set when it is over."""
+        if self._closed:
+            raise StoreBusy("the server is ending")
+        number = await self._staging.begin(source)
+        self._over = asyncio.Event()
+        self._heard = asyncio.get_running_loop().time()
+        self._spawn(self._watch(number, self._over))
+        return number, self._over
+
+    def gone(self, number: int) -> None:
+        """The importer's connection has closed."""
+        self._spawn(self._abort(number, "its importer is gone"))
+
+    async def call(self, number: int, name: str, arguments: tuple[Any, ...]) -> Any:
+        """One of the intake's calls."""
+        if self._staging.under_way != number:
+            raise StoreRefused("this import has ended, and nothing of it was kept")
+        self._busy += 1
+        try:
+            answer = await getattr(self._staging, name)(*arguments)
+            if name == "publish":
+                LOG.info("import %d is in force", number)
+                await self._published()
+        finally:
+            self._busy -= 1
+            self._heard = asyncio.get_running_loop().time()
+            if self._staging.under_way != number:
+                self._over.set()
+        return answer
+
+    async def _watch(self, number: int, over: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        while not over.is_set():
+            left = self._heard + self._patience - clock()
+            if left <= 0 and not self._busy:
+                await self._abort(number, f"nothing was heard of it for {self._patience:.0f} s")
+                return
+            try:
+                await asyncio.wait_for(over.wait(), max(left, 0.05))
+            except TimeoutError:
+                continue
+
+    async def _abort(self, number: int, why: str) -> None:
+        if self._staging.under_way != number:
+            return
+        LOG.warning("import %d ends with nothing kept: %s", number, why)
+        try:
+            await self._staging.abort()
+        except StoreError as error:
+            LOG.error("import %d will be cleared away later: %s", number, error)
+        finally:
+            self._over.set()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@stream_request_body
+class Asked(RequestHandler):
+    """The base: a body of any size that is expected, errors as problems."""
+
+    def initialize(self, control: Control) -> None:
+        """`control` does what is asked."""
+        self.control = control
+        self.body = bytearray()
+
+    def prepare(self) -> None:
+        """Take large bodies here, whatever other addresses take."""
+        assert self.request.connection is not None
+        self.request.connection.set_max_body_size(LARGEST_BODY)  # type: ignore[attr-defined]
+
+    def data_received(self, chunk: bytes) -> None:
+        """Some of the body."""
+        self.body += chunk
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """The error's own words."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        for status, kind in STATUSES.items():
+            if isinstance(error, kind):
+                status_code = status
+        self.set_status(status_code)
+        self.set_header(*PROBLEM)
+        detail = error.detail if isinstance(error, Refusal) else str(error)
+        self.finish(problem_body(status_code, detail))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """What is told to the one who asked is not logged too."""
+        if not isinstance(value, StoreError | Refusal):
+            super().log_exception(typ, value, tb)
+
+
+class Ask(Asked):
+    """A command by its name."""
+
+    async def post(self, name: str) -> None:
+        """Run it and answer what it answers."""
+        kind = COMMANDS.get(name)
+        if kind is None:
+            raise Refusal(404, f"this server knows no command {name}")
+        command = _decoded(msgspec.json.decode, bytes(self.body), kind)
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(await command.run(self.control.database)))
+
+
+class Begin(Asked):
+    """An import, from its beginning to its end: it lives no longer than this connection."""
+
+    number: int | None = None
+    left = False
+
+    async def post(self) -> None:
+        """Answer the number at once, and finish when the import is over."""
+        (source,) = _decoded(msgspec.msgpack.decode, bytes(self.body), CALLS["begin"].arguments)
+        number, over = await self.control.begin(source)
+        self.number = number
+        try:
+            if self.left:
+                raise StreamClosedError
+            self.write(f"{number}\n")
+            await self.flush()
+        except StreamClosedError:
+            self.control.gone(number)
+        await over.wait()
+
+    def on_connection_close(self) -> None:
+        """The importer has ended, one way or another."""
+        self.left = True
+        if self.number is not None:
+            self.control.gone(self.number)
+
+
+class Call(Asked):
+    """One of an import's calls."""
+
+    async def post(self, number: str, name: str) -> None:
+        """Do it and answer what it answers."""
+        if name not in CALLS or name == "begin":
+            raise Refusal(404, f"an import has no call {name}")
+        arguments = _decoded(msgspec.msgpack.decode, bytes(self.body), CALLS[name].arguments)
+        answer = await self.control.call(int(number), name, arguments)
+        self.set_header("Content-Type", "application/vnd.msgpack")
+        self.finish(msgspec.msgpack.encode(answer))
+
+
+def _decoded(decode: Callable[..., Any], body: bytes, kind: Any) -> Any:
+    try:
+        return decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise Refusal(400, f"this is no request of this version's: {error}") from None

@@ -1,0 +1,264 @@
+"""Apps, and the secret tokens by which they are known: `mq_<id>_<secret>`.
+
+Of a secret only its SHA-256 is stored, and it is shown once.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from time import time_ns
+
+import msgspec
+
+from store.cache import Cache
+from store.commands import Command
+from store.database import Database
+from store.errors import StoreRefused
+
+SCOPES = ("write", "read", "admin")
+# Seconds for which a token is trusted without looking: a revoked one is refused within a second.
+TRUSTED = 0.9
+TOKEN = re.compile(r"mq_([1-9][0-9]{0,17})_([\w-]{20,100})", re.ASCII)
+# It stands in addresses as it is.
+PUBLIC_TOKEN = re.compile(r"[\w.~-]{1,100}", re.ASCII)
+HOST = re.compile(
+    r"(?=.{1,253}(:|$))[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+    r"(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*(:[0-9]{1,5})?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who asks, and what they may do."""
+
+    token: int
+    app: int
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class NewApp:
+    """An app just made; the secret token, for `write` and `read`, is not to be seen again."""
+
+    id: int
+    name: str
+    public_token: str
+    secret_token: str
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token just made; the secret is not to be seen again."""
+
+    id: int
+    app: int
+    scopes: list[str]
+    secret_token: str
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is known of a token; times are microseconds since 1970."""
+
+    id: int
+    scopes: list[str]
+    created_at: int
+    revoked_at: int | None
+
+
+@dataclass(frozen=True)
+class App:
+    """An app, with its tokens."""
+
+    id: int
+    name: str
+    public_token: str
+    hosts: list[str]
+    strict: bool
+    created_at: int
+    tokens: list[Token]
+
+
+class CreateApp(Command[NewApp], frozen=True):
+    """Make an app and its first token; a public token is made up if none is given."""
+
+    name: str
+    public_token: str | None = None
+    hosts: tuple[str, ...] = ()
+    strict: bool = False
+
+    async def run(self, database: Database) -> NewApp:
+        """The app; `StoreRefused` for a name or public token that is taken, or not right."""
+        name = self.name.strip()
+        if not 1 <= len(name) <= 200 or not name.isprintable():
+            raise StoreRefused("an app's name has 1 to 200 printable characters")
+        public = self.public_token
+        if public is None:
+            public = secrets.token_hex(10)
+        elif not PUBLIC_TOKEN.fullmatch(public):
+            raise StoreRefused("a public token has 1 to 100 letters, digits and . _ ~ -")
+        hosts = list(dict.fromkeys(_host(host) for host in self.hosts))
+
+        def job(connection: sqlite3.Connection) -> NewApp:
+            _check_free(connection, name, public)
+            sql = (
+                "INSERT INTO app (name, public_token, hosts, strict, created_at) "
+                "VALUES (?, ?, ?, ?, ?)"
+            )
+            row = (name, public, msgspec.json.encode(hosts).decode(), self.strict, _now())
+            app = connection.execute(sql, row).lastrowid
+            assert app is not None
+            token = _add_token(connection, app, ("write", "read"))
+            return NewApp(app, name, public, token.secret_token)
+
+        return await database.write(job)
+
+
+class ListApps(Command[list[App]], frozen=True):
+    """All apps."""
+
+    async def run(self, database: Database) -> list[App]:
+        """The apps by their ids."""
+        return await database.read(_apps)
+
+
+class CreateToken(Command[NewToken], frozen=True):
+    """Make another token for an app, which is given by id, name or public token."""
+
+    app: str
+    scopes: tuple[str, ...]
+
+    async def run(self, database: Database) -> NewToken:
+        """The token; `StoreRefused` for an unknown app or scope."""
+        unknown = [scope for scope in self.scopes if scope not in SCOPES]
+        if unknown or not self.scopes:
+            raise StoreRefused(
+                f"scopes are some of {', '.join(SCOPES)}" + f"; not {unknown[0]!r}" * bool(unknown)
+            )
+        scopes = tuple(scope for scope in SCOPES if scope in self.scopes)
+
+        def job(connection: sqlite3.Connection) -> NewToken:
+            return _add_token(connection, _find(connection, self.app), scopes)
+
+        return await database.write(job)
+
+
+class RevokeToken(Command[Token], frozen=True):
+    """Revoke a token, given by its id or in full; it is refused within a second."""
+
+    token: str
+
+    async def run(self, database: Database) -> Token:
+        """The token; revoking it again changes nothing. `StoreRefused` if there is none."""
+        full = TOKEN.fullmatch(self.token)
+        said = full[1] if full else self.token
+        if not re.fullmatch("[0-9]{1,18}", said, re.ASCII):
+            raise StoreRefused("a token is given by its id, or in full")
+        number = int(said)
+
+        def job(connection: sqlite3.Connection) -> Token:
+            sql = "UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+            connection.execute(sql, (_now(), number))
+            sql = "SELECT id, scopes, created_at, revoked_at FROM token WHERE id = ?"
+            row = connection.execute(sql, (number,)).fetchone()
+            if row is None:
+                raise StoreRefused(f"there is no token with the id {number}")
+            return _token(row)
+
+        return await database.write(job)
+
+
+class Apps:
+    """Tells who asks by a secret token."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: Cache[int, tuple[bytes, Access] | None] = Cache(
+            self._load, size=10_000, seconds=TRUSTED
+        )
+
+    async def authenticate(self, token: str) -> Access | None:
+        """Whose token this is; None for one that is none, or revoked."""
+        parts = TOKEN.fullmatch(token)
+        if parts is None:
+            return None
+        found = await self._known.get(int(parts[1]))
+        if found is None:
+            return None
+        sha256, access = found
+        return access if hmac.compare_digest(sha256, _sha256(token)) else None
+
+    async def _load(self, number: int) -> tuple[bytes, Access] | None:
+        def job(connection: sqlite3.Connection) -> tuple[bytes, Access] | None:
+            sql = "SELECT sha256, app, scopes FROM token WHERE id = ? AND revoked_at IS NULL"
+            row = connection.execute(sql, (number,)).fetchone()
+            if row is None:
+                return None
+            sha256, app, scopes = row
+            return sha256, Access(number, app, frozenset(scopes.split()))
+
+        return await self._database.read(job)
+
+
+def _apps(connection: sqlite3.Connection) -> list[App]:
+    tokens: dict[int, list[Token]] = {}
+    sql = "SELECT app, id, scopes, created_at, revoked_at FROM token ORDER BY id"
+    for app, *row in connection.execute(sql):
+        tokens.setdefault(app, []).append(_token(tuple(row)))
+    sql = "SELECT id, name, public_token, hosts, strict, created_at FROM app ORDER BY id"
+    return [
+        App(number, name, public, msgspec.json.decode(hosts), bool(strict), at, tokens[number])
+        for number, name, public, hosts, strict, at in connection.execute(sql)
+    ]
+
+
+def _check_free(connection: sqlite3.Connection, name: str, public: str) -> None:
+    for column, value, words in (("name", name, "name"), ("public_token", public, "public token")):
+        sql = f"SELECT id FROM app WHERE {column} = ?"  # noqa: S608
+        taken = connection.execute(sql, (value,)).fetchone()
+        if taken is not None:
+            raise StoreRefused(f"app {taken[0]} has the {words} {value!r} already")
+
+
+def _find(connection: sqlite3.Connection, said: str) -> int:
+    sql = "SELECT id FROM app WHERE public_token = ?1 OR name = ?1 OR CAST(id AS TEXT) = ?1"
+    found = [row[0] for row in connection.execute(sql, (said,))]
+    if not found:
+        raise StoreRefused(f"there is no app {said!r}: give its id, name or public token")
+    if len(found) > 1:
+        raise StoreRefused(f"{said!r} may be any of the apps {found}: give a public token")
+    return int(found[0])
+
+
+def _add_token(connection: sqlite3.Connection, app: int, scopes: tuple[str, ...]) -> NewToken:
+    # The id is within the token, and so within its hash: first the row, then the hash.
+    sql = "INSERT INTO token (app, sha256, scopes, created_at) VALUES (?, x'', ?, ?)"
+    number = connection.execute(sql, (app, " ".join(scopes), _now())).lastrowid
+    assert number is not None
+    token = f"mq_{number}_{secrets.token_urlsafe(32)}"
+    connection.execute("UPDATE token SET sha256 = ? WHERE id = ?", (_sha256(token), number))
+    return NewToken(number, app, list(scopes), token)
+
+
+def _token(row: tuple[int, str, int, int | None]) -> Token:
+    number, scopes, created_at, revoked_at = row
+    return Token(number, scopes.split(), created_at, revoked_at)
+
+
+def _host(said: str) -> str:
+    host = said.strip().lower().rstrip(".")
+    if not HOST.fullmatch(host):
+        raise StoreRefused(f"{said!r} is no host: give names such as www.example.com")
+    return host
+
+
+def _sha256(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _now() -> int:
+    return time_ns() // 1000

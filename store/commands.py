@@ -1,0 +1,27 @@
+"""What a command may ask of a store, wherever that store is.
+
+A `Command` is a record of what is asked, and runs on the database. Where a server has the
+database it is sent there by name (`store/remote.py`), and the answer comes back typed: a new
+kind of command is one class, and its name in `store/desk.py`.
+"""
+
+from typing import Any, Generic, TypeVar, get_type_hints
+
+import msgspec
+
+from store.database import Database
+
+R = TypeVar("R")
+
+
+class Command(msgspec.Struct, Generic[R], frozen=True, forbid_unknown_fields=True):
+    """The base of commands; a subclass has fields, and `run` with its answer's type."""
+
+    async def run(self, database: Database) -> R:
+        """Do it; raises `StoreRefused`, with words for people, for what can't be done."""
+        raise NotImplementedError
+
+    @classmethod
+    def answer(cls) -> Any:
+        """The type of what `run` returns."""
+        return get_type_hints(cls.run)["return"]

@@ -1,0 +1,102 @@
+"""The store of a data folder, for commands: our own, or that of the server which runs there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from store import remote
+from store.apps import CreateApp, CreateToken, ListApps, RevokeToken
+from store.commands import Command
+from store.database import Database
+from store.errors import StoreBusy
+from store.intake import Intake
+from store.lock import Lock
+from store.staging import Staging
+
+R = TypeVar("R")
+
+# All that a server does when asked.
+COMMANDS: dict[str, type[Command[Any]]] = {
+    kind.__name__: kind for kind in (CreateApp, ListApps, CreateToken, RevokeToken)
+}
+DATABASE, IMAGES, SOCKET = "marquee.db", "images", "marquee.sock"
+# Seconds for which a folder that is in use is waited for: a server may be about to listen.
+PATIENCE = 5.0
+LOOK = 0.1
+
+
+class Desk(Protocol):
+    """Where commands are done."""
+
+    async def ask(self, command: Command[R]) -> R:
+        """What the command answers; raises a `StoreError`."""
+
+    def intake(self) -> Intake:
+        """Where an import goes."""
+
+
+class OwnDesk:
+    """The desk of a database in this process."""
+
+    def __init__(self, database: Database, images: Path) -> None:
+        self._database = database
+        self._staging = Staging(database, images)
+
+    async def ask(self, command: Command[R]) -> R:
+        """See `Desk`."""
+        return await command.run(self._database)
+
+    def intake(self) -> Intake:
+        """See `Desk`."""
+        return self._staging
+
+
+class RemoteDesk:
+    """The desk of a running server."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def ask(self, command: Command[R]) -> R:
+        """See `Desk`."""
+        return await remote.ask(self._path, command)
+
+    def intake(self) -> Intake:
+        """See `Desk`."""
+        return remote.RemoteStaging(self._path)
+
+
+@asynccontextmanager
+async def desk(folder: Path, patience: float = PATIENCE) -> AsyncIterator[Desk]:
+    """The desk of a data folder, which is made if it is missing.
+
+    Raises `StoreBusy`, naming who holds the folder, if that process takes no commands, and
+    `StoreError` if the folder can't be used.
+    """
+    lock = await _lock(folder, patience)
+    if lock is None:
+        yield RemoteDesk(folder / SOCKET)
+        return
+    with lock:
+        database = await Database.open(folder / DATABASE)
+        try:
+            yield OwnDesk(database, folder / IMAGES)
+        finally:
+            await database.close()
+
+
+async def _lock(folder: Path, patience: float) -> Lock | None:
+    """The folder's lock, None if a server that takes commands has it."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + patience
+    while True:
+        try:
+            return Lock(folder)
+        except StoreBusy:
+            if remote.answers(folder / SOCKET):
+                return None
+            if clock() >= end:
+                raise
+        await asyncio.sleep(LOOK)

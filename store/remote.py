@@ -1,0 +1,213 @@
+"""The store of a running server, through the Unix socket in its data folder.
+
+Plain HTTP: `POST /ask/<command>` for commands, as JSON; `POST /import` and
+`POST /import/<number>/<call>` for an import, as MessagePack.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import socket
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from store.commands import Command
+from store.errors import (
+    StoreBusy,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreGone,
+    StoreRefused,
+)
+from store.intake import CALLS, FigureRow, Landing, Reject, Taken, Verdict
+
+R = TypeVar("R")
+
+STATUSES: dict[int, type[StoreError]] = {
+    409: StoreBusy,
+    422: StoreRefused,
+    503: StoreFailed,
+    507: StoreFull,
+}
+# Seconds for one answer: an import's beginning may have to clear away what another left.
+PATIENCE = 300.0
+# No arguments, in MessagePack.
+NOTHING = b"\x90"
+# What fits the address of a Unix socket.
+LONGEST_ADDRESS = 107
+
+
+class Line(HTTPConnection):
+    """An HTTP connection to a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect, by a short cut where the path is too long for an address."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        try:
+            if len(os.fsencode(self._path)) <= LONGEST_ADDRESS:
+                self.sock.connect(str(self._path))
+                return
+            folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+            try:
+                self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+            finally:
+                os.close(folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def post(self, path: str, body: bytes) -> HTTPResponse:
+        """The answer, not yet read; raises the `StoreError` that it tells of."""
+        try:
+            self.request("POST", path, body)
+            response = self.getresponse()
+            if response.status == 200:
+                return response
+            problem = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise _gone(error) from error
+        raise STATUSES.get(response.status, StoreError)(_detail(problem, response))
+
+    def read(self, path: str, body: bytes) -> bytes:
+        """The answer's body."""
+        response = self.post(path, body)
+        try:
+            return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise _gone(error) from error
+
+
+def answers(path: Path) -> bool:
+    """Whether a server listens on the socket; `StoreError` if it is not for us."""
+    line = Line(path)
+    try:
+        line.connect()
+    except PermissionError:
+        raise StoreError(f"{path} is for the user alone who runs the server") from None
+    except OSError:
+        return False
+    finally:
+        line.close()
+    return True
+
+
+async def ask(path: Path, command: Command[R]) -> R:
+    """Have the server run a command."""
+
+    def exchange() -> bytes:
+        with contextlib.closing(Line(path)) as line:
+            return line.read(f"/ask/{type(command).__name__}", msgspec.json.encode(command))
+
+    answer: R = msgspec.json.decode(await asyncio.to_thread(exchange), type=command.answer())
+    return answer
+
+
+class RemoteStaging:
+    """The `Intake` of a running server.
+
+    One connection is held open from beginning to end: when it closes, the server knows that the
+    importer is gone, and clears away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._number: int | None = None
+        self._life = Line(path)
+        self._line = Line(path)
+
+    async def begin(self, source: str) -> int:
+        """See `Intake`."""
+
+        def begin() -> int:
+            body = msgspec.msgpack.encode((source,))
+            return int(self._life.post("/import", body).readline())
+
+        self._number = await asyncio.to_thread(begin)
+        return self._number
+
+    async def known(self, hashes: list[bytes]) -> list[int | None]:
+        """See `Intake`."""
+        return await self._call("known", hashes)  # type: ignore[no-any-return]
+
+    async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
+        """See `Intake`."""
+        return await self._call("clicks", slot, rows)  # type: ignore[no-any-return]
+
+    async def conversions(self, slot: int, rows: list[tuple[int, int, int]]) -> list[Landing]:
+        """See `Intake`."""
+        return await self._call("conversions", slot, rows)  # type: ignore[no-any-return]
+
+    async def figures(self, rows: list[FigureRow]) -> None:
+        """See `Intake`."""
+        await self._call("figures", rows)
+
+    async def targets(self, rows: list[tuple[int, str]]) -> list[Verdict]:
+        """See `Intake`."""
+        return await self._call("targets", rows)  # type: ignore[no-any-return]
+
+    async def image(self, banner: int, body: bytes) -> Verdict:
+        """See `Intake`."""
+        return await self._call("image", banner, body)  # type: ignore[no-any-return]
+
+    async def rejects(self, rows: list[Reject]) -> None:
+        """See `Intake`."""
+        await self._call("rejects", rows)
+
+    async def file(self, taken: Taken) -> None:
+        """See `Intake`."""
+        await self._call("file", taken)
+
+    async def publish(self) -> None:
+        """See `Intake`; in force, and shown by the server, when this returns."""
+        try:
+            await self._call("publish")
+        except StoreGone as error:
+            raise StoreGone(
+                "the server went away while it put the import in force: import again to see "
+                "whether it did"
+            ) from error
+        self._end()
+
+    async def abort(self) -> None:
+        """See `Intake`; the server clears away by itself what it can't be told of."""
+        number, self._number = self._number, None
+        try:
+            if number is not None:
+                # A line of its own: a call that was cancelled may still be on the other.
+                with contextlib.suppress(StoreError), contextlib.closing(Line(self._path)) as line:
+                    await asyncio.to_thread(line.read, f"/import/{number}/abort", NOTHING)
+        finally:
+            self._end()
+
+    async def _call(self, name: str, *arguments: object) -> Any:
+        path, body = f"/import/{self._number}/{name}", msgspec.msgpack.encode(arguments)
+        answer = await asyncio.to_thread(self._line.read, path, body)
+        return msgspec.msgpack.decode(answer, type=CALLS[name].answer)
+
+    def _end(self) -> None:
+        self._number = None
+        self._life.close()
+        self._line.close()
+
+
+def _gone(error: Exception) -> StoreGone:
+    return StoreGone(f"the server went away, and nothing was changed ({error!r})")
+
+
+def _detail(problem: bytes, response: HTTPResponse) -> str:
+    try:
+        return str(msgspec.json.decode(problem)["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return f"the server answered {response.status} {response.reason}"
