@@ -23,7 +23,10 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 # Settings that would have pip or Python look elsewhere than in `.venv`.
-ASTRAY = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH")
+ASTRAY = (
+    *("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT"),
+    *("PYTHONHOME", "PYTHONPATH"),
+)
 
 
 class InstallError(Exception):
