@@ -33,6 +33,7 @@ BREAKS = [
     ("sql", {"loops/new.py": "aiosqlite"}),
     ("handlers", {"handlers/new.py": "", "handlers/other.py": "handlers.new"}),
     ("loops", {"loops/new.py": "", "loops/other.py": "loops.new"}),
+    ("commands", {"commands/new.py": "", "commands/other.py": "commands.new"}),
     ("store", {"store/new.py": "", "store/other.py": "store.new"}),
     ("circles", {"wire/new.py": "wire.other", "wire/other.py": "wire.new"}),
 ]

@@ -18,7 +18,17 @@ ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
 # Besides folders of code: what each is for can be read in the README.
 TOP = {
-    *("server.py", "settings.py", "logs.py", "static", "templates", "tests", "bench", "deploy"),
+    *(
+        "server.py",
+        "settings.py",
+        "logs.py",
+        "sample.py",
+        "static",
+        "templates",
+        "tests",
+        "bench",
+        "deploy",
+    ),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "setup.cfg", "ruff.toml"),
     *("requirements.lock", "requirements-dev.lock", ".ci", ".gitignore"),
 }
