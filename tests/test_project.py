@@ -4,8 +4,11 @@ import ast
 import os
 import re
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterable
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions
@@ -124,12 +127,34 @@ def test_the_changelog_tells_of_this_version(config: ConfigParser) -> None:
     assert versions[0] == config["metadata"]["version"]
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_alone_tells_of_every_target_for_people() -> None:
     said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     phony = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())
     assert phony
     told = set(re.findall(r"(?m)^make (\S+) +\S", said))
     assert set(phony[1].split()) - told == {"install-dev"}
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_run_serves_the_sample_and_says_where(tmp_path: Path) -> None:
+    # `make test` would hand its own variables down.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("M")}
+    command = ["timeout", "--foreground", "60", "make", "run", "PORT=0", f"DATA={tmp_path / 'd'}"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout
+            said = iter(process.stdout)
+            pages = (re.search(r"a campaign +(http://\S+)", line) for line in said)
+            page = next(match[1] for match in pages if match)
+            with urllib.request.urlopen(page, timeout=10) as answer:
+                assert b"<img" in answer.read()
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(20) != 124
+    assert (tmp_path / "d" / "marquee.db").exists()
 
 
 def run_pytest(folder: Path, *options: str) -> str:
