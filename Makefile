@@ -39,8 +39,8 @@ format: install-dev ## bring all code into the one form
 lock: ## choose the newest versions that setup.cfg allows, and lock them
 	$(PYTHON) deploy/lock.py
 
-bench: install ## measure on this machine (minutes)
-	$(BIN)/python -m bench
+bench: install ## measure on this machine (minutes): make bench ARGS=FOLDER
+	$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove what can be made again; keeps DATA
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
