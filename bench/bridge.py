@@ -11,7 +11,7 @@ STOCK, OURS = "tornado on asyncio", "wire on uvloop"
 
 def main() -> int:
     given = options(__doc__ or "", data=False).parse_args()
-    page = example()
+    page = example(given.path)
     BUILD.mkdir(parents=True, exist_ok=True)
     page.save(BUILD / "example.json")
     command = [sys.executable, str(BENCH / "rivals" / "stock.py"), str(BUILD / "example.json")]

@@ -10,10 +10,10 @@ from report import conditions, options
 
 
 def main() -> int:
-    parser = options(__doc__ or "")
+    parser = options(__doc__ or "", load=False, rounds=0)
     parser.add_argument("--users", type=int, default=100, help="browsers at once (%(default)s)")
     parser.add_argument("--campaigns", default="1,2,3", help="their ids (%(default)s)")
-    parser.set_defaults(seconds=30)
+    parser.add_argument("--seconds", type=float, default=30, help="of the run (%(default)s)")
     given = parser.parse_args()
     command = [
         "taskset",

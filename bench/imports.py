@@ -18,11 +18,10 @@ LINES = ("import", "rows read", "stored", "CPU s", "of it the server", "rows/CPU
 
 
 def main() -> int:
-    parser = options(__doc__ or "", data=False)
+    parser = options(__doc__ or "", data=False, rounds=3)
     parser.add_argument("folder", help="the folder of CSVs")
-    parser.add_argument("--path", default="/campaigns/1/", help="the page (%(default)s)")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
-    parser.set_defaults(rounds=3, connections=8)
+    parser.set_defaults(connections=8)
     given = parser.parse_args()
     if given.inside:
         print(asyncio.run(inside(Path(given.folder), Path(given.inside))))

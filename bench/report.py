@@ -18,17 +18,22 @@ from contest import CORES, LOAD, ROOT, SERVER, Sample
 HEAD = ("server", "req/s", "CPU s / 1,000", "ours is", "core busy", "foreign", "p50 ms", "p99 ms")
 
 
-def options(text: str, *, data: bool = True) -> argparse.ArgumentParser:
-    """The options that most benches share; `data` for those in which our own server has a part."""
+def options(
+    text: str, *, data: bool = True, load: bool = True, rounds: int = 5
+) -> argparse.ArgumentParser:
+    """The options that benches share: of our own server, of wrk, and how often (0: not one)."""
     parser = argparse.ArgumentParser(description=text)
+    add = parser.add_argument
     if data:
-        parser.add_argument("--data", help="a data folder with campaigns (default: a sample)")
-        parser.add_argument("--banners", help="a folder of CSVs to import into a new data folder")
-        parser.add_argument("--path", default="/campaigns/1/", help="the page (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each server (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=4, help="of a run (%(default)s)")
-    parser.add_argument("--connections", type=int, default=32, help="of wrk (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+        add("--data", help="a data folder with campaigns (default: a sample)")
+        add("--banners", help="a folder of CSVs to import into a new data folder")
+    if load:
+        add("--path", default="/campaigns/1/", help="the page (%(default)s)")
+        add("--seconds", type=float, default=4, help="of a run (%(default)s)")
+        add("--connections", type=int, default=32, help="of wrk (%(default)s)")
+        add("--json", action="store_true", help="print one JSON object instead")
+    if rounds:
+        add("--rounds", type=int, default=rounds, help="turns of each (%(default)s)")
     return parser
 
 

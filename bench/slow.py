@@ -102,7 +102,7 @@ async def attack(port: int, path: str, count: int) -> dict[str, list[tuple[float
 
 
 def main() -> int:
-    parser = options(__doc__ or "")
+    parser = options(__doc__ or "", rounds=0)
     parser.add_argument("--peers", type=int, default=300, help="of each kind (%(default)s)")
     parser.set_defaults(seconds=10)
     given = parser.parse_args()

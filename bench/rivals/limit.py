@@ -27,13 +27,14 @@ class Limit(asyncio.Protocol):
 
     answer = b""
 
-    def __init__(self) -> None:
-        # uvloop looks this up before connection_made; the parser takes the bytes straight from it
-        self.data_received = httptools.HttpRequestParser(self).feed_data
-
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Keep the transport for the answers."""
+        """Take the connection."""
         self.transport = transport
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        self.parser.feed_data(data)
 
     def on_message_complete(self) -> None:
         """Answer; the parser calls this."""

@@ -65,11 +65,11 @@ def capture(get: Get, path: str) -> Page:
     )
 
 
-def example() -> Page:
+def example(path: str) -> Page:
     """A page like ours, for benches in which our own server has no part."""
     values = [str(number) for number in range(100, 110)]
     return Page(
-        path="/campaigns/1/",
+        path=path,
         headers=[
             ("Content-Type", "text/html; charset=UTF-8"),
             ("Cache-Control", "no-store"),
@@ -78,7 +78,7 @@ def example() -> Page:
         ],
         cookie="banner",
         attributes={
-            "path": "/campaigns/1",
+            "path": path.removesuffix("/"),
             "max_age": 3600,
             "httponly": True,
             "samesite": "Lax",
