@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from store.commands import Command
 from store.database import Database
 from store.steps import Steps
 
@@ -56,6 +57,17 @@ async def rejects(database: Database, *, before: int | None = None, limit: int =
         )
 
     return await database.read(job)
+
+
+class ListRejects(Command[Rejects], frozen=True):
+    """The newest rejected rows whose id is below `before`."""
+
+    before: int | None = None
+    limit: int = 100
+
+    async def run(self, database: Database) -> Rejects:
+        """See `rejects`."""
+        return await rejects(database, before=self.before, limit=max(1, self.limit))
 
 
 def count_dropped(connection: sqlite3.Connection, count: int) -> None:

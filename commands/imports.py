@@ -1,0 +1,100 @@
+"""`import`: campaign folders, and what of them was not taken."""
+
+import argparse
+import asyncio
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tqdm import tqdm
+
+from settings import Settings
+from store.desk import desk
+from store.importing import import_folder
+from store.outcome import Result
+from store.rejects import ListRejects, Rejects
+
+
+def add(words: Any, common: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser = words.add_parser(
+        "import",
+        parents=[common],
+        help="import a campaign folder, also while a server runs",
+        description=(
+            "Import impressions, clicks, conversions, targets and images from DIR, whose folders "
+            "1 to 4 are the quarters of the hour. A file that was imported before is passed over. "
+            "All of it comes into force at once at the end, or nothing does."
+        ),
+        epilog=(
+            "examples: python server.py import ./campaigns --data data; "
+            "python server.py import --rejects --limit 20"
+        ),
+    )
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="the folder")
+    parser.add_argument(
+        "--rejects", action="store_true", help="show the rows that imports did not take"
+    )
+    parser.add_argument("--limit", type=int, default=100, help="how many of those (100)")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """0 if every file was taken or was a known duplicate."""
+    if arguments.rejects:
+        return asyncio.run(_rejects(Path(settings.data), arguments.limit, arguments.json))
+    if arguments.folder is None:
+        arguments.parser.error("which folder? give DIR, or --rejects")
+    return asyncio.run(_import(Path(arguments.folder), Path(settings.data), arguments.json))
+
+
+async def _import(folder: Path, data: Path, as_json: bool) -> int:
+    # On a terminal alone; what is piped is read by a program.
+    hidden = as_json or not sys.stderr.isatty()
+    with tqdm(total=1, unit="B", unit_scale=True, disable=hidden, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        async with desk(data) as store:
+            result = await import_folder(folder, store.intake(), progress)
+    if as_json:
+        print(msgspec.json.encode(asdict(result)).decode())
+    else:
+        print(_table(result))
+    return 0 if result.ok else 1
+
+
+def _table(result: Result) -> str:
+    lines = [_row("file", "read", "stored", "duplicate", "rejected", "seconds")]
+    for each in result.files:
+        name = each.name + (" (known)" if each.known else "" if each.taken else " (not taken)")
+        counts = (each.read, each.stored, each.duplicate, each.rejected)
+        lines.append(_row(name, *counts, f"{each.seconds:.2f}"))
+    counts = (result.read, result.stored, result.duplicate, result.rejected)
+    lines.append(_row("in all", *counts, f"{result.seconds:.2f}"))
+    lines += [f"not taken, as its name and place say nothing: {each}" for each in result.strays]
+    if result.number is None:
+        lines.append("Nothing was new, and nothing was changed.")
+    if result.rejected:
+        lines.append("What was rejected, and why: python server.py import --rejects")
+    return "\n".join(lines)
+
+
+def _row(name: str, *counts: object) -> str:
+    return f"{name:<32}" + "".join(f"{each:>11}" for each in counts)
+
+
+async def _rejects(data: Path, limit: int, as_json: bool) -> int:
+    async with desk(data) as store:
+        page: Rejects = await store.ask(ListRejects(limit=limit))
+    if as_json:
+        print(msgspec.json.encode(asdict(page)).decode())
+        return 0
+    for each in page.rejected:
+        print(f"import {each.number}  {each.file}:{each.line}  {each.reason}: {each.row!r}")
+    print(f"{page.kept} kept, {page.dropped} of the oldest dropped")
+    return 0

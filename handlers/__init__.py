@@ -1,0 +1,1 @@
+"""The edge: a module a resource; each takes a request apart, makes one call and answers."""

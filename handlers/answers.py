@@ -1,0 +1,84 @@
+"""The answers that all resources share: security headers, problem details, the HTML error page."""
+
+import http
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from tornado.template import Loader
+
+from wire import Response
+
+ROOT = Path(__file__).parent.parent
+
+# Nothing but what this server itself serves; no script, no frame, no form elsewhere.
+POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY = (
+    ("Content-Security-Policy", POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+HTML = ("Content-Type", "text/html; charset=utf-8")
+PROBLEM = ("Content-Type", "application/problem+json")
+NO_STORE = ("Cache-Control", "no-store")
+
+
+class Fault(msgspec.Struct):
+    """One thing wrong with what was sent: where (RFC 6901 pointer) and what."""
+
+    pointer: str
+    message: str
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """An error's body (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    errors: list[Fault] = msgspec.field(default_factory=list)
+
+
+def phrase(status: int) -> str:
+    """The status's own words, such as "Not Found"."""
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def problem_body(status: int, detail: str, errors: Sequence[Fault] = ()) -> bytes:
+    """A problem as JSON; `detail` says what happened and what to do."""
+    problem = Problem(phrase(status), status, detail, errors=list(errors))
+    # `type` is a default, yet readers look for it.
+    return msgspec.json.encode({"type": problem.type, **msgspec.to_builtins(problem)})
+
+
+def problem(status: int, detail: str, *more: tuple[str, str]) -> Response:
+    """A ready-made problem answer, with `more` headers."""
+    return Response(status, [PROBLEM, NO_STORE, *SECURITY, *more], problem_body(status, detail))
+
+
+class Pages:
+    """HTML made from `templates/`."""
+
+    def __init__(self, static: Callable[[str], str]) -> None:
+        """`static` gives the address of a file in `static/`, with its version."""
+        self._loader = Loader(str(ROOT / "templates"), namespace={"static": static})
+
+    def html(self, template: str, **values: object) -> bytes:
+        """The template's page."""
+        return self._loader.load(template).generate(**values)
+
+    def error_body(self, status: int, detail: str) -> bytes:
+        """The error page, which says the same words as the problem answer."""
+        return self.html("error.html", status=status, title=phrase(status), detail=detail)
+
+    def error(self, status: int, detail: str) -> Response:
+        """A ready-made error page."""
+        return Response(status, [HTML, NO_STORE, *SECURITY], self.error_body(status, detail))

@@ -1,0 +1,126 @@
+"""What every handler of the control plane has: the errors' words, headers, and who is asking."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+
+from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Fault, Pages, phrase, problem_body
+from store.apps import Access
+
+LOG = logging.getLogger("marquee.handlers")
+
+# What people open in a browser; everything else is for programs.
+FOR_PEOPLE = ("/campaigns/", "/admin", "/live/")
+
+Authenticate = Callable[[str], Awaitable[Access | None]]
+
+
+class Refusal(HTTPError):
+    """An error with words for the client, and what is wrong where."""
+
+    def __init__(self, status: int, detail: str, errors: list[Fault] | None = None) -> None:
+        super().__init__(status, reason=phrase(status))
+        self.detail = detail
+        self.errors = errors or []
+
+
+class Handler(RequestHandler):
+    """The base of all handlers; `settings` carry `pages` and `authenticate`."""
+
+    def set_default_headers(self) -> None:
+        """Every answer, errors too, carries the security headers."""
+        for name, value in (*SECURITY, NO_STORE):
+            self.set_header(name, value)
+        self.clear_header("Server")
+
+    def send_json(self, value: object) -> None:
+        """Answer with `value` as JSON."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(value))
+
+    async def access(self, scope: str, *, required: bool = True) -> Access | None:
+        """Who asks, by the bearer token; None without one where none is `required`.
+
+        Raises 401 for a token that is none, 403 for one without `scope`.
+        """
+        given = self.request.headers.get("Authorization")
+        if given is None:
+            if not required:
+                return None
+            raise self._unknown("This needs a token: send `Authorization: Bearer mq_…`.")
+        scheme, _, token = given.partition(" ")
+        authenticate: Authenticate = self.settings["authenticate"]
+        access = await authenticate(token.strip()) if scheme.lower() == "bearer" else None
+        if access is None:
+            raise self._unknown("No such token is known here, or it was revoked.")
+        if scope not in access.scopes:
+            raise Refusal(403, f"This token lacks the scope `{scope}`.")
+        return access
+
+    def _unknown(self, detail: str) -> Refusal:
+        return Refusal(401, detail)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """The error in the words of RFC 9457, or as a page where people read it."""
+        raised = (kwargs.get("exc_info") or (None, None, None))[1]
+        errors: list[Fault] = []
+        if isinstance(raised, Refusal):
+            detail, errors = raised.detail, raised.errors
+        else:
+            detail = WORDS.get(status_code, "The request cannot be answered.")
+        if status_code == 401:
+            self.set_header("WWW-Authenticate", 'Bearer realm="Marquee"')
+        pages: Pages = self.settings["pages"]
+        if self.for_people():
+            self.set_header(*HTML)
+            self.finish(pages.error_body(status_code, detail))
+        else:
+            self.set_header(*PROBLEM)
+            self.finish(problem_body(status_code, detail, errors))
+
+    def for_people(self) -> bool:
+        """Whether an error here is read by a person."""
+        path = self.request.path
+        if path.startswith(FOR_PEOPLE) or path == "/":
+            return True
+        return "text/html" in self.request.headers.get("Accept", "")
+
+
+WORDS = {
+    400: "The request could not be understood.",
+    403: "This is not allowed.",
+    404: "There is nothing at this address.",
+    405: "This address does not take that method; see the Allow header.",
+    413: "The request's body is larger than this address takes.",
+    500: "Something went wrong here; it has been logged.",
+    503: "The server cannot do this right now; try again in a moment.",
+}
+
+
+class Missing(Handler):
+    """Whatever no other handler takes."""
+
+    def prepare(self) -> None:
+        """Say so."""
+        raise Refusal(404, WORDS[404])
+
+
+class Static(StaticFileHandler):
+    """Files of `static/`: kept for long under an address that bears their version."""
+
+    @classmethod
+    def get_content_version(cls, abspath: str) -> str:
+        """The version: enough of the content's hash to tell it apart, in every page's head."""
+        return super().get_content_version(abspath)[:16]
+
+    def set_default_headers(self) -> None:
+        """The security headers."""
+        for name, value in SECURITY:
+            self.set_header(name, value)
+        self.clear_header("Server")
+
+    write_error = Handler.write_error
+    for_people = Handler.for_people

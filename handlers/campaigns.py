@@ -1,0 +1,131 @@
+"""A campaign's page in a browser, and where a click on its banner leads."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from random import random
+from urllib.parse import quote
+
+from handlers.answers import HTML, NO_STORE, SECURITY, Pages
+from rules.ranking import Ranking
+from rules.rotation import draw
+from wire import Lane, Request, Response
+
+# A visitor forgets after an hour what was shown last.
+REMEMBERED = 3600
+# What an address may hold as it is (RFC 3986); a target may be written with other letters.
+ADDRESS = "!#$%&'()*+,/:;=?@[]~"
+
+
+class Shown:
+    """One banner of one campaign, ready to be sent, and how often it was since last counted."""
+
+    __slots__ = ("banner", "plain", "secure", "views")
+
+    def __init__(self, banner: int, plain: Response, secure: Response) -> None:
+        self.banner = banner
+        self.plain = plain
+        self.secure = secure
+        self.views = 0
+
+
+class Stage:
+    """A campaign's candidates in one slot: ready-made answers, and the cookie that tells them."""
+
+    __slots__ = ("cookie", "places", "shown")
+
+    def __init__(self, cookie: str, shown: tuple[Shown, ...]) -> None:
+        self.cookie = cookie
+        self.shown = shown
+        self.places = {str(each.banner): place for place, each in enumerate(shown)}
+
+    @classmethod
+    def make(cls, pages: Pages, campaign: int, ranking: Ranking) -> "Stage":
+        """The stage of a campaign that shows its candidates."""
+        cookie = f"mq_last_{campaign}"
+        shown = (_shown(pages, campaign, cookie, each.banner) for each in ranking.candidates)
+        return cls(cookie, tuple(shown))
+
+
+def _shown(pages: Pages, campaign: int, cookie: str, banner: int) -> Shown:
+    body = pages.html("campaign.html", campaign=campaign, banner=banner)
+    told = f"{cookie}={banner}; Path=/campaigns/{campaign}; Max-Age={REMEMBERED}; HttpOnly"
+    headers = [HTML, NO_STORE, *SECURITY]
+    plain = Response(200, [*headers, ("Set-Cookie", f"{told}; SameSite=Lax")], body)
+    secure = Response(200, [*headers, ("Set-Cookie", f"{told}; SameSite=Lax; Secure")], body)
+    return Shown(banner, plain, secure)
+
+
+class Programme:
+    """What every campaign shows in one slot."""
+
+    def __init__(
+        self,
+        slot: int,
+        stages: Mapping[str, Stage],
+        banners: Collection[int],
+        targets: Mapping[int, str],
+    ) -> None:
+        """`stages` by the campaign's number as it stands in a path; `targets` by banner."""
+        self.slot = slot
+        self.stages = stages
+        self.banners = banners
+        self.targets = targets
+
+    def views(self) -> Iterator[tuple[tuple[int, int, int], int]]:
+        """Take the views counted since last asked, as ((slot, campaign, banner), count)."""
+        for campaign, stage in self.stages.items():
+            for shown in stage.shown:
+                if count := shown.views:
+                    shown.views = 0
+                    yield (self.slot, int(campaign), shown.banner), count
+
+
+class Campaigns:
+    """The lanes of `/campaigns/`, over whatever programme is on."""
+
+    def __init__(self, pages: Pages, chance: Callable[[], float] = random) -> None:
+        self._chance = chance
+        self._off = pages.error(404, "There is no campaign with this number.")
+        self._gone = pages.error(404, "There is no such banner, or no such campaign.")
+        self._programme = Programme(1, {}, (), {})
+
+    @property
+    def programme(self) -> Programme:
+        """What is on."""
+        return self._programme
+
+    def show(self, programme: Programme) -> None:
+        """Put `programme` on, at once and for every visitor."""
+        self._programme = programme
+
+    def page(self, request: Request) -> Response:
+        """One of the campaign's banners, by chance, but not the one this visitor saw last."""
+        stage = self._programme.stages.get(request.params[0])
+        if stage is None:
+            return self._off
+        last = stage.places.get(request.cookie(stage.cookie))  # type: ignore[arg-type]
+        shown = stage.shown[draw(len(stage.shown), last, self._chance)]
+        if request.method == "GET":
+            shown.views += 1
+        return shown.secure if request.secure else shown.plain
+
+    def click(self, request: Request) -> Response:
+        """Lead to the banner's stored target, or back to the page; never where a request says."""
+        campaign, banner = request.params
+        programme = self._programme
+        if campaign not in programme.stages or int(banner) not in programme.banners:
+            return self._gone
+        url = programme.targets.get(int(banner), f"/campaigns/{campaign}/")
+        location = quote(url, safe=ADDRESS)
+        return Response(302, [("Location", location), NO_STORE, *SECURITY])
+
+    def lanes(self) -> list[Lane]:
+        """Page and click."""
+        return [
+            Lane("GET", r"/campaigns/(\d{1,19})/?", self.page, name="campaign page"),
+            Lane(
+                "GET",
+                r"/campaigns/(\d{1,19})/banners/(\d{1,19})/click",
+                self.click,
+                name="banner click",
+            ),
+        ]

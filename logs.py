@@ -1,0 +1,52 @@
+"""Log lines on stderr: one line an event, as text for people or as JSON for collectors."""
+
+import json
+import logging
+import re
+import sys
+import time
+
+# What is never to be read in a log, however it got into a message.
+SECRET = re.compile(r"mq_[0-9A-Za-z]+_[0-9A-Za-z_-]+")
+CONTROL = {number: f"\\x{number:02x}" for number in [*range(32), 127]}
+
+
+class Line(logging.Formatter):
+    """One line of text: time (UTC), level, logger, message, and a traceback behind it."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line without secrets; control characters are escaped."""
+        whole = super().format(record).replace("\n", " | ")
+        return SECRET.sub("mq_***", whole).translate(CONTROL)
+
+
+class Json(Line):
+    """One JSON object a line: time, level, logger, message, and the traceback as `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one JSON object without secrets."""
+        entry = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return SECRET.sub("mq_***", json.dumps(entry, ensure_ascii=False))
+
+
+def start(level: str, form: str) -> None:
+    """Send all logging to stderr at `level` (debug, info, …) in `form` (text or json)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Line())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Each is a line a request or a connection, which the access log says better.
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)

@@ -1,0 +1,54 @@
+"""Views served, from memory to disk, at least once a second."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+LOG = logging.getLogger("marquee.impressions")
+PERIOD = 0.9
+
+Key = tuple[int, int, int]  # slot, campaign, banner
+
+
+class Impressions:
+    """Writes what has been counted; what could not be written is kept for the next time."""
+
+    def __init__(
+        self,
+        take: Callable[[], Iterable[tuple[Key, int]]],
+        add: Callable[[Mapping[Key, int]], Awaitable[None]],
+    ) -> None:
+        """`take` empties the counts, `add` adds them to those on disk."""
+        self._take = take
+        self._add = add
+        self._kept: Counter[Key] = Counter()
+        self._told = False
+        self._lock = asyncio.Lock()
+
+    def collect(self) -> None:
+        """Take the counts from what is on, before it goes off."""
+        for key, count in self._take():
+            self._kept[key] += count
+
+    async def once(self) -> None:
+        """Write all that was counted, if anything was."""
+        async with self._lock:
+            self.collect()
+            counts, self._kept = self._kept, Counter()
+            if not counts:
+                return
+            try:
+                await self._add(counts)
+                self._told = False
+            except Exception as error:
+                self._kept.update(counts)
+                if not self._told:
+                    LOG.error("views wait in memory, they cannot be written: %s", error)
+                self._told = True
+
+    async def run(self) -> None:
+        """Write for ever; a write that has begun is finished also when this is cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            await asyncio.shield(self.once())

@@ -1,0 +1,40 @@
+"""Fills an empty installation with a sample, so that there is something to see at once."""
+
+import tempfile
+from pathlib import Path
+
+from rules.sample import sample
+
+from store.apps import CreateApp, ListApps
+from store.campaigns import book
+from store.database import Database
+from store.importing import import_folder
+from store.staging import Staging
+
+APPS = (1, 2, 3)
+SEED = 1
+
+
+async def pristine(database: Database) -> bool:
+    """Whether nothing has been put in yet: no app, no campaign."""
+    return not await ListApps().run(database) and not (await book(database)).campaigns
+
+
+async def fill(database: Database, images: Path) -> list[str]:
+    """Put the sample in; what is to be told once, a line each."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        await import_folder(Path(folder), Staging(database, images))
+    told = ["", "The sample's apps, with secret tokens that are told just this once:"]
+    for number in APPS:
+        app = await CreateApp(f"Sample app {number}", f"token_{number}").run(database)
+        told.append(f"  {app.name}  public {app.public_token}  secret {app.secret_token}")
+    return told
+
+
+def write(folder: Path) -> None:
+    """Write the sample's campaign folder."""
+    for name, content in sample(SEED).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

@@ -1,0 +1,386 @@
+"""Marquee: banners, stories, events, rising pages and daily users from one process.
+
+The one place where things are put together: settings, wiring, the choice of a command.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import ssl
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import uvloop
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
+
+import logs
+from commands import apps, imports, options
+from handlers import banners, campaigns, candidates, control, health, home, metrics
+from handlers.answers import ROOT, Pages, problem
+from handlers.base import Missing, Static
+from loops.impressions import Impressions
+from loops.rotation import Rotation
+from rules.ranking import Ranking, rank
+from rules.slots import Period, period_at, period_of
+from sample import fill, pristine
+from settings import SettingError, Settings
+from store.apps import Apps
+from store.campaigns import Book, book
+from store.database import Database
+from store.desk import DATABASE, IMAGES, SOCKET
+from store.errors import StoreError
+from store.images import Images
+from store.impressions import add as add_impressions
+from store.lock import Lock
+from store.staging import Staging
+from wire import Lane, Limits, Server, bind, bind_unix, inherited, mount
+
+LOG = logging.getLogger("marquee")
+# The first SQLite whose WAL two connections cannot harm (sqlite.org/wal.html, "the WAL-reset bug").
+SOUND_SQLITE = (3, 51, 3)
+STATIC: dict[str, Any] = {
+    "static_path": str(ROOT / "static"),
+    "static_url_prefix": "/static/",
+}
+# Commands at once: a person types them.
+COMMANDERS = 100
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def prepare(pages: Pages, book: Book, period: Period) -> campaigns.Programme:
+    """What all campaigns show in a period, ready to be sent."""
+    stages = {
+        str(campaign): campaigns.Stage.make(pages, campaign, ranking(book, campaign, period))
+        for campaign in book.campaigns
+    }
+    return campaigns.Programme(period.slot, stages, frozenset(book.banners), book.targets)
+
+
+def ranking(book: Book, campaign: int, period: Period) -> Ranking:
+    """A campaign's ranking; its random fill is one draw a period, also after a restart."""
+    figures = book.figures.get(period.slot, {}).get(campaign, {})
+    chance = Random(f"{period.start.isoformat()} {campaign}")
+    return rank(figures, book.campaigns[campaign], book.banners, chance)
+
+
+class Marquee:
+    """The running program, from the settings to the sockets."""
+
+    def __init__(self, settings: Settings, database: Database, data: Path) -> None:
+        """`database` is open, and this process alone holds the folder `data`."""
+        self.settings = settings
+        self.database = database
+        self.data = data
+        self.zone = settings.zone()
+        self.ending = asyncio.Event()
+        self.status = 0
+        self.answered: Counter[tuple[str, int]] = Counter()
+        self.pages = Pages(lambda name: Static.make_static_url(STATIC, name))
+        self.apps = Apps(database)
+        self.images = Images(database, data / IMAGES, settings.image_cache)
+        self.campaigns = campaigns.Campaigns(self.pages)
+        self.impressions = Impressions(
+            lambda: self.campaigns.programme.views(),
+            lambda counts: add_impressions(database, counts),
+        )
+        self.rotation: Rotation[Book, campaigns.Programme] = Rotation(
+            lambda: book(database),
+            lambda book, period: prepare(self.pages, book, period),
+            self._show,
+            zone=self.zone,
+            clock=now,
+        )
+        self.control = control.Control(database, Staging(database, data / IMAGES), self._published)
+        self.lanes = self._lanes()
+        self.servers: list[Server | HTTPServer] = []
+        self.loops: list[asyncio.Task[None]] = []
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
+        await self.rotation.reload()
+        for loop in (self.rotation.run, self.impressions.run, self._watch):
+            self.loops.append(asyncio.create_task(loop()))
+        commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
+        await commanding.listen([bind_unix(self.data / SOCKET)])
+        self.servers.append(commanding)
+        self.servers.append(await self._listen(sockets))
+
+    async def stop(self) -> None:
+        """Answer what is in flight, write what is in memory."""
+        await self.control.close()
+        for server in reversed(self.servers):
+            if isinstance(server, Server):
+                await server.drain(self.settings.drain_seconds)
+            else:
+                server.stop()
+                await server.close_all_connections()
+        for loop in self.loops:
+            loop.cancel()
+        await asyncio.gather(*self.loops, return_exceptions=True)
+        await self.impressions.once()
+
+    def end(self) -> None:
+        """Ask for the end; asked again, end at once."""
+        if self.ending.is_set():
+            os._exit(1)
+        LOG.info("stopping: answering what is in flight (a second signal ends it at once)")
+        self.ending.set()
+
+    def readiness(self) -> health.Readiness:
+        """What `/readyz` says."""
+        checks = {
+            "migrated": True,  # or the database would not be open
+            "warm": self.rotation.ready,
+            "writer": self.database.failed is None,
+            "taking": not self.ending.is_set(),
+        }
+        notes = []
+        if sqlite3.sqlite_version_info < SOUND_SQLITE:
+            notes.append(
+                f"SQLite {sqlite3.sqlite_version} can harm a database that two connections write "
+                "(mended in 3.51.3); one connection alone writes here, so keep other programs out"
+            )
+        return health.Readiness(checks, notes)
+
+    def _show(self, programme: campaigns.Programme) -> None:
+        self.impressions.collect()
+        self.campaigns.show(programme)
+
+    async def _published(self) -> None:
+        self.images.forget()
+        await self.rotation.reload()
+
+    async def _rank(self, campaign: int, slot: int) -> Ranking | None:
+        book = self.rotation.book
+        if campaign not in book.campaigns:
+            return None
+        period = period_of(slot, now(), self.zone)
+        return await asyncio.to_thread(ranking, book, campaign, period)
+
+    def _lanes(self) -> list[Lane]:
+        banner = banners.Banners(
+            self.pages, lambda: self.campaigns.programme.banners, self.images.picture
+        )
+        return [*self.campaigns.lanes(), *banner.lanes(), *health.lanes()]
+
+    def application(self) -> Application:
+        """The control plane, in which every lane is mounted too."""
+        figures = metrics.Metrics(self.lanes, self._routes, self._figures)
+        routes = [
+            (r"/", home.Home, {"pages": self.pages}),
+            (
+                r"/api/v1/campaigns/(\d{1,19})/candidates",
+                candidates.Candidates,
+                {"present": lambda: period_at(now(), self.zone).slot, "rank": self._rank},
+            ),
+            (r"/readyz", health.Ready, {"readiness": self.readiness}),
+            (r"/metrics", metrics.Exposition, {"metrics": figures}),
+            (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
+        ]
+        return Application(
+            mount(self.lanes, routes, Missing),
+            default_handler_class=Missing,
+            log_function=self._answered,
+            cross_origin_protection=True,
+            pages=self.pages,
+            authenticate=self.apps.authenticate,
+            **STATIC,
+        )
+
+    def _commanding(self) -> Application:
+        """What commands speak to, on the owner's socket."""
+        return Application(self.control.routes(), log_function=lambda _: None)
+
+    async def _listen(self, sockets: Sequence[socket.socket]) -> Server | HTTPServer:
+        settings = self.settings
+        proxies = [each.strip() for each in settings.proxies.split(",") if each.strip()]
+        tls = certificate(settings)
+        if settings.server == "tornado":
+            plain = HTTPServer(
+                self.application(),
+                ssl_options=tls,
+                xheaders=bool(proxies),
+                trusted_downstream=proxies,
+                max_header_size=settings.max_headers,
+                max_body_size=settings.max_body,
+                body_timeout=settings.body_seconds,
+                idle_connection_timeout=settings.idle_seconds,
+            )
+            plain.add_sockets(sockets)
+            return plain
+        limits = Limits(
+            line=settings.max_line,
+            headers=settings.max_headers,
+            body=settings.max_body,
+            connections=settings.max_connections,
+            requests_per_connection=settings.max_requests,
+            header_seconds=settings.header_seconds,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.idle_seconds,
+            write_seconds=settings.write_seconds,
+        )
+        server = Server(
+            self.application(), self.lanes, limits=limits, proxies=proxies, error=problem
+        )
+        await server.listen(sockets, tls=tls)
+        return server
+
+    def _figures(self) -> Iterable[metrics.Figure]:
+        yield "marquee_ready", "Whether visitors may come", float(self.readiness().ready)
+        yield "marquee_commits_total", "Commits to marquee.db", self.database.commits
+        yield (
+            "marquee_longest_hold_seconds",
+            "The longest that one step has held the writing connection",
+            self.database.longest_hold / 1000,
+        )
+        for server in self.servers:
+            if isinstance(server, Server) and server is self.servers[-1]:
+                stats = server.stats
+                yield "marquee_connections", "Connections open", server.connections
+                yield "marquee_connections_total", "Connections accepted", stats.accepted
+                yield "marquee_connections_refused_total", "Connections too many", stats.refused
+                for kind in ("header", "body", "idle", "write"):
+                    yield (
+                        f"marquee_timeouts_{kind}_total",
+                        f"Connections cut for their {kind} time",
+                        stats.timeouts[kind],
+                    )
+
+    def _routes(self) -> Iterable[tuple[str, int, int]]:
+        return [(route, status, count) for (route, status), count in self.answered.items()]
+
+    def _answered(self, handler: RequestHandler) -> None:
+        self.answered[type(handler).__name__, handler.get_status()] += 1
+
+    async def _watch(self) -> None:
+        """End, to be started anew, when the database can no longer be trusted."""
+        while self.database.failed is None:
+            await asyncio.sleep(0.5)
+        LOG.critical("%s; stopping, as nothing more would be kept", self.database.failed)
+        self.status = 1
+        self.end()
+
+
+def certificate(settings: Settings) -> ssl.SSLContext | None:
+    """The TLS context of the settings, None without one; raises `SettingError`."""
+    if not settings.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(f"tls_cert, tls_key: cannot be used: {error}") from None
+    return context
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until told to end; the exit status."""
+    data = Path(settings.data)
+    # Before anything is kept: what cannot be listened on is told at once.
+    sockets = inherited() or bind(settings.host, settings.port)
+    with Lock(data):
+        database = await Database.open(data / DATABASE)
+        try:
+            told = []
+            if settings.sample and await pristine(database):
+                told = await fill(database, data / IMAGES)
+            marquee = Marquee(settings, database, data)
+            loop = asyncio.get_running_loop()
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(name, marquee.end)
+            await marquee.start(sockets)
+            print(where(settings, sockets, marquee, told), flush=True)
+            await marquee.ending.wait()
+            await marquee.stop()
+        finally:
+            await database.close()
+    return marquee.status
+
+
+def where(
+    settings: Settings, sockets: Sequence[socket.socket], marquee: Marquee, told: Iterable[str]
+) -> str:
+    """What the terminal says at the start: where to look."""
+    scheme = "https" if settings.tls_cert else "http"
+    lines = ["Marquee is ready."]
+    if sockets[0].family == socket.AF_UNIX:
+        root = "http://localhost"
+        lines.append(f"  socket      {sockets[0].getsockname()}")
+    else:
+        host, port = sockets[0].getsockname()[:2]
+        # A wildcard is no address to open; this machine's own is.
+        named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        host = f"[{named}]" if ":" in named else named
+        root = f"{scheme}://{host}:{port}"
+        lines.append(f"  address     {root}/")
+    if marquee.rotation.book.campaigns:
+        first = next(iter(marquee.rotation.book.campaigns))
+        lines.append(f"  a campaign  {root}/campaigns/{first}/")
+        lines.append(f"  and why     {root}/api/v1/campaigns/{first}/candidates")
+    else:
+        lines.append("  no campaign yet: python server.py import DIR")
+    lines.append(f"  health      {root}/readyz and {root}/metrics")
+    lines.append(f"  data        {marquee.data.resolve()}")
+    return "\n".join([*lines, *told])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words that an owner may say."""
+    said = argparse.ArgumentParser(
+        prog="server.py",
+        description=__doc__.partition("\n")[0],
+        epilog="example: python server.py serve --sample --port 8000",
+    )
+    words = said.add_subparsers(dest="command", metavar="COMMAND")
+    common = options.common()
+    serving = words.add_parser(
+        "serve",
+        parents=[common],
+        help="serve (the default command)",
+        description="Serve until SIGTERM.",
+        epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
+    )
+    options.add_settings(serving)
+    for command in (imports, apps):
+        command.add(words, common)
+    return said
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what the words say; the exit status: 0 done, 1 could not be done, 2 wrong words."""
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words = ["serve", *words]
+    arguments = parser().parse_args(words)
+    try:
+        settings = options.settings(arguments)
+        logs.start(settings.log_level, settings.log_format)
+        if arguments.command != "serve":
+            status: int = arguments.run(arguments, settings)
+            return status
+        make = uvloop.new_event_loop if settings.loop == "uvloop" else asyncio.new_event_loop
+        with asyncio.Runner(loop_factory=make) as runner:
+            return runner.run(serve(settings))
+    except SettingError as error:
+        print(f"marquee: {error}", file=sys.stderr)
+        return 2
+    except (StoreError, OSError) as error:
+        print(f"marquee: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""What an owner can set, and where from: one table that `--help` and the README show.
+
+A setting is taken from the command line, else from the environment (`MARQUEE_<NAME>`), else
+from the TOML file that `--config` names, else from the defaults here.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "MARQUEE_"
+Bytes = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names it, its source and what would be right."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings, typed; a description is what people read of it."""
+
+    host: Annotated[str, Meta(description="address to listen on; 0.0.0.0 for every one")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 takes a free one")] = 8000
+    data: Annotated[str, Meta(description="folder that holds all state")] = "data"
+    sample: Annotated[bool, Meta(description="fill an empty data folder with a sample")] = False
+    tz: Annotated[str, Meta(description="time zone of the slots, by its IANA name")] = "UTC"
+    tls_cert: Annotated[str, Meta(description="certificate chain (PEM); turns TLS on")] = ""
+    tls_key: Annotated[str, Meta(description="private key (PEM) of the certificate")] = ""
+    proxies: Annotated[
+        str,
+        Meta(description="proxies (addresses or networks, by comma) that may name the client"),
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least level logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="form of the lines on stderr")
+    ] = "text"
+    access_log: Annotated[bool, Meta(description="log every request (path, never a query)")] = False
+    max_connections: Annotated[
+        int, Meta(ge=1, description="connections in all; one more is answered 503")
+    ] = 12_000
+    max_requests: Annotated[
+        int, Meta(ge=0, description="requests on one connection; 0 for no limit")
+    ] = 0
+    max_line: Annotated[Bytes, Meta(description="bytes of a request's first line")] = 16_384
+    max_headers: Annotated[Bytes, Meta(description="bytes of a request's headers")] = 16_384
+    max_body: Annotated[Bytes, Meta(description="bytes of a request's body")] = 262_144
+    header_seconds: Annotated[Seconds, Meta(description="time a request's head may take")] = 10.0
+    body_seconds: Annotated[Seconds, Meta(description="time a request's body may take")] = 20.0
+    idle_seconds: Annotated[Seconds, Meta(description="how long a connection may be idle")] = 75.0
+    write_seconds: Annotated[
+        Seconds, Meta(description="how long a peer may leave an answer unread")
+    ] = 20.0
+    drain_seconds: Annotated[
+        Seconds, Meta(description="how long a stop waits for requests in flight")
+    ] = 10.0
+    image_cache: Annotated[Bytes, Meta(description="bytes of banner images kept in memory")] = (
+        67_108_864
+    )
+    loop: Annotated[
+        Literal["uvloop", "asyncio"], Meta(description="event loop (asyncio: to look for faults)")
+    ] = "uvloop"
+    server: Annotated[
+        Literal["wire", "tornado"],
+        Meta(description="HTTP server (tornado: its own, slower one, to compare)"),
+    ] = "wire"
+
+    def zone(self) -> ZoneInfo:
+        """The slots' time zone; raises `SettingError` for a name that is none."""
+        try:
+            return ZoneInfo(self.tz)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise SettingError(
+                f"tz: no time zone is named {self.tz!r}; use an IANA name such as Europe/Berlin"
+            ) from None
+
+
+def table() -> Iterator[tuple[str, type[Any], Any, str, tuple[str, ...]]]:
+    """Each setting as (name, type, default, description, choices)."""
+    for field in msgspec.inspect.type_info(Settings).fields:  # type: ignore[attr-defined]
+        kind, description = field.type, ""
+        if isinstance(kind, msgspec.inspect.Metadata):
+            description = (kind.extra_json_schema or {}).get("description", "")
+            kind = kind.type
+        literal = isinstance(kind, msgspec.inspect.LiteralType)
+        choices = tuple(map(str, kind.values)) if literal else ()
+        yield field.name, type(field.default), field.default, description, choices
+
+
+NAMES = tuple(name for name, *_ in table())
+
+
+def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | None) -> Settings:
+    """Settings from their sources, the first of which wins; raises `SettingError`.
+
+    `line` holds what the command line said (and nothing else), `config` is a file's path.
+    """
+    found: dict[str, Any] = {}
+    for source, values in (
+        (f"{config}", _file(config) if config else {}),
+        ("the environment", _environment(environ)),
+        ("the command line", line),
+    ):
+        for name, value in values.items():
+            _check(name, value, source)
+            found[name] = value
+    settings = msgspec.convert(found, Settings, strict=False)
+    settings.zone()
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise SettingError("tls_cert and tls_key go together: give both, or neither")
+    return settings
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    named = {name: environ.get(PREFIX + name.upper()) for name in NAMES}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _file(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: is not TOML: {error}") from None
+
+
+def _check(name: str, value: Any, source: str) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SettingError(f"{source}: there is no setting {name!r}{hint}")
+    try:
+        msgspec.convert({name: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).rsplit(" - at `", 1)[0]
+        raise SettingError(f"{source}: {name} = {value!r}: {reason}") from None

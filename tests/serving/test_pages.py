@@ -1,0 +1,251 @@
+"""The banner page, its click and its images, as browsers meet them."""
+
+import itertools
+import math
+import re
+from collections import Counter
+
+import pytest
+
+BANNER = re.compile(r'src="/banners/(\d+)"')
+
+
+def banner(answer) -> int:
+    return int(BANNER.search(answer.text)[1])
+
+
+def candidates(server, campaign: int, slot: int | None = None) -> list[int]:
+    query = f"?slot={slot}" if slot else ""
+    found = server.ask(f"/api/v1/campaigns/{campaign}/candidates{query}").json()
+    return [each["banner"] for each in found["banners"]]
+
+
+def test_a_campaign_page_shows_one_of_its_candidates_and_is_not_stored(sampled):
+    answer = sampled.ask("/campaigns/1/")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "<title>Campaign 1</title>" in answer.text
+    assert banner(answer) in candidates(sampled, 1)
+
+
+def test_the_page_answers_with_and_without_the_last_slash(sampled):
+    assert sampled.ask("/campaigns/1").status == sampled.ask("/campaigns/1/").status == 200
+
+
+def test_ten_thousand_views_by_one_visitor_never_repeat_and_are_evenly_spread(sampled):
+    connection = sampled.connect()
+    seen: list[int] = []
+    cookie = ""
+    for _ in range(10_000):
+        connection.request("GET", "/campaigns/1/", headers={"Cookie": cookie} if cookie else {})
+        response = connection.getresponse()
+        text = response.read().decode()
+        cookie = response.headers["Set-Cookie"].partition(";")[0]
+        seen.append(int(BANNER.search(text)[1]))
+    connection.close()
+    assert all(a != b for a, b in itertools.pairwise(seen))
+    # The quarter may have changed in the midst: then two sets were shown, each in its time.
+    for slot_views in split_by_set(seen, sampled):
+        counts = Counter(slot_views)
+        expected = len(slot_views) / len(counts)
+        for count in counts.values():
+            assert abs(count - expected) < 5 * math.sqrt(expected)
+
+
+def split_by_set(seen: list[int], server) -> list[list[int]]:
+    for slot in (1, 2, 3, 4):
+        group = set(candidates(server, 1, slot))
+        following = set(candidates(server, 1, slot % 4 + 1))
+        if set(seen) == group:
+            return [seen]
+        if set(seen) <= group | following and seen[0] in group and seen[-1] in following:
+            cut = next(i for i, each in enumerate(seen) if each not in group)
+            return [part for part in (seen[:cut], seen[cut:]) if len(part) > 1000]
+    raise AssertionError("what was shown is no slot's set")
+
+
+def test_the_cookie_is_of_its_campaign_and_lasts_an_hour(sampled):
+    cookie = sampled.ask("/campaigns/2/").headers["Set-Cookie"]
+    assert re.fullmatch(
+        r"mq_last_2=\d+; Path=/campaigns/2; Max-Age=3600; HttpOnly; SameSite=Lax", cookie
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "99999999999999999999999", "x", '"', "%00", "é", "1;2", "", "1" * 4000]
+)
+def test_a_forged_cookie_is_ignored(sampled, value):
+    answer = sampled.ask("/campaigns/1/", Cookie=f"mq_last_1={value}".encode().decode("latin-1"))
+    assert answer.status == 200
+
+
+def test_another_campaigns_cookie_says_nothing_here(sampled):
+    shown = candidates(sampled, 1)
+    cookies = "; ".join(f"mq_last_2={each}" for each in shown)
+    seen = {banner(sampled.ask("/campaigns/1/", Cookie=cookies)) for _ in range(200)}
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/campaigns/999999/",
+        "/campaigns/01/",
+        "/campaigns/99999999999999999999/",
+        "/campaigns/x/",
+        "/campaigns/",
+    ],
+)
+def test_an_unknown_campaign_is_a_404_page(sampled, path):
+    answer = sampled.ask(path)
+    assert answer.status == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "Not Found" in answer.text
+
+
+def test_head_has_the_headers_and_no_body(sampled):
+    answer = sampled.ask("/campaigns/1/", "HEAD")
+    assert answer.status == 200
+    assert answer.body == b""
+    assert int(answer.headers["Content-Length"]) > 500
+
+
+def test_another_method_is_told_what_is_allowed(sampled):
+    answer = sampled.ask("/campaigns/1/", "DELETE")
+    assert answer.status == 405
+    assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
+
+
+def test_every_page_carries_the_security_headers(sampled):
+    for path in ("/", "/campaigns/1/", "/campaigns/0/", "/nothing", "/readyz", "/metrics"):
+        headers = sampled.ask(path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"], path
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+
+
+def test_a_click_leads_to_the_stored_target_or_back_to_the_page(sampled):
+    found = Counter()
+    for campaign in range(1, 9):
+        for each in candidates(sampled, campaign):
+            answer = sampled.ask(f"/campaigns/{campaign}/banners/{each}/click")
+            assert answer.status == 302
+            assert answer.headers["Cache-Control"] == "no-store"
+            location = answer.headers["Location"]
+            if location == f"/campaigns/{campaign}/":
+                found["back"] += 1
+            else:
+                assert location.startswith(("http://", "https://"))
+                found["away"] += 1
+    assert found["away"]
+    assert found["back"]
+
+
+@pytest.mark.parametrize("query", ["?url=https://evil.example", "?next=//evil.example"])
+def test_a_click_never_leads_where_the_request_says(sampled, query):
+    each = candidates(sampled, 1)[0]
+    answer = sampled.ask(f"/campaigns/1/banners/{each}/click{query}", Host="evil.example")
+    assert "evil" not in answer.headers["Location"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/campaigns/1/banners/999999/click", "/campaigns/999/banners/1/click"]
+)
+def test_a_click_on_what_does_not_exist_is_a_404_page(sampled, path):
+    answer = sampled.ask(path)
+    assert answer.status == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def test_an_image_is_typed_by_its_bytes_and_answers_304_to_its_etag(sampled):
+    each = candidates(sampled, 1)[0]
+    answer = sampled.ask(f"/banners/{each}")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert "max-age=" in answer.headers["Cache-Control"]
+    again = sampled.ask(f"/banners/{each}", If_None_Match=answer.headers["ETag"])
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["ETag"] == answer.headers["ETag"]
+    assert sampled.ask(f"/banners/{each}", If_None_Match='"other"').status == 200
+
+
+def test_an_unknown_banner_has_no_image(sampled):
+    assert sampled.ask("/banners/99999999").status == 404
+
+
+def test_candidates_without_a_token_are_banner_and_why(sampled):
+    answer = sampled.ask("/api/v1/campaigns/1/candidates?slot=2")
+    found = answer.json()
+    assert found["campaign"] == 1
+    assert found["slot"] == 2
+    assert found["rule"]
+    assert all(set(each) == {"banner", "why"} for each in found["banners"])
+
+
+@pytest.mark.parametrize("slot", ["0", "5", "x", "", "1.0", "²"])
+def test_a_slot_that_is_none_is_refused_with_words(sampled, slot):
+    from urllib.parse import quote
+
+    answer = sampled.ask(f"/api/v1/campaigns/1/candidates?slot={quote(slot)}")
+    assert answer.status == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "1, 2, 3 or 4" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/api/v1/campaigns/999/candidates", 404), ("/api/v1/nothing", 404)],
+)
+def test_an_api_error_is_a_problem(sampled, path, status):
+    answer = sampled.ask(path)
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert set(answer.json()) >= {"type", "title", "status", "detail"}
+    assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize("token", ["Bearer mq_1_wrong", "Bearer", "Basic abc", "mq_1_x"])
+def test_a_token_that_is_none_is_refused_even_where_none_is_needed(sampled, token):
+    answer = sampled.ask("/api/v1/campaigns/1/candidates", Authorization=token)
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_views_are_counted_and_told_to_a_read_token_within_a_second(start):
+    import time
+
+    server = start("--sample", data=None)
+    time.sleep(0.2)
+    token = re.search(r"mq_\w+", "".join(server.told))[0]
+    with_token = {"Authorization": f"Bearer {token}"}
+
+    def shown() -> int:
+        return sum(
+            each["impressions"]
+            for slot in (1, 2, 3, 4)
+            for each in server.ask(
+                f"/api/v1/campaigns/1/candidates?slot={slot}", **with_token
+            ).json()["banners"]
+        )
+
+    before = shown()
+    for _ in range(25):
+        server.ask("/campaigns/1/")
+    server.ask("/campaigns/1/", "HEAD")
+    time.sleep(1.2)
+    assert shown() == before + 25
+    for _ in range(5):
+        server.ask("/campaigns/1/")
+    assert server.stop() == 0
+    server = start(data=server.data)
+    assert shown_with(server, with_token) == before + 30
+
+
+def shown_with(server, with_token) -> int:
+    return sum(
+        each["impressions"]
+        for slot in (1, 2, 3, 4)
+        for each in server.ask(f"/api/v1/campaigns/1/candidates?slot={slot}", **with_token).json()[
+            "banners"
+        ]
+    )

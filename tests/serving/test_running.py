@@ -1,0 +1,313 @@
+"""Starting, stopping and looking after the process."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from .conftest import ROOT, run
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_port_0_takes_a_free_one_and_says_which(start):
+    server = start()
+    assert server.port > 0
+    assert server.ask("/healthz").body == b"ok\n"
+
+
+def test_readyz_tells_each_check(sampled):
+    answer = sampled.ask("/readyz")
+    assert answer.status == 200
+    assert answer.json()["checks"] == {
+        "migrated": True,
+        "warm": True,
+        "writer": True,
+        "taking": True,
+    }
+    old = sqlite3.sqlite_version_info < (3, 51, 3)
+    assert any(sqlite3.sqlite_version in note for note in answer.json()["notes"]) == old
+
+
+def test_metrics_count_what_was_answered(sampled):
+    def count(text: str) -> float:
+        found = re.search(r'requests_total\{route="campaign page",status="200"\} (\S+)', text)
+        return float(found[1]) if found else 0
+
+    before = count(sampled.ask("/metrics").text)
+    for _ in range(3):
+        sampled.ask("/campaigns/1/")
+    assert count(sampled.ask("/metrics").text) == before + 3
+
+
+def test_one_server_at_a_time_holds_a_data_folder(start):
+    first = start()
+    second = run("serve", "--port", "0", "--data", str(first.data))
+    assert second.returncode == 1
+    assert str(first.process.pid) in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_port_in_use_is_told_in_words(start, tmp_path):
+    first = start()
+    second = run("serve", "--port", str(first.port), "--data", str(tmp_path / "other"))
+    assert second.returncode == 1
+    assert str(first.port) in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_the_data_folder_is_the_owners_alone(start):
+    server = start("--sample")
+    assert server.data.stat().st_mode & 0o777 == 0o700
+    for name in ("marquee.db", "marquee.sock"):
+        assert (server.data / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_the_sample_is_made_once_and_its_tokens_are_told_once(start):
+    server = start("--sample")
+    told = "".join(server.told)
+    time.sleep(0.3)
+    assert len(re.findall(r"mq_\w+", "".join(server.told))) >= 1, told
+    assert server.stop() == 0
+    again = start("--sample")
+    time.sleep(0.3)
+    assert "mq_" not in "".join(again.told)
+    assert again.ask("/campaigns/1/").status == 200
+
+
+def test_without_sample_there_is_nothing_and_that_is_well(start):
+    server = start()
+    assert server.ask("/campaigns/1/").status == 404
+    assert server.ask("/readyz").status == 200
+
+
+@pytest.mark.parametrize("mode", [{"MARQUEE_SERVER": "tornado"}, {"MARQUEE_LOOP": "asyncio"}])
+def test_the_other_server_and_the_other_loop_answer_the_same(start, sampled, mode):
+    other = start("--sample", **mode)
+    for path, method in [
+        ("/campaigns/1/", "GET"),
+        ("/campaigns/1/", "HEAD"),
+        ("/campaigns/1/", "DELETE"),
+        ("/campaigns/0/", "GET"),
+        ("/campaigns/0/", "POST"),
+        ("/banners/0", "GET"),
+        ("/healthz", "GET"),
+        ("/healthz", "PUT"),
+        ("/readyz", "GET"),
+        ("/nothing", "GET"),
+        ("/", "GET"),
+        ("/static/marquee.css", "GET"),
+        ("/static/none.css", "GET"),
+        ("/api/v1/campaigns/1/candidates?slot=9", "GET"),
+        ("/api/v1/campaigns/999/candidates", "GET"),
+    ]:
+        one, two = sampled.ask(path, method), other.ask(path, method)
+        assert one.status == two.status, (path, method)
+        apart = {"date", "etag", "set-cookie", "last-modified", "content-length", "server"}
+        names = [
+            {(k.lower(), v) for k, v in each.headers.items() if k.lower() not in apart}
+            for each in (one, two)
+        ]
+        assert names[0] == names[1], (path, method)
+    assert other.stop() == 0, other.log
+
+
+def test_sigterm_under_load_cuts_no_request_that_was_begun(start):
+    server = start("--sample")
+    begun, whole, faults = [], [], []
+    go_on = threading.Event()
+    go_on.set()
+
+    def visit() -> None:
+        while go_on.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            try:
+                connection.connect()
+            except OSError:
+                return  # it no longer accepts
+            try:
+                while go_on.is_set():
+                    try:
+                        connection.request("GET", "/campaigns/1/")
+                    except OSError:
+                        break  # an idle connection was closed: nothing of ours had been read
+                    begun.append(1)
+                    try:
+                        answer = connection.getresponse()
+                        body = answer.read()
+                    except http.client.RemoteDisconnected:
+                        # Closed before a byte of the request was taken up: a client may repeat it.
+                        begun.pop()
+                        break
+                    except (OSError, http.client.HTTPException) as error:
+                        faults.append(repr(error))
+                        break
+                    if answer.status == 200 and body.rstrip().endswith(b"</html>"):
+                        whole.append(1)
+                    else:
+                        faults.append(str(answer.status))
+                    if answer.headers["Connection"] == "close":
+                        break
+            finally:
+                connection.close()
+
+    # One request whose head has begun to arrive must still be answered.
+    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow.sendall(b"GET /campaigns/1/ HTTP/1.1\r\nHost: x\r\n")
+    threads = [threading.Thread(target=visit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    slow.sendall(b"\r\n")
+    said = b""
+    while part := slow.recv(65536):
+        said += part
+    slow.close()
+    assert server.stop() == 0, server.log
+    go_on.clear()
+    for thread in threads:
+        thread.join()
+    assert said.startswith(b"HTTP/1.1 200 "), said[:200]
+    assert b"Connection: close" in said
+    assert not faults
+    assert len(whole) == len(begun) > 100
+
+
+def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(start):
+    server = start()
+    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    time.sleep(0.2)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert server.process.poll() is None
+    began = time.monotonic()
+    assert server.stop() != 0
+    assert time.monotonic() - began < 2
+    slow.close()
+
+
+def test_a_killed_server_starts_again_and_its_lock_is_free(start):
+    server = start("--sample")
+    server.stop(signal.SIGKILL)
+    assert start().ask("/campaigns/1/").status == 200
+
+
+def test_logs_can_be_json_and_hold_no_query_and_no_token(start):
+    server = start("--sample", "--log-format", "json", "--access-log")
+    server.ask("/campaigns/1/?secret=hunter2")
+    server.ask("/api/v1/campaigns/1/candidates?token=hunter2", Authorization="Bearer mq_9_hunter2")
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.log.splitlines()]
+    assert any("/campaigns/1/" in line["message"] for line in lines)
+    assert "hunter2" not in server.log
+
+
+def test_without_access_log_a_request_is_no_line(start):
+    server = start("--sample")
+    before = len(server.logged)
+    server.ask("/campaigns/1/")
+    server.ask("/nothing")
+    time.sleep(0.2)
+    assert len(server.logged) == before
+
+
+@pytest.mark.parametrize("command", ["", "serve", "import", "app"])
+def test_help_shows_an_example(command):
+    answer = run(*command.split(), "--help")
+    assert answer.returncode == 0
+    assert "xample" in answer.stdout
+
+
+def test_every_setting_stands_in_help_and_readme_with_its_default():
+    from settings import table
+
+    text = run("serve", "--help").stdout
+    for name, kind, default, _, _ in table():
+        assert f"--{name.replace('_', '-')}" in text or f"--[no-]{name}" in text
+        shown = str(default).lower() if kind is bool else str(default)
+        row = re.search(rf"^\| `{name}` \|.*$", README, re.MULTILINE)
+        assert row, f"the README's table lacks {name}"
+        assert f"MARQUEE_{name.upper()}" in row[0]
+        assert f"`{shown}`" in row[0] or default == ""
+
+
+def test_a_wrong_setting_ends_with_words_and_status_2():
+    answer = run("serve", MARQUEE_TZ="Mars/Olympus")
+    assert answer.returncode == 2
+    assert "Mars/Olympus" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_socket_can_be_inherited(tmp_path):
+    """As systemd does it: file descriptor 3, LISTEN_FDS and LISTEN_PID."""
+    import subprocess
+    import sys
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    code = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
+        "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
+        "os.execv(sys.executable, [sys.executable, 'server.py', 'serve', '--data', sys.argv[2]])"
+    )
+    words = [sys.executable, "-c", code, str(listening.fileno()), str(tmp_path / "data")]
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        pass_fds=[listening.fileno()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        connection = http.client.HTTPConnection(*listening.getsockname(), timeout=20)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"ok\n"
+        connection.close()
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+        listening.close()
+    assert process.returncode == 0
+
+
+def test_it_serves_over_tls_and_marks_its_cookies_secure(start, tmp_path):
+    import shutil
+    import ssl
+    import subprocess
+
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here to make a certificate")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = start("--sample", "--tls-cert", str(cert), "--tls-key", str(key))
+    context = ssl.create_default_context(cafile=str(cert))
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=20)
+    connection.request("GET", "/campaigns/1/")
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.headers["Set-Cookie"].endswith("; Secure")
+    connection.close()
+    assert server.stop() == 0
+
+
+def test_a_named_proxy_may_say_that_the_visitor_came_over_tls(start):
+    server = start("--sample", "--proxies", "127.0.0.1")
+    answer = server.ask("/campaigns/1/", X_Forwarded_Proto="https")
+    assert answer.headers["Set-Cookie"].endswith("; Secure")
+    server.stop()
+    server = start()
+    answer = server.ask("/campaigns/1/", X_Forwarded_Proto="https")
+    assert not answer.headers["Set-Cookie"].endswith("; Secure")

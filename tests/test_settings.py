@@ -1,0 +1,58 @@
+"""Settings: where they come from, in which order, and what a wrong one is told."""
+
+import pytest
+
+from settings import NAMES, SettingError, Settings, resolve, table
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path):
+    config = tmp_path / "marquee.toml"
+    config.write_text('port = 1\nhost = "192.0.2.1"\ntz = "Asia/Kathmandu"\n')
+    found = resolve({"port": 3}, {"MARQUEE_PORT": "2", "MARQUEE_HOST": "192.0.2.2"}, str(config))
+    assert (found.port, found.host, found.tz) == (3, "192.0.2.2", "Asia/Kathmandu")
+    assert found.idle_seconds == Settings().idle_seconds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_described_and_taken_from_the_environment(name):
+    row = next(row for row in table() if row[0] == name)
+    assert row[3]
+    wrong = {"MARQUEE_" + name.upper(): "\x00wrong"}
+    if row[1] is not str or row[4]:
+        with pytest.raises(SettingError, match=name):
+            resolve({}, wrong, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "words"),
+    [
+        ({}, {"MARQUEE_PORT": "99999"}, "the environment: port"),
+        ({}, {"MARQUEE_PORT": "x"}, "the environment: port"),
+        ({"port": -1}, {}, "the command line: port"),
+        ({"tz": "Mars/Olympus"}, {}, "Europe/Berlin"),
+        ({"tz": "../../etc/passwd"}, {}, "no time zone"),
+        ({"tls_cert": "a.pem"}, {}, "tls_key"),
+        ({"idle_seconds": 0}, {}, "idle_seconds"),
+        ({"server": "apache"}, {}, "server"),
+        ({"prot": 1}, {}, "did you mean 'port'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_source(line, environ, words):
+    with pytest.raises(SettingError, match=words):
+        resolve(line, environ, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("prot = 1", "did you mean 'port'"), ("port = ", "is not TOML"), ("port = 'x'", "port")],
+)
+def test_a_wrong_file_is_told_what_is_wrong(tmp_path, text, words):
+    config = tmp_path / "marquee.toml"
+    config.write_text(text)
+    with pytest.raises(SettingError, match=words):
+        resolve({}, {}, str(config))
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(SettingError, match="cannot be read"):
+        resolve({}, {}, "/nowhere/marquee.toml")
