@@ -15,10 +15,12 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketHandler
 
 from wire.framing import Framing
 from wire.lanes import Way
 from wire.peers import Peer
+from wire.refusal import Refusal
 
 if TYPE_CHECKING:
     from wire.connection import Connection
@@ -117,7 +119,10 @@ class Exchange(HTTPConnection):
             headers["Host"] = way.authority
         delegate = self._link.server.application.start_request(self._link, self)
         self._delegate = delegate
-        return delegate.headers_received(start, headers)
+        wait = delegate.headers_received(start, headers)
+        if framing.websocket and _is_websocket(delegate):
+            raise Refusal(501, "This server does not speak WebSocket.")
+        return wait
 
     def receive(self, data: bytes) -> Awaitable[None] | None:
         """Give the application some of the body."""
@@ -133,6 +138,7 @@ class Exchange(HTTPConnection):
 
     def lost(self) -> None:
         """Nobody is there to be answered any more."""
+        self.finished = True
         self.gone()
         for future in self._waiting:
             _break(future)
@@ -236,6 +242,8 @@ class Exchange(HTTPConnection):
 
     def finish(self) -> None:
         """The answer is complete."""
+        if self.finished:
+            return
         if self._due:
             self.close()
             raise HTTPOutputError(f"the body is {self._due} bytes shorter than its Content-Length")
@@ -265,6 +273,12 @@ class Exchange(HTTPConnection):
         future = link.server.loop.create_future()
         self._waiting.append(future)
         return future
+
+
+def _is_websocket(delegate: Any) -> bool:
+    """Whether Tornado has routed the request to a handler that would need the bare connection."""
+    handler = getattr(getattr(delegate, "delegate", None), "handler_class", None)
+    return isinstance(handler, type) and issubclass(handler, WebSocketHandler)
 
 
 def _break(future: "asyncio.Future[None]") -> "asyncio.Future[None]":

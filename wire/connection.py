@@ -7,7 +7,6 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserError
 from tornado.httputil import HTTPInputError
 from tornado.iostream import StreamClosedError
 
@@ -15,7 +14,7 @@ from wire.bridge import Exchange
 from wire.framing import Framing, head_end, measure, special_lines
 from wire.lanes import Lane, Way
 from wire.messages import Request, Response
-from wire.reading import Reader
+from wire.reading import OBJECTIONS, Reader
 from wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ _AHEAD = 65_536
 _SLICE = 65_536
 _TURN = 32
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_FAILED = "The server could not answer this request."
 
 
 class Connection(asyncio.Protocol):
@@ -118,7 +116,7 @@ class Connection(asyncio.Protocol):
             phase == IDLE
             and not self._rest
             and not self.paused
-            and data.find(b"\r\n\r\n") + 4 == len(data)
+            and data.find(b"\r\n\r\n") + 4 == len(data) > 4
         ):
             # The way of nearly all requests: a head, alone and in one piece.
             reader = self._reader
@@ -129,8 +127,8 @@ class Connection(asyncio.Protocol):
             try:
                 try:
                     reader.feed(data)
-                except HttpParserError as error:
-                    reader.objection(error)
+                except OBJECTIONS as error:
+                    reader.objection(error, data)
                 self._begin(data, reader)
             except Refusal as refusal:
                 self.refuse(refusal.status, refusal.detail)
@@ -249,7 +247,7 @@ class Connection(asyncio.Protocol):
         self._at = at + len(piece)
         head = self._head + piece
         measure(head, server.limits.line, server.limits.headers)
-        reader.judge(piece)
+        reader.judge(piece, head)
         self._head = b"" if end else head
         if end:
             self._begin(head, reader)
@@ -267,14 +265,12 @@ class Connection(asyncio.Protocol):
         framing = server.framings[way.minor].get(lines) or server.framing(lines, way.minor)
         if len(head) > server.small:
             measure(head, server.limits.line, server.limits.headers)
-        if reader.complete is not (framing.length == 0):
+        if reader.complete is (framing.length != 0):
             raise Refusal(400, "The request's framing is ambiguous.")
         lane = way.lane
         if lane is not None and framing.plain:
             self._serve(lane, way, framing, head, b"")
             return
-        if framing.websocket:
-            raise Refusal(501, "This server does not speak WebSocket.")
         self._way, self._framing = way, framing
         if lane is None:
             self._begin_exchange(way, framing, head)
@@ -299,7 +295,7 @@ class Connection(asyncio.Protocol):
     def _expect_body(self, framing: Framing, limit: int) -> None:
         """Be ready for the body, if it is not larger than `limit`."""
         if framing.length > limit:
-            raise Refusal(413, f"The body may have {limit} bytes, not {framing.length}.")
+            raise Refusal(413, f"The body may have {limit} bytes.")
         server = self.server
         assert self._reader is not None
         self._reader.begin_body(framing.length, server.limits.headers)
@@ -396,7 +392,7 @@ class Connection(asyncio.Protocol):
         pieces = [response.head, server.date]
         if not stays:
             pieces.insert(1, b"Connection: close\r\n")
-        elif way.minor == 0:
+        elif not way.minor:
             pieces.insert(1, b"Connection: keep-alive\r\n")
         if way.method != "HEAD":
             pieces.append(response.body)
@@ -479,17 +475,15 @@ class Connection(asyncio.Protocol):
 
     def _raised(self, exchange: Exchange | None, error: BaseException) -> None:
         """What the application raised ends the connection: nobody knows what the peer has seen."""
-        if isinstance(error, Refusal):
-            raise error
         if isinstance(error, StreamClosedError) and self._phase == CLOSED:
             return
-        if not isinstance(error, HTTPInputError):
+        if isinstance(error, HTTPInputError):
+            error = Refusal(400, f"The request cannot be read: {error}.")
+        if not isinstance(error, Refusal):
             log.error("the application raised", exc_info=error)
-        if self._exchange is exchange and exchange is not None and self._phase < LINGER:
-            if isinstance(error, HTTPInputError):
-                self.refuse(400, f"The request cannot be read: {error}.")
-            else:
-                self.refuse(500, _FAILED)
+            error = Refusal(500, "The server could not answer this request.")
+        if self._exchange is exchange and exchange is not None:
+            self.refuse(error.status, error.detail)
 
     # What the exchange calls.
 
@@ -509,7 +503,7 @@ class Connection(asyncio.Protocol):
         """Count an answer; true if the connection must close after it."""
         self._served += 1
         limit = self.server.limits.requests_per_connection
-        return self.server.draining or self._eof or 0 < limit <= self._served
+        return self.server.draining or 0 < limit <= self._served
 
     def allow(self, seconds: float) -> None:
         """Let the body take so long from now."""
@@ -558,17 +552,17 @@ class Connection(asyncio.Protocol):
         self.write(b"".join((response.head, b"Connection: close\r\n", self.server.date)))
         if self._way is None or self._way.method != "HEAD":
             self.write(response.body)
-        self.end()
+        self.end(more=True)
 
-    def end(self) -> None:
+    def end(self, more: bool = False) -> None:
         """Close when all has been sent, and, where more may be coming, when that has come."""
         self._flush()
-        unread = self._phase in (HEAD, BODY) or self._at < len(self._rest)
+        more = more or self._phase == BODY or self._at < len(self._rest)
         self._rest = self._head = b""
         self._at = self._received = 0
         self._phase = LINGER
         server, transport = self.server, self._transport
-        if unread and not self._eof:
+        if more and not self._eof:
             self.deadline = server.now + server.limits.linger_seconds
             if transport.can_write_eof():
                 transport.write_eof()

@@ -110,7 +110,7 @@ def framing(lines: tuple[bytes, ...], minor: int) -> Framing:
     expects = _expects(found.get(b"expect", []), minor)
     upgrades = b",".join(found.get(b"upgrade", [])).lower() if b"upgrade" in tokens else b""
     websocket = b"websocket" in upgrades
-    plain = keep_alive and minor == 1 and length == 0 and not websocket
+    plain = keep_alive and minor == 1 and length == 0
     return Framing(host, keep_alive, length, expects, websocket, plain)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tornado.httputil import (
     HTTPServerRequest,
     RequestStartLine,
     ResponseStartLine,
+    format_timestamp,
 )
 from tornado.routing import Matcher, Rule, URLSpec
 from tornado.web import HTTPError, RequestHandler
@@ -202,7 +204,7 @@ class _Serving(HTTPMessageDelegate):
     def _answer(self, response: Response) -> None:
         self._answered = True
         self._target.lane.statuses[response.status] += 1
-        headers = HTTPHeaders()
+        headers = HTTPHeaders({"Date": format_timestamp(time.time())})
         for name, value in response.headers:
             headers.add(name, value)
         if response.status not in (204, 304):

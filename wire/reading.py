@@ -7,19 +7,23 @@ from wire.chunks import Chunks
 from wire.framing import CHUNKED
 from wire.refusal import Refusal
 
+# What feeding llhttp may raise.
+OBJECTIONS = (HttpParserError, HttpParserUpgrade)
+
 
 class Reader:
     """The parser of one connection.
 
     It is never fed past the end of a head or of a body, so that reading can stop between any two
-    requests. `complete` is llhttp's word that the message has ended.
+    requests. `complete` is llhttp's word that the message has ended, None if it has none to say.
+    `announced` counts the bytes of the body as far as its length is known.
     """
 
-    __slots__ = ("_chunks", "_left", "_parser", "_pieces", "_upgraded", "complete", "feed")
+    __slots__ = ("_chunks", "_left", "_parser", "_pieces", "announced", "complete", "feed")
 
     def __init__(self) -> None:
-        self.complete = False
-        self._upgraded = False
+        self.complete: bool | None = False
+        self.announced = 0
         self._pieces: list[bytes] = []
         self._chunks: Chunks | None = None
         self._left = 0
@@ -37,34 +41,34 @@ class Reader:
         """llhttp's callback."""
         self.complete = True
 
-    def judge(self, piece: bytes) -> None:
-        """Let llhttp read a head, or the next piece of it; raises `Refusal`."""
+    def judge(self, piece: bytes, head: bytes) -> None:
+        """Let llhttp read the last `piece` of a `head`, whole or not; raises `Refusal`."""
         try:
             self.feed(piece)
-        except HttpParserError as error:
-            self.objection(error)
+        except OBJECTIONS as error:
+            self.objection(error, head)
 
-    def objection(self, error: HttpParserError) -> None:
+    def objection(self, error: HttpParserError | HttpParserUpgrade, head: bytes = b"") -> None:
         """Raise a `Refusal` for what llhttp does not take."""
         if isinstance(error, HttpParserUpgrade):
-            # llhttp reads no body after the head of an upgrade; nobody here upgrades, so it must.
-            self._upgraded = True
-        elif isinstance(error, HttpParserInvalidMethodError):
+            # llhttp takes an upgrade's head for the whole request. Nobody here upgrades.
+            self.complete = None
+        elif isinstance(error, HttpParserInvalidMethodError) and head.lstrip()[:1].isalpha():
             raise Refusal(501, f"The request's method is not known here: {error}.")
         else:
             raise Refusal(400, f"The request is not well formed: {error}.")
 
     def begin_body(self, length: int, trailer_limit: int) -> None:
         """Prepare for the body that the head just read announced."""
-        self._left = length
+        self._left = self.announced = max(length, 0)
         self._chunks = Chunks(trailer_limit) if length == CHUNKED else None
-        if self._upgraded:
+        if self.complete is None:
             self._renew()
             told = b"Content-Length: %d" % length
             if length == CHUNKED:
                 told = b"Transfer-Encoding: chunked"
             self.feed(b"POST / HTTP/1.1\r\n" + told + b"\r\n\r\n")
-        self._upgraded = self.complete = False
+        self.complete = False
 
     def body(self, data: bytes, start: int, stop: int) -> int:
         """Read on in the body, `data[start:stop]` at most; the place reached. Raises `Refusal`."""
@@ -75,9 +79,10 @@ class Reader:
         else:
             end = self._chunks.extent(data, start, stop)
             ended = self._chunks.done
+            self.announced = self._chunks.total
         try:
             self.feed(data[start:end])
-        except HttpParserError as error:
+        except OBJECTIONS as error:
             self.objection(error)
         if ended != self.complete:
             raise Refusal(400, "The body's framing is ambiguous.")
@@ -90,11 +95,6 @@ class Reader:
     def close(self) -> None:
         """Part from the parser, which holds on to this as this does to it."""
         del self._parser, self.feed
-
-    @property
-    def announced(self) -> int:
-        """So many bytes of a chunked body have been announced."""
-        return self._chunks.total if self._chunks else 0
 
     def take(self) -> bytes:
         """What has come of the body since last asked."""
