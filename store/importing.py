@@ -232,7 +232,7 @@ class Import:
         digest = hashlib.sha256()
         try:
             with source.path.open("rb") as file:
-                for batch in batches(file, digest):
+                for batch in batches(file, source.name, digest):
                     yield batch if batch.first > 1 else batch.beheaded()
                     self._advance(batch.size)
         except OSError as error:
@@ -262,7 +262,8 @@ class Import:
         row = batch.lines[number - batch.first].decode() if batch else ""
         outcome.rejected += 1
         if outcome.rejected <= LOGGED:
-            LOG.warning("%s, line %d: %s: %s", source.name, number, reason, row[:200])
+            where = f"{source.name}, line {number}" if number else source.name
+            LOG.warning("%s: %s: %r", where, reason, row[:200])
         self._rejects.append(Reject(source.name, number, reason, row[:KEPT]))
         if len(self._rejects) >= REJECTS:
             await self._send_rejects()

@@ -30,10 +30,10 @@ class Batch:
         return Batch(self.first + 1, self.lines[1:], self.size)
 
 
-def batches(file: BinaryIO, digest: Hash) -> Iterator[Batch]:
+def batches(file: BinaryIO, name: str, digest: Hash) -> Iterator[Batch]:
     """The lines of `file`, which may end in LF, CRLF or CR; what is read goes into `digest` too.
 
-    Raises `StoreRefused` for a line that is too long to be one.
+    Raises `StoreRefused`, by the file's `name`, for a line that is too long to be one.
     """
     first, rest = 1, b""
     while chunk := file.read(CHUNK):
@@ -44,7 +44,8 @@ def batches(file: BinaryIO, digest: Hash) -> Iterator[Batch]:
         lines, rest = data[:cut].splitlines(), data[cut:]
         if len(rest) > LONGEST_LINE:
             raise StoreRefused(
-                f"line {first + len(lines)} is longer than {LONGEST_LINE} bytes: not a CSV file"
+                f"{name} is not a CSV file: its line {first + len(lines)} is longer than "
+                f"{LONGEST_LINE} bytes"
             )
         yield Batch(first, lines, len(chunk))
         first += len(lines)

@@ -195,7 +195,7 @@ class Staging:
         async with self._turn:
             number, self._number = self._number, None
             if number is not None:
-                await sweep.remove(self._database, number)
+                await sweep.remove(self._database, self._images, number)
 
     @asynccontextmanager
     async def _staging(self) -> AsyncIterator[int]:

@@ -45,13 +45,13 @@ ON CONFLICT DO UPDATE SET
 async def cut_off(database: Database, images: Path) -> None:
     """Remove all that imports staged and never published; none may be under way."""
     for number in await _column(database, "SELECT id FROM import WHERE published_at IS NULL"):
-        await remove(database, number)
+        await remove(database, images, number)
         LOG.info("cleared away what import %d had staged before it was cut off", number)
     await _unlink(database, images)
 
 
-async def remove(database: Database, number: int) -> None:
-    """Remove an unpublished import but for its images' files."""
+async def remove(database: Database, images: Path, number: int) -> None:
+    """Remove an unpublished import; none other may be under way."""
     # A last step of it, whose caller was cancelled, may still be queued: let it pass.
     await database.write(lambda _: None)
     for table, key in KEYS.items():
@@ -62,6 +62,7 @@ async def remove(database: Database, number: int) -> None:
         async for rows in _pages(database, table, number):
             await steps.write(rows, partial(_each, delete))
     await Steps(database).write([(number,)], partial(_each, "DELETE FROM import WHERE id = ?"))
+    await _unlink(database, images)
 
 
 async def replaced(database: Database) -> None:

@@ -1,0 +1,215 @@
+"""Rows of imported files."""
+
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.rows import (
+    LARGEST,
+    PARSERS,
+    RowError,
+    click,
+    conversion,
+    impression,
+    is_header,
+    micros,
+    target,
+)
+
+ids = st.integers(0, LARGEST)
+
+
+@given(ids, ids, ids)
+def test_ids_of_64_bits_come_out_as_they_went_in(number: int, banner: int, campaign: int) -> None:
+    assert click(f"{number},{banner},{campaign}".encode()) == (number, banner, campaign)
+    assert impression(f"{banner},{campaign}".encode()) == (banner, campaign)
+
+
+@given(st.integers(0, LARGEST))
+def test_revenue_is_exact_to_the_micro(amount: int) -> None:
+    text = f"{amount // 10**6}.{amount % 10**6:06}"
+    assert micros(text.encode()) == amount
+    assert conversion(f"1,2,{text}".encode()) == (1, 2, amount)
+
+
+@given(st.decimals(0, 9_000_000_000_000, allow_nan=False, places=12), st.sampled_from("eE"))
+def test_finer_revenue_is_rounded_half_to_even(amount: Decimal, e: str) -> None:
+    with localcontext(prec=60):
+        rounded = int((amount * 10**6).quantize(Decimal(1), ROUND_HALF_EVEN))
+    assert micros(f"{amount:f}".encode()) == rounded
+    assert micros(f"{amount:E}".replace("E", e).encode()) == rounded
+
+
+@given(st.binary(max_size=60), st.sampled_from(sorted(PARSERS)))
+def test_any_line_of_text_is_a_row_or_has_a_reason(line: bytes, kind: str) -> None:
+    text = line.decode(errors="replace").encode()
+    try:
+        row = PARSERS[kind](text)
+    except RowError as error:
+        assert str(error)
+    else:
+        numbers = [value for value in row if isinstance(value, int)]
+        assert all(0 <= number <= LARGEST for number in numbers)
+
+
+@given(st.text("0123456789.eE+-naif_ ", max_size=12))
+def test_revenue_is_taken_exactly_when_it_is_a_finite_number_that_is_not_negative(
+    text: str,
+) -> None:
+    try:
+        number = Decimal(text)
+        right = number.is_finite() and number >= 0 and "_" not in text and number <= 9 * 10**12
+    except ArithmeticError:
+        right = False
+    try:
+        assert micros(text.encode()) >= 0
+        taken = True
+    except RowError:
+        taken = False
+    assert taken == right or (taken and Decimal(text) > 9 * 10**12)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"1,2", "2 columns instead of 3"),
+        (b"1", "1 column instead of 3"),
+        (b"1,2,3,4", "4 columns instead of 3"),
+        (b"1,2,3,", "4 columns instead of 3"),
+        (b",2,3", "click_id is not a number"),
+        (b"x,2,3", "click_id is not a number"),
+        (b"1,2.5,3", "banner_id is not a whole number"),
+        (b"1,2,1e3", "campaign_id is not a whole number"),
+        (b"1,-2,3", "banner_id is negative"),
+        (b"1,2,9223372036854775808", "campaign_id is beyond 64 bits"),
+        (b"1,2," + b"9" * 5_000, "campaign_id is beyond 64 bits"),
+        (b"1,1_0,3", "banner_id is not a number"),
+        ("1,٣,3".encode(), "banner_id is not a number"),
+        (b'1,"2,3', "its quotes are wrong: unexpected end of data"),
+        (b'1,"2"0,3', "its quotes are wrong: ',' expected after '\"'"),
+    ],
+)
+def test_a_click_that_is_not_right_says_why(line: bytes, reason: str) -> None:
+    with pytest.raises(RowError) as raised:
+        click(line)
+    assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("revenue", "reason"),
+    [
+        (b"-0.01", "revenue is negative"),
+        (b"-1e-400", "revenue is negative"),
+        (b"nan", "revenue is not finite"),
+        (b"-Infinity", "revenue is not finite"),
+        (b"", "revenue is not a number"),
+        (b"1.2.3", "revenue is not a number"),
+        (b"$1", "revenue is not a number"),
+        (b"1e999999999", "revenue is too large"),
+        (b"1" + b"0" * 5_000, "revenue is too large"),
+        (b"9223372036854.775808", "revenue is too large"),
+        (b"1e99999999999999999999", "revenue is out of range"),
+    ],
+)
+def test_a_revenue_that_is_not_right_says_why(revenue: bytes, reason: str) -> None:
+    with pytest.raises(RowError) as raised:
+        conversion(b"1,2," + revenue)
+    assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        (b"1.173893", 1_173_893),
+        (b"2", 2_000_000),
+        (b".5", 500_000),
+        (b"1.", 1_000_000),
+        (b"+1e-3", 1_000),
+        (b"-0", 0),
+        (b"0e99", 0),
+        (b"0.0000005", 0),
+        (b"0.0000015", 2),
+        (b"0.00000050000000000000000000000000000000000000000001", 1),
+        (b"1e-999999999", 0),
+        (b"9223372036854.775807", LARGEST),
+    ],
+)
+def test_revenue_in_every_form(text: bytes, amount: int) -> None:
+    assert micros(text) == amount
+
+
+def test_blanks_signs_and_quotes_around_a_number_do_no_harm() -> None:
+    assert click(b' 1 ,"2", +3') == (1, 2, 3)
+    assert click(b"0001,0,00000000000000000000000000002") == (1, 0, 2)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com",
+        "https://example.com:8443/path?a=1&b=2#c",
+        "https://bücher.example/straße",
+        "HTTPS://EXAMPLE.COM/",
+    ],
+)
+def test_web_addresses_are_targets(url: str) -> None:
+    assert target(f"7,{url}".encode()) == (7, url)
+
+
+def test_an_address_with_a_comma_stands_in_quotes() -> None:
+    assert target(b'7,"https://example.com/?q=1,2"') == (7, "https://example.com/?q=1,2")
+    with pytest.raises(RowError, match="3 columns instead of 2"):
+        target(b"7,https://example.com/?q=1,2")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("javascript:alert(1)", "neither http nor https"),
+        ("ftp://example.com/", "neither http nor https"),
+        ("//example.com/", "neither http nor https"),
+        ("example.com", "neither http nor https"),
+        ("", "neither http nor https"),
+        ("https://", "names no host"),
+        ("https:///path", "names no host"),
+        ("https://example.com:port/", "not an address"),
+        ("https://[::1/", "not an address"),
+        ("https://example.com/a b", "a character"),
+        ("https://example.com/\x7f", "a character"),
+        ("https://example.com\\@evil.example/", "a character"),
+        ("https://example.com/" + "a" * 4_000, "longer than 4000 characters"),
+    ],
+)
+def test_what_is_no_web_address_is_no_target(url: str, reason: str) -> None:
+    with pytest.raises(RowError, match=reason):
+        target(f"7,{url}".encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"click_id,banner_id,campaign_id",
+        b"\xef\xbb\xbfclick_id,banner_id,campaign_id",
+        b'"click_id","banner_id","campaign_id"',
+        b"Click_ID, banner_id , campaign_id",
+    ],
+)
+def test_a_header_may_be_written_in_several_ways(line: bytes) -> None:
+    assert is_header(line, "clicks")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"1,2,3",
+        b"banner_id,click_id,campaign_id",
+        b"click_id,banner_id",
+        b"click_id;banner_id;campaign_id",
+        b'"click_id,banner_id,campaign_id',
+    ],
+)
+def test_other_lines_are_no_header(line: bytes) -> None:
+    assert not is_header(line, "clicks")

@@ -1,0 +1,25 @@
+"""Imports as a command does: `importer.py DATA FOLDER`; prints a line when it begins to read."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from store.desk import desk
+from store.importing import import_folder
+
+
+async def main(data: Path, folder: Path) -> None:
+    async with desk(data) as open_desk:
+        told = False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if not told:
+                print("reading", flush=True)
+            told = True
+
+        result = await import_folder(folder, open_desk.intake(), progress)
+        print("done", result.number, result.stored, flush=True)
+
+
+asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))

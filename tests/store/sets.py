@@ -1,0 +1,91 @@
+"""Sets of banners for tests, and what a data folder holds after their import."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from store.database import Database
+from store.importing import import_folder
+from store.outcome import Outcome, Result
+from store.staging import Staging
+
+T = TypeVar("T")
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 20
+GIF = b"GIF89a" + b"\0" * 20
+
+SMALL: Mapping[str, str | bytes] = {
+    "1/impressions_1.csv": "banner_id,campaign_id\n1,10\n2,10\n1,10\n3,11\n",
+    "1/clicks_1.csv": "click_id,banner_id,campaign_id\n100,1,10\n101,2,10\n102,1,10\n",
+    "1/conversions_1.csv": "conversion_id,click_id,revenue\n500,100,1.5\n501,102,0.25\n",
+    "2/impressions_2.csv": "banner_id,campaign_id\n4,10\n",
+    "2/clicks_2.csv": "click_id,banner_id,campaign_id\n200,4,10\n",
+    "2/conversions_2.csv": "conversion_id,click_id,revenue\n600,200,2\n",
+    "targets.csv": "banner_id,url\n1,https://example.com/one\n2,http://example.com/two\n",
+    "images/image_1.png": PNG,
+    "images/image_2.png": JPEG,
+}
+
+
+def lay(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """Write `files` by their names into `folder`."""
+    for name, body in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body if isinstance(body, bytes) else body.encode())
+    return folder
+
+
+def with_database(data: Path, use: Callable[[Database], Awaitable[T]]) -> T:
+    """What `use` makes of the data folder's database."""
+
+    async def run() -> T:
+        database = await Database.open(data / "marquee.db")
+        try:
+            return await use(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def imported(data: Path, folder: Path) -> Result:
+    """Import `folder` in this process."""
+
+    async def use(database: Database) -> Result:
+        return await import_folder(folder, Staging(database, data / "images"))
+
+    return with_database(data, use)
+
+
+def by_name(result: Result) -> dict[str, Outcome]:
+    return {outcome.name: outcome for outcome in result.files}
+
+
+def counts(outcome: Outcome | Result) -> tuple[int, int, int, int]:
+    return outcome.read, outcome.stored, outcome.duplicate, outcome.rejected
+
+
+def rows(data: Path, sql: str) -> list[tuple[object, ...]]:
+    """What a query gives of a database that no one has open."""
+    connection = sqlite3.connect(data / "marquee.db")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+TABLES = ("figure", "click", "conversion", "target", "image", "reject", "file")
+
+
+def content(data: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All that imports left, and the images' files."""
+    found = {table: rows(data, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in TABLES}
+    found["import"] = rows(data, "SELECT id, source, published_at IS NULL FROM import WHERE id")
+    images = data / "images"
+    names = sorted(path.name for path in images.iterdir()) if images.is_dir() else []
+    found["files"] = [(name,) for name in names]
+    return found
