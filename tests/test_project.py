@@ -148,7 +148,8 @@ def test_make_run_serves_the_sample_and_says_where(tmp_path: Path) -> None:
             assert process.stdout
             said = iter(process.stdout)
             pages = (re.search(r"a campaign +(http://\S+)", line) for line in said)
-            page = next(match[1] for match in pages if match)
+            page = next((match[1] for match in pages if match), None)
+            assert page, "it ended before it said where"
             with urllib.request.urlopen(page, timeout=10) as answer:
                 assert b"<img" in answer.read()
         finally:
