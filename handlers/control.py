@@ -89,14 +89,21 @@ class Control:
         try:
             answer = await getattr(self._staging, name)(*arguments)
             if name == "publish":
-                LOG.info("import %d is in force", number)
-                await self._published()
+                await self._show(number)
         finally:
             self._busy -= 1
             self._heard = asyncio.get_running_loop().time()
             if self._staging.under_way != number:
                 self._over.set()
         return answer
+
+    async def _show(self, number: int) -> None:
+        LOG.info("import %d is in force", number)
+        try:
+            await self._published()
+        except Exception as error:
+            LOG.exception("import %d could not be shown", number)
+            raise StoreError(f"the import is in force, but could not be shown: {error}") from error
 
     async def _watch(self, number: int, over: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time

@@ -134,11 +134,9 @@ class CreateToken(Command[NewToken], frozen=True):
 
     async def run(self, database: Database) -> NewToken:
         """The token; `StoreRefused` for an unknown app or scope."""
-        unknown = [scope for scope in self.scopes if scope not in SCOPES]
+        unknown = ", ".join(repr(scope) for scope in self.scopes if scope not in SCOPES)
         if unknown or not self.scopes:
-            raise StoreRefused(
-                f"scopes are some of {', '.join(SCOPES)}" + f"; not {unknown[0]!r}" * bool(unknown)
-            )
+            raise StoreRefused(f"scopes are some of {', '.join(SCOPES)}; not {unknown or 'none'}")
         scopes = tuple(scope for scope in SCOPES if scope in self.scopes)
 
         def job(connection: sqlite3.Connection) -> NewToken:

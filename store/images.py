@@ -11,9 +11,14 @@ from tempfile import NamedTemporaryFile
 from store.cache import Cache
 from store.database import Database
 
+# Each comment ends at its first end, or looking for it could take for ever.
+COMMENTS = rb"(<!--((?!-->).)*-->\s*)*"
 SVG = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE\s+svg[^>]*>\s*)?"
-    rb"(<!--.*?-->\s*)*<svg[\s>]",
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?"
+    + COMMENTS
+    + rb"(<!DOCTYPE\s+svg[^>]*>\s*)?"
+    + COMMENTS
+    + rb"<svg[\s>]",
     re.DOTALL,
 )
 NEWEST = """

@@ -134,7 +134,11 @@ class RemoteStaging:
             body = msgspec.msgpack.encode((source,))
             return int(self._life.post("/import", body).readline())
 
-        self._number = await asyncio.to_thread(begin)
+        try:
+            self._number = await asyncio.to_thread(begin)
+        except BaseException:
+            self._end()
+            raise
         return self._number
 
     async def known(self, hashes: list[bytes]) -> list[int | None]:

@@ -1,0 +1,39 @@
+"""The book of figures, and the views served."""
+
+from pathlib import Path
+
+from sets import SMALL, imported, lay, with_database
+
+from rules.ranking import Figures
+from store.campaigns import Book, book
+from store.database import Database
+from store.impressions import add
+
+
+def test_an_empty_store_has_an_empty_book(tmp_path: Path) -> None:
+    assert with_database(tmp_path, book) == Book({}, {}, (), {}, 0)
+
+
+def test_views_served_are_in_the_figures_at_once_and_raise_no_version(tmp_path: Path) -> None:
+    imported(tmp_path, lay(tmp_path / "set", SMALL))
+
+    async def use(database: Database) -> None:
+        await add(database, {(1, 10, 1): 5, (3, 10, 1): 7})
+        await add(database, {(1, 10, 1): 2})
+        await add(database, {})
+        found = await book(database)
+        assert found.figures[1][10][1] == Figures(9, 2, 2, 1_750_000)
+        assert found.figures[3][10][1] == Figures(7, 0, 0, 0)
+        assert found.version == 1
+
+    with_database(tmp_path, use)
+
+
+def test_views_outlive_imports_and_merges(tmp_path: Path) -> None:
+    with_database(tmp_path, lambda database: add(database, {(1, 10, 1): 5}))
+    for number in range(12):
+        lines = f"banner_id,campaign_id\n1,10\n{number},11\n"
+        imported(tmp_path, lay(tmp_path / str(number), {"1/impressions_1.csv": lines}))
+    found = with_database(tmp_path, book)
+    assert found.figures[1][10][1].impressions == 17
+    assert found.version == 12

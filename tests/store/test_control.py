@@ -1,0 +1,439 @@
+"""Commands and imports through a running server's Unix socket, on both HTTP servers."""
+
+import asyncio
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sets import PNG, SMALL, content, counts, imported, lay
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_unix_socket
+from tornado.web import Application
+
+from handlers.control import Control
+from store import remote
+from store.apps import CreateApp, ListApps, NewApp, RevokeToken
+from store.campaigns import book
+from store.database import Database
+from store.desk import OwnDesk, RemoteDesk, desk
+from store.errors import (
+    StoreBusy,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreGone,
+    StoreRefused,
+)
+from store.importing import import_folder
+from store.intake import Reject, Taken
+from store.lock import Lock
+from store.remote import Line, RemoteStaging
+from store.staging import Staging
+from wire import Server, bind_unix
+
+ROOT = Path(__file__).parents[2]
+IMPORTER = Path(__file__).with_name("importer.py")
+
+
+class Running:
+    """A server as far as commands know it."""
+
+    def __init__(self, data: Path, database: Database, patience: float) -> None:
+        self.data = data
+        self.database = database
+        self.versions: list[int] = []
+        self.staging = Staging(database, data / "images")
+        self.control = Control(database, self.staging, self.published, patience)
+
+    async def published(self) -> None:
+        await asyncio.sleep(0.01)
+        self.versions.append((await book(self.database)).version)
+
+    async def ended(self) -> None:
+        """Wait until no import is under way, or being cleared away."""
+        async with asyncio.timeout(10):
+            while self.staging.under_way is not None or (
+                await self.database.read(
+                    lambda c: c.execute(
+                        "SELECT 1 FROM import WHERE published_at IS NULL"
+                    ).fetchone()
+                )
+            ):
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(data: Path, kind: str, patience: float = 60.0) -> AsyncIterator[Running]:
+    path = data / "marquee.sock"
+    with Lock(data):
+        database = await Database.open(data / "marquee.db")
+        running = Running(data, database, patience)
+        application = Application(running.control.routes(), log_function=lambda _: None)
+        if kind == "wire":
+            ours = Server(application)
+            await ours.listen([bind_unix(path)])
+        else:
+            theirs = HTTPServer(application)
+            theirs.add_socket(bind_unix_socket(str(path), 0o600))
+        try:
+            yield running
+        finally:
+            await running.control.close()
+            if kind == "wire":
+                await ours.drain(5)
+            else:
+                theirs.stop()
+                await theirs.close_all_connections()
+            await database.close()
+            path.unlink(missing_ok=True)
+
+
+@pytest.fixture(params=["wire", "tornado"])
+def drive(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[Callable[[Running], Awaitable[None]]], None]:
+    def run(test: Callable[[Running], Awaitable[None]], patience: float = 60.0) -> None:
+        async def all_of_it() -> None:
+            async with serving(tmp_path / "data", request.param, patience) as running:
+                await test(running)
+
+        asyncio.run(all_of_it())
+
+    return run
+
+
+Drive = Callable[..., None]
+SPOILT = {
+    **SMALL,
+    "1/conversions_1.csv": "conversion_id,click_id,revenue\n1,100,1\n2,77,1\n1,100,1\nü,1,1\n",
+    "images/image_3.png": b"none",
+}
+
+
+def test_an_import_through_the_socket_gives_what_one_of_our_own_gives(
+    tmp_path: Path, drive: Drive
+) -> None:
+    sets = [lay(tmp_path / "one", SMALL), lay(tmp_path / "two", SPOILT), tmp_path / "one"]
+    own = [imported(tmp_path / "own", folder) for folder in sets]
+
+    async def test(running: Running) -> None:
+        for folder, expected in zip(sets, own, strict=True):
+            async with desk(running.data) as found:
+                assert isinstance(found, RemoteDesk)
+                result = await import_folder(folder, found.intake())
+            assert (result.number, counts(result), result.ok) == (
+                expected.number,
+                counts(expected),
+                expected.ok,
+            )
+            assert [counts(it) for it in result.files] == [counts(it) for it in expected.files]
+        # Each was shown before its importer heard that it is in force.
+        assert running.versions == [1, 2]
+
+    drive(test)
+    assert content(tmp_path / "data") == content(tmp_path / "own")
+
+
+def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
+    async def test(running: Running) -> None:
+        intake = RemoteStaging(running.data / "marquee.sock")
+        most = 2**63 - 1
+        assert await intake.begin("here, ü") == 1
+        assert await intake.clicks(1, [(1, 2, 3), (most, 2, 3), (1, 5, 5)]) == [2]
+        landings = await intake.conversions(2, [(1, 1, most), (2, 9, 0), (1, most, 5)])
+        assert landings == [(3, 2), "unknown", "duplicate"]
+        await intake.figures([(1, 3, 2, 0, 2, 0, 0), (2, 3, 2, 0, 0, 1, most)])
+        urls = [(2, "https://a.example/ü"), (2, "https://a.example/ü"), (2, "https://b.example/")]
+        assert await intake.targets(urls) == ["stored", "duplicate", "conflict"]
+        assert await intake.image(2, PNG) == "stored"
+        assert await intake.image(2, PNG + b"\0") == "conflict"
+        large = PNG + bytes(10 * 1024 * 1024 - len(PNG))
+        assert await intake.image(3, large) == "stored"
+        with pytest.raises(StoreRefused, match="banner 4 is none"):
+            await intake.image(4, large + b"\0")
+        await intake.rejects([Reject("a", 2, "ü", '"\x1b"')] * 500)
+        await intake.file(Taken("a", b"\0\xff", 5, 4, 1, 0))
+        await intake.publish()
+        again = RemoteStaging(running.data / "marquee.sock")
+        assert await again.begin("here") == 2
+        assert await again.known([b"\0\xff", b"\0"]) == [5, None]
+        assert await again.targets(urls[:1]) == ["duplicate"]
+        await again.abort()
+        await again.abort()
+        found = await book(running.database)
+        assert found.figures[2][3][2].revenue == most
+        assert found.version == 1
+
+    drive(test)
+
+
+def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
+    tmp_path: Path, drive: Drive
+) -> None:
+    clicks = "click_id,banner_id,campaign_id\n" + "".join(f"{n},1,1\n" for n in range(60_000))
+    folder = lay(tmp_path / "set", {"1/clicks_1.csv": clicks})
+
+    async def test(running: Running) -> None:
+        for pause in (0.0, 0.05, 0.15):
+            importer = await asyncio.create_subprocess_exec(
+                sys.executable,
+                IMPORTER,
+                running.data,
+                folder,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            assert importer.stdout is not None
+            assert await importer.stdout.readline() == b"reading\n"
+            await asyncio.sleep(pause)
+            importer.send_signal(signal.SIGKILL)
+            await importer.communicate()
+            await running.ended()
+            if running.versions:
+                return  # it was through already
+        assert (await book(running.database)).figures == {}
+        result = await import_folder(folder, RemoteStaging(running.data / "marquee.sock"))
+        assert counts(result) == (60_000, 60_000, 0, 0)
+
+    drive(test)
+
+
+def test_a_silent_importer_is_cleared_away(tmp_path: Path, drive: Drive) -> None:
+    async def test(running: Running) -> None:
+        intake = RemoteStaging(running.data / "marquee.sock")
+        await intake.begin("here")
+        for _ in range(4):
+            await asyncio.sleep(0.15)
+            await intake.clicks(1, [(1, 2, 3)])
+        await running.ended()
+        with pytest.raises(StoreRefused, match="this import has ended, and nothing of it"):
+            await intake.clicks(1, [(2, 2, 3)])
+        await intake.abort()
+
+    drive(test, patience=0.4)
+    assert not any(content(tmp_path / "data").values())
+
+
+def test_a_second_importer_is_told_that_one_is_under_way(tmp_path: Path, drive: Drive) -> None:
+    async def test(running: Running) -> None:
+        first = RemoteStaging(running.data / "marquee.sock")
+        await first.begin("/first")
+        second = RemoteStaging(running.data / "marquee.sock")
+        with pytest.raises(StoreBusy, match="an import is under way, of /first; try again later"):
+            await second.begin("/second")
+        await second.abort()
+        # The first one's is not touched by that.
+        assert await first.clicks(1, [(1, 2, 3)]) == []
+        await first.abort()
+        assert await second.begin("/second") == 2
+        await second.abort()
+
+    drive(test)
+
+
+def test_a_server_that_ends_aborts_the_import_and_takes_no_other(
+    tmp_path: Path, drive: Drive
+) -> None:
+    async def test(running: Running) -> None:
+        intake = RemoteStaging(running.data / "marquee.sock")
+        await intake.begin("here")
+        await intake.clicks(1, [(1, 2, 3)])
+        await running.control.close()
+        with pytest.raises(StoreRefused, match="has ended"):
+            await intake.clicks(1, [(2, 2, 3)])
+        with pytest.raises(StoreBusy, match="the server is ending"):
+            await RemoteStaging(running.data / "marquee.sock").begin("here")
+        await intake.abort()
+
+    drive(test)
+    assert not any(content(tmp_path / "data").values())
+
+
+def test_a_server_that_is_gone_is_told_as_such(tmp_path: Path, drive: Drive) -> None:
+    intakes: list[RemoteStaging] = []
+
+    async def test(running: Running) -> None:
+        intakes.append(RemoteStaging(running.data / "marquee.sock"))
+        await intakes[0].begin("here")
+
+    drive(test)
+
+    async def after() -> None:
+        with pytest.raises(StoreGone, match="the server went away, and nothing was changed"):
+            await intakes[0].clicks(1, [(1, 2, 3)])
+        with pytest.raises(StoreGone, match="import again to see"):
+            await intakes[0].publish()
+        await intakes[0].abort()
+
+    asyncio.run(after())
+
+
+def test_a_ranking_that_could_not_be_shown_is_told_though_the_import_is_in_force(
+    tmp_path: Path, drive: Drive, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken() -> None:
+        raise LookupError("no ranking")
+
+    async def test(running: Running) -> None:
+        running.control._published = broken
+        with pytest.raises(StoreError, match="in force, but could not be shown: no ranking"):
+            await import_folder(
+                lay(tmp_path / "set", SMALL), RemoteStaging(running.data / "marquee.sock")
+            )
+        assert (await book(running.database)).version == 1
+
+    drive(test)
+
+
+@pytest.mark.parametrize("error", [StoreBusy, StoreFull, StoreFailed, StoreRefused, StoreError])
+def test_errors_arrive_as_what_they_are(
+    tmp_path: Path, drive: Drive, error: type[StoreError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(self: ListApps, database: Database) -> None:
+        raise error("the words, ü")
+
+    async def test(running: Running) -> None:
+        monkeypatch.setattr(ListApps, "run", fails)
+        with pytest.raises(StoreError, match=r"^the words, ü$") as raised:
+            await remote.ask(running.data / "marquee.sock", ListApps())
+        assert type(raised.value) is error
+
+    drive(test)
+
+
+def test_commands_work_the_same_with_and_without_a_server(tmp_path: Path, drive: Drive) -> None:
+    async def test(running: Running) -> None:
+        async with desk(running.data) as found:
+            app = await found.ask(CreateApp("shop", "token_1", ("a.example",), True))
+            assert isinstance(app, NewApp)
+            listed = await found.ask(ListApps())
+            with pytest.raises(StoreRefused, match="has the name 'shop' already"):
+                await found.ask(CreateApp("shop"))
+            assert (await found.ask(RevokeToken(app.secret_token))).revoked_at
+        assert listed == await _revived(running.database, listed[0].tokens[0].id)
+
+    async def _revived(database: Database, token: int) -> Any:
+        sql = "UPDATE token SET revoked_at = NULL WHERE id = ?"
+        await database.write(lambda c: c.execute(sql, (token,)).rowcount)
+        return await ListApps().run(database)
+
+    drive(test)
+
+    async def alone() -> None:
+        async with desk(tmp_path / "data") as found:
+            assert isinstance(found, OwnDesk)
+            assert [app.name for app in await found.ask(ListApps())] == ["shop"]
+
+    asyncio.run(alone())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/ask/Nothing", b"{}", 404),
+        ("/ask/run", b"{}", 404),
+        ("/ask/CreateApp", b"{", 400),
+        ("/ask/CreateApp", b'{"name": 1}', 400),
+        ("/ask/CreateApp", b'{"name": "a", "more": 1}', 400),
+        ("/import", b"\x91\x01", 400),
+        ("/import", b"nonsense", 400),
+        ("/import/1/clicks", b"\x92\x01\x91\x93\x01\x02\xc0", 400),
+        ("/import/1/clicks", msgspec.msgpack.encode((1, [(1, 2, 3)])), 422),
+        ("/import/1/begin", b"\x90", 404),
+        ("/import/1/under_way", b"\x90", 404),
+        ("/import/1/__init__", b"\x90", 404),
+    ],
+)
+def test_what_is_no_request_of_ours_is_answered_with_a_problem(
+    drive: Drive, path: str, body: bytes, status: int
+) -> None:
+    def exchange(data: Path) -> tuple[int, str | None, Any]:
+        line = Line(data / "marquee.sock")
+        try:
+            line.request("POST", path, body)
+            response = line.getresponse()
+            return (
+                response.status,
+                response.getheader("Content-Type"),
+                msgspec.json.decode(response.read()),
+            )
+        finally:
+            line.close()
+
+    async def test(running: Running) -> None:
+        got, kind, problem = await asyncio.to_thread(exchange, running.data)
+        assert (got, kind) == (status, "application/problem+json")
+        assert problem["status"] == status and problem["detail"]
+
+    drive(test)
+
+
+def test_the_socket_of_a_folder_with_a_long_name_is_reached(tmp_path: Path) -> None:
+    long = tmp_path / ("d" * 120) / "data"
+
+    async def test() -> None:
+        long.mkdir(parents=True)
+        here = Path.cwd()
+        os.chdir(long)  # to bind it, a short name is needed
+        try:
+            bound = bind_unix_socket("marquee.sock", 0o600)
+        finally:
+            os.chdir(here)
+        database = await Database.open(long / "marquee.db")
+        running = Running(long, database, 60)
+        server = HTTPServer(Application(running.control.routes(), log_function=lambda _: None))
+        server.add_socket(bound)
+        assert remote.answers(long / "marquee.sock")
+        assert await remote.ask(long / "marquee.sock", ListApps()) == []
+        server.stop()
+        await server.close_all_connections()
+        await database.close()
+
+    asyncio.run(test())
+
+
+def test_a_folder_held_by_a_process_that_takes_no_commands_is_busy(tmp_path: Path) -> None:
+    async def test() -> None:
+        with pytest.raises(StoreBusy, match=f"in use by process {os.getpid()}"):
+            async with desk(tmp_path, patience=0.2):
+                raise AssertionError
+
+    with Lock(tmp_path):
+        asyncio.run(test())
+
+
+def test_a_server_that_is_about_to_listen_is_waited_for(tmp_path: Path) -> None:
+    async def test() -> None:
+        lock = Lock(tmp_path)
+        asyncio.get_running_loop().call_later(0.3, lock.release)
+        async with desk(tmp_path, patience=10) as found:
+            assert isinstance(found, OwnDesk)
+
+    asyncio.run(test())
+
+
+def test_a_socket_that_a_killed_server_left_behind_is_no_server(tmp_path: Path) -> None:
+    bind_unix_socket(str(tmp_path / "marquee.sock"), 0o600).close()
+    assert not remote.answers(tmp_path / "marquee.sock")
+
+    async def test() -> None:
+        async with desk(tmp_path) as found:
+            assert isinstance(found, OwnDesk)
+
+    asyncio.run(test())
+
+
+def test_an_answer_that_is_no_problem_is_told_by_its_status() -> None:
+    class Answer(http.client.HTTPResponse):
+        def __init__(self) -> None:
+            self.status, self.reason = 502, "Bad Gateway"
+
+    assert remote._detail(b"<html>", Answer()) == "the server answered 502 Bad Gateway"

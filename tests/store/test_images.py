@@ -1,0 +1,106 @@
+"""Images: what their bytes say, where they lie, and how they come back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sets import GIF, JPEG, PNG, imported, lay, with_database
+
+from store.database import Database
+from store.images import Images, keep, place, sniff
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (PNG, "image/png"),
+        (JPEG, "image/jpeg"),
+        (b"GIF87a" + b"\0" * 10, "image/gif"),
+        (GIF, "image/gif"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "image/avif"),
+        (b"\0\0\0\x20ftypavis\0\0\0\0", "image/avif"),
+        (SVG, "image/svg+xml"),
+        (b"<svg>", "image/svg+xml"),
+        (
+            b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a > b -->\n<!DOCTYPE svg PUBLIC "x" "y">\n'
+            + SVG,
+            "image/svg+xml",
+        ),
+        (b"", None),
+        (b"<html><svg></svg></html>", None),
+        (b"<svgs>", None),
+        (b"RIFF\x10\0\0\0WAVEfmt ", None),
+        (b"\0\0\0\x20ftypmp42", None),
+        (b"BM" + b"\0" * 30, None),
+        (b"%PDF-1.7", None),
+        (b"<!--" * 1_000, None),
+        (b"<!---->" * 500, None),
+        (b"<!---->" * 500 + SVG, "image/svg+xml"),
+    ],
+)
+def test_the_type_is_told_by_the_bytes(body: bytes, kind: str | None) -> None:
+    assert sniff(body) == kind
+
+
+def test_an_image_comes_back_typed_and_tagged_and_from_memory(tmp_path: Path) -> None:
+    imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
+    files = list((tmp_path / "images").iterdir())
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600]
+    assert (tmp_path / "images").stat().st_mode & 0o777 == 0o700
+
+    async def use(database: Database) -> None:
+        images = Images(database, tmp_path / "images", 1_000_000)
+        picture = await images.picture(5)
+        assert picture is not None
+        assert (picture.body, picture.type) == (JPEG, "image/jpeg")
+        assert picture.etag.startswith('"') and picture.etag.endswith('"')
+        files[0].unlink()
+        assert await images.picture(5) is picture
+        images.forget()
+        # Its file is gone: as good as none.
+        assert await images.picture(5) is None
+        assert await images.picture(6) is None
+
+    with_database(tmp_path, use)
+
+
+def test_an_import_that_is_published_shows_its_images_once_told(tmp_path: Path) -> None:
+    async def use(database: Database) -> None:
+        from store.staging import Staging
+
+        images = Images(database, tmp_path / "images", 1_000_000)
+        staging = Staging(database, tmp_path / "images")
+        seen: list[Any] = []
+        for body in (PNG, GIF):
+            await staging.begin("here")
+            await staging.image(5, body)
+            images.forget()
+            seen.append(await images.picture(5))
+            await staging.publish()
+            images.forget()
+            seen.append(await images.picture(5))
+        assert [it and it.type for it in seen] == [None, "image/png", "image/png", "image/gif"]
+
+    with_database(tmp_path, use)
+
+
+def test_an_image_that_lies_there_already_is_not_written_again(tmp_path: Path) -> None:
+    keep(tmp_path, b"\x01", b"first")
+    keep(tmp_path, b"\x01", b"second")
+    assert place(tmp_path, b"\x01").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["01"]
+
+
+def test_an_image_that_cannot_be_written_leaves_no_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        keep(tmp_path, b"\x01", b"body")
+    assert list(tmp_path.iterdir()) == []
