@@ -30,6 +30,8 @@ _AHEAD = 65_536
 # So much of a body is handed on at once, and so many steps are made before others have a turn.
 _SLICE = 65_536
 _TURN = 32
+# Answers up to this size, to requests that came together, are sent together.
+_SMALL = 4_096
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -50,6 +52,7 @@ class Connection(asyncio.Protocol):
         "_framing",
         "_gathered",
         "_head",
+        "_left",
         "_peer",
         "_phase",
         "_reader",
@@ -90,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._eof = False
         self._served = 0
         self._unread = 0
+        self._left = inf
         self._used_application = False
         self.paused = False
         # When the sweep must act: on what the connection does, and on a peer that does not read.
@@ -246,8 +250,8 @@ class Connection(asyncio.Protocol):
         piece = rest[at : end or len(rest)]
         self._at = at + len(piece)
         head = self._head + piece
-        measure(head, server.limits.line, server.limits.headers)
         reader.judge(piece, head)
+        measure(head, server.limits.line, server.limits.headers)
         self._head = b"" if end else head
         if end:
             self._begin(head, reader)
@@ -279,18 +283,14 @@ class Connection(asyncio.Protocol):
         else:
             limit = server.limits.body if lane.body_limit is None else lane.body_limit
             self._head = head
+            self.deadline = server.now + server.limits.body_seconds
             self._expect_body(framing, limit)
 
     def _begin_late(self, head: bytes, reader: Reader) -> None:
-        """Begin after empty lines, which some clients send between requests."""
-        stripped = head.lstrip(b"\r\n")
-        if head[: len(head) - len(stripped)].replace(b"\r\n", b""):
-            raise Refusal(400, "A line must end with CR LF.")
-        if stripped:
-            self._begin(stripped, reader)
-        elif self._phase == IDLE:
-            self._phase = HEAD
-            self.deadline = self.server.now + self.server.limits.header_seconds
+        """Begin after an empty line, which some clients send behind a body (RFC 9112, 2.2)."""
+        if head[:2] != b"\r\n" or head[2:3] in b"\r\n":
+            raise Refusal(400, "A request begins with its method, after one empty line at most.")
+        self._begin(head[2:], reader)
 
     def _expect_body(self, framing: Framing, limit: int) -> None:
         """Be ready for the body, if it is not larger than `limit`."""
@@ -301,7 +301,6 @@ class Connection(asyncio.Protocol):
         self._reader.begin_body(framing.length, server.limits.headers)
         self._phase = BODY
         self._received = 0
-        self.deadline = server.now + server.limits.body_seconds
         if framing.expects and self._at >= len(self._rest):
             self.write(_CONTINUE)
 
@@ -451,26 +450,24 @@ class Connection(asyncio.Protocol):
             return
         self._blocked = True
         # The time that the application takes is not the peer's.
-        left, self.deadline = self.deadline - self.server.now, inf
-        future.add_done_callback(partial(self._called, exchange, then, left))
+        self._left, self.deadline = self.deadline - self.server.now, inf
+        future.add_done_callback(partial(self._called, exchange, then))
 
     def _called(
         self,
         exchange: Exchange | None,
         then: Callable[[], None] | None,
-        left: float,
         future: "asyncio.Future[None]",
     ) -> None:
         self._blocked = False
         try:
             future.result()
-        except (Exception, asyncio.CancelledError) as error:
-            self._raised(exchange, error)
-        else:
             if self._exchange is exchange:
-                self.deadline = self.server.now + left
+                self.deadline = self.server.now + self._left
                 if then is not None:
                     then()
+        except (Exception, asyncio.CancelledError) as error:
+            self._raised(exchange, error)
         self._go_on()
 
     def _raised(self, exchange: Exchange | None, error: BaseException) -> None:
@@ -494,10 +491,15 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send."""
-        if self._gathered is None:
+        gathered = self._gathered
+        if gathered is None:
             self._transport.write(data)
-        else:
-            self._gathered.append(data)
+            return
+        gathered.append(data)
+        if len(data) > _SMALL:
+            # Now, so that the transport can say that it has enough.
+            self._transport.write(b"".join(gathered))
+            gathered.clear()
 
     def last(self) -> bool:
         """Count an answer; true if the connection must close after it."""
@@ -507,7 +509,10 @@ class Connection(asyncio.Protocol):
 
     def allow(self, seconds: float) -> None:
         """Let the body take so long from now."""
-        self.deadline = self.server.now + seconds
+        if self._blocked:
+            self._left = seconds
+        elif self._phase == BODY:
+            self.deadline = self.server.now + seconds
 
     def ssl_object(self) -> Any:
         """The TLS object; None without TLS."""
@@ -570,6 +575,7 @@ class Connection(asyncio.Protocol):
         else:
             self.deadline = server.now + server.limits.write_seconds
             transport.close()
+        self._unread = transport.get_write_buffer_size()
 
     def abort(self) -> None:
         """Cut the connection; what has not been sent is lost."""
@@ -581,12 +587,16 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """A time limit is over."""
-        timeouts = self.server.stats.timeouts
-        if self.stall <= now:
-            unread = self._transport.get_write_buffer_size()
-            if unread < self._unread:
-                self._unread = unread
-                self.stall = now + self.server.limits.write_seconds
+        timeouts, limits = self.server.stats.timeouts, self.server.limits
+        if self._phase == LINGER:
+            self.stall = inf
+            if self._reads_on():
+                self.deadline = now + limits.write_seconds
+            else:
+                self.abort()
+        elif self.stall <= now:
+            if self._reads_on():
+                self.stall = now + limits.write_seconds
             else:
                 timeouts["write"] += 1
                 self.abort()
@@ -600,8 +610,11 @@ class Connection(asyncio.Protocol):
             kind = "header" if self._phase == HEAD else "body"
             timeouts[kind] += 1
             self.refuse(408, f"The request's {kind} took too long to come.")
-        elif self._phase == LINGER:
-            self.abort()
+
+    def _reads_on(self) -> bool:
+        """Whether the peer has read some of what waits for it since last asked."""
+        before, self._unread = self._unread, self._transport.get_write_buffer_size()
+        return 0 < self._unread < before
 
     def retire(self) -> None:
         """Close if nothing has been asked."""
