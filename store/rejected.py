@@ -63,9 +63,9 @@ def trim(connection: sqlite3.Connection, bounds: Bounds, now: int, most: int) ->
 
 
 def _counter(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(
-        "SELECT value FROM counter WHERE name = ?", (name,)
-    ).fetchone()[0]
+    value: int = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[
+        0
+    ]
     return value
 
 
