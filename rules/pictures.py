@@ -27,7 +27,7 @@ PALETTES = (
         ("#fff0dd", "#ffd0ab"), "#3b1522", "#e4573d", "#a8325a", "#ffb07f", "#fffaf2", "#3b1522"
     ),
     Palette(  # fern
-        ("#0e3a33", "#1c6350"), "#f4f8e9", "#f7c548", "#7fcf9d", "#2c7f67", "#f6f3df", "#07231f"
+        ("#0e3a33", "#185a48"), "#f4f8e9", "#f7c548", "#7fcf9d", "#2c7f67", "#f6f3df", "#07231f"
     ),
     Palette(  # sand
         ("#f8f2e4", "#eadcbd"), "#22302f", "#d64e2c", "#2f7a7d", "#dcc596", "#fffdf6", "#22302f"
