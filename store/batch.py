@@ -33,7 +33,6 @@ INSERTS = {
     for size in (64, 16, 4, 1)
 }
 FIND = "SELECT id, digest FROM event WHERE app = ? AND sender = ?"
-LAST = "UPDATE counter SET value = ? WHERE name = 'events last id'"
 CONFLICT = '[{"pointer":"/sender_id","message":"this sender_id came with another body"}]'
 UNFIT = '[{"pointer":"","message":"this event cannot be stored"}]'
 
@@ -89,10 +88,7 @@ def append(
             _count(entry, lost, total)
     if rejects:
         rejected.keep(connection, rejects, bounds, entries[-1].received)
-    counts.add(connection, total)
-    last = next((entry.ids[-1] for entry in reversed(entries) if entry.ids), None)
-    if last is not None:
-        connection.execute(LAST, (last,))
+    counts.add(connection, total, next((each.ids[-1] for each in reversed(entries) if each.ids), 0))
     return lost, total
 
 

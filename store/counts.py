@@ -1,16 +1,12 @@
 """What came in and what became of it, counted in the commits that it came with."""
 
 import sqlite3
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 
-# One statement, so one hand-over of the interpreter's lock.
 ADD = """
-UPDATE counter SET value = value + CASE name
-    WHEN 'events received' THEN ?1 WHEN 'events stored' THEN ?2 WHEN 'events duplicate' THEN ?3
-    WHEN 'events rejected' THEN ?4 ELSE ?5 END
-WHERE name IN (
-    'events received', 'events stored', 'events duplicate', 'events rejected', 'events refused'
-)
+UPDATE log SET
+    received = received + ?, stored = stored + ?, duplicate = duplicate + ?,
+    rejected = rejected + ?, refused = refused + ?, last = max(last, ?)
 """
 
 
@@ -36,16 +32,10 @@ class Counts:
 
 def read(connection: sqlite3.Connection) -> Counts:
     """The counts as committed."""
-    return Counts(
-        *[
-            connection.execute(
-                "SELECT value FROM counter WHERE name = ?", (f"events {field.name}",)
-            ).fetchone()[0]
-            for field in fields(Counts)
-        ]
-    )
+    sql = "SELECT received, stored, duplicate, rejected, refused FROM log"
+    return Counts(*connection.execute(sql).fetchone())
 
 
-def add(connection: sqlite3.Connection, counts: Counts) -> None:
-    """Add to the counts in the transaction that is open."""
-    connection.execute(ADD, astuple(counts))
+def add(connection: sqlite3.Connection, counts: Counts, last: int) -> None:
+    """Add to the counts in the open transaction; `last` is the highest id given so far."""
+    connection.execute(ADD, (*astuple(counts), last))

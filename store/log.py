@@ -240,8 +240,5 @@ def _append(
 
 
 def _state(connection: sqlite3.Connection) -> tuple[int, Counts]:
-    sql = """
-    SELECT max(value, (SELECT coalesce(max(id), 0) FROM event)) FROM counter
-    WHERE name = 'events last id'
-    """
+    sql = "SELECT max(last, (SELECT coalesce(max(id), 0) FROM event)) FROM log"
     return connection.execute(sql).fetchone()[0], counts.read(connection)

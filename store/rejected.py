@@ -49,7 +49,7 @@ def keep(
 
 def trim(connection: sqlite3.Connection, bounds: Bounds, now: int, most: int) -> int:
     """Remove up to `most` of the oldest that are out of bounds; how many. `now` in µs."""
-    rows, size = (_counter(connection, name) for name in ("event rejects", "event rejects bytes"))
+    rows, size = connection.execute("SELECT rejects, rejects_bytes FROM log").fetchone()
     dropped = last = 0
     for number, received, length in connection.execute(OLDEST, (most,)).fetchall():
         aged = received < now - bounds.days * 86_400_000_000
@@ -62,13 +62,5 @@ def trim(connection: sqlite3.Connection, bounds: Bounds, now: int, most: int) ->
     return dropped
 
 
-def _counter(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[
-        0
-    ]
-    return value
-
-
 def _count_dropped(connection: sqlite3.Connection, count: int) -> None:
-    sql = "UPDATE counter SET value = value + ? WHERE name = 'event rejects dropped'"
-    connection.execute(sql, (count,))
+    connection.execute("UPDATE log SET rejects_dropped = rejects_dropped + ?", (count,))

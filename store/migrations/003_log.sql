@@ -49,28 +49,31 @@ CREATE TABLE event_reject (
     body BLOB NOT NULL
 ) STRICT;
 
-INSERT INTO counter VALUES
-('events received', 0),
-('events stored', 0),
-('events duplicate', 0),
-('events rejected', 0),
-('events refused', 0),
-('events last id', 0),
-('event rejects', 0),
-('event rejects bytes', 0),
-('event rejects dropped', 0),
--- Tells this log from another, so that views of that one are not taken for views of this.
-('log identity', random());
+-- One row: what is committed with the events that it tells of.
+CREATE TABLE log (
+    identity INTEGER NOT NULL, -- tells this log from another, whose views are of no use here
+    last INTEGER NOT NULL DEFAULT 0, -- the highest id that was given
+    received INTEGER NOT NULL DEFAULT 0, -- stored + duplicate + rejected + refused
+    stored INTEGER NOT NULL DEFAULT 0,
+    duplicate INTEGER NOT NULL DEFAULT 0,
+    rejected INTEGER NOT NULL DEFAULT 0,
+    refused INTEGER NOT NULL DEFAULT 0,
+    rejects INTEGER NOT NULL DEFAULT 0, -- rows of event_reject,
+    rejects_bytes INTEGER NOT NULL DEFAULT 0, -- and what they hold,
+    rejects_dropped INTEGER NOT NULL DEFAULT 0 -- and how many fell out
+) STRICT;
 
--- So that their bounds need no counting, whoever adds or removes one.
+INSERT INTO log (identity) VALUES (random());
+
+-- So that the bounds of the rejects need no counting, whoever adds or removes one.
 CREATE TRIGGER event_reject_added AFTER INSERT ON event_reject BEGIN
-    UPDATE counter SET value = value + 1 WHERE name = 'event rejects';
-    UPDATE counter SET value = value + length(new.body) + length(CAST(new.errors AS BLOB))
-    WHERE name = 'event rejects bytes';
+    UPDATE log SET
+        rejects = rejects + 1,
+        rejects_bytes = rejects_bytes + length(new.body) + length(CAST(new.errors AS BLOB));
 END;
 
 CREATE TRIGGER event_reject_removed AFTER DELETE ON event_reject BEGIN
-    UPDATE counter SET value = value - 1 WHERE name = 'event rejects';
-    UPDATE counter SET value = value - length(old.body) - length(CAST(old.errors AS BLOB))
-    WHERE name = 'event rejects bytes';
+    UPDATE log SET
+        rejects = rejects - 1,
+        rejects_bytes = rejects_bytes - length(old.body) - length(CAST(old.errors AS BLOB));
 END;
