@@ -16,6 +16,7 @@ from wire.lanes import Lane, Way
 from wire.messages import Request, Response
 from wire.reading import OBJECTIONS, Reader
 from wire.refusal import Refusal
+from wire.sockets import unsent
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -159,13 +160,15 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer is slow to read: nothing new is begun until it has caught up."""
         self.paused = True
-        self._unread = self._transport.get_write_buffer_size()
+        self._unread = self._unsent()
         self.stall = self.server.now + self.server.limits.write_seconds
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
         self.paused = False
         self.stall = inf
+        if self._phase == IDLE:
+            self.deadline = self.server.idle_until
         if self._exchange is not None:
             self._exchange.drained()
         self._go_on()
@@ -575,7 +578,7 @@ class Connection(asyncio.Protocol):
         else:
             self.deadline = server.now + server.limits.write_seconds
             transport.close()
-        self._unread = transport.get_write_buffer_size()
+        self._unread = self._unsent()
 
     def abort(self) -> None:
         """Cut the connection; what has not been sent is lost."""
@@ -601,6 +604,10 @@ class Connection(asyncio.Protocol):
                 timeouts["write"] += 1
                 self.abort()
         elif self._phase == IDLE:
+            if self.paused:
+                # Not idle: it has an answer to read, and the stall is watched.
+                self.deadline = inf
+                return
             timeouts["idle"] += 1
             if self._transport.get_write_buffer_size():
                 self.abort()
@@ -613,8 +620,13 @@ class Connection(asyncio.Protocol):
 
     def _reads_on(self) -> bool:
         """Whether the peer has read some of what waits for it since last asked."""
-        before, self._unread = self._unread, self._transport.get_write_buffer_size()
+        before, self._unread = self._unread, self._unsent()
         return 0 < self._unread < before
+
+    def _unsent(self) -> int:
+        """The bytes that the peer has not acknowledged, those in the kernel's buffer too."""
+        transport = self._transport
+        return transport.get_write_buffer_size() + unsent(transport.get_extra_info("socket"))
 
     def retire(self) -> None:
         """Close if nothing has been asked."""
