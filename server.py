@@ -14,6 +14,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -30,12 +31,12 @@ from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from loops.impressions import Impressions
 from loops.rotation import Rotation
-from rules.ranking import Ranking, rank
+from rules.ranking import NOTHING, Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
 from store.apps import Apps
-from store.campaigns import Book, book
+from store.campaigns import Book, book, fresh
 from store.database import Database
 from store.desk import DATABASE, IMAGES, SOCKET
 from store.errors import StoreError
@@ -169,7 +170,13 @@ class Marquee:
         if campaign not in book.campaigns:
             return None
         period = period_of(slot, now(), self.zone)
-        return await asyncio.to_thread(ranking, book, campaign, period)
+        found = await asyncio.to_thread(ranking, book, campaign, period)
+        # Its order is what is on; its figures are those of this moment.
+        figures = await fresh(self.database, slot, campaign)
+        candidates = (
+            replace(each, figures=figures.get(each.banner, NOTHING)) for each in found.candidates
+        )
+        return replace(found, candidates=tuple(candidates))
 
     def _lanes(self) -> list[Lane]:
         banner = banners.Banners(
@@ -291,7 +298,7 @@ async def serve(settings: Settings) -> int:
     """Serve until told to end; the exit status."""
     data = Path(settings.data)
     # Before anything is kept: what cannot be listened on is told at once.
-    sockets = inherited() or bind(settings.host, settings.port)
+    sockets = inherited() or listening(settings)
     with Lock(data):
         database = await Database.open(data / DATABASE)
         try:
@@ -309,6 +316,15 @@ async def serve(settings: Settings) -> int:
         finally:
             await database.close()
     return marquee.status
+
+
+def listening(settings: Settings) -> list[socket.socket]:
+    """Sockets on the settings' address; raises an `OSError` that names it."""
+    try:
+        return bind(settings.host, settings.port)
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
 
 
 def where(

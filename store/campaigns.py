@@ -3,14 +3,19 @@
 import sqlite3
 from dataclasses import dataclass
 
-from rules.ranking import Figures
+from rules.ranking import NOTHING, Figures
 from store.database import Database
 
-# In the key's order, so that what is of one banner stands together.
+# What is of one banner stands together, and what was served here (import 0) at its end.
 FIGURES = """
-SELECT slot, campaign, banner, impressions, clicks, conversions, revenue FROM figure
+SELECT slot, campaign, banner, import, impressions, clicks, conversions, revenue FROM figure
 WHERE import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
-ORDER BY slot, campaign, banner
+ORDER BY slot, campaign, banner, import DESC
+"""
+FRESH = """
+SELECT banner, impressions, clicks, conversions, revenue FROM figure
+WHERE slot = ? AND campaign = ?
+AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 """
 TARGETS = """
 SELECT banner, url FROM target
@@ -36,24 +41,42 @@ async def book(database: Database) -> Book:
     return await database.read(_book)
 
 
+async def fresh(database: Database, slot: int, campaign: int) -> dict[int, Figures]:
+    """The figures of one campaign in one slot now, also of banners that only filled up."""
+
+    def job(connection: sqlite3.Connection) -> dict[int, Figures]:
+        found: dict[int, Figures] = {}
+        for banner, *amounts in connection.execute(FRESH, (slot, campaign)):
+            found[banner] = _sum(found.get(banner, NOTHING), amounts)
+        return found
+
+    return await database.read(job)
+
+
+def _sum(sums: Figures, more: list[int]) -> Figures:
+    # Here and not in SQL, whose integers can overflow.
+    impressions, clicks, conversions, revenue = more
+    return Figures(
+        sums.impressions + impressions,
+        sums.clicks + clicks,
+        sums.conversions + conversions,
+        sums.revenue + revenue,
+    )
+
+
 def _book(connection: sqlite3.Connection) -> Book:
     figures: dict[int, dict[int, dict[int, Figures]]] = {}
     banners: dict[int, set[int]] = {}
-    last, sums = None, Figures(0, 0, 0, 0)
-    for slot, campaign, banner, impressions, clicks, conversions, revenue in connection.execute(
-        FIGURES
-    ):
+    last, sums = None, NOTHING
+    for slot, campaign, banner, number, *amounts in connection.execute(FIGURES):
         key = (slot, campaign, banner)
         if key == last:
-            # Here and not in SQL, whose integers can overflow.
-            sums = Figures(
-                sums.impressions + impressions,
-                sums.clicks + clicks,
-                sums.conversions + conversions,
-                sums.revenue + revenue,
-            )
+            sums = _sum(sums, amounts)
+        elif number == 0:
+            # Shown to fill up: that makes it no banner of this campaign.
+            continue
         else:
-            last, sums = key, Figures(impressions, clicks, conversions, revenue)
+            last, sums = key, Figures(*amounts)
         figures.setdefault(slot, {}).setdefault(campaign, {})[banner] = sums
         banners.setdefault(campaign, set()).add(banner)
     return Book(

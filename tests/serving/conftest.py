@@ -34,16 +34,21 @@ class Answer:
         return json.loads(self.body)
 
 
-def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="session")
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
     """One command, to its end."""
-    return subprocess.run(
-        [sys.executable, "server.py", *words],
-        cwd=ROOT,
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+
+    def end(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "server.py", *words],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return end
 
 
 class Running:
@@ -95,6 +100,10 @@ class Running:
         """Stop it; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(by)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit status, when it has ended."""
         status = self.process.wait(30)
         self._reader.join(5)
         self._teller.join(5)

@@ -8,11 +8,11 @@ import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, run
-
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
@@ -46,7 +46,7 @@ def test_metrics_count_what_was_answered(sampled):
     assert count(sampled.ask("/metrics").text) == before + 3
 
 
-def test_one_server_at_a_time_holds_a_data_folder(start):
+def test_one_server_at_a_time_holds_a_data_folder(start, run):
     first = start()
     second = run("serve", "--port", "0", "--data", str(first.data))
     assert second.returncode == 1
@@ -54,7 +54,7 @@ def test_one_server_at_a_time_holds_a_data_folder(start):
     assert "Traceback" not in second.stderr
 
 
-def test_a_port_in_use_is_told_in_words(start, tmp_path):
+def test_a_port_in_use_is_told_in_words(start, tmp_path, run):
     first = start()
     second = run("serve", "--port", str(first.port), "--data", str(tmp_path / "other"))
     assert second.returncode == 1
@@ -171,7 +171,7 @@ def test_sigterm_under_load_cuts_no_request_that_was_begun(start):
     while part := slow.recv(65536):
         said += part
     slow.close()
-    assert server.stop() == 0, server.log
+    assert server.wait() == 0, server.log
     go_on.clear()
     for thread in threads:
         thread.join()
@@ -221,13 +221,13 @@ def test_without_access_log_a_request_is_no_line(start):
 
 
 @pytest.mark.parametrize("command", ["", "serve", "import", "app"])
-def test_help_shows_an_example(command):
+def test_help_shows_an_example(command, run):
     answer = run(*command.split(), "--help")
     assert answer.returncode == 0
     assert "xample" in answer.stdout
 
 
-def test_every_setting_stands_in_help_and_readme_with_its_default():
+def test_every_setting_stands_in_help_and_readme_with_its_default(run):
     from settings import table
 
     text = run("serve", "--help").stdout
@@ -240,7 +240,7 @@ def test_every_setting_stands_in_help_and_readme_with_its_default():
         assert f"`{shown}`" in row[0] or default == ""
 
 
-def test_a_wrong_setting_ends_with_words_and_status_2():
+def test_a_wrong_setting_ends_with_words_and_status_2(run):
     answer = run("serve", MARQUEE_TZ="Mars/Olympus")
     assert answer.returncode == 2
     assert "Mars/Olympus" in answer.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 from sets import SMALL, imported, lay, with_database
 
 from rules.ranking import Figures
-from store.campaigns import Book, book
+from store.campaigns import Book, book, fresh
 from store.database import Database
 from store.impressions import add
 
@@ -23,7 +23,8 @@ def test_views_served_are_in_the_figures_at_once_and_raise_no_version(tmp_path: 
         await add(database, {})
         found = await book(database)
         assert found.figures[1][10][1] == Figures(9, 2, 2, 1_750_000)
-        assert found.figures[3][10][1] == Figures(7, 0, 0, 0)
+        assert 3 not in found.figures  # where it only filled up
+        assert (await fresh(database, 3, 10))[1] == Figures(7, 0, 0, 0)
         assert found.version == 1
 
     with_database(tmp_path, use)
@@ -37,3 +38,17 @@ def test_views_outlive_imports_and_merges(tmp_path: Path) -> None:
     found = with_database(tmp_path, book)
     assert found.figures[1][10][1].impressions == 17
     assert found.version == 12
+
+
+def test_a_banner_that_filled_up_is_no_banner_of_that_campaign(tmp_path: Path) -> None:
+    lines = "banner_id,campaign_id\n1,10\n2,11\n"
+    imported(tmp_path, lay(tmp_path / "set", {"1/impressions_1.csv": lines}))
+
+    async def use(database: Database) -> None:
+        await add(database, {(1, 10, 2): 5})
+        found = await book(database)
+        assert found.campaigns[10] == {1}
+        assert set(found.figures[1][10]) == {1}
+        assert (await fresh(database, 1, 10))[2].impressions == 5
+
+    with_database(tmp_path, use)
