@@ -1,0 +1,27 @@
+"""What is wrong with something that was sent, and where."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong: where (RFC 6901 pointer) and what, in words that follow the place."""
+
+    pointer: str
+    message: str
+
+
+# A member's name that is longer stands in no pointer: it ends at the object that holds it.
+LONGEST_NAME = 200
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """The RFC 6901 pointer of a path of members and indexes."""
+    told = ""
+    for part in path:
+        name = str(part)
+        if len(name) > LONGEST_NAME:
+            break
+        told += "/" + name.replace("~", "~0").replace("/", "~1")
+    return told
