@@ -1,0 +1,274 @@
+"""A client on a raw socket, and a reader of answers that lets nothing slip (RFC 9112).
+
+Nothing here is shared with the server: what is malformed in an answer raises `Malformed`.
+"""
+
+import itertools
+import re
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\t \x21-\x7e\x80-\xff]*)")
+FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*([\x21-\x7e\x80-\xff\t ]*)")
+CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
+PATIENCE = 8.0  # seconds that a busy machine may take for any one answer
+
+
+class Malformed(Exception):
+    """An answer that no client should have to read."""
+
+
+class Unfinished(Exception):
+    """The bytes end before the answer does."""
+
+
+@dataclass
+class Answer:
+    """One final answer, with the 1xx that came before it."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    interim: list[int] = field(default_factory=list)
+    until_close: bool = False
+    chunks: int = 0
+
+    def header(self, name: str) -> str | None:
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        if len(values) > 1 and name.lower() != "set-cookie":
+            raise Malformed(f"{name} twice: {values}")
+        return values[0] if values else None
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    @property
+    def closes(self) -> bool:
+        return "close" in (self.header("Connection") or "").lower()
+
+    def plain(self) -> tuple[int, str, list[tuple[str, str]], bytes]:
+        """What has to be the same on every server: all but Date and Server."""
+        headers = sorted(
+            (name.title(), value.lower() if name.lower() == "connection" else value)
+            for name, value in self.headers
+            if name.lower() not in ("date", "server")
+        )
+        return self.status, self.reason, headers, self.body
+
+
+def head_of(data: bytes) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    """The first head in `data`, and what follows it."""
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    if not blank:
+        if data and not b"HTTP/1.1 ".startswith(data[:9]):
+            raise Malformed(f"no status line: {data[:80]!r}")
+        raise Unfinished
+    first, *lines = head.split(b"\r\n")
+    match = STATUS_LINE.fullmatch(first)
+    if not match:
+        raise Malformed(f"status line {first!r}")
+    headers = []
+    for line in lines:
+        pair = FIELD.fullmatch(line)
+        if not pair:
+            raise Malformed(f"header line {line!r}")
+        headers.append((pair[1].decode(), pair[2].decode("latin-1").rstrip(" \t")))
+    return int(match[1]), match[2].decode("latin-1"), headers, rest
+
+
+def answer_of(data: bytes, method: str = "GET", ended: bool = False) -> tuple[Answer, bytes]:
+    """The first answer in `data` to a request of `method`, and what follows it.
+
+    `ended` says that the server has closed: only then may a body end with the bytes.
+    """
+    interim: list[int] = []
+    while True:
+        status, reason, headers, data = head_of(data)
+        answer = Answer(status, reason, headers, b"", interim)
+        length, coding = answer.header("Content-Length"), answer.header("Transfer-Encoding")
+        if length is not None and (coding is not None or not re.fullmatch(r"[0-9]+", length)):
+            raise Malformed(f"framing {headers}")
+        if coding not in (None, "chunked"):
+            raise Malformed(f"Transfer-Encoding {coding!r}")
+        if status >= 200:
+            break
+        if length is not None or coding is not None:
+            raise Malformed(f"{status} with {headers}")
+        interim.append(status)
+    if answer.header("Date") is None:
+        raise Malformed("no Date")
+    if status == 204 and (length is not None or coding is not None):
+        raise Malformed(f"204 with {headers}")
+    if method == "HEAD" or status in (204, 304):
+        return answer, data
+    if coding:
+        answer.body, answer.chunks, data = dechunked(data)
+    elif length is not None:
+        if len(data) < int(length):
+            raise Unfinished
+        answer.body, data = data[: int(length)], data[int(length) :]
+    else:
+        answer.until_close = True
+        if not ended:
+            raise Unfinished
+        answer.body, data = data, b""
+    return answer, data
+
+
+def dechunked(data: bytes) -> tuple[bytes, int, bytes]:
+    body, count = b"", 0
+    while True:
+        size, end, data = data.partition(b"\r\n")
+        if not end:
+            raise Unfinished
+        if not CHUNK_SIZE.fullmatch(size):
+            raise Malformed(f"chunk size {size!r}")
+        length = int(size, 16)
+        if len(data) < length + 2:
+            raise Unfinished
+        if data[length : length + 2] != b"\r\n":
+            raise Malformed("chunk without its end")
+        if not length:
+            return body, count, data[2:]
+        body, data, count = body + data[:length], data[length + 2 :], count + 1
+
+
+def answers_of(data: bytes, methods: Iterable[str] = ()) -> list[Answer]:
+    """All answers in the bytes of a connection that the server has closed."""
+    order = iter(methods)
+    answers = []
+    while data:
+        try:
+            answer, data = answer_of(data, next(order, "GET"), ended=True)
+        except Unfinished:
+            raise Malformed(f"an answer that breaks off: {data[:200]!r}") from None
+        answers.append(answer)
+    return answers
+
+
+class Peer:
+    """One connection to a server, which may misbehave."""
+
+    def __init__(
+        self,
+        address: tuple[str, int] | str,
+        *,
+        seconds: float = PATIENCE,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int = 0,
+    ) -> None:
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.socket = socket.socket(family)
+        self.socket.settimeout(seconds)
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            self.socket.connect(address)
+            if family == socket.AF_INET:
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        except BaseException:
+            self.socket.close()
+            raise
+        self.held = b""
+        self.ended = False
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> bool:
+        """Send all; false if the server no longer takes it."""
+        try:
+            self.socket.sendall(data)
+        except (ConnectionError, ssl.SSLError):
+            return False
+        return True
+
+    def half_close(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.ended = True
+
+    def more(self) -> bool:
+        """Wait for more bytes; false at the end."""
+        try:
+            part = self.socket.recv(65536)
+        except (ConnectionError, ssl.SSLError):
+            part = b""
+        self.held += part
+        self.ended = not part
+        return bool(part)
+
+    def answer(self, method: str = "GET") -> Answer:
+        """The next answer; raises EOFError if the server closes before one is there."""
+        while True:
+            try:
+                answer, self.held = answer_of(self.held, method, self.ended)
+            except Unfinished:
+                if self.ended:
+                    raise EOFError(f"closed after {self.held[:200]!r}") from None
+                self.more()
+            else:
+                return answer
+
+    def ask(self, data: bytes, method: str | None = None) -> Answer:
+        self.send(data)
+        return self.answer(method or data.split(b" ", 1)[0].decode("latin-1"))
+
+    def rest(self) -> bytes:
+        """All bytes until the server closes; raises TimeoutError if it doesn't."""
+        while self.more():
+            pass
+        held, self.held = self.held, b""
+        return held
+
+    def closed(self) -> bool:
+        """Whether the server closes without another byte."""
+        return not self.rest()
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether nothing comes, not even an end, for that long."""
+        before = self.socket.gettimeout()
+        self.socket.settimeout(seconds)
+        try:
+            self.more()
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(before)
+        return False
+
+
+def get(path: str = "/lane/hello", *headers: str, version: str = "1.1") -> bytes:
+    return request("GET", path, *headers, version=version)
+
+
+def request(
+    method: str, path: str, *headers: str, body: bytes = b"", version: str = "1.1"
+) -> bytes:
+    lines = [f"{method} {path} HTTP/{version}", "Host: a.example", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def chunked(*parts: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [*parts, b""])
+
+
+def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """`data` cut at these offsets; no piece is empty."""
+    edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if b > a]

@@ -1,0 +1,230 @@
+"""A server that stops: what was begun is answered, what was not is not begun."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from conftest import Served, Stage
+from echo import HELLO, silent
+from peer import answers_of, chunked, get, request
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from wire import Lane, Limits, Request, Response
+
+BEGUN: set[str] = set()
+
+
+async def slow(asked: Request) -> Response:
+    BEGUN.add(asked.params[0])
+    await asyncio.sleep(0.02)
+    return Response(200, (), asked.params[0].encode())
+
+
+def quick(asked: Request) -> Response:
+    BEGUN.add(asked.params[0])
+    return Response(200, (), asked.params[0].encode())
+
+
+async def stuck(asked: Request) -> Response:
+    BEGUN.add("stuck")
+    await asyncio.sleep(1.5)
+    return HELLO
+
+
+class Slow(RequestHandler):
+    async def get(self, name: str) -> None:
+        BEGUN.add(name)
+        self.write(name[:1])
+        await self.flush()
+        await asyncio.sleep(0.02)
+        self.write(name[1:])
+
+
+class Echo(RequestHandler):
+    def post(self) -> None:
+        self.write(self.request.body)
+
+
+@stream_request_body
+class Streamed(RequestHandler):
+    def prepare(self) -> None:
+        self.parts: list[bytes] = []
+
+    def data_received(self, chunk: bytes) -> None:
+        self.parts.append(chunk)
+
+    def post(self) -> None:
+        self.write(b"".join(self.parts))
+
+
+LANES = [
+    Lane("GET", r"/lane/hello", lambda _: HELLO),
+    Lane("GET", r"/lane/slow/([\w-]+)", slow),
+    Lane("GET", r"/lane/quick/([\w-]+)", quick),
+    Lane("GET", r"/lane/stuck", stuck),
+    Lane("POST", r"/lane/echo", lambda asked: Response(200, (), asked.body)),
+]
+
+
+@pytest.fixture
+def served(stage: Stage) -> Iterator[Served]:
+    BEGUN.clear()
+    routes = [(r"/app/slow/([\w-]+)", Slow), (r"/app/echo", Echo), (r"/app/streamed", Streamed)]
+    yield stage.serve(
+        Application(routes, log_function=silent), LANES, limits=Limits(idle_seconds=30)
+    )
+
+
+class Draining:
+    """A drain under way."""
+
+    def __init__(self, served: Served, seconds: float = 5) -> None:
+        self.served = served
+        self.begun = time.monotonic()
+        self.future = asyncio.run_coroutine_threadsafe(
+            served.server.drain(seconds),  # type: ignore[union-attr]
+            served.stage.loop,
+        )
+        served.stage.run(asyncio.sleep(0))
+
+    def end(self) -> float:
+        """Wait for its end; how many seconds it took."""
+        self.future.result(20)
+        return time.monotonic() - self.begun
+
+
+def test_under_load_no_request_that_was_begun_is_cut(served: Served) -> None:
+    answered: set[str] = set()
+    broken: list[str] = []
+    ended = threading.Event()
+
+    def visit(number: int) -> None:
+        paths = ["/lane/slow/", "/lane/quick/", "/app/slow/"]
+        count = 0
+        while not ended.is_set():
+            try:
+                peer = served.peer()
+            except ConnectionError:
+                return
+            with peer:
+                while not ended.is_set():
+                    count += 1
+                    name = f"v{number}-{count}"
+                    peer.send(get(paths[count % 3] + name))
+                    try:
+                        answer = peer.answer()
+                    except EOFError:
+                        # It may close a connection that is idle; not within an answer.
+                        if peer.held:
+                            broken.append(name)
+                        break
+                    assert answer.body == name.encode()
+                    answered.add(name)
+                    if answer.closes:
+                        break
+
+    visitors = [threading.Thread(target=visit, args=(number,)) for number in range(12)]
+    for each in visitors:
+        each.start()
+    until(lambda: len(answered) > 200)
+    took = Draining(served).end()
+    ended.set()
+    for each in visitors:
+        each.join(10)
+    assert took < 3
+    assert not broken
+    assert BEGUN - answered == set()
+    assert served.server.connections == 0
+
+
+def test_nobody_is_let_in_any_more(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(get("/lane/stuck"))
+        until(lambda: "stuck" in BEGUN)
+        draining = Draining(served)
+        with pytest.raises(ConnectionError):
+            served.peer()
+        answer = peer.answer()
+        assert (answer.body, answer.closes) == (b"hello", True)
+        assert peer.closed()
+    assert draining.end() < 4
+
+
+def test_the_idle_are_let_go_at_once(served: Served) -> None:
+    with served.peer() as fresh, served.peer() as used:
+        used.ask(get("/lane/hello"))
+        served.ping()
+        assert Draining(served).end() < 1
+        assert fresh.closed()
+        assert used.closed()
+
+
+@pytest.mark.parametrize("path", ["/lane/echo", "/app/echo", "/app/streamed"])
+@pytest.mark.parametrize("at", [3, 30, -3])
+def test_a_request_that_is_still_coming_is_answered(served: Served, path: str, at: int) -> None:
+    whole = request("POST", path, body=b"x" * 5000)
+    parts = request("POST", path, "Transfer-Encoding: chunked") + chunked(b"y" * 2000, b"z")
+    with served.peer() as one, served.peer() as two:
+        one.send(whole[:at])
+        two.send(parts[:at])
+        served.ping()
+        draining = Draining(served)
+        time.sleep(0.05)
+        one.send(whole[at:])
+        two.send(parts[at:])
+        first, second = one.answer("POST"), two.answer("POST")
+        assert (first.body, first.closes) == (b"x" * 5000, True)
+        assert (second.body, second.closes) == (b"y" * 2000 + b"z", True)
+        assert one.closed()
+        assert two.closed()
+    assert draining.end() < 3
+
+
+def test_a_large_answer_is_sent_to_its_end(served: Served) -> None:
+    body = b"x" * 250_000
+    with served.peer(receive_buffer=65536) as peer:
+        peer.send(request("POST", "/lane/echo", body=body) * 20)
+        served.ping()
+        draining = Draining(served)
+        answers = answers_of(peer.rest())
+        assert answers
+        assert all(each.body == body for each in answers)
+        assert [each.closes for each in answers][-1]
+        assert not any(each.closes for each in answers[:-1])
+    assert draining.end() < 4
+
+
+def test_what_does_not_end_is_cut(served: Served) -> None:
+    with served.peer() as stuck, served.peer() as half:
+        stuck.send(get("/lane/stuck"))
+        half.send(b"POST /lane/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        until(lambda: "stuck" in BEGUN)
+        assert 0.3 < Draining(served, 0.3).end() < 1.2
+        assert stuck.closed()
+        assert not [each for each in answers_of(half.rest()) if each.status < 400]
+    time.sleep(1.3)  # until the lane has ended; nobody hears its answer
+
+
+def test_close_cuts_all_at_once(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(get("/lane/stuck"))
+        until(lambda: "stuck" in BEGUN)
+        served.stop()
+        assert peer.closed()
+    with pytest.raises(ConnectionError):
+        served.peer()
+    time.sleep(1.5)
+
+
+def test_a_drain_without_connections_is_over_at_once(served: Served) -> None:
+    assert Draining(served).end() < 0.5
+    assert Draining(served).end() < 0.5
+
+
+def until(true: Callable[[], object], seconds: float = 8) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
