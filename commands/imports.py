@@ -13,7 +13,7 @@ from tqdm import tqdm
 from settings import Settings
 from store.desk import desk
 from store.importing import import_folder
-from store.outcome import Result
+from store.outcome import Outcome, Result
 from store.rejects import ListRejects, Rejects
 
 
@@ -70,10 +70,15 @@ async def _import(folder: Path, data: Path, as_json: bool) -> int:
 
 def _table(result: Result) -> str:
     lines = [_row("file", "read", "stored", "duplicate", "rejected", "seconds")]
+    images: dict[str, list[Outcome]] = {}
     for each in result.files:
-        name = each.name + (" (known)" if each.known else "" if each.taken else " (not taken)")
-        counts = (each.read, each.stored, each.duplicate, each.rejected)
-        lines.append(_row(name, *counts, f"{each.seconds:.2f}"))
+        folder, _, name = each.name.rpartition("/")
+        if name.startswith("image_") and each.taken and not each.rejected:
+            images.setdefault(folder, []).append(each)
+        else:
+            lines.append(_counted(each.name + ("" if each.taken else " (not taken)"), [each]))
+    # Thousands of images are one line, as long as nothing is to be said of each.
+    lines += [_counted(f"{folder}/image_*", some) for folder, some in images.items()]
     counts = (result.read, result.stored, result.duplicate, result.rejected)
     lines.append(_row("in all", *counts, f"{result.seconds:.2f}"))
     lines += [f"not taken, as its name and place say nothing: {each}" for each in result.strays]
@@ -82,6 +87,15 @@ def _table(result: Result) -> str:
     if result.rejected:
         lines.append("What was rejected, and why: python server.py import --rejects")
     return "\n".join(lines)
+
+
+def _counted(name: str, some: list[Outcome]) -> str:
+    known = " (known)" if all(each.known for each in some) else ""
+    counts = [
+        sum(getattr(each, column) for each in some)
+        for column in ("read", "stored", "duplicate", "rejected")
+    ]
+    return _row(name + known, *counts, f"{sum(each.seconds for each in some):.2f}")
 
 
 def _row(name: str, *counts: object) -> str:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
+import ujson
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Fault, Pages, phrase, problem_body
@@ -37,9 +37,9 @@ class Handler(RequestHandler):
         self.clear_header("Server")
 
     def send_json(self, value: object) -> None:
-        """Answer with `value` as JSON."""
+        """Answer with `value` (plain dicts, lists, numbers and text) as JSON."""
         self.set_header("Content-Type", "application/json")
-        self.finish(msgspec.json.encode(value))
+        self.finish(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False))
 
     async def access(self, scope: str, *, required: bool = True) -> Access | None:
         """Who asks, by the bearer token; None without one where none is `required`.

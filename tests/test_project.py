@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
 # Besides folders of code: what each is for can be read in the README.
 TOP = {
+    "docs",
     *(
         "server.py",
         "settings.py",

@@ -1,0 +1,155 @@
+"""Commands, with a server beside them and without."""
+
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+BANNER = re.compile(r'src="/banners/(\d+)"')
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One campaign, 7, in which banners 1 to 3 converted in each quarter, 3 earning the most."""
+    for slot in range(1, 5):
+        place = tmp_path / "campaigns" / str(slot)
+        place.mkdir(parents=True)
+        clicks = [f"{slot}{banner},{banner},7" for banner in (1, 2, 3, 4, 5)]
+        conversions = [f"{slot}{banner},{slot}{banner},{banner}.5" for banner in (1, 2, 3)]
+        # Not alike in two quarters: the same bytes again would be a known file.
+        shown = [f"{banner},7" for banner in (*range(1, 8), *range(1, slot + 1))]
+        for name, head, rows in (
+            ("clicks", "click_id,banner_id,campaign_id", clicks),
+            ("conversions", "conversion_id,click_id,revenue", conversions),
+            ("impressions", "banner_id,campaign_id", shown),
+        ):
+            (place / f"{name}_{slot}.csv").write_text("\n".join([head, *rows]) + "\n")
+    return tmp_path / "campaigns"
+
+
+def test_an_import_beside_a_server_is_on_its_pages_when_the_command_ends(start, run, folder):
+    server = start()
+    assert server.ask("/campaigns/7/").status == 404
+    answer = run("import", str(folder), "--data", str(server.data), "--json")
+    assert answer.returncode == 0, answer.stderr
+    result = json.loads(answer.stdout)
+    assert (result["read"], result["stored"], result["rejected"]) == (70, 70, 0)
+    page = server.ask("/campaigns/7/")
+    assert page.status == 200
+    found = server.ask("/api/v1/campaigns/7/candidates").json()
+    assert [each["banner"] for each in found["banners"]] == [3, 2, 1, 4, 5]
+    assert int(BANNER.search(page.text)[1]) in {1, 2, 3, 4, 5}
+
+
+def test_importing_again_changes_nothing_and_says_so(run, folder, tmp_path):
+    data = str(tmp_path / "data")
+    assert run("import", str(folder), "--data", data).returncode == 0
+    again = run("import", str(folder), "--data", data)
+    assert again.returncode == 0
+    assert "nothing was changed" in again.stdout
+    assert json.loads(run("import", str(folder), "--data", data, "--json").stdout)["stored"] == 0
+
+
+def test_pages_go_on_while_an_import_runs(start, run, folder):
+    server = start("--sample")
+    (folder / "1" / "impressions_1.csv").write_text(
+        "banner_id,campaign_id\n" + "".join(f"{i % 4000},{i % 90}\n" for i in range(200_000))
+    )
+    slowest, go_on = [0.0], threading.Event()
+
+    def visit() -> None:
+        while not go_on.is_set():
+            began = time.perf_counter()
+            assert server.ask("/campaigns/1/").status == 200
+            slowest[0] = max(slowest[0], time.perf_counter() - began)
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    answer = run("import", str(folder), "--data", str(server.data))
+    go_on.set()
+    visitor.join()
+    assert answer.returncode == 0, answer.stderr
+    assert slowest[0] < 2
+    assert server.ask("/campaigns/89/").status == 200
+
+
+def test_what_is_rejected_is_told_with_file_line_reason_and_row(run, folder, tmp_path):
+    data = str(tmp_path / "data")
+    with (folder / "2" / "conversions_2.csv").open("a") as file:
+        file.write("90,999999,1.0\n91,21,-3\n92,21,nan\n")
+    answer = run("import", str(folder), "--data", data, "--json")
+    assert answer.returncode == 0
+    assert json.loads(answer.stdout)["rejected"] == 3
+    page = json.loads(run("import", "--rejects", "--data", data, "--json").stdout)
+    assert {(each["file"], each["line"]) for each in page["rejected"]} == {
+        ("2/conversions_2.csv", line) for line in (5, 6, 7)
+    }
+    assert all(each["reason"] for each in page["rejected"])
+    assert "92,21,nan" in {each["row"] for each in page["rejected"]}
+    assert "conversions_2.csv:6" in run("import", "--rejects", "--data", data).stdout
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x00\x00", b"campaign,banner\n1,2\n", b""])
+def test_a_file_that_is_not_what_it_should_be_is_refused_and_nothing_changes(
+    run, folder, tmp_path, content
+):
+    data = str(tmp_path / "data")
+    (folder / "3" / "clicks_3.csv").write_bytes(content)
+    answer = run("import", str(folder), "--data", data)
+    assert answer.returncode == 1
+    assert "clicks_3.csv" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    (folder / "3" / "clicks_3.csv").unlink()
+    (folder / "3" / "conversions_3.csv").unlink()
+    assert json.loads(run("import", str(folder), "--data", data, "--json").stdout)["stored"] == 62
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_app_is_made_listed_and_its_token_revoked(start, run, tmp_path, beside):
+    data = str(start().data if beside else tmp_path / "data")
+    made = run("app", "create", "My site", "--public-token", "pub", "--data", data, "--json")
+    app = json.loads(made.stdout)
+    assert set(app) == {"id", "name", "public_token", "secret_token"}
+    assert app["public_token"] == "pub"
+    listed = json.loads(run("app", "list", "--data", data, "--json").stdout)["apps"]
+    assert [each["name"] for each in listed] == ["My site"]
+    assert app["secret_token"] not in json.dumps(listed)
+    made = run("app", "token", "pub", "--scopes", "read", "--data", data, "--json")
+    token = json.loads(made.stdout)
+    assert token["scopes"] == ["read"]
+    gone = run("app", "revoke", str(token["id"]), "--data", data)
+    assert gone.returncode == 0, gone.stderr
+    refused = run("app", "token", "pub", "--scopes", "fly", "--data", data)
+    assert refused.returncode == 1
+    assert "write, read, admin" in refused.stderr
+
+
+def test_a_token_opens_what_its_scope_names_until_it_is_revoked(start, run, folder):
+    server = start()
+    data = str(server.data)
+    run("import", str(folder), "--data", data)
+    app = json.loads(run("app", "create", "a", "--data", data, "--json").stdout)
+    made = run("app", "token", "a", "--scopes", "write", "--data", data, "--json")
+    writing = json.loads(made.stdout)
+
+    def ask(token: str):
+        path = "/api/v1/campaigns/7/candidates?slot=1"
+        return server.ask(path, Authorization=f"Bearer {token}")
+
+    best = ask(app["secret_token"]).json()["banners"][0]
+    assert best == {"banner": 3, "revenue": 3.5, "clicks": 1, "impressions": 1, "why": "revenue"}
+    assert ask(writing["secret_token"]).status == 403
+    assert run("app", "revoke", app["secret_token"], "--data", data).returncode == 0
+    time.sleep(1)
+    assert ask(app["secret_token"]).status == 401
+
+
+def test_a_secret_token_is_in_no_file(run, tmp_path):
+    data = tmp_path / "data"
+    app = json.loads(run("app", "create", "a", "--data", str(data), "--json").stdout)
+    secret = app["secret_token"].rpartition("_")[2].encode()[-20:]
+    for file in data.iterdir():
+        assert file.is_dir() or secret not in file.read_bytes(), file
