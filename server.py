@@ -29,6 +29,7 @@ from commands import apps, imports, options
 from handlers import banners, campaigns, candidates, control, health, home, metrics
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
+from handlers.metrics import Figure
 from loops.impressions import Impressions
 from loops.rotation import Rotation
 from rules.ranking import NOTHING, Ranking, rank
@@ -107,6 +108,7 @@ class Marquee:
         )
         self.control = control.Control(database, Staging(database, data / IMAGES), self._published)
         self.lanes = self._lanes()
+        self.listener: Server | HTTPServer | None = None
         self.servers: list[Server | HTTPServer] = []
         self.loops: list[asyncio.Task[None]] = []
 
@@ -118,7 +120,8 @@ class Marquee:
         commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
         await commanding.listen([bind_unix(self.data / SOCKET)])
         self.servers.append(commanding)
-        self.servers.append(await self._listen(sockets))
+        self.listener = await self._listen(sockets)
+        self.servers.append(self.listener)
 
     async def stop(self) -> None:
         """Answer what is in flight, write what is in memory."""
@@ -246,26 +249,24 @@ class Marquee:
         await server.listen(sockets, tls=tls)
         return server
 
-    def _figures(self) -> Iterable[metrics.Figure]:
-        yield "marquee_ready", "Whether visitors may come", float(self.readiness().ready)
-        yield "marquee_commits_total", "Commits to marquee.db", self.database.commits
-        yield (
-            "marquee_longest_hold_seconds",
-            "The longest that one step has held the writing connection",
-            self.database.longest_hold / 1000,
+    def _figures(self) -> Iterable[Figure]:
+        yield Figure("marquee_ready", "Whether visitors may come", self.readiness().ready)
+        yield Figure("marquee_commits_total", "Commits to marquee.db", self.database.commits)
+        hold = self.database.longest_hold / 1000
+        yield Figure(
+            "marquee_longest_hold_seconds", "The longest that a step held the writer", hold
         )
-        for server in self.servers:
-            if isinstance(server, Server) and server is self.servers[-1]:
-                stats = server.stats
-                yield "marquee_connections", "Connections open", server.connections
-                yield "marquee_connections_total", "Connections accepted", stats.accepted
-                yield "marquee_connections_refused_total", "Connections too many", stats.refused
-                for kind in ("header", "body", "idle", "write"):
-                    yield (
-                        f"marquee_timeouts_{kind}_total",
-                        f"Connections cut for their {kind} time",
-                        stats.timeouts[kind],
-                    )
+        if not isinstance(self.listener, Server):
+            return
+        stats = self.listener.stats
+        yield Figure("marquee_connections", "Connections open", self.listener.connections)
+        yield Figure("marquee_connections_total", "Connections accepted", stats.accepted)
+        yield Figure("marquee_connections_refused_total", "Connections too many", stats.refused)
+        yield Figure("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
+        for kind in ("header", "body", "idle", "write"):
+            words = "Connections cut for the time that they took"
+            cut = stats.timeouts[kind]
+            yield Figure("marquee_timeouts_total", words, cut, ("kind", kind))
 
     def _routes(self) -> Iterable[tuple[str, int, int]]:
         return [(route, status, count) for (route, status), count in self.answered.items()]

@@ -3,9 +3,8 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Collection
 
-from rules.pictures import placeholder
-
 from handlers.answers import SECURITY, Pages
+from rules.pictures import placeholder
 from store.images import Picture
 from wire import Lane, Request, Response
 

@@ -1,6 +1,8 @@
 """The server's figures, as Prometheus text."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -12,7 +14,14 @@ from prometheus_client.registry import Collector
 from handlers.base import Handler
 from wire import Lane
 
-Figure = tuple[str, str, float]  # name, help, value; a name that ends in _total is a counter
+
+class Figure(NamedTuple):
+    """One number; a name that ends in _total is a counter. Those of a name follow each other."""
+
+    name: str
+    words: str
+    value: float
+    label: tuple[str, str] | None = None
 
 
 class Metrics(Collector):
@@ -44,11 +53,17 @@ class Metrics(Collector):
         for route, status, count in self._routes():
             requests.add_metric([route, str(status)], count)
         yield requests
-        for name, words, value in self._figures():
-            if name.endswith("_total"):
-                yield CounterMetricFamily(name.removesuffix("_total"), words, value)
-            else:
-                yield GaugeMetricFamily(name, words, value)
+        for name, figures in groupby(self._figures(), key=lambda figure: figure.name):
+            yield _family(name, list(figures))
+
+
+def _family(name: str, figures: list[Figure]) -> Metric:
+    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    labels = [figure.label[0] for figure in figures[:1] if figure.label]
+    family = kind(name.removesuffix("_total"), figures[0].words, labels=labels)
+    for figure in figures:
+        family.add_metric([figure.label[1]] if figure.label else [], figure.value)
+    return family
 
 
 class Exposition(Handler):

@@ -21,7 +21,6 @@ ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
 # Besides folders of code: what each is for can be read in the README.
 TOP = {
-    "docs",
     *(
         "server.py",
         "settings.py",
@@ -32,6 +31,7 @@ TOP = {
         "tests",
         "bench",
         "deploy",
+        "docs",
     ),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "setup.cfg", "ruff.toml"),
     *("requirements.lock", "requirements-dev.lock", ".ci", ".gitignore"),

@@ -1,0 +1,122 @@
+"""The rotation: what is on follows the clock and the newest figures."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from loops.rotation import LOOK, Rotation
+from rules.slots import Period
+
+START = datetime(2026, 3, 1, 12, 14, 59, 500_000, UTC)
+
+
+class World:
+    """A clock that is set by hand, figures that are numbers, programmes that are their words."""
+
+    def __init__(self, moment: datetime = START, zone: str = "UTC") -> None:
+        self.moment = moment
+        self.book = 1
+        self.on: list[str] = []
+        self.prepared: list[str] = []
+        self.rotation: Rotation[int, str] = Rotation(
+            self.read, self.prepare, self.on.append, zone=ZoneInfo(zone), clock=lambda: self.moment
+        )
+
+    async def read(self) -> int:
+        return self.book
+
+    def prepare(self, book: int, period: Period) -> str:
+        words = f"{book}:{period.slot}@{period.start:%H:%M}"
+        self.prepared.append(words)
+        return words
+
+
+def play(act: Callable[[World], Coroutine[object, object, None]], **how: object) -> World:
+    world = World(**how)  # type: ignore[arg-type]
+    asyncio.run(act(world))
+    return world
+
+
+def test_the_next_slot_is_ready_before_it_begins_and_comes_on_without_any_work():
+    async def act(world: World) -> None:
+        await world.rotation.reload()
+        assert world.on == ["1:1@12:00"]
+        assert world.prepared == ["1:1@12:00", "1:2@12:15"]
+        assert await world.rotation.once() == pytest.approx(0.5)
+        world.moment += timedelta(seconds=0.5)
+        done = len(world.prepared)
+        await world.rotation.once()
+        assert world.on[-1] == "1:2@12:15"
+        assert world.prepared[done:] == ["1:3@12:30"]  # ahead, after the switch
+
+    play(act)
+
+
+def test_new_figures_are_on_when_reload_returns_and_the_next_slot_has_them_too():
+    async def act(world: World) -> None:
+        await world.rotation.reload()
+        world.book = 2
+        await world.rotation.reload()
+        assert world.on[-1] == "2:1@12:00"
+        world.moment += timedelta(seconds=1)
+        await world.rotation.once()
+        assert world.on[-1] == "2:2@12:15"
+
+    play(act)
+
+
+@pytest.mark.parametrize(
+    ("jump", "slot"),
+    [
+        (timedelta(hours=1), "1@13:00"),
+        (timedelta(hours=-1), "1@11:00"),
+        (timedelta(minutes=-7), None),
+        (timedelta(days=3650, minutes=16), "3@12:30"),
+    ],
+)
+def test_a_clock_that_is_set_is_followed_at_the_next_look(jump, slot):
+    async def act(world: World) -> None:
+        await world.rotation.reload()
+        world.moment += jump
+        assert await world.rotation.once() <= LOOK
+        assert world.on[-1] == (f"1:{slot}" if slot else "1:1@12:00")
+        assert len(world.on) == (2 if slot else 1)
+
+    play(act)
+
+
+def test_the_zone_decides_which_slot_it_is():
+    async def act(world: World) -> None:
+        await world.rotation.reload()
+        # 12:14 UTC is 17:59 in Kathmandu.
+        assert world.on == ["1:4@12:00"]
+
+    play(act, zone="Asia/Kathmandu")
+
+
+def test_a_reload_and_a_switch_at_once_leave_the_newest_figures_of_the_right_slot():
+    async def act(world: World) -> None:
+        await world.rotation.reload()
+        world.book = 2
+        world.moment += timedelta(seconds=1)
+        await asyncio.gather(world.rotation.once(), world.rotation.reload())
+        assert world.on[-1] == "2:2@12:15"
+        world.moment += timedelta(minutes=15)
+        await world.rotation.once()
+        assert world.on[-1] == "2:3@12:30"
+
+    play(act)
+
+
+def test_it_is_not_ready_before_figures_were_read():
+    async def act(world: World) -> None:
+        assert not world.rotation.ready
+        with pytest.raises(LookupError):
+            _ = world.rotation.book
+        await world.rotation.reload()
+        assert world.rotation.ready
+
+    play(act)
