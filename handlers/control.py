@@ -5,7 +5,7 @@ The other end is `store/remote.py`. The socket's permissions keep all but the ow
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -29,6 +29,16 @@ PATIENCE = 60.0
 LARGEST_BODY = LARGEST_IMAGE + 64 * 1024
 
 
+class Session:
+    """An import under way, as its importer is seen from here."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.over = asyncio.Event()
+        self.busy = 0  # calls in progress
+        self.heard = asyncio.get_running_loop().time()
+
+
 class Control:
     """The commands' side of a server; at most one import is under way."""
 
@@ -44,10 +54,8 @@ class Control:
         self._staging = staging
         self._published = published
         self._patience = patience
-        self._heard = 0.0
-        self._busy = 0
+        self._session: Session | None = None
         self._closed = False
-        self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[Any]:
@@ -62,40 +70,46 @@ class Control:
     async def close(self) -> None:
         """Abort the import that is under way, and take no other."""
         self._closed = True
-        number = self._staging.under_way
-        if number is not None:
-            await self._abort(number, "the server is ending")
+        if self._session is not None:
+            await self._abort(self._session, "the server is ending")
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def begin(self, source: str) -> tuple[int, asyncio.Event]:
-        """Begin an import; its number, and what will be set when it is over."""
-        if self._closed:
-            raise StoreBusy("the server is ending")
-        number = await self._staging.begin(source)
-        self._over = asyncio.Event()
-        self._heard = asyncio.get_running_loop().time()
-        self._spawn(self._watch(number, self._over))
-        return number, self._over
+    async def begin(self, source: str) -> Session:
+        """Begin an import."""
+        self._check_open()
+        session = self._session = Session(await self._staging.begin(source))
+        self._spawn(self._watch(session))
+        try:
+            self._check_open()
+        except StoreBusy:
+            await self._abort(session, "the server is ending")
+            raise
+        return session
 
-    def gone(self, number: int) -> None:
+    def gone(self, session: Session) -> None:
         """The importer's connection has closed."""
-        self._spawn(self._abort(number, "its importer is gone"))
+        self._spawn(self._abort(session, "its importer is gone"))
 
     async def call(self, number: int, name: str, arguments: tuple[Any, ...]) -> Any:
         """One of the intake's calls."""
-        if self._staging.under_way != number:
+        session = self._session
+        if session is None or session.number != number or session.over.is_set():
             raise StoreRefused("this import has ended, and nothing of it was kept")
-        self._busy += 1
+        session.busy += 1
         try:
             answer = await getattr(self._staging, name)(*arguments)
             if name == "publish":
                 await self._show(number)
         finally:
-            self._busy -= 1
-            self._heard = asyncio.get_running_loop().time()
+            session.busy -= 1
+            session.heard = asyncio.get_running_loop().time()
             if self._staging.under_way != number:
-                self._over.set()
+                session.over.set()
         return answer
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreBusy("the server is ending")
 
     async def _show(self, number: int) -> None:
         LOG.info("import %d is in force", number)
@@ -105,31 +119,31 @@ class Control:
             LOG.exception("import %d could not be shown", number)
             raise StoreError(f"the import is in force, but could not be shown: {error}") from error
 
-    async def _watch(self, number: int, over: asyncio.Event) -> None:
+    async def _watch(self, session: Session) -> None:
         clock = asyncio.get_running_loop().time
-        while not over.is_set():
-            left = self._heard + self._patience - clock()
-            if left <= 0 and not self._busy:
-                await self._abort(number, f"nothing was heard of it for {self._patience:.0f} s")
+        while not session.over.is_set():
+            left = session.heard + self._patience - clock()
+            if left <= 0 and not session.busy:
+                await self._abort(session, f"nothing was heard of it for {self._patience:.0f} s")
                 return
             try:
-                await asyncio.wait_for(over.wait(), max(left, 0.05))
+                await asyncio.wait_for(session.over.wait(), max(left, 0.05))
             except TimeoutError:
                 continue
 
-    async def _abort(self, number: int, why: str) -> None:
-        if self._staging.under_way != number:
+    async def _abort(self, session: Session, why: str) -> None:
+        if self._staging.under_way != session.number:
             return
-        LOG.warning("import %d ends with nothing kept: %s", number, why)
+        LOG.warning("import %d ends with nothing kept: %s", session.number, why)
         try:
             await self._staging.abort()
         except StoreError as error:
-            LOG.error("import %d will be cleared away later: %s", number, error)
+            LOG.error("import %d will be cleared away later: %s", session.number, error)
         finally:
-            self._over.set()
+            session.over.set()
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -185,28 +199,27 @@ class Ask(Asked):
 class Begin(Asked):
     """An import, from its beginning to its end: it lives no longer than this connection."""
 
-    number: int | None = None
+    session: Session | None = None
     left = False
 
     async def post(self) -> None:
         """Answer the number at once, and finish when the import is over."""
         (source,) = _decoded(msgspec.msgpack.decode, bytes(self.body), CALLS["begin"].arguments)
-        number, over = await self.control.begin(source)
-        self.number = number
+        session = self.session = await self.control.begin(source)
         try:
             if self.left:
                 raise StreamClosedError
-            self.write(f"{number}\n")
+            self.write(f"{session.number}\n")
             await self.flush()
         except StreamClosedError:
-            self.control.gone(number)
-        await over.wait()
+            self.control.gone(session)
+        await session.over.wait()
 
     def on_connection_close(self) -> None:
         """The importer has ended, one way or another."""
         self.left = True
-        if self.number is not None:
-            self.control.gone(self.number)
+        if self.session is not None:
+            self.control.gone(self.session)
 
 
 class Call(Asked):

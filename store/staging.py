@@ -147,8 +147,9 @@ class Staging:
             verdict = await self._database.write(
                 lambda connection: _image(connection, number, banner, sha256, kind)
             )
-            # After its row, by which it is found and cleared away should all end right here.
-            await asyncio.to_thread(keep, self._images, sha256, body)
+            if verdict != "conflict":
+                # After its row, by which it is found and cleared away should all end right here.
+                await asyncio.to_thread(keep, self._images, sha256, body)
             return verdict
 
     async def rejects(self, rows: list[Reject]) -> None:

@@ -239,6 +239,35 @@ def test_a_second_importer_is_told_that_one_is_under_way(tmp_path: Path, drive: 
     drive(test)
 
 
+def test_the_next_import_may_begin_while_the_last_one_is_being_shown(
+    tmp_path: Path, drive: Drive
+) -> None:
+    async def test(running: Running) -> None:
+        shown = asyncio.Event()
+
+        async def slow() -> None:
+            await shown.wait()
+
+        running.control._published = slow
+        first = RemoteStaging(running.data / "marquee.sock")
+        await first.begin("/first")
+        publishing = asyncio.create_task(first.publish())
+        await running.ended()
+        second = RemoteStaging(running.data / "marquee.sock")
+        await second.begin("/second")
+        shown.set()
+        await publishing
+        assert await second.clicks(1, [(1, 2, 3)]) == []
+        # It still lives by its own connection.
+        second._end()
+        await running.ended()
+        assert not await running.database.read(
+            lambda c: c.execute("SELECT 1 FROM click").fetchone()
+        )
+
+    drive(test)
+
+
 def test_a_server_that_ends_aborts_the_import_and_takes_no_other(
     tmp_path: Path, drive: Drive
 ) -> None:
