@@ -25,3 +25,8 @@ def pointer(path: Iterable[str | int]) -> str:
             break
         told += "/" + name.replace("~", "~0").replace("/", "~1")
     return told
+
+
+def unquote(name: str) -> str:
+    """A member's name as it stands in a pointer."""
+    return name.replace("~1", "/").replace("~0", "~")

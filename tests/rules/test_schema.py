@@ -1,0 +1,135 @@
+"""JSON Schemas as rules: what they say of data, and which of them cannot be rules."""
+
+from time import process_time
+from typing import Any
+
+import pytest
+
+from rules.schema import DIALECT, FAULTS, LONGEST, BadSchema, Rule
+
+
+def told(schema: Any, data: Any) -> list[tuple[str, str]]:
+    return [(each.pointer, each.message) for each in Rule(schema).faults(data, "data")]
+
+
+def refused(schema: Any) -> list[tuple[str, str]]:
+    with pytest.raises(BadSchema) as bad:
+        Rule(schema)
+    assert str(bad.value)
+    return [(each.pointer, each.message) for each in bad.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("schema", "data", "faults"),
+    [
+        (True, {}, []),
+        ({"$schema": DIALECT}, {}, []),
+        (False, {}, [("/data", "False schema does not allow {}")]),
+        ({"required": ["a", "b/c"]}, {}, [("/data/a", "is missing"), ("/data/b~1c", "is missing")]),
+        (
+            {"properties": {"a": True}, "additionalProperties": False},
+            {"a": 1, "m~n": 2, "o": 3},
+            [("/data/m~0n", "is not known here"), ("/data/o", "is not known here")],
+        ),
+        (
+            {"properties": {"a": {"items": {"type": "string"}}}},
+            {"a": ["x", 1]},
+            [("/data/a/1", '1 is not of type "string"')],
+        ),
+        (
+            {"properties": {"e": {"format": "email"}}},
+            {"e": "x"},
+            [("/data/e", '"x" is not a "email"')],
+        ),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/x~1y"}}, "$defs": {"x/y": {"maximum": 1}}},
+            {"a": 2},
+            [("/data/a", "2 is greater than the maximum of 1")],
+        ),
+        ({"properties": {"$id": {"type": "string"}, "$ref": {}}}, {"$id": "x", "$ref": "y"}, []),
+        ({"const": {"$ref": "x", "$id": "y"}}, {"$ref": "x", "$id": "y"}, []),
+        ({"properties": {"a": {"pattern": "^\\p{L}+$"}}}, {"a": "é"}, []),
+    ],
+)  # fmt: skip
+def test_a_rule_says_what_is_wrong_with_data_and_where(
+    schema: Any, data: Any, faults: list[tuple[str, str]]
+) -> None:
+    assert told(schema, data) == faults
+    assert Rule(schema).takes(data) is (not faults)
+
+
+@pytest.mark.parametrize(
+    ("schema", "place", "words"),
+    [
+        ([], "", "[] is not of types"),
+        (5, "", "5 is not of types"),
+        ({"type": "strng"}, "/type", '"strng" is not valid'),
+        (
+            {"properties": {"a": {"minLength": "1"}}},
+            "/properties/a/minLength",
+            '"1" is not of type',
+        ),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "/$schema", "is not https://"),
+        ({"$ref": "http://127.0.0.1:1/x"}, "/$ref", "is no place in this schema"),
+        ({"$ref": "file:///etc/passwd"}, "/$ref", "is no place in this schema"),
+        ({"$ref": DIALECT}, "/$ref", "is no place in this schema"),
+        ({"items": {"$ref": "#/$defs/none"}}, "/items/$ref", "leads nowhere"),
+        ({"properties": {"a": {"$ref": "#"}}}, "/properties/a/$ref", "leads back to itself"),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}},
+            "/$defs/a/not/$ref",
+            "leads back to itself",
+        ),
+        ({"$dynamicRef": "#x"}, "/$dynamicRef", "is not taken"),
+        ({"properties": {"a": {"$id": "http://x.example/"}}}, "/properties/a/$id", "is not taken"),
+        ({"pattern": "("}, "/pattern", "is no pattern"),
+        ({"pattern": "(?=a)b"}, "/pattern", "is no pattern"),
+        ({"pattern": "(a)\\1"}, "/pattern", "is no pattern"),
+        ({"pattern": "((a{100}){100}){100}"}, "/pattern", "is no pattern"),
+        ({"patternProperties": {"(": True}}, "/patternProperties/(", "is no pattern"),
+        ({"description": "x" * LONGEST}, "", "is longer than"),
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_what_cannot_be_a_rule_is_refused_with_the_place(
+    schema: Any, place: str, words: str
+) -> None:
+    (pointer, message), *_ = refused(schema)
+    assert (pointer, message[: len(words)]) == (place, words)
+
+
+def test_references_that_multiply_are_refused() -> None:
+    two = [{"$ref": "#/$defs/%d"}, {"$ref": "#/$defs/%d"}]
+    defs: dict[str, Any] = {
+        str(n): {"anyOf": [{"$ref": each["$ref"] % (n + 1)} for each in two]} for n in range(30)
+    }
+    schema = {"$ref": "#/$defs/0", "$defs": {**defs, "30": {}}}
+    assert refused(schema) == [("", "has more than 5000 parts, references followed")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        ({"items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}, [1] * 100_000),
+        ({"items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}, [1] * 500),
+        ({"required": [str(n) for n in range(4_000)]}, {}),
+        ({"type": "string"}, {"a": ["x" * 10] * 15_000}),
+        ({"additionalProperties": False}, {str(n): n for n in range(25_000)}),
+        ({"additionalProperties": {"pattern": "^(a+)+$"}}, {"x": "a" * 250_000 + "b"}),
+        ({"items": {"enum": ["x" * 100] * 500}}, [1] * 100_000),
+        ({"uniqueItems": True}, [[n] for n in range(9_000)] + [[0]]),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_data_of_256_kib_is_judged_within_20_ms_and_in_few_words(schema: Any, data: Any) -> None:
+    rule = Rule(schema)
+
+    def seconds() -> float:
+        began = process_time()
+        faults = rule.faults(data, "data")
+        took = process_time() - began
+        assert 1 <= len(faults) <= FAULTS
+        assert all(len(each.message) < 300 for each in faults)
+        return took
+
+    assert min(seconds() for _ in range(5)) < 0.020
