@@ -1,107 +1,151 @@
-"""What one commit of the log writes: the rows of many requests, and what became of each."""
+"""What one commit of the log writes: the items of many requests, and what became of each."""
 
-import asyncio
 import logging
 import sqlite3
+from asyncio import Future
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
+from typing import Any
 
-from store import counts, rejected
+import msgspec
+
 from store.counts import Counts
+from store.rejected import OWN_FAULT, Bounds, Reject, keep
 
 LOG = logging.getLogger("marquee.log")
 
 # source, app, session, user, category, name, at, sender, digest, data
 Row = tuple[int, int, str | None, int | None, str, str, int, str | None, bytes | None, str | None]
+# The same after its id and the time when it was received.
+Full = tuple[Any, ...]
 # The id that holds the event, and what became of it: "stored"; "duplicate": the sender had sent
-# it before, the id is the first one; "conflict": another body under the same sender's id, the id
-# is that one's; "rejected": it cannot be stored; "gone": there is no such reject to replay.
+# it before, the id is the first one's; "conflict": it had sent another body then, likewise;
+# "rejected": it cannot be stored; "gone": there is no such reject to replay.
 Outcome = tuple[int, str]
-Full = tuple[
-    int, int, int, int, str | None, int | None, str, str, int, str | None, bytes | None, str | None
-]
 
+WIDTH, APP, SENDER, DIGEST = 12, 3, 9, 10
 COLUMNS = "id, received, source, app, session, user, category, name, at, sender, digest, data"
-APP, SENDER, DIGEST = 3, 9, 10
-PLACES = f"({', '.join('?' * 12)})"
-# By the conflict's name, so that another one, of ids, is an error.
-ON_CONFLICT = "ON CONFLICT (app, sender) WHERE sender IS NOT NULL DO NOTHING"
 # Many rows a statement: each statement hands the interpreter's lock over and waits to have it
 # back, which on a busy loop takes longer than writing the row does.
-INSERTS = {
-    size: f"INSERT INTO event ({COLUMNS}) VALUES {', '.join([PLACES] * size)} {ON_CONFLICT}"  # noqa: S608
-    for size in (64, 16, 4, 1)
+SIZES = (64, 16, 4, 1)
+
+
+def _values(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
+
+
+# The conflict is named, so that another one, of ids, is an error.
+INSERT = {
+    size: f"INSERT INTO event ({COLUMNS}) VALUES {_values(WIDTH, size)} "  # noqa: S608
+    "ON CONFLICT (app, sender) WHERE sender IS NOT NULL DO NOTHING"
+    for size in SIZES
 }
-FIND = "SELECT id, digest FROM event WHERE app = ? AND sender = ?"
-CONFLICT = '[{"pointer":"/sender_id","message":"this sender_id came with another body"}]'
+FIND = {
+    size: f"WITH sent (id, app, sender, digest) AS (VALUES {_values(4, size)}) "  # noqa: S608
+    "SELECT json_group_array(json_array(sent.id, event.id, sent.digest IS event.digest)) "
+    "FROM sent CROSS JOIN event ON event.app = sent.app AND event.sender = sent.sender "
+    "WHERE event.id != sent.id"
+    for size in SIZES
+}
+CONFLICT = '[{"pointer":"/sender_id","message":"another event came with this sender_id"}]'
 UNFIT = '[{"pointer":"","message":"this event cannot be stored"}]'
 
 
 class Entry:
-    """One request's items, and the future that tells what became of them."""
+    """One request's rows, and the future that tells what became of them."""
 
-    __slots__ = (
-        "bodies", "cost", "counted", "future", "ids", "received",
-        "refused", "rejected", "rejects", "replays", "rows", "since",
-    )  # fmt: skip
+    __slots__ = ("bodies", "counted", "future", "ids", "received", "rows")
 
-    ids: Sequence[int]  # of the rows, then of the rejects
-    rows: Sequence[Row]
-    bodies: Sequence[bytes]
-    rejects: Sequence[tuple[int, bytes, str]]
-    received: int
-    rejected: int
-    refused: int
-    counted: bool
-    replays: int | None
-    cost: int
-    since: float
-    future: asyncio.Future[list[Outcome]]
+    def __init__(
+        self,
+        ids: Sequence[int],
+        rows: Sequence[Row],
+        bodies: Sequence[bytes],
+        received: int,
+        counted: bool,
+        future: Future[list[Outcome]],
+    ) -> None:
+        self.ids = ids
+        self.rows = rows
+        self.bodies = bodies
+        self.received = received
+        self.counted = counted
+        self.future = future
 
     def full(self) -> list[Full]:
         """The rows as they are stored."""
         received = self.received
-        return [(number, received, *row) for number, row in zip(self.ids, self.rows, strict=False)]
+        return [(number, received, *row) for number, row in zip(self.ids, self.rows, strict=True)]
 
 
-def append(
-    connection: sqlite3.Connection, entries: Sequence[Entry], refused: int, bounds: rejected.Bounds
-) -> tuple[dict[int, Outcome], Counts]:
-    """Write what the entries hold, in the open transaction.
+class Batch:
+    """Filled on the loop while the commit before it runs, then written in one transaction."""
 
-    The outcome of each row that was not stored, by the id that it had been given; and what to
-    add to the counts once this is committed.
-    """
-    plain = [entry.full() for entry in entries if entry.replays is None]
-    lost = _insert(connection, list(chain.from_iterable(plain)))
-    total = Counts(received=refused, refused=refused)
-    rejects: list[rejected.Reject] = []
-    for entry in entries:
-        if entry.replays is not None:
-            lost |= _replay(connection, entry, total)
-            continue
-        if entry.rejects:
-            rejects += _rejects(entry)
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.rows: list[Full] = []
+        self.rejects: list[Reject] = []
+        self.replays: list[tuple[int, Entry]] = []  # the id of a reject, and its event
+        self.counts = Counts()  # what they are if every row is stored
+        self.last = 0  # the highest id
+        self.cost = 0
+        self.since = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.cost or self.counts.received)
+
+    def add(self, entry: Entry) -> None:
+        """Take a request's rows in."""
+        self.entries.append(entry)
+        self.rows += entry.full()
+
+    def write(
+        self, bounds: Bounds, connection: sqlite3.Connection
+    ) -> tuple[dict[int, Outcome], Counts]:
+        """Write everything in the open transaction.
+
+        The outcome of each row that was not stored, by the id that it had been given, and what
+        the counts come to once this is committed.
+        """
+        total = replace(self.counts)
+        lost = _insert(connection, self.rows)
+        rejects = self.rejects
         if lost:
-            rejects += _wrong(entry, lost)
-        if entry.counted:
-            _count(entry, lost, total)
-    if rejects:
-        rejected.keep(connection, rejects, bounds, entries[-1].received)
-    counts.add(connection, total, next((each.ids[-1] for each in reversed(entries) if each.ids), 0))
-    return lost, total
+            rejects = rejects + [each for entry in self.entries for each in _wrong(entry, lost)]
+            for entry in self.entries:
+                if entry.counted:
+                    _take_back(total, [lost[each][1] for each in entry.ids if each in lost])
+        for reject, entry in self.replays:
+            lost[entry.ids[0]] = _replay(connection, reject, entry, total)
+        if rejects:
+            keep(connection, rejects, bounds)
+        return lost, total.write(connection, self.last)
+
+    def settle(self, lost: dict[int, Outcome]) -> None:
+        """Tell those who wait that it is on disk."""
+        for entry in chain(self.entries, (entry for _, entry in self.replays)):
+            if not entry.future.done():  # else whoever waited has left
+                entry.future.set_result([lost.get(each, (each, "stored")) for each in entry.ids])
+
+    def fail(self, error: Exception) -> None:
+        """Tell those who wait that nothing of it is on disk."""
+        for entry in chain(self.entries, (entry for _, entry in self.replays)):
+            if not entry.future.done():
+                entry.future.set_exception(type(error)(str(error)))
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, Outcome]:
     lost: dict[int, Outcome] = {}
     done = 0
-    for size, statement in INSERTS.items():
+    for size in SIZES:
         while len(rows) - done >= size:
             part = rows[done : done + size]
             done += size
             try:
-                stored = connection.execute(statement, tuple(chain.from_iterable(part))).rowcount
-            except rejected.OWN_FAULT as error:
+                stored = connection.execute(INSERT[size], [*chain.from_iterable(part)]).rowcount
+            except OWN_FAULT as error:
                 lost |= _insert_each(connection, part, error)
                 continue
             if stored < size:
@@ -115,61 +159,43 @@ def _insert_each(
     if len(rows) > 1:
         return dict(chain.from_iterable(_insert(connection, [row]).items() for row in rows))
     LOG.error("an event cannot be stored: %s", error)
-    return {rows[0][0]: (rows[0][0], "rejected")}
+    number = rows[0][0]
+    return {number: (number, "rejected")}
 
 
-def _find(connection: sqlite3.Connection, rows: Iterable[Full]) -> dict[int, Outcome]:
-    lost: dict[int, Outcome] = {}
-    for row in rows:
-        if row[SENDER] is not None:
-            first, digest = connection.execute(FIND, (row[APP], row[SENDER])).fetchone()
-            if first != row[0]:
-                lost[row[0]] = first, "duplicate" if digest == row[DIGEST] else "conflict"
-    return lost
+def _find(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, Outcome]:
+    sent = chain.from_iterable((row[0], row[APP], row[SENDER], row[DIGEST]) for row in rows)
+    found = connection.execute(FIND[len(rows)], [*sent]).fetchone()[0]
+    return {
+        number: (first, "duplicate" if same else "conflict")
+        for number, first, same in msgspec.json.decode(found)
+    }
 
 
-def _replay(connection: sqlite3.Connection, entry: Entry, total: Counts) -> dict[int, Outcome]:
-    reject = (entry.replays,)
-    if connection.execute("SELECT 1 FROM event_reject WHERE id = ?", reject).fetchone() is None:
-        return {entry.ids[0]: (entry.ids[0], "gone")}
-    lost = _insert(connection, entry.full())
-    verdict = lost.get(entry.ids[0], (0, "stored"))[1]
-    if verdict in ("stored", "duplicate"):
-        connection.execute("DELETE FROM event_reject WHERE id = ?", reject)
+def _replay(connection: sqlite3.Connection, reject: int, entry: Entry, total: Counts) -> Outcome:
+    number = entry.ids[0]
+    known = connection.execute("SELECT 1 FROM event_reject WHERE id = ?", (reject,)).fetchone()
+    if known is None:
+        return number, "gone"
+    outcome = _insert(connection, entry.full()).get(number, (number, "stored"))
+    if outcome[1] in ("stored", "duplicate"):
+        connection.execute("DELETE FROM event_reject WHERE id = ?", (reject,))
         total.rejected -= 1
-        total.stored += verdict == "stored"
-        total.duplicate += verdict == "duplicate"
-    return lost
+        total.stored += outcome[1] == "stored"
+        total.duplicate += outcome[1] == "duplicate"
+    return outcome
 
 
-def _rejects(entry: Entry) -> list[rejected.Reject]:
-    ids = entry.ids[len(entry.rows) :]
-    return [
-        (number, entry.received, app, body, errors)
-        for number, (app, body, errors) in zip(ids, entry.rejects, strict=True)
-    ]
-
-
-def _wrong(entry: Entry, lost: dict[int, Outcome]) -> list[rejected.Reject]:
+def _wrong(entry: Entry, lost: dict[int, Outcome]) -> Iterable[Reject]:
     reasons = {"conflict": CONFLICT, "rejected": UNFIT}
-    return [
-        (number, entry.received, row[1], body, reasons[lost[number][1]])
-        for number, row, body in zip(entry.ids, entry.rows, entry.bodies, strict=False)
-        if number in lost and lost[number][1] in reasons
-    ]
+    for number, row, body in zip(entry.ids, entry.rows, entry.bodies, strict=False):
+        reason = reasons.get(lost.get(number, (0, ""))[1])
+        if reason is not None:
+            yield number, entry.received, row[1], body, reason
 
 
-def _count(entry: Entry, lost: dict[int, Outcome], total: Counts) -> None:
-    stored = len(entry.rows)
-    if lost:
-        for number in entry.ids[:stored]:
-            if number in lost:
-                stored -= 1
-                if lost[number][1] == "duplicate":
-                    total.duplicate += 1
-                else:
-                    total.rejected += 1
-    total.received += len(entry.rows) + entry.rejected + entry.refused
-    total.stored += stored
-    total.rejected += entry.rejected
-    total.refused += entry.refused
+def _take_back(total: Counts, verdicts: Sequence[str]) -> None:
+    duplicate = verdicts.count("duplicate")
+    total.stored -= len(verdicts)
+    total.duplicate += duplicate
+    total.rejected += len(verdicts) - duplicate

@@ -7,7 +7,9 @@ ADD = """
 UPDATE log SET
     received = received + ?, stored = stored + ?, duplicate = duplicate + ?,
     rejected = rejected + ?, refused = refused + ?, last = max(last, ?)
+RETURNING received, stored, duplicate, rejected, refused
 """
+READ = "SELECT received, stored, duplicate, rejected, refused FROM log"
 
 
 @dataclass(slots=True)
@@ -20,22 +22,24 @@ class Counts:
     rejected: int = 0  # wrong, or another body under a sender's id that is taken
     refused: int = 0  # turned away with 503: the queue or the disk was full
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.received + other.received,
-            self.stored + other.stored,
-            self.duplicate + other.duplicate,
-            self.rejected + other.rejected,
-            self.refused + other.refused,
-        )
+    def add(
+        self, *, stored: int = 0, duplicate: int = 0, rejected: int = 0, refused: int = 0
+    ) -> None:
+        """Count items that came in, by what became of them."""
+        self.received += stored + duplicate + rejected + refused
+        self.stored += stored
+        self.duplicate += duplicate
+        self.rejected += rejected
+        self.refused += refused
 
+    def write(self, connection: sqlite3.Connection, last: int) -> "Counts":
+        """Add these in the open transaction; what they come to then.
 
-def read(connection: sqlite3.Connection) -> Counts:
-    """The counts as committed."""
-    sql = "SELECT received, stored, duplicate, rejected, refused FROM log"
-    return Counts(*connection.execute(sql).fetchone())
+        `last` is the highest id given so far.
+        """
+        return Counts(*connection.execute(ADD, (*astuple(self), last)).fetchone())
 
-
-def add(connection: sqlite3.Connection, counts: Counts, last: int) -> None:
-    """Add to the counts in the open transaction; `last` is the highest id given so far."""
-    connection.execute(ADD, (*astuple(counts), last))
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> "Counts":
+        """The counts as committed."""
+        return cls(*connection.execute(READ).fetchone())

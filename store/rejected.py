@@ -34,17 +34,15 @@ class Bounds:
     days: float = 30.0
 
 
-def keep(
-    connection: sqlite3.Connection, rejects: Sequence[Reject], bounds: Bounds, now: int
-) -> None:
-    """Add rejects in the open transaction and let some that are out of bounds fall out."""
+def keep(connection: sqlite3.Connection, rejects: Sequence[Reject], bounds: Bounds) -> None:
+    """Add rejects in the open transaction, and let some that are out of bounds fall out."""
     for reject in rejects:
         try:
             connection.execute(INSERT, reject)
         except OWN_FAULT as error:
             LOG.error("a rejected event cannot be kept: %s", error)
             _count_dropped(connection, 1)
-    trim(connection, bounds, now, 2 * len(rejects) + 16)
+    trim(connection, bounds, rejects[-1][1], 2 * len(rejects) + 16)
 
 
 def trim(connection: sqlite3.Connection, bounds: Bounds, now: int, most: int) -> int:
