@@ -6,13 +6,14 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from errno import EDQUOT, ENOSPC
 from itertools import chain
 from pathlib import Path
 from time import time_ns
 
 from store import sweep
 from store.database import Database
-from store.errors import StoreBusy, StoreRefused
+from store.errors import StoreBusy, StoreError, StoreFull, StoreRefused
 from store.images import keep, sniff
 from store.intake import LARGEST_IMAGE, FigureRow, Landing, Reject, Taken, Verdict
 from store.rejects import LIMIT, count_dropped, trim
@@ -59,14 +60,18 @@ class Staging:
         """The number of the import that is under way."""
         return self._number
 
+    async def clear(self) -> None:
+        """Clear away what counts no longer; nothing is done while an import is under way."""
+        async with self._turn:
+            if self._number is None:
+                await self._clear()
+
     async def begin(self, source: str) -> int:
-        """See `Intake`; clears away first what was cut off."""
+        """See `Intake`; clears away first what counts no longer."""
         async with self._turn:
             if self._number is not None:
                 raise StoreBusy(f"an import is under way, of {self._source}; try again later")
-            await sweep.replaced(self._database)
-            await sweep.cut_off(self._database, self._images)
-            await sweep.merge(self._database)
+            await self._clear()
             self._source, self._dropped = source, 0
             self._number = await self._database.write(lambda connection: _begin(connection, source))
             return self._number
@@ -149,7 +154,11 @@ class Staging:
             )
             if verdict != "conflict":
                 # After its row, by which it is found and cleared away should all end right here.
-                await asyncio.to_thread(keep, self._images, sha256, body)
+                try:
+                    await asyncio.to_thread(keep, self._images, sha256, body)
+                except OSError as error:
+                    failure = StoreFull if error.errno in {ENOSPC, EDQUOT} else StoreError
+                    raise failure(f"an image cannot be written: {error.strerror}") from error
             return verdict
 
     async def rejects(self, rows: list[Reject]) -> None:
@@ -197,6 +206,11 @@ class Staging:
             number, self._number = self._number, None
             if number is not None:
                 await sweep.remove(self._database, self._images, number)
+
+    async def _clear(self) -> None:
+        await sweep.replaced(self._database)
+        await sweep.cut_off(self._database, self._images)
+        await sweep.merge(self._database)
 
     @asynccontextmanager
     async def _staging(self) -> AsyncIterator[int]:

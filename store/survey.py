@@ -44,7 +44,7 @@ class Survey:
 
 def survey(folder: Path) -> Survey:
     """What `folder` holds, by name; `StoreRefused` if there is nothing to import."""
-    found = Survey(str(folder.resolve()))
+    found = Survey(_text(folder.resolve()))
     try:
         if not folder.is_dir():
             raise StoreRefused(f"{folder} is not a folder")
@@ -67,7 +67,7 @@ def survey(folder: Path) -> Survey:
 def _look(folder: Path, place: Path, slot: int, found: Survey) -> None:
     kinds = {f"{kind}_{slot}.csv": kind for kind in ROWS} if slot else {}
     for path in _files(place):
-        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        name, size = _text(path.relative_to(folder)), path.stat().st_size
         if path.name in kinds:
             found.sources.append(Source(path, name, kinds[path.name], size, slot=slot))
         elif path.name == "targets.csv":
@@ -75,7 +75,7 @@ def _look(folder: Path, place: Path, slot: int, found: Survey) -> None:
         elif path.suffix == ".csv":
             found.strays.append(name)
     for path in _files(place / "images"):
-        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        name, size = _text(path.relative_to(folder)), path.stat().st_size
         image = IMAGE.fullmatch(path.name)
         if path.name == "targets.csv":
             found.sources.append(Source(path, name, "targets", size))
@@ -83,6 +83,11 @@ def _look(folder: Path, place: Path, slot: int, found: Survey) -> None:
             found.sources.append(Source(path, name, "image", size, banner=int(image[1])))
         elif path.suffix.lower() in {".csv", *PICTURES}:
             found.strays.append(name)
+
+
+def _text(path: Path) -> str:
+    # A file's name may be any bytes, but what is stored and told is text.
+    return path.as_posix().encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _files(place: Path) -> Iterator[Path]:

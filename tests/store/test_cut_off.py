@@ -269,10 +269,22 @@ def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
     (tmp_path / "images/.half").write_bytes(b"half an image")
 
     async def clear(database: Database) -> None:
-        await sweep.cut_off(database, tmp_path / "images")
+        await Staging(database, tmp_path / "images").clear()
 
     with_database(tmp_path, clear)
     assert content(tmp_path) == before
+
+
+def test_clearing_away_touches_no_import_that_is_under_way(tmp_path: Path) -> None:
+    async def use(database: Database) -> None:
+        staging = Staging(database, tmp_path / "images")
+        await staging.begin("here")
+        await staging.image(2, PNG)
+        await staging.clear()
+        await staging.publish()
+
+    with_database(tmp_path, use)
+    assert len(content(tmp_path)["image"]) == len(content(tmp_path)["files"]) == 1
 
 
 def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

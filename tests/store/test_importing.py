@@ -10,7 +10,7 @@ from sets import GIF, JPEG, PNG, SMALL, by_name, content, counts, imported, lay,
 
 from rules.ranking import Figures
 from store.campaigns import Book, book
-from store.errors import StoreRefused
+from store.errors import StoreFull, StoreRefused
 from store.images import Images
 
 
@@ -373,3 +373,24 @@ def test_an_unreadable_file_is_told_by_name(
 
     monkeypatch.setattr(Path, "open", locked)
     assert refused(data, folder) == "2/clicks_2.csv cannot be read: Permission denied"
+
+
+def test_names_that_are_no_text_are_told_as_well_as_can_be(data: Path, folder: Path) -> None:
+    odd = folder / os.fsdecode(b"s\xffet")
+    lay(odd, {**SMALL, os.fsdecode(b"\xff.csv"): "a"})
+    result = imported(data, odd)
+    assert result.strays == ["\ufffd.csv"]
+    assert rows(data, "SELECT source FROM import WHERE id = 1") == [(f"{folder}/s\ufffdet",)]
+
+
+def test_an_image_that_finds_no_room_ends_the_import(
+    data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(StoreFull, match="No space left"):
+        patched.setattr(Path, "rename", full)
+        imported(data, lay(folder, SMALL))
+    assert not any(content(data).values())
+    assert imported(data, folder).ok
