@@ -11,7 +11,9 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])")
 FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*((?:[\x21-\x7e\x80-\xff \t]*[\x21-\x7e\x80-\xff])?)"
                    rb"[ \t]*")  # fmt: skip
-HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2}|[\[\]:])+(?::[0-9]*)?")
+HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
+)
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})((?:;[\x21-\x3a\x3c-\x7e]+)*)")
 SURE = {b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"HEAD", b"PATCH"}
 
@@ -78,6 +80,8 @@ def one(data: bytes, requests: list[Asked]) -> tuple[bytes, bool]:
         if not pair:
             raise Stop(End.REFUSED)
         fields.append((pair[1].lower(), pair[2]))
+        if pair[1].lower() == b"transfer-encoding" and line != line.rstrip(b" \t"):
+            raise Stop(End.DOUBT)  # llhttp takes the blanks as part of the coding
     if method not in SURE or not target.startswith(b"/") or b"#" in target:
         raise Stop(End.DOUBT)
     hosts = values(fields, b"host")
