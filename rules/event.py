@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from rules.faults import Fault, pointer
-from rules.rulebook import Rulebook
+from rules.rulebook import Rules
 from rules.strict import LEVELS, LONG, ZEROS, NotJson, decode
 from rules.timestamp import NotMoment, micros, micros_of
 
@@ -61,15 +61,18 @@ _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-def read(body: bytes, app: int, now: int, rules: Rulebook) -> Row:
-    """The row of the event in `body`, which `app` sends at `now` (µs); raises `WrongEvent`."""
+def read(body: bytes, now: int, rules: Rules) -> Row:
+    """The row of the event in `body`, which came at `now` (µs); raises `WrongEvent`.
+
+    `rules` are those of the app that sends it.
+    """
     if len(body) > SHORT or b"\\" in body:
-        return _read_closely(body, app, now, rules)
+        return _read_closely(body, now, rules)
     try:
         event = _read(body)
         at = micros_of(event.timestamp)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NotMoment):
-        return _read_closely(body, app, now, rules)
+        return _read_closely(body, now, rules)
     data = _encode(event.data)
     quotes = QUOTES if event.sender_id is None else QUOTES + SENDER_QUOTES
     # As in rules/strict.py; but only data can hold what that looks for, and nothing is escaped.
@@ -78,15 +81,22 @@ def read(body: bytes, app: int, now: int, rules: Rulebook) -> Row:
         or data.count(b"{") + data.count(b"[") >= LEVELS
         or LONG in data.translate(ZEROS)
         or at > now + AHEAD
-        or not rules.takes(app, event.category, event.name, event.data)
+        or not rules.takes(event.category, event.name, event.data)
     ):
-        return _read_closely(body, app, now, rules)
+        return _read_closely(body, now, rules)
     return _row(
-        app, event.session_id, event.category, event.name, at, event.sender_id, event.data, data
+        rules.app,
+        event.session_id,
+        event.category,
+        event.name,
+        at,
+        event.sender_id,
+        event.data,
+        data,
     )
 
 
-def _read_closely(body: bytes, app: int, now: int, rules: Rulebook) -> Row:
+def _read_closely(body: bytes, now: int, rules: Rules) -> Row:
     """The same, step by step, so that all that is wrong is told."""
     try:
         value = decode(body)
@@ -113,12 +123,12 @@ def _read_closely(body: bytes, app: int, now: int, rules: Rulebook) -> Row:
                 break
     category, name, data = value.get("category"), value.get("name"), value.get("data")
     if isinstance(category, str) and isinstance(name, str) and isinstance(data, dict):
-        faults += rules.faults(app, category, name, data)
+        faults += rules.faults(category, name, data)
     if faults:
         raise WrongEvent(faults[:FAULTS])
     session, sender = value["session_id"], value.get("sender_id")
     assert isinstance(category, str) and isinstance(name, str)
-    return _row(app, session, category, name, at, sender, data, _encode(data))
+    return _row(rules.app, session, category, name, at, sender, data, _encode(data))
 
 
 def _row(

@@ -1,6 +1,6 @@
 """Which rule an event goes by: its type's, for its app or else for all (SPEC 3.3)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rules.faults import Fault
@@ -11,30 +11,51 @@ ALL = 0
 Key = tuple[int, str, str]  # app, category, name
 
 
+class Rules:
+    """The rules for the events of one app."""
+
+    __slots__ = ("_by_type", "_strict", "app")
+
+    def __init__(self, app: int, strict: bool, by_type: Mapping[tuple[str, str], Rule]) -> None:
+        """A `strict` app sends no events of a type without a rule."""
+        self.app = app
+        self._strict = strict
+        self._by_type = by_type
+
+    def takes(self, category: str, name: str, data: Any) -> bool:
+        """Whether an event of this type with such data is right."""
+        rule = self._by_type.get((category, name))
+        return not self._strict if rule is None else rule.takes(data)
+
+    def faults(self, category: str, name: str, data: Any) -> list[Fault]:
+        """What is wrong with an event of this type with such data."""
+        rule = self._by_type.get((category, name))
+        if rule is not None:
+            return rule.faults(data, "data")
+        if self._strict:
+            return [Fault("/name", "has no rule in this category, and this app takes no others")]
+        return []
+
+
 class Rulebook:
     """All rules at one moment; another one takes its place when they change."""
 
-    def __init__(self, rules: Mapping[Key, Rule], strict: Collection[int] = ()) -> None:
-        """`strict` are the apps that take no event of a type without a rule."""
+    def __init__(self, rules: Mapping[Key, Rule]) -> None:
         self._rules = rules
-        self._strict = strict
+        self._of: dict[tuple[int, bool], Rules] = {}
 
-    def find(self, app: int, category: str, name: str) -> Rule | None:
-        """The rule of a type; an app's own one goes before that for all."""
-        rules = self._rules
-        return rules.get((app, category, name)) or rules.get((ALL, category, name))
+    def of(self, app: int, strict: bool) -> Rules:
+        """The rules for an app; its own one for a type goes before that for all."""
+        found = self._of.get((app, strict))
+        if found is None:
+            by_type = {
+                (category, name): rule
+                for (whose, category, name), rule in sorted(self._rules.items(), key=_whose)
+                if whose in (ALL, app)
+            }
+            found = self._of[app, strict] = Rules(app, strict, by_type)
+        return found
 
-    def takes(self, app: int, category: str, name: str, data: Any) -> bool:
-        """Whether an event of this type with such data is right."""
-        rules = self._rules
-        rule = rules.get((app, category, name)) or rules.get((ALL, category, name))
-        return app not in self._strict if rule is None else rule.takes(data)
 
-    def faults(self, app: int, category: str, name: str, data: Any) -> list[Fault]:
-        """What is wrong with an event of this type with such data."""
-        rule = self.find(app, category, name)
-        if rule is not None:
-            return rule.faults(data, "data")
-        if app in self._strict:
-            return [Fault("/name", "has no rule in this category, and this app takes no others")]
-        return []
+def _whose(item: tuple[Key, Rule]) -> int:
+    return item[0][0]

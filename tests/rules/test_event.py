@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rules import event
 from rules.event import APP, Row, WrongEvent, read
-from rules.rulebook import ALL, Rulebook
+from rules.rulebook import ALL, Rulebook, Rules
 from rules.schema import Rule
 from rules.timestamp import micros
 
@@ -21,13 +21,13 @@ CLICK = {
     "properties": {"host": {"type": "string"}, "path": {"type": "string"}},
 }
 OWN = {"required": ["own"]}
-RULES = Rulebook(
+BOOK = Rulebook(
     {
-        (ALL, "page interaction", "cta click"): Rule(CLICK),
         (2, "page interaction", "cta click"): Rule(OWN),
-    },
-    strict={3},
+        (ALL, "page interaction", "cta click"): Rule(CLICK),
+    }
 )
+ONE, WITH_OWN, STRICT = BOOK.of(1, False), BOOK.of(2, False), BOOK.of(3, True)
 GOOD: dict[str, Any] = {
     "session_id": "e2085be5-9137-4e4e-80b5-f1ffddc25423",
     "category": "page interaction",
@@ -42,14 +42,14 @@ def body(**members: Any) -> bytes:
     return json.dumps({k: v for k, v in {**GOOD, **members}.items() if v is not ...}).encode()
 
 
-def faults(sent: bytes, app: int = 1) -> list[tuple[str, str]]:
+def faults(sent: bytes, rules: Rules = ONE) -> list[tuple[str, str]]:
     with pytest.raises(WrongEvent) as wrong:
-        read(sent, app, NOW, RULES)
+        read(sent, NOW, rules)
     return [(each.pointer, each.message) for each in wrong.value.faults]
 
 
 def test_a_right_event_becomes_a_row_of_the_log() -> None:
-    assert read(body(), 1, NOW, RULES) == (
+    assert read(body(), NOW, ONE) == (
         APP,
         1,
         "e2085be5-9137-4e4e-80b5-f1ffddc25423",
@@ -64,15 +64,15 @@ def test_a_right_event_becomes_a_row_of_the_log() -> None:
 
 
 def test_the_first_id_of_a_sender_stands_in_the_row_with_a_digest() -> None:
-    *_, sender, digest, _ = read(body(sender_id="a"), 1, NOW, RULES)
+    *_, sender, digest, _ = read(body(sender_id="a"), NOW, ONE)
     assert sender == "a"
     assert isinstance(digest, bytes) and len(digest) == 32
-    assert read(body(sender_id=None), 1, NOW, RULES)[7:9] == (None, None)
+    assert read(body(sender_id=None), NOW, ONE)[7:9] == (None, None)
 
 
 def test_the_digest_is_that_of_what_is_said_not_of_how() -> None:
     def digest(sent: bytes) -> bytes | None:
-        return read(sent, 1, NOW, RULES)[8]
+        return read(sent, NOW, ONE)[8]
 
     first = digest(body(sender_id="a"))
     other = {**GOOD, "sender_id": "a", "timestamp": "2021-01-01T10:15:27.24386+01:00"}
@@ -136,7 +136,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place(
     if expected:
         assert faults(body(**members)) == expected
     else:
-        read(body(**members), 1, NOW, RULES)
+        read(body(**members), NOW, ONE)
 
 
 @pytest.mark.parametrize("sent", [b"[]", b'"x"', b"1", b"null", b"true"])
@@ -147,10 +147,10 @@ def test_what_is_no_object_is_no_event(sent: bytes) -> None:
 @pytest.mark.parametrize("sent", [b"", b"{", b"NaN", b'{"a":1,"a":2}', b'{"data":"\\u0000"}'])
 def test_what_is_no_json_is_told_apart_from_what_is_wrong(sent: bytes) -> None:
     with pytest.raises(WrongEvent) as wrong:
-        read(sent, 1, NOW, RULES)
+        read(sent, NOW, ONE)
     assert wrong.value.malformed
     with pytest.raises(WrongEvent) as wrong:
-        read(b"{}", 1, NOW, RULES)
+        read(b"{}", NOW, ONE)
     assert not wrong.value.malformed
 
 
@@ -159,14 +159,14 @@ def test_no_more_than_twenty_faults_are_told() -> None:
 
 
 def test_an_apps_own_rule_goes_before_the_one_for_all() -> None:
-    assert faults(body(), 2) == [("/data/own", "is missing")]
-    read(body(data={"own": 1}), 2, NOW, RULES)
+    assert faults(body(), WITH_OWN) == [("/data/own", "is missing")]
+    read(body(data={"own": 1}), NOW, WITH_OWN)
 
 
 def test_a_strict_app_sends_no_type_without_a_rule_and_others_may() -> None:
-    read(body(name="other", data={}), 1, NOW, RULES)
-    read(body(), 3, NOW, RULES)
-    assert faults(body(name="other", data={}), 3) == [
+    read(body(name="other", data={}), NOW, ONE)
+    read(body(), NOW, STRICT)
+    assert faults(body(name="other", data={}), STRICT) == [
         ("/name", "has no rule in this category, and this app takes no others")
     ]
 
@@ -203,7 +203,7 @@ members = st.fixed_dictionaries(
 
 def outcome(how: Any, sent: bytes) -> Row | tuple[bool, bytes]:
     try:
-        return how(sent, 1, NOW, RULES)  # type: ignore[no-any-return]
+        return how(sent, NOW, ONE)  # type: ignore[no-any-return]
     except WrongEvent as wrong:
         assert wrong.faults
         return wrong.malformed, msgspec.json.encode(wrong.faults)
@@ -229,7 +229,7 @@ def test_the_fast_way_and_the_close_one_say_the_same_of_every_event(
 def test_data_is_stored_as_it_was_sent(data: dict[str, Any]) -> None:
     sent = body(name="other", data=data)
     try:
-        row = read(sent, 1, NOW, RULES)
+        row = read(sent, NOW, ONE)
     except WrongEvent:
         return
     assert row[9] is not None

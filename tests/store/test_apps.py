@@ -29,7 +29,7 @@ def test_a_new_app_has_a_token_that_may_write_and_read(tmp_path: Path) -> None:
     app = with_database(tmp_path, CreateApp("shop", "token_1", ("www.example.com",), True).run)
     assert (app.id, app.name, app.public_token) == (1, "shop", "token_1")
     assert app.secret_token.startswith("mq_1_")
-    assert access(tmp_path, app.secret_token) == Access(1, 1, frozenset({"write", "read"}))
+    assert access(tmp_path, app.secret_token) == Access(1, 1, frozenset({"write", "read"}), True)
     (listed,) = with_database(tmp_path, ListApps().run)
     assert (listed.name, listed.public_token, listed.hosts) == (
         "shop",
@@ -172,6 +172,30 @@ def test_a_revocation_is_felt_within_a_second_and_until_then_costs_no_reads(
         assert await ask() is None
 
     assert apps.TRUSTED < 1
+    with_database(tmp_path, use)
+
+
+def test_who_was_authenticated_is_known_at_once_for_less_than_a_second(tmp_path: Path) -> None:
+    async def use(database: Database) -> None:
+        now = 100.0
+        token = (await CreateApp("shop").run(database)).secret_token
+        known = Apps(database, lambda: now)
+        assert known.peek(f"Bearer {token}") is None
+        assert await known.authenticate(f"{token[:-1]}-") is None
+        access = await known.authenticate(token)
+        assert known.peek(f"Bearer {token}") is access is not None
+        for other in (
+            token,
+            f"Bearer {token}x",
+            f"bearer {token}",
+            f"Bearer {token[:-1]}-",
+            "",
+            "é",
+        ):
+            assert known.peek(other) is None
+        now += apps.TRUSTED
+        assert known.peek(f"Bearer {token}") is None
+
     with_database(tmp_path, use)
 
 
