@@ -6,7 +6,7 @@ in front that reads a request otherwise than we do is a hole: no rule is bent to
 """
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from wire.refusal import Refusal
 
@@ -27,7 +27,8 @@ _HOST = re.compile(
 CHUNKED = -1
 
 
-class Framing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Framing:
     """How a request is framed.
 
     `length` is that of its body, `CHUNKED` if only its chunks tell. `plain` says that nothing

@@ -45,7 +45,7 @@ class Lane:
 class Way:
     """Where a request line leads: to a lane with its parameters, or (None) to the application."""
 
-    __slots__ = ("authority", "lane", "method", "minor", "params", "path", "target")
+    __slots__ = ("authority", "lane", "method", "minor", "params", "path", "quick", "target")
 
     def __init__(
         self,
@@ -65,6 +65,8 @@ class Way:
         self.params = params
         # Of an absolute target; it stands above Host (RFC 9112, 3.2.2).
         self.authority = authority
+        # A lane for requests that have no body, and whose answers do.
+        self.quick = lane is not None and method == "GET"
 
 
 class Lanes:

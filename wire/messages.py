@@ -1,7 +1,8 @@
 """A request as a lane sees it, and an answer ready to be sent."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
@@ -14,6 +15,9 @@ _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # How a message ends, and when it was sent, are the wire's to say.
 _OURS = frozenset({"connection", "content-length", "date", "transfer-encoding"})
 
+# A body of more bytes than this is neither copied nor kept twice.
+_LARGE = 16_384
+
 
 class Response:
     """An answer, made once and sent as often as you like; never changed after.
@@ -23,7 +27,7 @@ class Response:
     that has none (204, 304).
     """
 
-    __slots__ = ("body", "head", "headers", "status")
+    __slots__ = ("body", "head", "headers", "large", "sent", "sent_at", "status")
 
     def __init__(
         self, status: int = 200, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
@@ -48,6 +52,9 @@ class Response:
         lines.append("")
         # Everything but Connection, Date and the empty line, which are put in when it is sent.
         self.head = "\r\n".join(lines).encode("latin-1")
+        # A small one is often sent many times in a second: with the Date line `sent_at`, as `sent`.
+        self.large = len(body) > _LARGE
+        self.sent_at = self.sent = b""
 
     def __repr__(self) -> str:
         return f"<Response {self.status}, {len(self.body)} bytes>"
@@ -126,18 +133,13 @@ class Request:
 
     def cookie(self, name: str) -> str | None:
         """The first cookie of this name, without quotes around it; None if there is none."""
-        key = name.encode("latin-1") + b"="
-        for line in fields.values(self._head, "Cookie"):
-            if key not in line:
-                continue
-            for pair in line.split(b";"):
-                crumb = pair.strip(b" \t")
-                if crumb.startswith(key):
-                    value = crumb[len(key) :]
-                    if len(value) > 1 and value[:1] == value[-1:] == b'"':
-                        value = value[1:-1]
-                    return value.decode("latin-1")
-        return None
+        found = _cookie(name)(self._head)
+        if found is None:
+            return None
+        value = found[1].decode("latin-1").rstrip(" \t")
+        if value[:1] == '"' == value[-1:] and len(value) > 1:
+            return value[1:-1]
+        return value
 
     def argument(self, name: str) -> str | None:
         """The first query argument of this name, decoded; None if there is none.
@@ -149,6 +151,13 @@ class Request:
             if _decoded(key) == name:
                 return _decoded(value)
         return None
+
+
+@lru_cache(16_384)
+def _cookie(name: str) -> Callable[[bytes], re.Match[bytes] | None]:
+    """What finds the value of the first cookie of that name in a head."""
+    key = re.escape(name.encode("latin-1"))
+    return re.compile(rb"\r\n(?i:cookie):(?:[^\r]*?;)??[ \t]*" + key + rb"=([^;\r]*)").search
 
 
 def _decoded(raw: bytes) -> str:

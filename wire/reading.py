@@ -15,31 +15,48 @@ class Reader:
     """The parser of one connection.
 
     It is never fed past the end of a head or of a body, so that reading can stop between any two
-    requests. `complete` is llhttp's word that the message has ended, None if it has none to say.
+    requests. `ending` holds one thing while llhttp is within a message, which llhttp takes out
+    at its end: a second end is an error. (No Python runs for it: it is asked for every request.)
     `announced` counts the bytes of the body as far as its length is known.
     """
 
-    __slots__ = ("_chunks", "_left", "_parser", "_pieces", "announced", "complete", "feed")
+    __slots__ = (
+        "_chunks",
+        "_left",
+        "_parser",
+        "_pieces",
+        "_upgraded",
+        "announced",
+        "ending",
+        "feed",
+        "on_body",
+        "on_message_complete",
+    )
 
     def __init__(self) -> None:
-        self.complete: bool | None = False
+        self.ending: list[None] = []
         self.announced = 0
+        self._upgraded = False
         self._pieces: list[bytes] = []
         self._chunks: Chunks | None = None
         self._left = 0
+        # llhttp's callbacks.
+        self.on_body = self._pieces.append
+        self.on_message_complete = self.ending.pop
         self._renew()
 
     def _renew(self) -> None:
         self._parser = Parser(self)
         self.feed = self._parser.feed_data
 
-    def on_body(self, piece: bytes) -> None:
-        """llhttp's callback."""
-        self._pieces.append(piece)
+    def begin(self) -> None:
+        """The next that is fed is the start of a message."""
+        self.ending[:] = [None]
+        self._upgraded = False
 
-    def on_message_complete(self) -> None:
-        """llhttp's callback."""
-        self.complete = True
+    def bodiless(self) -> bool | None:
+        """After a head: whether llhttp takes it for the whole request; None if it cannot tell."""
+        return None if self._upgraded else not self.ending
 
     def judge(self, piece: bytes, head: bytes) -> None:
         """Let llhttp read the last `piece` of a `head`, whole or not; raises `Refusal`."""
@@ -52,7 +69,7 @@ class Reader:
         """Raise a `Refusal` for what llhttp does not take."""
         if isinstance(error, HttpParserUpgrade):
             # llhttp takes an upgrade's head for the whole request. Nobody here upgrades.
-            self.complete = None
+            self._upgraded = True
         elif isinstance(error, HttpParserInvalidMethodError) and head.lstrip()[:1].isalpha():
             raise Refusal(501, f"The request's method is not known here: {error}.")
         else:
@@ -62,13 +79,18 @@ class Reader:
         """Prepare for the body that the head just read announced."""
         self._left = self.announced = max(length, 0)
         self._chunks = Chunks(trailer_limit) if length == CHUNKED else None
-        if self.complete is None:
+        if self._upgraded:
             self._renew()
             told = b"Content-Length: %d" % length
             if length == CHUNKED:
                 told = b"Transfer-Encoding: chunked"
             self.feed(b"POST / HTTP/1.1\r\n" + told + b"\r\n\r\n")
-        self.complete = False
+        self.ending[:] = [None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the message has ended."""
+        return not self.ending
 
     def body(self, data: bytes, start: int, stop: int) -> int:
         """Read on in the body, `data[start:stop]` at most; the place reached. Raises `Refusal`."""
@@ -84,7 +106,7 @@ class Reader:
             self.feed(data[start:end])
         except OBJECTIONS as error:
             self.objection(error)
-        if ended != self.complete:
+        if ended is bool(self.ending):
             raise Refusal(400, "The body's framing is ambiguous.")
         if ended and self._chunks:
             # Trailers may have left marks in the parser that are not the next request's.
