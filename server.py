@@ -106,7 +106,8 @@ class Marquee:
             zone=self.zone,
             clock=now,
         )
-        self.control = control.Control(database, Staging(database, data / IMAGES), self._published)
+        self.staging = Staging(database, data / IMAGES)
+        self.control = control.Control(database, self.staging, self._published)
         self.lanes = self._lanes()
         self.listener: Server | HTTPServer | None = None
         self.servers: list[Server | HTTPServer] = []
@@ -115,8 +116,9 @@ class Marquee:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
         await self.rotation.reload()
-        for loop in (self.rotation.run, self.impressions.run, self._watch):
+        for loop in (self.rotation.run, self.impressions.run, self._watch, self.staging.clear):
             self.loops.append(asyncio.create_task(loop()))
+            self.loops[-1].add_done_callback(self._ended)
         commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
         await commanding.listen([bind_unix(self.data / SOCKET)])
         self.servers.append(commanding)
@@ -273,6 +275,13 @@ class Marquee:
 
     def _answered(self, handler: RequestHandler) -> None:
         self.answered[type(handler).__name__, handler.get_status()] += 1
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """A loop that fails ends the program, which its supervisor starts anew."""
+        if not loop.cancelled() and (error := loop.exception()) and not self.ending.is_set():
+            LOG.critical("stopping, as a loop has failed", exc_info=error)
+            self.status = 1
+            self.end()
 
     async def _watch(self) -> None:
         """End, to be started anew, when the database can no longer be trusted."""
