@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from tornado.template import Loader
 
+from rules.faults import Fault
 from wire import Response
 
 ROOT = Path(__file__).parent.parent
@@ -25,13 +26,6 @@ SECURITY = (
 HTML = ("Content-Type", "text/html; charset=utf-8")
 PROBLEM = ("Content-Type", "application/problem+json")
 NO_STORE = ("Cache-Control", "no-store")
-
-
-class Fault(msgspec.Struct):
-    """One thing wrong with what was sent: where (RFC 6901 pointer) and what."""
-
-    pointer: str
-    message: str
 
 
 class Problem(msgspec.Struct, omit_defaults=True):

@@ -7,7 +7,8 @@ from typing import Any
 import ujson
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
-from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Fault, Pages, phrase, problem_body
+from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Pages, phrase, problem_body
+from rules.faults import Fault
 from store.apps import Access
 
 LOG = logging.getLogger("marquee.handlers")

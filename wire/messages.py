@@ -71,6 +71,18 @@ class Response:
         """This answer with more headers."""
         return Response(self.status, (*self.headers, *headers), self.body)
 
+    def with_body(self, body: bytes) -> "Response":
+        """This answer with another body; the head, which is known to be right, is not made anew."""
+        other = Response.__new__(Response)
+        other.status, other.headers, other.body = self.status, self.headers, body
+        other.head = self.head
+        if len(body) != len(self.body):
+            stem = self.head[: self.head.rindex(b"Content-Length: ")]
+            other.head = b"%bContent-Length: %d\r\n" % (stem, len(body))
+        other.large = len(body) > _LARGE
+        other.sent_at = other.sent = b""
+        return other
+
 
 class Request:
     """A request whose head and body have come in whole.

@@ -1,0 +1,125 @@
+"""Which events are right: rules in the database, compiled in memory, in force at once."""
+
+import asyncio
+import logging
+import sqlite3
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any
+
+import msgspec
+
+from rules.rulebook import ALL, Key, Rulebook
+from rules.schema import BadSchema, Rule
+from store.database import Database
+from store.errors import StoreRefused
+
+LOG = logging.getLogger("marquee.rules")
+
+# All are in memory, compiled.
+MOST = 10_000
+SELECT = "SELECT app, category, name, schema, changed_at FROM event_rule"
+PUT = """
+INSERT INTO event_rule (app, category, name, schema, changed_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET schema = excluded.schema, changed_at = excluded.changed_at
+"""
+DELETE = "DELETE FROM event_rule WHERE app = ? AND category = ? AND name = ?"
+
+
+@dataclass(frozen=True)
+class EventRule:
+    """A rule as it is kept; `app` 0 is for all, `schema` JSON, `changed_at` in µs (0: built in)."""
+
+    app: int
+    category: str
+    name: str
+    schema: str
+    changed_at: int
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.app, self.category, self.name
+
+
+class EventRules:
+    """The rules in force. `open` makes it."""
+
+    def __init__(self, database: Database, kept: list[EventRule]) -> None:
+        self._database = database
+        self._lock = asyncio.Lock()
+        self._compiled: dict[Key, tuple[str, Rule]] = {}
+        self._take(kept)
+
+    @classmethod
+    async def open(cls, database: Database) -> "EventRules":
+        """The rules of the database."""
+        return cls(database, await database.read(_load))
+
+    @property
+    def kept(self) -> list[EventRule]:
+        """All rules, by category, name and app."""
+        return self._kept
+
+    def get(self, key: Key) -> EventRule | None:
+        """The rule, if there is one."""
+        return next((each for each in self._kept if each.key == key), None)
+
+    async def put(self, key: Key, schema: Any) -> bool:
+        """Put a rule in force, in place of the one that was; whether there was none.
+
+        Raises `BadSchema` for a schema that cannot be a rule, `StoreRefused` for an unknown app.
+        """
+        text = Rule(schema).text
+
+        def job(connection: sqlite3.Connection) -> bool:
+            app, *_ = key
+            if (
+                app != ALL
+                and not connection.execute("SELECT 1 FROM app WHERE id = ?", (app,)).fetchone()
+            ):
+                raise StoreRefused(f"there is no app {app}")
+            before = connection.execute("SELECT count(*) FROM event_rule").fetchone()[0]
+            if before >= MOST:
+                raise StoreRefused(f"there are {MOST} rules already")
+            connection.execute(PUT, (*key, text, time_ns() // 1000))
+            return bool(
+                connection.execute("SELECT count(*) FROM event_rule").fetchone()[0] > before
+            )
+
+        async with self._lock:
+            new = await self._database.write(job)
+            self._take(await self._database.read(_load))
+        return new
+
+    async def delete(self, key: Key) -> bool:
+        """Let a rule no longer hold; whether there was one."""
+        async with self._lock:
+            count = await self._database.write(lambda it: it.execute(DELETE, key).rowcount)
+            self._take(await self._database.read(_load))
+        return bool(count)
+
+    def _take(self, kept: list[EventRule]) -> None:
+        compiled = {}
+        for each in kept:
+            text, rule = self._compiled.get(each.key, ("", None))
+            if rule is None or text != each.schema:
+                rule = _compile(each)
+            compiled[each.key] = each.schema, rule
+        self._kept = kept
+        self._compiled = compiled
+        self.book = Rulebook({key: rule for key, (_, rule) in compiled.items()})
+
+
+def _load(connection: sqlite3.Connection) -> list[EventRule]:
+    sql = f"{SELECT} ORDER BY category, name, app"
+    return [EventRule(*row) for row in connection.execute(sql)]
+
+
+def _compile(kept: EventRule) -> Rule:
+    try:
+        return Rule(msgspec.json.decode(kept.schema))
+    except (msgspec.DecodeError, BadSchema) as error:
+        # Better refused, and kept among the rejects, than taken unseen.
+        LOG.error("the rule for %s takes nothing, as it cannot be used: %s", kept.key, error)
+        return Rule(False)
