@@ -26,7 +26,17 @@ from tornado.web import Application, RequestHandler
 
 import logs
 from commands import apps, imports, options
-from handlers import banners, campaigns, candidates, control, health, home, metrics
+from handlers import (
+    banners,
+    campaigns,
+    candidates,
+    control,
+    event_rules,
+    events,
+    health,
+    home,
+    metrics,
+)
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.metrics import Figure
@@ -41,9 +51,11 @@ from store.campaigns import Book, book, fresh
 from store.database import Database
 from store.desk import DATABASE, IMAGES, SOCKET
 from store.errors import StoreError
+from store.event_rules import EventRules
 from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
+from store.log import Log
 from store.staging import Staging
 from wire import Lane, Limits, Server, bind, bind_unix, inherited, mount
 
@@ -82,7 +94,9 @@ def ranking(book: Book, campaign: int, period: Period) -> Ranking:
 class Marquee:
     """The running program, from the settings to the sockets."""
 
-    def __init__(self, settings: Settings, database: Database, data: Path) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, data: Path, log: Log, rules: EventRules
+    ) -> None:
         """`database` is open, and this process alone holds the folder `data`."""
         self.settings = settings
         self.database = database
@@ -93,6 +107,9 @@ class Marquee:
         self.answered: Counter[tuple[str, int]] = Counter()
         self.pages = Pages(lambda name: Static.make_static_url(STATIC, name))
         self.apps = Apps(database)
+        self.log = log
+        self.rules = rules
+        self.events = events.Events(self.apps, log, rules)
         self.images = Images(database, data / IMAGES, settings.image_cache)
         self.campaigns = campaigns.Campaigns(self.pages)
         self.impressions = Impressions(
@@ -138,6 +155,7 @@ class Marquee:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
         await self.impressions.once()
+        await self.log.drain()
 
     def end(self) -> None:
         """Ask for the end; asked again, end at once."""
@@ -187,7 +205,7 @@ class Marquee:
         banner = banners.Banners(
             self.pages, lambda: self.campaigns.programme.banners, self.images.picture
         )
-        return [*self.campaigns.lanes(), *banner.lanes(), *health.lanes()]
+        return [*self.campaigns.lanes(), *banner.lanes(), *self.events.lanes(), *health.lanes()]
 
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
@@ -199,6 +217,7 @@ class Marquee:
                 candidates.Candidates,
                 {"present": lambda: period_at(now(), self.zone).slot, "rank": self._rank},
             ),
+            *event_rules.routes(self.rules),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
@@ -258,6 +277,14 @@ class Marquee:
         yield Figure(
             "marquee_longest_hold_seconds", "The longest that a step held the writer", hold
         )
+        for name, words in (
+            ("received", "Events of authenticated requests"),
+            ("stored", "Events on disk"),
+            ("duplicate", "Events that were on disk already"),
+            ("rejected", "Events that were wrong"),
+            ("refused", "Events turned away, to be sent again"),
+        ):
+            yield Figure(f"marquee_events_{name}_total", words, getattr(self.log.counts, name))
         if not isinstance(self.listener, Server):
             return
         stats = self.listener.stats
@@ -318,7 +345,8 @@ async def serve(settings: Settings) -> int:
             told = []
             if settings.sample and await pristine(database):
                 told = await fill(database, data / IMAGES)
-            marquee = Marquee(settings, database, data)
+            log, rules = await Log.open(database), await EventRules.open(database)
+            marquee = Marquee(settings, database, data, log, rules)
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)

@@ -1,7 +1,7 @@
 """The rules for events: `/api/v1/rules/`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,17 +18,13 @@ LONGEST_WORD = 100
 # A dry run looks at so many of the newest events of the type, and shows so many that are wrong.
 LOOKED_AT, SHOWN = 10_000, 10
 
-# The newest events of a type, of an app or (0) of all: id and data as JSON.
-History = Callable[[Key, int], Awaitable[Sequence[tuple[int, str]]]]
-
 
 class Ruling(Handler):
     """The base: everything here is for the owner."""
 
-    def initialize(self, rules: EventRules, history: History) -> None:
-        """`history` gives the newest events of a type, so many at most."""
+    def initialize(self, rules: EventRules) -> None:
+        """`rules` are those in force."""
         self._rules = rules
-        self._history = history
 
     async def prepare(self) -> None:
         """Let the owner in."""
@@ -55,6 +51,16 @@ class Ruling(Handler):
             return decode(self.request.body)
         except NotJson as error:
             raise Refusal(400, "The body must be a JSON Schema.", [error.fault]) from None
+
+
+def routes(rules: EventRules) -> list[Any]:
+    """Where these are."""
+    parts = {"rules": rules}
+    return [
+        (r"/api/v1/rules/?", All, parts),
+        (r"/api/v1/rules/([^/]+)/([^/]+)", One, parts),
+        (r"/api/v1/rules/([^/]+)/([^/]+)/dry-run", DryRun, parts),
+    ]
 
 
 class All(Ruling):
@@ -108,7 +114,7 @@ class DryRun(Ruling):
             rule = Rule(self.schema())
         except BadSchema as error:
             raise _bad(error) from None
-        events = await self._history(key, LOOKED_AT)
+        events = await self._rules.recent(key, LOOKED_AT)
         count, shown = await asyncio.to_thread(_judge, rule, events)
         self.send({"looked_at": len(events), "rejected": count, "examples": shown})
 
