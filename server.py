@@ -345,7 +345,10 @@ async def serve(settings: Settings) -> int:
             told = []
             if settings.sample and await pristine(database):
                 told = await fill(database, data / IMAGES)
-            log, rules = await Log.open(database), await EventRules.open(database)
+            log = await Log.open(
+                database, queue_bytes=settings.queue_bytes, queue_age=settings.queue_seconds
+            )
+            rules = await EventRules.open(database)
             marquee = Marquee(settings, database, data, log, rules)
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):

@@ -64,6 +64,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_seconds: Annotated[
         Seconds, Meta(description="how long a stop waits for requests in flight")
     ] = 10.0
+    max_batch: Annotated[Bytes, Meta(description="bytes of a body of events")] = 16_777_216
+    queue_bytes: Annotated[
+        Bytes, Meta(description="bytes of events that may wait for a commit; more is answered 503")
+    ] = 33_554_432
+    queue_seconds: Annotated[
+        Seconds, Meta(description="how long events may wait before more are answered 503")
+    ] = 2.0
     image_cache: Annotated[Bytes, Meta(description="bytes of banner images kept in memory")] = (
         67_108_864
     )
