@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 from rules.sample import sample
-
 from store.apps import CreateApp, ListApps
 from store.campaigns import book
 from store.database import Database
