@@ -132,7 +132,10 @@ class Connection(asyncio.Protocol):
         else:
             self._received += len(data)
             if self._received > self.server.limits.linger_bytes:
-                self.abort()
+                if self._unsent():
+                    self._regulate()
+                else:
+                    self.abort()
 
     def eof_received(self) -> bool:
         """The peer sends no more, but may still read: what it asked for is answered."""
@@ -214,7 +217,10 @@ class Connection(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Stop reading when enough waits, and start again when it has been used."""
-        wanted = self._phase >= LINGER or len(self._rest) - self._at <= _AHEAD
+        if self._phase == LINGER:
+            wanted = self._received <= self.server.limits.linger_bytes
+        else:
+            wanted = len(self._rest) - self._at <= _AHEAD
         if wanted != self._reading and self._phase < CLOSED:
             self._reading = wanted
             if wanted:
@@ -671,7 +677,11 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         return transport.get_write_buffer_size() + unsent(transport.get_extra_info("socket"))
 
-    def retire(self) -> None:
-        """Close if nothing has been asked."""
+    def retire(self, busy_since: float) -> None:
+        """Close if nothing is asked and was not lately; if it was, close soon."""
         if self._phase == IDLE and not self._rest:
-            self.end()
+            idle_since = self.deadline - self.server.limits.idle_seconds
+            if idle_since < busy_since:
+                self.end()
+            else:
+                self.deadline = self.server.idle_until

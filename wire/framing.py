@@ -57,7 +57,7 @@ def head_end(seen: bytes, data: bytes, at: int) -> int:
 def measure(head: bytes, line: int, headers: int) -> None:
     """Raise `Refusal` if the head, or what there is of it, is larger than the limits."""
     end = head.find(b"\r\n")
-    if (end if end >= 0 else len(head)) > line:
+    if (end if end >= 0 else len(head.removesuffix(b"\r"))) > line:
         raise Refusal(414, f"The request line may have {line} bytes.")
     if end >= 0 and len(head) - end - 2 > headers:
         raise Refusal(431, f"The header fields may have {headers} bytes.")

@@ -1,12 +1,15 @@
 """The server: listens, keeps count of its connections, sweeps them, and drains them."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from tornado.httputil import HTTPServerConnectionDelegate
 
@@ -15,10 +18,12 @@ from wire.dates import date_line
 from wire.framing import Framing, framing, host_name, origin, request_line
 from wire.lanes import Lane, Lanes, Way
 from wire.limits import Limits
+from wire.listening import Listener
 from wire.messages import Request, Response
 from wire.peers import Peer, Proxies
 from wire.problems import problem
 from wire.refusal import Refusal
+from wire.sockets import descriptors
 
 log = logging.getLogger("wire")
 
@@ -27,6 +32,10 @@ _REMEMBERED = 8_192
 _LONGEST = 512
 # So many of the connections too many are told so; any more are just closed.
 _REFUSED = 512
+# How long a drain waits for the next request of a connection that was busy, in seconds.
+_MOMENT = 0.4
+# Open files besides the connections: databases, logs, and what the application reads.
+_OTHERS = 256
 _ALLOW = ("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 
@@ -83,7 +92,7 @@ class Server:
         self._error = error
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._sweeping: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
@@ -95,44 +104,54 @@ class Server:
     async def listen(
         self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Accept connections on `sockets`, which are bound; over TLS if there is a context."""
+        """Accept connections on `sockets`, which are bound; over TLS if there is a context.
+
+        The sockets are the server's from now on.
+        """
         if self._sweeping is None:
             self.loop = asyncio.get_running_loop()
             self.done = self.loop.create_future()
             self.done.set_result(None)
             self._sweep()
+            self._make_room()
+        if tls is not None:
+            tls.set_alpn_protocols(["http/1.1"])
         for each in sockets:
-            make = (
-                self.loop.create_unix_server
-                if each.family == socket.AF_UNIX
-                else self.loop.create_server
+            listener = Listener(
+                each, tls, lambda: Connection(self), self._room, self.limits.header_seconds
             )
-            timeout = self.limits.header_seconds if tls else None
-            self._servers.append(
-                await make(
-                    lambda: Connection(self),
-                    sock=each,
-                    ssl=tls,
-                    ssl_handshake_timeout=timeout,
-                )
-            )
+            listener.start()
+            self._listeners.append(listener)
 
     async def drain(self, seconds: float) -> None:
-        """Stop accepting, answer what is in flight, then, after `seconds`, cut what is left."""
+        """Accept no more, answer what is in flight, then, after `seconds`, cut what is left.
+
+        Connections that have been idle are closed at once; one that was busy a moment ago has a
+        moment to ask once more, for its next request may be on its way. Every answer from now on
+        is the last of its connection.
+        """
+        if self._sweeping is None:
+            return
+        begun = time.monotonic()
         self._stop()
+        for listener in self._listeners:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(listener.arrived(), min(seconds, _MOMENT))
+        self._sweep()
         for connection in list(self._connections):
-            connection.retire()
-        if self._connections or self._refused:
-            self._empty.clear()
-            try:
-                await asyncio.wait_for(self._empty.wait(), seconds)
-            except TimeoutError:
-                log.warning("%d connections were cut", len(self._connections))
+            connection.retire(self.now - 2 * _MOMENT)
+        await self._emptied(seconds - (time.monotonic() - begun))
+        if self._connections:
+            log.warning("%d connections were cut in the middle", len(self._connections))
         self.close()
+        await self._emptied(_MOMENT)
 
     def close(self) -> None:
         """Stop at once, and cut every connection."""
         self._stop()
+        for listener in self._listeners:
+            listener.abandon()
+        self._listeners.clear()
         for connection in [*self._connections, *self._refused]:
             connection.abort()
         if self._sweeping is not None:
@@ -140,29 +159,59 @@ class Server:
             self._sweeping = None
 
     def _stop(self) -> None:
-        self.draining = self.counting = True
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        if not self.draining:
+            self.draining = self.counting = True
+            for listener in self._listeners:
+                listener.stop()
+
+    async def _emptied(self, seconds: float) -> None:
+        """Wait until there is no connection left, but not longer."""
+        if self._connections or self._refused:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), max(seconds, 0))
+
+    def _make_room(self) -> None:
+        wanted = self.limits.connections + _OTHERS
+        if (allowed := descriptors(wanted)) < wanted:
+            log.warning(
+                "%d connections need %d open files, and this process may have %d",
+                self.limits.connections,
+                wanted,
+                allowed,
+            )
+
+    def _room(self) -> bool:
+        """Whether one more can be accepted, be it to tell it that it is one too many."""
+        coming = sum(listener.coming for listener in self._listeners)
+        there = len(self._connections) + len(self._refused) + coming
+        if there < self.limits.connections + _REFUSED:
+            return True
+        self.stats.refused += 1
+        return False
 
     def _sweep(self) -> None:
         """Look at every connection's deadlines; a timer for each would cost more."""
-        loop, limits = self.loop, self.limits
+        limits = self.limits
+        self.now = now = self.loop.time()
+        self.idle_until = now + (_MOMENT if self.draining else limits.idle_seconds)
+        self.date = date_line()
+        due = [c for c in self._connections if c.deadline <= now or c.stall <= now]
+        due += [c for c in self._refused if c.deadline <= now]
+        for connection in due:
+            connection.expire(now)
         shortest = min(
             limits.header_seconds,
             limits.body_seconds,
             limits.idle_seconds,
             limits.write_seconds,
             limits.linger_seconds,
+            _MOMENT if self.draining else inf,
         )
-        self.now = now = loop.time()
-        self.idle_until = now + limits.idle_seconds
-        self.date = date_line()
-        due = [c for c in self._connections if c.deadline <= now or c.stall <= now]
-        due += [c for c in self._refused if c.deadline <= now]
-        for connection in due:
-            connection.expire(now)
-        self._sweeping = loop.call_later(max(0.05, min(1.0, shortest / 4)), self._sweep)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        pause = max(0.05, min(1.0, shortest / 4))
+        self._sweeping = self.loop.call_later(pause, self._sweep)
 
     # What the connections call.
 
@@ -211,15 +260,22 @@ class Server:
     def erroneous(self, status: int, detail: str) -> Response:
         """The answer to what the wire refuses."""
         self.stats.errors += 1
-        response = self._error(status, detail)
+        response = self._explain(status, detail)
         return response.extended(("Retry-After", "1")) if status == 503 else response
 
     def failed(self, lane: Lane, error: BaseException) -> Response:
         """The answer of a lane that raised."""
         if isinstance(error, Refusal):
-            return self._error(error.status, error.detail)
+            return self._explain(error.status, error.detail)
         log.error("%s raised", lane, exc_info=error)
-        return self._error(500, "The server could not answer this request.")
+        return self._explain(500, "The server could not answer this request.")
+
+    def _explain(self, status: int, detail: str) -> Response:
+        try:
+            return self._error(status, detail)
+        except Exception:
+            log.exception("the error page for %d raised", status)
+            return problem(status, detail)
 
 
 def _anything(request: Request) -> Response:

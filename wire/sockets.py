@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import socket
 import stat
 import struct
@@ -67,6 +68,18 @@ def inherited() -> list[socket.socket]:
         each.setblocking(False)
         sockets.append(each)
     return sockets
+
+
+def descriptors(wanted: int) -> int:
+    """Raise this process's limit of open files to `wanted`, or as near as it may; what it is now.
+
+    The usual limit is 1,024, from times when more would have broken programs.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def unsent(connected: Any) -> int:
