@@ -1,0 +1,15 @@
+"""The shim that tells what is done to the disk."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from disk import build
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled shim; skips where there is no gcc."""
+    if shutil.which("gcc") is None:
+        pytest.skip("the shim is compiled by gcc, which is missing")
+    return build(tmp_path_factory.mktemp("shim"))

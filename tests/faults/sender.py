@@ -1,0 +1,105 @@
+"""A program that appends to a log until it is ended, and tells what it sent and what was acked.
+
+python sender.py FOLDER LINES [FULL|NORMAL] [SECONDS]: LINES is a file to which it adds a line
+before each append (`s KEY`) and one after each acknowledgement (`a KEY ID`). A key stands in the
+event's session, and is its sender's id too unless it ends in a `-`.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from store import database
+from store.log import Log
+
+SENDERS = 24
+
+
+class Told:
+    """What was sent, in that order, and the ids of what was acknowledged."""
+
+    def __init__(self, lines: str = "") -> None:
+        self.sent: dict[str, None] = {}
+        self.acked: dict[str, int] = {}
+        self.add(lines)
+
+    def add(self, lines: str) -> None:
+        for line in lines.splitlines():
+            kind, key, *number = line.split()
+            if kind == "s":
+                self.sent[key] = None
+            else:
+                assert self.acked.setdefault(key, int(number[0])) == int(number[0]), "two ids"
+
+    def unanswered(self) -> list[str]:
+        """What a client would send again."""
+        return [key for key in self.sent if key not in self.acked and not key.endswith("-")]
+
+
+def event(key: str) -> tuple[object, ...]:
+    sender = None if key.endswith("-") else key
+    digest = sender and key.encode().rjust(32)[:32]
+    data = f'{{"padding":"{"x" * (len(key) * 7919 % 400)}"}}'
+    return 1, 1, key, None, "form interaction", "submit", 0, sender, digest, data
+
+
+def missing_from(connection: sqlite3.Connection, told: Told) -> int:
+    """How many acknowledged events a log lacks; nothing else may be wrong with it."""
+    found = connection.execute("SELECT session, id FROM event").fetchall()
+    kept = dict(found)
+    assert len(kept) == len(found), "twice"
+    assert kept.keys() <= told.sent.keys(), "never sent"
+    sql = "SELECT received, stored, duplicate, rejected, refused, last, rejects FROM log"
+    received, stored, *other, last, rejects = connection.execute(sql).fetchone()
+    assert received == stored + sum(other)
+    assert stored == len(found)
+    assert last >= max(kept.values(), default=0)
+    assert (rejects,) == connection.execute("SELECT count(*) FROM event_reject").fetchone()
+    assert rejects == other[1]
+    return sum(kept.get(key) != number for key, number in told.acked.items())
+
+
+async def send(log: Log, lines: int, fresh: "itertools.count[int]", again: list[str]) -> None:
+    """Append requests of one event or several, now and then one that was sent before."""
+    while True:
+        batch = [f"{os.getpid()}.{next(fresh)}" for _ in range(random.choice((1, 1, 1, 7, 40)))]
+        batch = [key + "-" * (random.random() < 0.3) for key in batch]
+        if again and random.random() < 0.2:
+            batch.append(again.pop())
+        os.write(lines, "".join(f"s {key}\n" for key in batch).encode())
+        rejects = [(1, b"{", "[]")] * (random.random() < 0.2)
+        outcomes = await log.append([event(key) for key in batch], rejects, size=300 * len(batch))
+        acked = zip(batch, outcomes, strict=True)
+        os.write(lines, "".join(f"a {key} {each[0]}\n" for key, each in acked).encode())
+        assert all(verdict in ("stored", "duplicate") for _, verdict in outcomes)
+        again += [key for key in batch[:1] if not key.endswith("-")]
+
+
+async def main(folder: Path, path: Path, synchronous: str, seconds: float) -> None:
+    def set_up(connection: sqlite3.Connection) -> None:
+        original(connection)
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+
+    original = database._set_up_writer
+    database._set_up_writer = set_up
+    again = Told(path.read_text() if path.exists() else "").unanswered()
+    lines = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    began = time.perf_counter()
+    log = await Log.open(await database.Database.open(folder / "marquee.db"))
+    print(f"{time.perf_counter() - began:.3f}", flush=True)
+    fresh = itertools.count()
+    if seconds:
+        asyncio.get_running_loop().call_later(seconds, os._exit, 0)
+    await asyncio.gather(*[send(log, lines, fresh, again) for _ in range(SENDERS)])
+
+
+if __name__ == "__main__":
+    folder, path, synchronous, seconds = [*sys.argv[1:], "FULL", "0"][:4]
+    asyncio.run(main(Path(folder), Path(path), synchronous, float(seconds)))

@@ -1,0 +1,74 @@
+"""What is acknowledged survives SIGKILL at any moment, and the log is ready again at once."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sender import Told, missing_from
+
+READY = 1.0  # seconds
+MILLION = """
+WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
+INSERT INTO event SELECT
+    (1700000000000 << 22) + n, 1, 1, printf('%036d', n % 20000), NULL, 'page interaction',
+    'pageview', n, n, printf('%036d', n), zeroblob(32), '{"host":"example.com","path":"/"}'
+FROM n
+"""
+
+
+def killed(folder: Path, seconds: float) -> float:
+    """Run a sender, kill it after so long; the seconds that it took to be ready."""
+    command = [sys.executable, Path(__file__).with_name("sender.py"), folder, folder / "lines"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        took = float(sender.stdout.readline())
+        time.sleep(seconds)
+        assert sender.poll() is None
+        sender.kill()
+    lines = folder / "lines"
+    whole = lines.read_bytes()
+    # A line that was cut was not told.
+    lines.write_bytes(whole[: whole.rfind(b"\n") + 1])
+    return took
+
+
+def check(folder: Path) -> Told:
+    """That nothing acknowledged is missing, and nothing is there that was not sent."""
+    told = Told((folder / "lines").read_text())
+    connection = sqlite3.connect(folder / "marquee.db")
+    try:
+        assert missing_from(connection, told) == 0
+    finally:
+        connection.close()
+    return told
+
+
+def test_nothing_acknowledged_is_lost_when_the_program_is_killed(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for _ in range(20):
+        assert killed(tmp_path, chance.uniform(0, 0.2)) < READY
+        told = check(tmp_path)
+    assert len(told.acked) > 1_000
+
+
+@pytest.mark.long
+def test_nothing_acknowledged_is_lost_by_200_kills(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    for _ in range(200):
+        assert killed(tmp_path, chance.uniform(0, 0.3)) < READY
+        check(tmp_path)
+
+
+def test_a_killed_log_of_a_million_events_is_ready_within_a_second(tmp_path: Path) -> None:
+    killed(tmp_path, 0)
+    connection = sqlite3.connect(tmp_path / "marquee.db")
+    with connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(MILLION)
+    connection.close()
+    killed(tmp_path, 0.2)
+    assert killed(tmp_path, 0) < READY
