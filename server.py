@@ -36,6 +36,7 @@ from handlers import (
     health,
     home,
     metrics,
+    rejects,
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
@@ -217,6 +218,7 @@ class Marquee:
                 candidates.Candidates,
                 {"present": lambda: period_at(now(), self.zone).slot, "rank": self._rank},
             ),
+            *rejects.routes(self.database, self.log, self.rules),
             *event_rules.routes(self.rules),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),

@@ -47,18 +47,23 @@ class Handler(RequestHandler):
 
         Raises 401 for a token that is none, 403 for one without `scope`.
         """
+        if not required and "Authorization" not in self.request.headers:
+            return None
+        access = await self.who()
+        if scope not in access.scopes:
+            raise Refusal(403, f"This token lacks the scope `{scope}`.")
+        return access
+
+    async def who(self) -> Access:
+        """Who asks, by the bearer token; raises 401 without one that is known."""
         given = self.request.headers.get("Authorization")
         if given is None:
-            if not required:
-                return None
             raise self._unknown("This needs a token: send `Authorization: Bearer mq_…`.")
         scheme, _, token = given.partition(" ")
         authenticate: Authenticate = self.settings["authenticate"]
         access = await authenticate(token.strip()) if scheme.lower() == "bearer" else None
         if access is None:
             raise self._unknown("No such token is known here, or it was revoked.")
-        if scope not in access.scopes:
-            raise Refusal(403, f"This token lacks the scope `{scope}`.")
         return access
 
     def _unknown(self, detail: str) -> Refusal:

@@ -1,0 +1,69 @@
+"""What addresses that are asked for events share: who may see what, and the query's arguments."""
+
+import re
+
+from handlers.base import Handler, Refusal
+from rules.faults import Fault
+from rules.timestamp import NotMoment, micros
+from store.apps import Access
+
+LIMIT, MOST = 100, 1_000
+LARGEST = 2**63 - 1
+NUMBER = re.compile("[0-9]{1,19}", re.ASCII)
+
+
+class Asking(Handler):
+    """The base of handlers that take a query apart."""
+
+    async def reader(self) -> int | None:
+        """The app whose events may be seen, and are asked for; None for those of all apps.
+
+        A `read` token sees its own app's, an `admin` token all.
+        """
+        access = await self.access_to("read")
+        app = self.number("app")
+        if "admin" in access.scopes:
+            return app
+        if app not in (None, access.app):
+            raise Refusal(403, "A `read` token sees its own app's events; `admin` sees all.")
+        return access.app
+
+    async def access_to(self, scope: str) -> Access:
+        """Who asks, with a token that has `scope` or `admin`."""
+        access = await self.who()
+        if scope not in access.scopes and "admin" not in access.scopes:
+            raise Refusal(403, f"This token lacks the scope `{scope}`.")
+        return access
+
+    def word(self, name: str) -> str | None:
+        """A text argument; None if there is none."""
+        return self.get_query_argument(name, None, strip=False)
+
+    def number(self, name: str, *, least: int = 0, most: int = LARGEST) -> int | None:
+        """A whole number; None if there is none."""
+        said = self.word(name)
+        if said is None:
+            return None
+        if not NUMBER.fullmatch(said) or not least <= int(said) <= most:
+            raise self.wrong(name, f"is not a whole number from {least} to {most}")
+        return int(said)
+
+    def limit(self) -> int:
+        """How many are asked for."""
+        return self.number("limit", least=1, most=MOST) or LIMIT
+
+    def moment(self, name: str) -> int | None:
+        """A moment in µs, as in events; a day alone is its first moment. None if there is none."""
+        said = self.word(name)
+        if said is None:
+            return None
+        # A plus that was not escaped came as a blank.
+        said = re.sub(r"(:\d\d(?:\.\d+)?) (\d\d(?::?\d\d)?)$", r"\1+\2", said)
+        try:
+            return micros(f"{said}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", said) else said)
+        except NotMoment as error:
+            raise self.wrong(name, str(error)) from None
+
+    def wrong(self, name: str, message: str) -> Refusal:
+        """The refusal of an argument."""
+        return Refusal(422, f"`{name}` {message}.", [Fault(f"/{name}", message)])

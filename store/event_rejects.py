@@ -1,0 +1,70 @@
+"""Asking for the events that were not right: listed, filtered, one by one."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from store.database import Database
+
+LIST = """
+SELECT id, app, received, errors, body FROM event_reject
+WHERE id < ? AND app = coalesce(?, app) AND received >= coalesce(?, received)
+AND received < coalesce(?, received + 1)
+ORDER BY id DESC LIMIT ?
+"""
+ONE = "SELECT id, app, received, errors, body FROM event_reject WHERE id = ?"
+STRICT = "SELECT strict FROM app WHERE id = ?"
+# Bytes of bodies on one page: one may have 256 KiB.
+PAGE_BYTES = 4_194_304
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An event that was wrong, as it came."""
+
+    id: int
+    app: int
+    received: int  # µs
+    errors: str  # JSON
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rejects are asked for; None for any."""
+
+    app: int | None = None
+    since: int | None = None  # µs
+    until: int | None = None  # µs, not included
+
+
+async def rejects(
+    database: Database, wanted: Filter, *, before: int | None, limit: int
+) -> tuple[list[Reject], int | None]:
+    """The newest rejects whose id is below `before`, and where to go on (None at the end)."""
+
+    def job(connection: sqlite3.Connection) -> tuple[list[Reject], int | None]:
+        values = (wanted.app, wanted.since, wanted.until)
+        first = 2**63 - 1 if before is None else before
+        found: list[Reject] = []
+        size = 0
+        for row in connection.execute(LIST, (first, *values, limit + 1)):
+            if len(found) == limit or (found and size + len(row[4]) > PAGE_BYTES):
+                return found, found[-1].id
+            found.append(Reject(*row))
+            size += len(row[4])
+        return found, None
+
+    return await database.read(job)
+
+
+async def reject(database: Database, number: int) -> tuple[Reject, bool] | None:
+    """A reject, and whether its app is strict by now; None if there is none."""
+
+    def job(connection: sqlite3.Connection) -> tuple[Reject, bool] | None:
+        row = connection.execute(ONE, (number,)).fetchone()
+        if row is None:
+            return None
+        strict = connection.execute(STRICT, (row[1],)).fetchone()
+        return Reject(*row), bool(strict and strict[0])
+
+    return await database.read(job)

@@ -1,0 +1,610 @@
+"""Events over HTTP: taken, judged, kept, counted; on a real server."""
+
+import asyncio
+import base64
+import gzip
+import json
+import re
+import threading
+import time
+from itertools import count
+from urllib.parse import quote
+
+import pytest
+from conftest import Running
+
+from store import remote
+from store.apps import CreateApp, CreateToken, RevokeToken
+
+GOOD = {
+    "session_id": "e2085be5-9137-4e4e-80b5-f1ffddc25423",
+    "category": "page interaction",
+    "name": "cta click",
+    "data": {"host": "www.consumeraffairs.com", "path": "/", "element": "chat bubble"},
+    "timestamp": "2021-01-01 09:15:27.243860",
+}
+NAMED = {"first_name": "a", "last_name": "b"}
+COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
+NAMES = count()
+
+
+def body(**members):
+    return json.dumps({**GOOD, **members}).encode()
+
+
+class App:
+    """An app of a server, with what it may do."""
+
+    def __init__(self, server, *, strict=False):
+        self.server = server
+        made = self.command(CreateApp(f"app {next(NAMES)}", strict=strict))
+        self.id, self.secret_token = made.id, made.secret_token
+
+    def command(self, command):
+        return asyncio.run(remote.ask(self.server.data / "marquee.sock", command))
+
+    def token(self, *scopes):
+        """Another token."""
+        return self.command(CreateToken(str(self.id), scopes)).secret_token
+
+    def ask(self, path, method="GET", sent=None, *, token=None, **headers):
+        headers.setdefault("Authorization", f"Bearer {token or self.secret_token}")
+        return self.server.ask(path, method, sent, **headers)
+
+    def send(self, sent, path="/events", *, kind="application/json", **more):
+        return self.ask(path, "POST", sent, Content_Type=kind, **more)
+
+    def counts(self):
+        text = self.server.ask("/metrics").text
+        found = {name: int(float(value)) for name, value in COUNT.findall(text)}
+        assert found["received"] == sum(found.values()) - found["received"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """One server for all tests that share nothing but its counts."""
+    running = Running(tmp_path_factory.mktemp("events") / "data")
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log
+
+
+@pytest.fixture
+def app(served):
+    return App(served)
+
+
+def gained(before, after):
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/", "/api/v1/events", "/api/v1/events/"])
+def test_an_event_is_taken_at_each_address_and_answered_with_an_id(app, path):
+    answer = app.send(body(), path)
+    assert answer.status == 202
+    assert answer.headers["Content-Type"] == "application/json"
+    assert re.fullmatch(r'\{"id":"\d{19}"\}', answer.text)
+
+
+def test_ids_rise_with_each_event(app):
+    ids = [int(app.send(body()).json()["id"]) for _ in range(5)]
+    assert ids == sorted(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({}, 401, "This needs a token"),
+        ({"Authorization": ""}, 401, "No such token"),
+        ({"Authorization": "Bearer"}, 401, "No such token"),
+        ({"Authorization": "Bearer mq_1_" + "x" * 43}, 401, "No such token"),
+        ({"Authorization": "Bearer mq_999999_" + "x" * 43}, 401, "No such token"),
+        ({"Authorization": "Bearer \xe9"}, 401, "No such token"),
+        ({"Authorization": "Basic bXFfMTp4"}, 401, "No such token"),
+    ],
+)
+def test_who_has_no_token_that_is_known_sends_nothing(app, headers, status, words):
+    before = app.counts()
+    answer = app.server.ask("/events", "POST", body(), Content_Type="application/json", **headers)
+    assert answer.status == status
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith(words)
+    assert app.counts() == before
+
+
+def test_a_scheme_is_written_in_any_case(app):
+    assert app.send(body(), Authorization=f"bearer  {app.secret_token}").status == 202
+
+
+def test_a_token_without_write_sends_nothing(app):
+    before = app.counts()
+    answer = app.send(body(), token=app.token("read"))
+    assert (answer.status, answer.json()["detail"]) == (403, "This token lacks the scope `write`.")
+    assert app.counts() == before
+
+
+def test_a_token_that_is_revoked_is_refused_within_a_second(app):
+    assert app.send(body()).status == 202
+    app.command(RevokeToken(app.secret_token))
+    time.sleep(1)
+    assert app.send(body()).status == 401
+
+
+def test_what_is_wrong_is_told_with_pointers_and_kept(app):
+    before = app.counts()
+    sent = body(session_id="", data={"host": 1}, timestamp="yesterday", user=7)
+    answer = app.send(sent)
+    assert answer.status == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem["type"]) == (422, "about:blank")
+    assert [each["pointer"] for each in problem["errors"]] == [
+        "/session_id", "/timestamp", "/user", "/data/path", "/data/element", "/data/host",
+    ]  # fmt: skip
+    assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
+    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    assert (kept["app"], kept["body"], kept["errors"]) == (app.id, sent.decode(), problem["errors"])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", kept["received_at"])
+
+
+def test_what_is_no_json_is_kept_too_in_base64_if_it_is_no_text(app):
+    for sent, shown in (
+        (b"{", {"body": "{"}),
+        (b"", {"body": ""}),
+        (b"\xff", {"body": "/w==", "encoding": "base64"}),
+    ):
+        answer = app.send(sent)
+        assert answer.status == 400
+        assert answer.json()["errors"][0]["pointer"] == ""
+        kept = app.ask("/events/rejected?limit=1").json()["rejected"][0]
+        assert {name: kept[name] for name in shown} == shown
+        assert ("encoding" in kept) == ("encoding" in shown)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+        "x",
+        "",
+    ],
+)
+def test_another_type_is_not_taken_and_kept(app, kind):
+    before = app.counts()
+    assert app.send(body(), kind=kind).status == 415
+    assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
+    assert app.ask("/events/rejected").json()["rejected"][0]["body"] == body().decode()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"'],
+)
+def test_json_is_taken_however_its_type_is_written(app, kind):
+    assert app.send(body(), kind=kind).status == 202
+
+
+def test_json_is_taken_without_a_type(app):
+    who = {"Authorization": f"Bearer {app.secret_token}"}
+    assert app.server.ask("/events", "POST", body(), **who).status == 202
+
+
+def test_a_body_beyond_the_limit_is_refused(app):
+    answer = app.send(b"[" + b" " * 300_000 + b"]")
+    assert answer.status == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_another_method_is_told_which_there_are(app):
+    answer = app.ask("/events", "PATCH")
+    assert answer.status == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_a_sender_that_repeats_itself_is_answered_as_the_first_time(app):
+    before = app.counts()
+    first = app.send(body(sender_id="a"))
+    again = app.send(json.dumps(dict(reversed({**GOOD, "sender_id": "a"}.items()))).encode())
+    assert (again.status, again.text) == (202, first.text)
+    other = app.send(body(sender_id="a", name="other"))
+    assert (other.status, other.json()["errors"][0]["pointer"]) == (409, "/sender_id")
+    assert gained(before, app.counts()) == {
+        "received": 3, "stored": 1, "duplicate": 1, "rejected": 1,
+    }  # fmt: skip
+    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    assert kept["body"] == body(sender_id="a", name="other").decode()
+
+
+def test_two_apps_may_use_the_same_sender_id(app, served):
+    first = app.send(body(sender_id="b")).json()
+    assert App(served).send(body(sender_id="b")).json() != first
+
+
+def test_a_bad_item_does_not_sink_its_neighbours(app):
+    before = app.counts()
+    sent = [
+        body(),
+        b"{}",
+        body(sender_id="c"),
+        b"5",
+        body(sender_id="c"),
+        body(sender_id="c", name="x"),
+    ]
+    for joined, kind in (
+        (b"[" + b" ,\n".join(sent) + b"]", "application/json"),
+        (b"\n".join(sent), "application/x-ndjson"),
+        (b"\r\n\r\n".join(sent) + b"\n", "application/x-ndjson; charset=utf-8"),
+        (b"\n \n" + b"\n".join(sent), "application/jsonl"),
+    ):
+        answer = app.send(joined, kind=kind)
+        assert answer.status == 202
+        results = answer.json()["results"]
+        first = "accepted" if kind == "application/json" else "duplicate"
+        assert [each["status"] for each in results] == [
+            "accepted", "rejected", first, "rejected", "duplicate", "rejected",
+        ]  # fmt: skip
+        assert results[2]["id"] == results[4]["id"]
+        assert len(results[1]["errors"]) == 5
+        assert results[5]["errors"][0]["pointer"] == "/sender_id"
+    assert gained(before, app.counts()) == {
+        "received": 24, "stored": 5, "duplicate": 7, "rejected": 12,
+    }  # fmt: skip
+    kept = app.ask("/events/rejected?limit=1000").json()["rejected"]
+    assert len(kept) == 12
+    assert {each["body"].strip() for each in kept} == {sent[at].decode() for at in (1, 3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (b"[]", "application/json"),
+        (b"", "application/x-ndjson"),
+        (b" \n\n", "application/x-ndjson"),
+    ],
+)
+def test_a_batch_of_nothing_has_no_results(app, sent, kind):
+    before = app.counts()
+    answer = app.send(sent, kind=kind)
+    assert (answer.status, answer.json()) == (202, {"results": []})
+    assert app.counts() == before
+
+
+def test_a_batch_of_a_thousand_has_a_result_for_each_in_order(app):
+    sent = [body(sender_id=f"{n:04}") for n in range(1_000)]
+    first = app.send(b"\n".join(sent[:600]), kind="application/x-ndjson").json()["results"]
+    every = app.send(b"\n".join(sent), kind="application/x-ndjson").json()["results"]
+    assert [each["status"] for each in every] == ["duplicate"] * 600 + ["accepted"] * 400
+    assert [each["id"] for each in every[:600]] == [each["id"] for each in first]
+    ids = [int(each["id"]) for each in every]
+    assert ids == sorted(set(ids))
+
+
+def test_what_is_no_batch_is_one_rejected_item(app):
+    before = app.counts()
+    for sent, kind, status in (
+        (b"[1,]", "application/json", 400),
+        (b"[" + body() + b",", "application/json", 400),
+        (b"[" + b"1," * 50_000 + b"1]", "application/json", 422),
+        (b"1\n" * 50_000, "application/x-ndjson", 422),
+    ):
+        assert app.send(sent, kind=kind).status == status
+    assert gained(before, app.counts()) == {"received": 4, "rejected": 4}
+
+
+def test_strict_apps_send_only_what_has_a_rule(served):
+    strict = App(served, strict=True)
+    assert strict.send(body()).status == 202
+    answer = strict.send(body(name="unheard of"))
+    assert (answer.status, answer.json()["errors"][0]["pointer"]) == (422, "/name")
+    assert App(served).send(body(name="unheard of")).status == 202
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "data"),
+    [
+        ("pageview", "page interaction", {"host": "h", "path": "/"}),
+        ("cta click", "page interaction", {"host": "h", "path": "/", "element": "e"}),
+        ("submit", "form interaction", {"host": "h", "path": "/", "form": NAMED}),
+    ],
+)  # fmt: skip
+def test_the_three_types_of_the_field_have_rules_from_the_start(app, name, category, data):
+    assert app.send(body(name=name, category=category, data=data)).status == 202
+    for missing in data:
+        less = {each: part for each, part in data.items() if each != missing}
+        answer = app.send(body(name=name, category=category, data=less))
+        assert answer.json()["errors"] == [{"pointer": f"/data/{missing}", "message": "is missing"}]
+
+
+def rule(name, more=""):
+    return f"/api/v1/rules/{quote('a/b c', safe='')}/{quote(name, safe='')}{more}"
+
+
+def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
+    admin = app.token("admin")
+    typed = {"category": "a/b c", "name": f"näme {app.id}", "data": {"n": 1}}
+    address = rule(typed["name"])
+    assert app.send(body(**typed)).status == 202
+    assert app.ask(address, token=admin).status == 404
+    schema = {"properties": {"n": {"type": "string"}}}
+    answer = app.ask(address, "PUT", json.dumps(schema).encode(), token=admin)
+    assert answer.status == 201
+    assert answer.json()["schema"] == schema
+    assert {name: answer.json()[name] for name in ("category", "name", "app")} == {
+        "category": "a/b c", "name": typed["name"], "app": None,
+    }  # fmt: skip
+    wrong = app.send(body(**typed))
+    assert (wrong.status, wrong.json()["errors"][0]["pointer"]) == (422, "/data/n")
+    assert app.ask(address, "PUT", b"{}", token=admin).status == 200
+    assert app.send(body(**typed)).status == 202
+    assert app.ask(address, "PUT", b"false", token=admin).status == 200
+    assert app.send(body(**typed)).status == 422
+    assert app.ask(address, token=admin).json()["schema"] is False
+    assert typed["name"] in {
+        each["name"] for each in app.ask("/api/v1/rules", token=admin).json()["rules"]
+    }
+    assert app.ask(address, "DELETE", token=admin).status == 204
+    assert app.ask(address, "DELETE", token=admin).status == 404
+    assert app.send(body(**typed)).status == 202
+
+
+def test_a_rule_for_one_app_takes_the_place_of_that_for_all(app, served):
+    admin, other = app.token("admin"), App(served)
+    typed = {"category": "a/b c", "name": f"own {app.id}"}
+    assert app.ask(rule(typed["name"]), "PUT", b"false", token=admin).status == 201
+    assert app.ask(rule(typed["name"], f"?app={app.id}"), "PUT", b"true", token=admin).status == 201
+    assert app.send(body(**typed)).status == 202
+    assert other.send(body(**typed)).status == 422
+    assert app.ask(rule(typed["name"], f"?app={app.id}"), "DELETE", token=admin).status == 204
+    assert app.send(body(**typed)).status == 422
+
+
+@pytest.mark.parametrize(
+    ("more", "sent", "status", "pointer"),
+    [
+        ("", b"", 400, ""),
+        ("", b"{", 400, ""),
+        ("", b"5", 422, ""),
+        ("", b'{"type":"strng"}', 422, "/type"),
+        ("", b'{"$ref":"http://127.0.0.1:1/"}', 422, "/$ref"),
+        ("?app=99999", b"{}", 422, None),
+        ("?app=x", b"{}", 422, None),
+        ("?app=-1", b"{}", 422, None),
+        ("?app=%FF", b"{}", 400, None),
+    ],
+)
+def test_what_cannot_be_a_rule_is_refused_with_the_reason(app, more, sent, status, pointer):
+    answer = app.ask(rule("bad", more), "PUT", sent, token=app.token("admin"))
+    assert answer.status == status
+    if pointer is not None:
+        assert answer.json()["errors"][0]["pointer"] == pointer
+    assert app.ask(rule("bad"), token=app.token("admin")).status == 404
+
+
+def test_rules_are_the_owners_alone(app):
+    for method, more in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/dry-run")):
+        sent = b"true" if method in ("PUT", "POST") else None
+        assert app.ask(rule("x", more), method, sent).status == 403
+        assert app.server.ask(rule("x", more), method, sent).status == 401
+
+
+def test_a_dry_run_tells_what_a_rule_would_have_rejected(app):
+    admin, name = app.token("admin"), f"dry {app.id}"
+    for number in range(30):
+        assert app.send(body(category="a/b c", name=name, data={"n": number})).status == 202
+    schema = json.dumps({"properties": {"n": {"maximum": 9}}}).encode()
+    found = app.ask(rule(name, "/dry-run"), "POST", schema, token=admin).json()
+    assert (found["looked_at"], found["rejected"], len(found["examples"])) == (30, 20, 10)
+    assert found["examples"][0]["data"] == {"n": 29}
+    assert found["examples"][0]["errors"][0]["pointer"] == "/data/n"
+    other = app.ask(rule(name, "/dry-run?app=999999"), "POST", schema, token=admin).json()
+    assert (other["looked_at"], other["rejected"]) == (0, 0)
+    assert app.send(body(category="a/b c", name=name, data={"n": 99})).status == 202
+
+
+def test_rejected_events_are_listed_newest_first_in_pages(app, served):
+    other = App(served)
+    other.send(b"0")
+    for number in range(7):
+        app.send(b"%d" % number)
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = app.ask(f"/events/rejected?limit=3{cursor and '&cursor=' + cursor}").json()
+        assert len(page["rejected"]) <= 3
+        seen += [each["body"] for each in page["rejected"]]
+        cursor = page["cursor"]
+    assert seen == ["6", "5", "4", "3", "2", "1", "0"]
+    admin = app.token("admin")
+    every = app.ask("/events/rejected?limit=8", token=admin).json()["rejected"]
+    assert [each["app"] for each in every] == [app.id] * 7 + [other.id]
+    of_other = app.ask(f"/events/rejected?app={other.id}", token=admin).json()["rejected"]
+    assert [each["body"] for each in of_other] == ["0"]
+    assert app.ask(f"/events/rejected?app={other.id}").status == 403
+    moment = every[3]["received_at"]
+    later = app.ask(f"/events/rejected?from={moment}").json()["rejected"]
+    earlier = app.ask(f"/events/rejected?to={moment}").json()["rejected"]
+    assert [each["body"] for each in later] == ["6", "5", "4", "3"]
+    assert [each["body"] for each in earlier] == ["2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "limit=", "cursor=x", "cursor=-1", "app=x", "from=x",
+     "to=2021", "from=2021-02-30", "cursor=99999999999999999999"],
+)  # fmt: skip
+def test_a_query_that_is_wrong_is_told_where(app, query):
+    answer = app.ask(f"/events/rejected?{query}")
+    assert answer.status == 422
+    assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
+
+
+def test_a_reject_is_replayed_once_when_its_rule_has_changed(app):
+    admin, name = app.token("admin"), f"replay {app.id}"
+    address = rule(name)
+    app.ask(address, "PUT", b"false", token=admin)
+    assert app.send(body(category="a/b c", name=name)).status == 422
+    before = app.counts()
+    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    replay = f"/events/rejected/{kept['id']}/replay"
+    still = app.ask(replay, "POST", b"")
+    assert (still.status, still.json()["errors"][0]["pointer"]) == (422, "/data")
+    app.ask(address, "DELETE", token=admin)
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(app.ask(replay, "POST", b"")))
+        for _ in range(8)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(each.status for each in answers) == [200] + [404] * 7
+    (done,) = (each.json() for each in answers if each.status == 200)
+    assert done["status"] == "stored"
+    assert gained(before, app.counts()) == {"stored": 1, "rejected": -1}
+    assert app.ask("/events/rejected").json()["rejected"] == []
+
+
+def test_a_replay_is_for_who_may_write_and_of_ones_own(app, served):
+    app.send(b"{}")
+    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    replay = f"/events/rejected/{kept['id']}/replay"
+    assert app.server.ask(replay, "POST", b"").status == 401
+    assert app.ask(replay, "POST", b"", token=app.token("read")).status == 403
+    assert App(served).ask(replay, "POST", b"").status == 404
+    assert app.ask(replay, "POST", b"", token=app.token("admin")).status == 422
+    assert app.ask("/events/rejected/1/replay", "POST", b"").status == 404
+    assert app.ask(f"/events/rejected/{'9' * 19}/replay", "POST", b"").status == 404
+
+
+def test_a_replay_of_what_was_sent_again_meanwhile_stores_nothing(app):
+    app.send(body(sender_id="r"), kind="text/plain")
+    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    first = app.send(body(sender_id="r")).json()["id"]
+    before = app.counts()
+    answer = app.ask(f"/events/rejected/{kept['id']}/replay", "POST", b"").json()
+    assert answer == {"id": first, "status": "duplicate"}
+    assert gained(before, app.counts()) == {"duplicate": 1, "rejected": -1}
+
+
+def hostile():
+    """Bodies that are wrong in a thousand ways, one at a time."""
+    yield from (
+        b"",
+        b" ",
+        b"\0",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b'"',
+        b",",
+        b":",
+        b"{}",
+        b"[[]]",
+        b"nul",
+        b"NaN",
+    )
+    yield from (b"{}" + bytes([byte]) for byte in range(256) if byte not in b" \t\r\n")
+    yield from (bytes([byte]) * 3 for byte in range(128, 256))
+    good = body()
+    yield from (good[:cut] for cut in range(1, len(good)))
+    yield from (good.replace(b"chat", b"ch%cat" % byte) for byte in range(32))
+    yield from (good[:at] + b"\xff" + good[at:] for at in range(len(good)))
+    for bad in (
+        b"NaN",
+        b"1e999",
+        b"9" * 30,
+        b"-" + b"9" * 19,
+        b'"\\ud800"',
+        b'"\\u0000"',
+        b"\x00",
+        b"01",
+        b"+1",
+    ):
+        yield body(data={"host": "h", "path": "/", "element": 0}).replace(
+            b": 0}", b": " + bad + b"}"
+        )
+    for levels in (31, 32, 33, 100, 900, 5_000, 100_000):
+        yield body(name="x").replace(b'"www', b"[" * levels + b"]" * levels + b',"x":"www')
+        yield b"[" * levels
+        yield b'{"data":' * min(levels, 30_000)
+    yield good[:-1] + b',"name":"x"}'
+    yield good[:-1] + b',"\\u006eame":"x"}'
+    yield b"\xef\xbb\xbf" + good
+    yield good.decode().encode("utf-16")
+    yield gzip.compress(good)
+    yield base64.b64encode(good)
+    yield b"'" + good + b"'"
+    yield b"data=" + quote(good).encode()
+    for name in GOOD:
+        for part in (None, 1, 1.5, True, [], {}, "", "x" * 300, ["x"], {"a": 1}, "\x7f" * 201):
+            if not (name == "data" and part == {"a": 1}):
+                yield body(**{name: part}) if name != "data" else body(data=part)
+    for moment in (
+        "now",
+        "2021",
+        "2021-01-01",
+        "0000-01-01 00:00:00",
+        "9999-12-31 23:59:59",
+        "2100-01-01 00:00:00",
+    ):
+        yield body(timestamp=moment)
+    for length in (1_000, 100_000, 250_000):
+        yield b'"' + b"\\" * length + b'"'
+        yield b"[" + b"[]," * (length // 3) + b"[]]"
+        yield b'{"' + b"a" * length + b'":1}'
+        yield b"{" + b",".join(b'"%x":0' % n for n in range(length // 12)) + b"}"
+        yield b"9" * length
+        yield b"-0." + b"9" * length
+        yield b" " * length
+
+
+def test_a_thousand_hostile_bodies_are_each_refused_with_a_reason(app):
+    sent = [*hostile()]
+    assert len(sent) > 1_000
+    before = app.counts()
+    connection = app.server.connect()
+    headers = {"Authorization": f"Bearer {app.secret_token}", "Content-Type": "application/json"}
+    items = 0
+    for each in sent:
+        connection.request("POST", "/events", each, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status == 202:
+            assert {one["status"] for one in answer["results"]} == {"rejected"}, each[:80]
+            items += len(answer["results"])
+        else:
+            assert response.status in (400, 422), each[:80]
+            assert answer["errors"] and all(one["message"] for one in answer["errors"])
+            items += 1
+    connection.close()
+    assert gained(before, app.counts()) == {"received": items, "rejected": items}
+    assert app.send(body()).status == 202
+
+
+def test_counts_are_the_same_after_a_restart(start):
+    server = start()
+    app = App(server)
+    app.send(
+        b"\n".join([body(sender_id="a"), body(sender_id="a"), b"{}"]), kind="application/x-ndjson"
+    )
+    before = app.counts()
+    assert before == {"received": 3, "stored": 1, "duplicate": 1, "rejected": 1, "refused": 0}
+    assert server.stop() == 0
+    app.server = start(data=server.data)
+    assert app.counts() == before
+    assert app.send(body(sender_id="a")).json()["id"]
+    assert app.counts()["duplicate"] == 2
+
+
+def test_lanes_answer_alike_on_tornados_own_server(start):
+    app = App(start("--server", "tornado"))
+    assert app.send(body()).status == 202
+    assert app.send(b"{}").status == 422
+    assert app.send(b"[" + body() + b",{}]").json()["results"][1]["status"] == "rejected"
+    assert app.server.ask("/events", "POST", body()).status == 401
+    assert app.ask("/events", "PATCH").status == 405
