@@ -131,18 +131,30 @@ def wrk(
     headers: Headers = (),
     seconds: float = 4,
     connections: int = 32,
+    *,
+    calm: bool = True,
+    script: Sequence[str] = (),
 ) -> Sample:
     """Load `path` from the other core; raises `SpoiledError` on any error.
 
     An answer that is no 2xx or 3xx is an error; refused, reset or timed out connections are, too:
-    a fast server that drops is not fast.
+    a fast server that drops is not fast. `calm` waits for a quiet machine first; `script` is a
+    file of Lua that makes the requests, and its arguments.
     """
     command = ["taskset", "-c", LOAD, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
     command += ["--latency", *(f"-H{name}: {value}" for name, value in headers)]
-    _calm()
+    command += ["-s", script[0]] if script else []
+    if calm:
+        _calm()
     before = running.cpu(), _used(), _children(), time.monotonic()
     done = subprocess.run(
-        [*command, f"http://127.0.0.1:{running.port}{path}"], capture_output=True, text=True
+        [
+            *command,
+            f"http://127.0.0.1:{running.port}{path}",
+            *(["--", *script[1:]] if script else []),
+        ],
+        capture_output=True,
+        text=True,
     )
     after = running.cpu(), _used(), _children(), time.monotonic()
     spent, used, loading, lasted = (late - early for early, late in zip(before, after, strict=True))
