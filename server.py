@@ -5,6 +5,7 @@ The one place where things are put together: settings, wiring, the choice of a c
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ from handlers import (
     campaigns,
     candidates,
     control,
+    conversions,
     event_rules,
     events,
     health,
@@ -49,6 +51,7 @@ from sample import fill, pristine
 from settings import SettingError, Settings
 from store.apps import Apps
 from store.campaigns import Book, book, fresh
+from store.clicks import Clicks
 from store.database import Database
 from store.desk import DATABASE, IMAGES, SOCKET
 from store.errors import StoreError
@@ -112,7 +115,7 @@ class Marquee:
         self.rules = rules
         self.events = events.Events(self.apps, log, rules)
         self.images = Images(database, data / IMAGES, settings.image_cache)
-        self.campaigns = campaigns.Campaigns(self.pages)
+        self.campaigns = campaigns.Campaigns(self.pages, Clicks(log).record)
         self.impressions = Impressions(
             lambda: self.campaigns.programme.views(),
             lambda counts: add_impressions(database, counts),
@@ -217,6 +220,11 @@ class Marquee:
                 r"/api/v1/campaigns/(\d{1,19})/candidates",
                 candidates.Candidates,
                 {"present": lambda: period_at(now(), self.zone).slot, "rank": self._rank},
+            ),
+            (
+                r"/api/v1/conversions/?",
+                conversions.Conversions,
+                {"database": self.database, "log": self.log},
             ),
             *rejects.routes(self.database, self.log, self.rules),
             *event_rules.routes(self.rules),
@@ -356,6 +364,11 @@ async def serve(settings: Settings) -> int:
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)
             await marquee.start(sockets)
+            # What is here now stays: it is not worth looking through again, and what a request
+            # leaves behind is mostly freed by its count.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 50)
             print(where(settings, sockets, marquee, told), flush=True)
             await marquee.ending.wait()
             await marquee.stop()
