@@ -13,13 +13,14 @@ from store.database import Database
 from store.errors import StoreBusy
 from store.intake import Intake
 from store.lock import Lock
+from store.rejects import ListRejects
 from store.staging import Staging
 
 R = TypeVar("R")
 
 # All that a server does when asked.
 COMMANDS: dict[str, type[Command[Any]]] = {
-    kind.__name__: kind for kind in (CreateApp, ListApps, CreateToken, RevokeToken)
+    kind.__name__: kind for kind in (CreateApp, ListApps, CreateToken, RevokeToken, ListRejects)
 }
 DATABASE, IMAGES, SOCKET = "marquee.db", "images", "marquee.sock"
 # Seconds for which a folder that is in use is waited for: a server may be about to listen.

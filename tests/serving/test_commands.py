@@ -76,8 +76,11 @@ def test_pages_go_on_while_an_import_runs(start, run, folder):
     assert server.ask("/campaigns/89/").status == 200
 
 
-def test_what_is_rejected_is_told_with_file_line_reason_and_row(run, folder, tmp_path):
-    data = str(tmp_path / "data")
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_is_rejected_is_told_with_file_line_reason_and_row(
+    start, run, folder, tmp_path, beside
+):
+    data = str(start().data if beside else tmp_path / "data")
     with (folder / "2" / "conversions_2.csv").open("a") as file:
         file.write("90,999999,1.0\n91,21,-3\n92,21,nan\n")
     answer = run("import", str(folder), "--data", data, "--json")

@@ -22,8 +22,9 @@ from handlers.control import Control
 from store import remote
 from store.apps import CreateApp, ListApps, NewApp, RevokeToken
 from store.campaigns import book
+from store.commands import Command
 from store.database import Database
-from store.desk import OwnDesk, RemoteDesk, desk
+from store.desk import COMMANDS, OwnDesk, RemoteDesk, desk
 from store.errors import (
     StoreBusy,
     StoreError,
@@ -362,6 +363,10 @@ def test_commands_work_the_same_with_and_without_a_server(tmp_path: Path, drive:
             assert [app.name for app in await found.ask(ListApps())] == ["shop"]
 
     asyncio.run(alone())
+
+
+def test_a_server_knows_every_command_that_there_is() -> None:
+    assert set(COMMANDS.values()) == set(Command.__subclasses__())
 
 
 @pytest.mark.parametrize(
