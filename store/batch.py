@@ -146,6 +146,8 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, O
             try:
                 stored = connection.execute(INSERT[size], [*chain.from_iterable(part)]).rowcount
             except OWN_FAULT as error:
+                if not connection.in_transaction:  # it undid the others, too
+                    raise
                 lost |= _insert_each(connection, part, error)
                 continue
             if stored < size:

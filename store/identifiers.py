@@ -25,6 +25,8 @@ class Identifiers:
 
         The ids of a full, or later, millisecond go on into the next one.
         """
+        if not count:
+            return ()
         first = milliseconds << SHIFT | self._node
         if first <= self.last or milliseconds > LATEST:
             first = self._after(self.last)

@@ -1,0 +1,42 @@
+"""Rows for logs, and what a log counted."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from store.batch import Row
+from store.database import Database
+from store.log import Log
+
+
+def row(name: Any = "pageview", **changed: Any) -> Row:
+    of = {
+        "source": 1, "app": 1, "session": "s", "user": None, "category": "page interaction",
+        "name": name, "at": 1, "sender": None, "digest": None, "data": "{}",
+    }  # fmt: skip
+    assert changed.keys() <= of.keys()
+    return cast("Row", tuple((of | changed).values()))
+
+
+def sent(sender: str, body: bytes = b"b", **changed: Any) -> Row:
+    return row(sender=sender, digest=body * 32, **changed)
+
+
+def counts(log: Log) -> tuple[int, int, int, int]:
+    """Stored, duplicate, rejected and refused."""
+    of = log.counts
+    assert of.received == of.stored + of.duplicate + of.rejected + of.refused
+    return of.stored, of.duplicate, of.rejected, of.refused
+
+
+@contextmanager
+def held(database: Database) -> Iterator[None]:
+    """The writer, at work on something that ends with this."""
+    release = threading.Event()
+    # aiosqlite's thread takes jobs in turn; this one waits there.
+    database._writer._tx.put_nowait((None, release.wait))
+    try:
+        yield
+    finally:
+        release.set()
