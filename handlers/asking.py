@@ -1,11 +1,16 @@
 """What addresses that are asked for events share: who may see what, and the query's arguments."""
 
+import asyncio
 import re
 
 from handlers.base import Handler, Refusal
+from rules.batch import CONFLICT, UNFIT
 from rules.faults import Fault
 from rules.timestamp import NotMoment, micros
 from store.apps import Access
+from store.batch import Outcome
+from store.errors import StoreError
+from store.log import Log
 
 LIMIT, MOST = 100, 1_000
 LARGEST = 2**63 - 1
@@ -20,7 +25,7 @@ class Asking(Handler):
 
         A `read` token sees its own app's, an `admin` token all.
         """
-        access = await self.access_to("read")
+        access = await self.access_to("read", "admin")
         app = self.number("app")
         if "admin" in access.scopes:
             return app
@@ -28,11 +33,11 @@ class Asking(Handler):
             raise Refusal(403, "A `read` token sees its own app's events; `admin` sees all.")
         return access.app
 
-    async def access_to(self, scope: str) -> Access:
-        """Who asks, with a token that has `scope` or `admin`."""
+    async def access_to(self, *scopes: str) -> Access:
+        """Who asks, with a token that has one of these scopes."""
         access = await self.who()
-        if scope not in access.scopes and "admin" not in access.scopes:
-            raise Refusal(403, f"This token lacks the scope `{scope}`.")
+        if not access.scopes.intersection(scopes):
+            raise Refusal(403, f"This token lacks the scope `{scopes[0]}`.")
         return access
 
     def word(self, name: str) -> str | None:
@@ -67,3 +72,28 @@ class Asking(Handler):
     def wrong(self, name: str, message: str) -> Refusal:
         """The refusal of an argument."""
         return Refusal(422, f"`{name}` {message}.", [Fault(f"/{name}", message)])
+
+    def make_room(self, log: Log, size: int) -> None:
+        """Turn a request of `size` bytes away if the log can't hold it now."""
+        if not log.room(size):
+            log.refuse()
+            raise self.later("More events are waiting than can be held")
+
+    async def stored(self, appended: "asyncio.Future[list[Outcome]]") -> Outcome:
+        """What became of one event, when it is on disk; (0, "") if none was appended."""
+        try:
+            outcomes = await appended
+        except StoreError as error:
+            raise self.later(f"This was not stored ({error})") from None
+        number, verdict = outcomes[0] if outcomes else (0, "")
+        if verdict == "conflict":
+            words = "Another event came with this `sender_id`; the first one stays."
+            raise Refusal(409, words, [CONFLICT])
+        if verdict == "rejected":
+            raise Refusal(422, "This event cannot be stored.", [UNFIT])
+        return number, verdict
+
+    def later(self, words: str) -> Refusal:
+        """The refusal of what may be sent again."""
+        self.set_header("Retry-After", "1")
+        return Refusal(503, f"{words}; send it again.")

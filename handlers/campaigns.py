@@ -1,18 +1,21 @@
 """A campaign's page in a browser, and where a click on its banner leads."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from random import random
-from urllib.parse import quote
 
 from handlers.answers import HTML, NO_STORE, SECURITY, Pages
+from rules.address import location, with_argument
 from rules.ranking import Ranking
 from rules.rotation import draw
 from wire import Lane, Request, Response
 
 # A visitor forgets after an hour what was shown last.
 REMEMBERED = 3600
-# What an address may hold as it is (RFC 3986); a target may be written with other letters.
-ADDRESS = "!#$%&'()*+,/:;=?@[]~"
+# The argument that hands a click's id on to where it leads.
+CLICKED = "mq_click"
+
+# Keeps a click by its (campaign, banner, slot).
+Record = Callable[[int, int, int], Awaitable[int | None]]
 
 
 class Shown:
@@ -82,7 +85,9 @@ class Programme:
 class Campaigns:
     """The lanes of `/campaigns/`, over whatever programme is on."""
 
-    def __init__(self, pages: Pages, chance: Callable[[], float] = random) -> None:
+    def __init__(self, pages: Pages, record: Record, chance: Callable[[], float] = random) -> None:
+        """`record` keeps a click; its id, None if it could not be kept."""
+        self._record = record
         self._chance = chance
         self._off = pages.error(404, "There is no campaign with this number.")
         self._gone = pages.error(404, "There is no such banner, or no such campaign.")
@@ -108,15 +113,25 @@ class Campaigns:
             shown.views += 1
         return shown.secure if request.secure else shown.plain
 
-    def click(self, request: Request) -> Response:
-        """Lead to the banner's stored target, or back to the page; never where a request says."""
+    async def click(self, request: Request) -> Response:
+        """Record the click, and lead to the banner's stored target, or back to the page.
+
+        Never to where a request says. Whether or not the click could be recorded, its visitor is
+        led on; only a click that is on disk has an id to hand on.
+        """
         campaign, banner = request.params
         programme = self._programme
         if campaign not in programme.stages or int(banner) not in programme.banners:
             return self._gone
-        url = programme.targets.get(int(banner), f"/campaigns/{campaign}/")
-        location = quote(url, safe=ADDRESS)
-        return Response(302, [("Location", location), NO_STORE, *SECURITY])
+        click = None
+        if request.method == "GET":
+            click = await self._record(int(campaign), int(banner), programme.slot)
+        url = programme.targets.get(int(banner))
+        if url is None:
+            url = f"/campaigns/{campaign}/"
+        elif click is not None:
+            url = with_argument(url, CLICKED, str(click))
+        return Response(302, [("Location", location(url)), NO_STORE, *SECURITY])
 
     def lanes(self) -> list[Lane]:
         """Page and click."""

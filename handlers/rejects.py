@@ -8,10 +8,11 @@ import msgspec
 
 from handlers.asking import Asking
 from handlers.base import Refusal
-from rules.event import WrongEvent, read
+from rules.conversion import is_conversion
+from rules.event import Row, WrongEvent, read
 from rules.timestamp import text
+from store.clicks import conversion
 from store.database import Database
-from store.errors import StoreError
 from store.event_rejects import Filter, Reject, reject, rejects
 from store.event_rules import EventRules
 from store.log import Log
@@ -59,31 +60,27 @@ class Replay(Asking):
 
     async def post(self, said: str) -> None:
         """Take it now; once it is on disk it is no reject any more."""
-        access = await self.access_to("write")
+        access = await self.access_to("write", "admin")
         number = min(int(said), 2**63 - 1)
         found = await reject(self._database, number)
         if found is None or ("admin" not in access.scopes and found[0].app != access.app):
             raise Refusal(404, "There is no such rejected event.")
-        kept, strict = found
-        if not self._journal.room(len(kept.body)):
-            self.set_header("Retry-After", "1")
-            raise Refusal(503, "More events are waiting than can be held; try again.")
+        if not self._journal.room(len(found[0].body)):
+            raise self.later("More events are waiting than can be held")
         try:
-            row = read(kept.body, time_ns() // 1000, self._rules.book.of(kept.app, strict))
+            row = await self._row(*found)
         except WrongEvent as wrong:
             raise Refusal(422, "It is still not a right event.", wrong.faults) from None
-        try:
-            ((event, verdict),) = await self._journal.replay(number, row)
-        except StoreError as error:
-            self.set_header("Retry-After", "1")
-            raise Refusal(503, f"It was not stored ({error}); try again.") from None
+        event, verdict = await self.stored(self._journal.replay(number, row))
         if verdict == "gone":
             raise Refusal(404, "There is no such rejected event any more.")
-        if verdict == "conflict":
-            raise Refusal(409, "Another event came with this `sender_id`; the first one stays.")
-        if verdict == "rejected":
-            raise Refusal(422, "This event cannot be stored.")
         self.send_json({"id": str(event), "status": verdict})
+
+    async def _row(self, kept: Reject, strict: bool) -> Row:
+        now = time_ns() // 1000
+        if is_conversion(kept.body):
+            return await conversion(self._database, kept.body, kept.app, now)
+        return read(kept.body, now, self._rules.book.of(kept.app, strict))
 
 
 def _shown(kept: Reject) -> dict[str, Any]:

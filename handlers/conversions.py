@@ -1,0 +1,37 @@
+"""`POST /api/v1/conversions`: what a click on a banner has earned."""
+
+from time import time_ns
+
+from handlers.asking import Asking
+from handlers.base import Refusal
+from rules.batch import told
+from rules.event import WrongEvent
+from store.clicks import conversion
+from store.database import Database
+from store.log import Log
+
+
+class Conversions(Asking):
+    """Takes `{"click_id": …, "revenue": …}`, and a `sender_id` if it may be sent again."""
+
+    def initialize(self, database: Database, log: Log) -> None:
+        """`database` knows the clicks, `log` takes the conversions."""
+        self._database = database
+        self._journal = log
+
+    async def post(self) -> None:
+        """Take a conversion; answer when it is on disk."""
+        access = await self.access_to("write")
+        body, now = self.request.body, time_ns() // 1000
+        self.make_room(self._journal, len(body))
+        try:
+            row = await conversion(self._database, body, access.app, now)
+        except WrongEvent as wrong:
+            reject = (access.app, body, told(wrong.faults))
+            await self.stored(self._journal.append((), (reject,), received=now, size=len(body)))
+            words = "This is not a right conversion; it is kept among the rejected events."
+            raise Refusal(400 if wrong.malformed else 422, words, wrong.faults) from None
+        appended = self._journal.append((row,), received=now, size=len(body), bodies=(body,))
+        number, _ = await self.stored(appended)
+        self.set_status(202)
+        self.send_json({"id": str(number)})

@@ -1,0 +1,115 @@
+"""What a right conversion is (SPEC 1, Serving), and the rows of clicks and conversions."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rules.event import CLICK, CONVERSION, LENGTHS, Row, WrongEvent
+from rules.faults import Fault, pointer
+from rules.rows import LARGEST, RowError, micros
+from rules.strict import NotJson, decode
+
+CATEGORY = "banner"
+UNKNOWN = Fault("/click_id", "is no click that is known here")
+
+
+class Click(NamedTuple):
+    """A click on a banner: where, and in which quarter of the hour."""
+
+    campaign: int
+    banner: int
+    slot: int
+
+
+class Conversion(NamedTuple):
+    """What a conversion says: which click earned how much (in micros)."""
+
+    click: int
+    revenue: int
+    sender: str | None
+
+
+def click_row(click: Click, now: int) -> Row:
+    """The row of a click at `now` (µs)."""
+    data = msgspec.json.encode(click._asdict()).decode()
+    return (CLICK, 0, None, None, CATEGORY, "click", now, None, None, data)
+
+
+def conversion_row(conversion: Conversion, click: Click, app: int, now: int) -> Row:
+    """The row of a conversion, which tells of its click all that figures need."""
+    number, revenue, sender = conversion
+    said = {"click_id": str(number), "revenue": revenue / 1_000_000, "revenue_micros": revenue}
+    data = msgspec.json.encode(said | click._asdict()).decode()
+    digest = None
+    if sender is not None:
+        digest = hashlib.sha256(msgspec.json.encode((number, revenue))).digest()
+    return (CONVERSION, app, None, None, CATEGORY, "conversion", now, sender, digest, data)
+
+
+def clicked(data: str) -> Click:
+    """The click in a row's data."""
+    return Click(**msgspec.json.decode(data))
+
+
+def is_conversion(body: bytes) -> bool:
+    """Whether a body means to be a conversion, not an event."""
+    try:
+        value = decode(body)
+    except NotJson:
+        return False
+    if not isinstance(value, dict) or "session_id" in value:
+        return False
+    return "click_id" in value or "revenue" in value
+
+
+def read(body: bytes) -> Conversion:
+    """The conversion in `body`; raises `WrongEvent`."""
+    try:
+        value = decode(body)
+    except NotJson as error:
+        raise WrongEvent([error.fault], malformed=True) from None
+    if not isinstance(value, dict):
+        raise WrongEvent([Fault("", "is not an object")])
+    faults: list[Fault] = []
+    click = revenue = 0
+    try:
+        click = _click(value)
+    except ValueError as error:
+        faults.append(Fault("/click_id", str(error)))
+    try:
+        revenue = _revenue(value)
+    except ValueError as error:
+        faults.append(Fault("/revenue", str(error).removeprefix("revenue ")))
+    sender = value.get("sender_id")
+    longest = LENGTHS["sender_id"]
+    if sender is not None and not (isinstance(sender, str) and 1 <= len(sender) <= longest):
+        faults.append(Fault("/sender_id", f"is not a string of 1 to {longest} characters"))
+    others = [name for name in value if name not in ("click_id", "revenue", "sender_id")]
+    faults += [Fault(pointer([name]), "is not known here") for name in others[:20]]
+    if faults:
+        raise WrongEvent(faults)
+    return Conversion(click, revenue, sender)
+
+
+def _click(value: dict[str, Any]) -> int:
+    if "click_id" not in value:
+        raise ValueError("is missing")
+    said = value["click_id"]
+    if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 20:
+        said = int(said)
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said <= LARGEST:
+        raise ValueError("is not the id of a click")
+    return said
+
+
+def _revenue(value: dict[str, Any]) -> int:
+    if "revenue" not in value:
+        raise ValueError("is missing")
+    said = value["revenue"]
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        raise ValueError("is not a number")
+    try:
+        return micros(repr(said).encode())
+    except RowError as error:
+        raise ValueError(str(error)) from None
