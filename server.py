@@ -239,7 +239,6 @@ class Marquee:
             cross_origin_protection=True,
             pages=self.pages,
             authenticate=self.apps.authenticate,
-            **STATIC,
         )
 
     def _commanding(self) -> Application:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from handlers.answers import SECURITY, Pages
 from rules.pictures import placeholder
+from rules.rows import LARGEST
 from store.images import Picture
 from wire import Lane, Request, Response
 
@@ -38,7 +39,7 @@ class Banners:
     async def image(self, request: Request) -> Response:
         """The image's bytes, typed by what they are; 304 to whom has them."""
         banner = int(request.params[0])
-        picture = await self._image(banner)
+        picture = await self._image(banner) if banner <= LARGEST else None
         if picture is None:
             if banner not in self._known():
                 return self._missing

@@ -87,6 +87,13 @@ class Handler(RequestHandler):
             self.set_header(*PROBLEM)
             self.finish(problem_body(status_code, detail, errors))
 
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """What a client did wrong is told to it alone; what went wrong here, without its query."""
+        if not isinstance(value, HTTPError):
+            LOG.error(
+                "%s %s raised", self.request.method, self.request.path, exc_info=(typ, value, tb)
+            )
+
     def for_people(self) -> bool:
         """Whether an error here is read by a person."""
         path = self.request.path
@@ -128,5 +135,13 @@ class Static(StaticFileHandler):
             self.set_header(name, value)
         self.clear_header("Server")
 
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        """The file's path; an HTTP error for whatever is none of these files."""
+        try:
+            return super().validate_absolute_path(root, absolute_path)
+        except ValueError:  # no file can have this name
+            raise Refusal(404, WORDS[404]) from None
+
     write_error = Handler.write_error
+    log_exception = Handler.log_exception
     for_people = Handler.for_people

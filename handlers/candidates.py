@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from handlers.base import Handler, Refusal
+from rules.faults import Fault
 from rules.ranking import Ranking
 from rules.slots import SLOTS
 
@@ -43,5 +44,6 @@ class Candidates(Handler):
         if said is None:
             return self._present()
         if said not in map(str, SLOTS):
-            raise Refusal(422, "`slot` is a quarter of the hour: 1, 2, 3 or 4.")
+            fault = Fault("/slot", "is a quarter of the hour: 1, 2, 3 or 4")
+            raise Refusal(422, f"`slot` {fault.message}.", [fault])
         return int(said)

@@ -44,7 +44,8 @@ def mount(
     `routes` are its own: (pattern, handler, ...) or `URLSpec`. Every path of a lane gets a
     handler too, for the methods that no lane takes: that of the route with the same pattern, or
     one made of `base`. It and each route's handler answer OPTIONS, and 405 with `Allow`, for all
-    methods that the path has, by lane or handler. `error` and `body_limit` are the server's.
+    methods that the path has, by lane or handler; what has GET has HEAD. `error` and
+    `body_limit` are the server's.
     """
     limit = body_limit or Limits().body
     methods: dict[str, list[str]] = {}
@@ -76,9 +77,13 @@ def _implements(handler: type[RequestHandler], method: str) -> bool:
 def _allowing(
     handler: type[RequestHandler], taken: Sequence[str], own: Sequence[str]
 ) -> type[RequestHandler]:
+    members: dict[str, Any] = {"__module__": handler.__module__}
+    if "GET" in own and "HEAD" not in own:  # RFC 9110 9.1: a server has both
+        own = [*own, "HEAD"]
+        members["head"] = handler.get
     methods = {"OPTIONS", *taken, *own} | ({"HEAD"} if "GET" in taken else set())
-    allow = ", ".join(each for each in _METHODS if each in methods)
-    members = {"allow": allow, "own": frozenset(own), "__module__": handler.__module__}
+    members["allow"] = ", ".join(each for each in _METHODS if each in methods)
+    members["own"] = frozenset(own)
     return type(handler.__name__, (_Allowing, handler), members)
 
 

@@ -106,11 +106,20 @@ def test_an_unknown_campaign_is_a_404_page(sampled, path):
     assert "Not Found" in answer.text
 
 
-def test_head_has_the_headers_and_no_body(sampled):
-    answer = sampled.ask("/campaigns/1/", "HEAD")
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/campaigns/1/", "/banners/101", "/", "/readyz", "/static/marquee.css"),
+        "/api/v1/campaigns/1/candidates",
+    ],
+)
+def test_head_has_the_headers_and_no_body(sampled, path):
+    answer = sampled.ask(path, "HEAD")
     assert answer.status == 200
     assert answer.body == b""
-    assert int(answer.headers["Content-Length"]) > 500
+    assert int(answer.headers["Content-Length"]) > 100
+    assert answer.headers["Content-Type"] == sampled.ask(path).headers["Content-Type"]
+    assert "HEAD" in sampled.ask(path, "OPTIONS").headers["Allow"]
 
 
 def test_another_method_is_told_what_is_allowed(sampled):
@@ -119,11 +128,33 @@ def test_another_method_is_told_what_is_allowed(sampled):
     assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
 
 
-def test_every_page_carries_the_security_headers(sampled):
-    for path in ("/", "/campaigns/1/", "/campaigns/0/", "/nothing", "/readyz", "/metrics"):
-        headers = sampled.ask(path).headers
-        assert "default-src 'none'" in headers["Content-Security-Policy"], path
-        assert headers["X-Content-Type-Options"] == "nosniff", path
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/campaigns/1/", "/campaigns/0/", "/banners/101", "/nothing", "/readyz", "/metrics"),
+        *("/static/marquee.css", "/static/none.css", "/favicon.ico"),
+    ],
+)
+def test_every_answer_carries_the_security_headers(sampled, path):
+    headers = sampled.ask(path).headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Server" not in headers
+
+
+@pytest.mark.parametrize(
+    "path", ["", "none.css", "../server.py", "%2e%2e/server.py", "/etc/passwd", "%00", "a%00.css"]
+)
+def test_no_file_but_those_of_static_is_sent_and_the_log_stays_quiet(sampled, path):
+    answer = sampled.ask(f"/static/{path}")
+    assert answer.status in {403, 404}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "/static/" not in sampled.log
+
+
+def test_what_a_visitor_got_wrong_is_not_logged(sampled):
+    assert sampled.ask("/api/v1/campaigns/1/candidates?slot=%FF&apikey=quiet").status == 400
+    assert "quiet" not in sampled.log
 
 
 def test_a_click_leads_to_the_stored_target_or_back_to_the_page(sampled):
@@ -171,8 +202,9 @@ def test_an_image_is_typed_by_its_bytes_and_answers_304_to_its_etag(sampled):
     assert sampled.ask(f"/banners/{each}", If_None_Match='"other"').status == 200
 
 
-def test_an_unknown_banner_has_no_image(sampled):
-    assert sampled.ask("/banners/99999999").status == 404
+@pytest.mark.parametrize("banner", [0, 99999999, 2**63 - 1, 2**63, 9999999999999999999])
+def test_an_unknown_banner_has_no_image(sampled, banner):
+    assert sampled.ask(f"/banners/{banner}").status == 404
 
 
 def test_candidates_without_a_token_are_banner_and_why(sampled):
@@ -192,6 +224,7 @@ def test_a_slot_that_is_none_is_refused_with_words(sampled, slot):
     assert answer.status == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "1, 2, 3 or 4" in answer.json()["detail"]
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["/slot"]
 
 
 @pytest.mark.parametrize(
