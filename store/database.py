@@ -5,6 +5,7 @@ instant, so one connection alone does both. A job is a plain function of a conne
 that connection's thread in one hop, as one transaction.
 """
 
+import logging
 import os
 import sqlite3
 from asyncio import Semaphore
@@ -16,8 +17,10 @@ from typing import TypeVar
 
 import aiosqlite
 
-from store.errors import StoreError, StoreFailed, StoreFull
+from store.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from store.migrations import migrate
+
+LOG = logging.getLogger("marquee.database")
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
@@ -25,6 +28,11 @@ Job = Callable[[sqlite3.Connection], T]
 READERS = 3
 # Small checkpoints often: one runs within a commit, and a commit should be short.
 CHECKPOINT_PAGES = 256
+# Seconds from one look at how checkpoints go to the next, as SQLite does not tell how those
+# within commits went; a WAL that grew beyond so many bytes, because there was always someone
+# reading, is begun anew, for which readers are waited for so many milliseconds.
+LOOK, WAL_BYTES, WAIT = 1.0, 67_108_864, 20
+BUSY = 5_000
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -38,6 +46,7 @@ class Database:
         self.failed: StoreFailed | None = None
         self.longest_hold = 0.0  # milliseconds that one job held the writer, at most
         self.commits = 0
+        self._looked = 0.0
         self._writer = writer
         self._readers = readers
         self._idle = list(readers)
@@ -68,8 +77,8 @@ class Database:
         """Run `job` as one transaction, after those that came before; its result once durable.
 
         What the job raises rolls everything back and is raised here; `StoreFull` on a full disk,
-        `StoreFailed` when the database is broken, from then on for every write. A job whose
-        caller was cancelled runs all the same.
+        `StoreFailed` when the database is broken, from then on for every write; `StoreBusy` when
+        a program that is none of ours keeps it. A job whose caller was cancelled runs all the same.
         """
         return (await self.timed_write(job))[0]
 
@@ -92,6 +101,8 @@ class Database:
         try:
             if self.failed is None:
                 await _hop(self._writer, _checkpoint)
+        except sqlite3.Error as error:  # a full disk: all that counts stands in the WAL
+            LOG.warning("%s is closed without a checkpoint: %s", self.path, error)
         finally:
             await _close([self._writer])
 
@@ -114,7 +125,22 @@ class Database:
             held = perf_counter() - began
             self.longest_hold = max(self.longest_hold, held * 1000)
         self.commits += 1
+        if began - self._looked > LOOK:
+            self._looked = began
+            self._look_after(connection)
         return result, held
+
+    def _look_after(self, connection: sqlite3.Connection) -> None:
+        """Checkpoint, also if the WAL is short, to learn whether that can be done."""
+        grown = self.path.with_name(f"{self.path.name}-wal").stat().st_size > WAL_BYTES
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {WAIT}")
+            _checkpoint(connection, "TRUNCATE" if grown else "PASSIVE")
+        except sqlite3.Error as error:
+            # What was committed is in the WAL, and safe.
+            self._told(error)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY}")
 
     def _look(self, job: Job[T], connection: sqlite3.Connection) -> T:
         try:
@@ -131,6 +157,8 @@ class Database:
         # SQLite calls it an I/O error when there is no room for its -shm file.
         if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             return StoreFull(f"{self.path.name}: the disk is full")
+        if code & 0xFF == sqlite3.SQLITE_BUSY:
+            return StoreBusy(f"{self.path.name} is being written by another program: {error}")
         if code & 0xFF in BROKEN:
             self.failed = self.failed or StoreFailed(
                 f"{self.path.name} is broken: {error} ({error.sqlite_errorname})"
@@ -152,9 +180,9 @@ def _set_up_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
+def _checkpoint(connection: sqlite3.Connection, mode: str = "TRUNCATE") -> None:
     # Always by schema: without one, it would checkpoint attached databases too.
-    connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute(f"PRAGMA main.wal_checkpoint({mode})").fetchone()
 
 
 async def _hop(connection: aiosqlite.Connection, job: Job[T]) -> T:

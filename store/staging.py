@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,8 @@ from store.images import keep, sniff
 from store.intake import LARGEST_IMAGE, FigureRow, Landing, Reject, Taken, Verdict
 from store.rejects import LIMIT, count_dropped, trim
 from store.steps import Steps
+
+LOG = logging.getLogger("marquee.import")
 
 PUBLISHED = "(SELECT id FROM import WHERE published_at IS NOT NULL)"
 CLICK = "INSERT INTO click VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -61,10 +64,16 @@ class Staging:
         return self._number
 
     async def clear(self) -> None:
-        """Clear away what counts no longer; nothing is done while an import is under way."""
+        """Clear away what counts no longer; nothing is done while an import is under way.
+
+        What cannot be removed now, on a full disk, is left for the next time.
+        """
         async with self._turn:
             if self._number is None:
-                await self._clear()
+                try:
+                    await self._clear()
+                except StoreError as error:
+                    LOG.warning("what counts no longer is cleared away later: %s", error)
 
     async def begin(self, source: str) -> int:
         """See `Intake`; clears away first what counts no longer."""
@@ -198,7 +207,10 @@ class Staging:
 
             await self._database.write(job)
             self._number = None
-            await trim(self._database)
+            try:
+                await trim(self._database)
+            except StoreError as error:  # the import is in force all the same
+                LOG.warning("the oldest rejects are dropped later: %s", error)
 
     async def abort(self) -> None:
         """See `Intake`; what can't be removed now counts for nothing and goes at the next start."""

@@ -287,6 +287,36 @@ def test_clearing_away_touches_no_import_that_is_under_way(tmp_path: Path) -> No
     assert len(content(tmp_path)["image"]) == len(content(tmp_path)["files"]) == 1
 
 
+def test_a_full_disk_puts_clearing_away_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(database: Database) -> None:
+        staging = Staging(database, tmp_path / "images")
+        await staging.begin("cut off")
+        with monkeypatch.context() as full:
+            full.setattr(database, "timed_write", no_room)
+            await Staging(database, tmp_path / "images").clear()
+        assert len(rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")) == 1
+        await Staging(database, tmp_path / "images").clear()
+        assert not rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")
+
+    with_database(tmp_path, use)
+
+
+def test_an_import_is_in_force_also_if_old_rejects_cannot_be_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from store import staging
+
+    monkeypatch.setattr(staging, "trim", no_room)
+    assert imported(tmp_path, lay(tmp_path / "small", SMALL)).ok
+    assert with_database(tmp_path, book).campaigns
+
+
+async def no_room(_: object) -> None:
+    raise StoreFull("the disk is full")
+
+
 def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from store import sweep
 

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sets import rows, with_database
 
 from store.database import Database
-from store.errors import StoreError, StoreFailed, StoreFull, StoreNewer
+from store.errors import StoreBusy, StoreError, StoreFailed, StoreFull, StoreNewer
 from store.migrations import migrate
 
 Connection = sqlite3.Connection
@@ -207,6 +207,31 @@ def test_after_an_io_error_nothing_is_written_until_a_restart(tmp_path: Path) ->
     with_database(tmp_path, use)
     with_database(tmp_path, lambda database: database.write(add("restarted")))
     assert rows(tmp_path, "SELECT name FROM counter ORDER BY name") == [("before",), ("restarted",)]
+
+
+def test_a_close_that_finds_no_room_to_checkpoint_loses_nothing(tmp_path: Path) -> None:
+    async def use() -> None:
+        database = await Database.open(tmp_path / "marquee.db")
+        await database.write(add("a"))
+        with files_up_to(8_192):
+            await database.close()
+
+    asyncio.run(use())
+    assert (tmp_path / "marquee.db-wal").stat().st_size > 0
+    assert with_database(tmp_path, lambda d: d.read(one("SELECT name FROM counter"))) == "a"
+
+
+def test_a_program_that_keeps_the_database_is_told_of_and_harms_nothing(tmp_path: Path) -> None:
+    async def use(database: Database) -> None:
+        await database.write(one("PRAGMA busy_timeout = 20"))
+        with closing(sqlite3.connect(tmp_path / "marquee.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreBusy, match="another program"):
+                await database.write(add("a"))
+        await database.write(add("b"))
+
+    with_database(tmp_path, use)
+    assert rows(tmp_path, "SELECT name FROM counter") == [("b",)]
 
 
 def test_corruption_stops_writing_also_when_a_reader_finds_it(tmp_path: Path) -> None:
