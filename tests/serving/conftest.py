@@ -76,6 +76,8 @@ class Running:
         else:
             self.process.wait(10)
             self._reader.join(5)
+            self.process.stdout.close()
+            self.process.stderr.close()
             raise AssertionError(f"it did not start: {''.join(self.logged)}")
         self._teller = threading.Thread(target=self._tell, daemon=True)
         self._teller.start()
