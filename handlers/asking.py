@@ -11,6 +11,7 @@ from store.apps import Access
 from store.batch import Outcome
 from store.errors import StoreError
 from store.log import Log
+from wire import Response
 
 LIMIT, MOST = 100, 1_000
 LARGEST = 2**63 - 1
@@ -97,3 +98,10 @@ class Asking(Handler):
         """The refusal of what may be sent again."""
         self.set_header("Retry-After", "1")
         return Refusal(503, f"{words}; send it again.")
+
+    def send(self, response: Response) -> None:
+        """Answer as a lane does."""
+        self.set_status(response.status)
+        for name, value in response.headers:
+            self.set_header(name, value)
+        self.finish(response.body)

@@ -7,11 +7,23 @@ All of these are kept among the rejects. 503 means that nothing was stored of wh
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache, partial
-from time import time_ns
+from functools import partial
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
-from rules.batch import CONFLICT, MANY_SHORT, NO_BATCH, UNFIT, Batch, items, lines, short, told
+from handlers.taking import (
+    ACCEPTED,
+    JSON,
+    LATER,
+    LINES,
+    STEP,
+    Clock,
+    append,
+    conclude,
+    kind_of,
+    now,
+    results_of,
+)
+from rules.batch import CONFLICT, MANY_SHORT, NO_BATCH, UNFIT, items, lines, short, told
 from rules.event import WrongEvent, read
 from rules.faults import Fault
 from rules.rulebook import Rules
@@ -25,14 +37,6 @@ from wire import Lane, Request, Response
 
 # The list and its items, too, have this address (handlers/queries.py).
 PATTERN = r"(?:/api/v1)?/events/?"
-JSON, LINES = "application/json", "application/x-ndjson"
-LINE_TYPES = (LINES, "application/ndjson", "application/jsonl")
-# So many items are judged before others have their turn: some milliseconds, if all are wrong.
-STEP = 100
-
-TYPE = ("Content-Type", JSON)
-LATER = ("Retry-After", "1")
-ACCEPTED = Response(202, [TYPE, NO_STORE, *SECURITY], b'{"id":"0000000000000000000"}')
 WHO = ("WWW-Authenticate", 'Bearer realm="Marquee"')
 NOBODY = problem(401, "This needs a token: send `Authorization: Bearer mq_…`.", WHO)
 STRANGER = problem(401, "No such token is known here, or it was revoked.", WHO)
@@ -59,7 +63,7 @@ class Events:
         apps: Apps,
         log: Log,
         rules: EventRules,
-        clock: Callable[[], int] = lambda: time_ns() // 1000,
+        clock: Clock = now,
     ) -> None:
         """`clock` tells the microseconds since 1970."""
         self._apps = apps
@@ -77,7 +81,7 @@ class Events:
         access = None if given is None else self._apps.peek(given)
         if access is None:
             return NOBODY if given is None else self._introduced(request, given)
-        return self._take(request, access)
+        return self.take(request.body, request.header("Content-Type"), access)
 
     async def _introduced(self, request: Request, given: str) -> Response:
         scheme, _, token = given.partition(" ")
@@ -86,18 +90,18 @@ class Events:
             access = await self._apps.authenticate(token.strip())
         if access is None:
             return STRANGER
-        answer = self._take(request, access)
+        answer = self.take(request.body, request.header("Content-Type"), access)
         return answer if isinstance(answer, Response) else await answer
 
-    def _take(self, request: Request, access: Access) -> Response | Awaitable[Response]:
+    def take(self, body: bytes, said: str | None, access: Access) -> Response | Awaitable[Response]:
+        """Take what a body holds, of which was `said` that it is of a type."""
         if "write" not in access.scopes:
             return FORBIDDEN
-        body = request.body
         if not self._log.room(len(body)):
             self._log.refuse()
             return FULL
         rules = self._rules.book.of(access.app, access.strict)
-        kind = kind_of(request.header("Content-Type"))
+        kind = kind_of(said)
         if kind == JSON:
             if body[:1] == b"{" or body.lstrip()[:1] != b"[":
                 return self._one(body, rules)
@@ -110,12 +114,12 @@ class Events:
         return self._refuse(415, body, [NOT_TAKEN], rules)
 
     def _one(self, body: bytes, rules: Rules) -> Awaitable[Response]:
-        now = self._clock()
+        at = self._clock()
         try:
-            row = read(body, now, rules)
+            row = read(body, at, rules)
         except WrongEvent as wrong:
             return self._refuse(400 if wrong.malformed else 422, body, wrong.faults, rules)
-        stored = self._log.append((row,), received=now, size=len(body), bodies=(body,))
+        stored = self._log.append((row,), received=at, size=len(body), bodies=(body,))
         return _then(stored, _accepted)
 
     def _refuse(
@@ -132,63 +136,16 @@ class Events:
             return self._refuse(422, body, [NO_BATCH], rules)
         if len(some) > STEP:
             return self._steps(some, rules)
-        batch, stored = self.append(some, rules)
-        return _then(stored, lambda outcomes: _results([batch.results(outcomes)]))
+        batch, stored = append(self._log, some, self._clock(), rules)
+        return _then(stored, lambda outcomes: results_of([batch.results(outcomes)]))
 
     async def _steps(self, some: Sequence[bytes], rules: Rules) -> Response:
         steps = []
         for start in range(0, len(some), STEP):
-            steps.append(self.append(some[start : start + STEP], rules))
+            part = some[start : start + STEP]
+            steps.append(append(self._log, part, self._clock(), rules))
             await asyncio.sleep(0)
         return await conclude(steps)
-
-    def append(self, some: Sequence[bytes], rules: Rules) -> "Step":
-        """Append some items of a batch."""
-        now = self._clock()
-        batch = Batch()
-        batch.take(some, now, rules)
-        stored = self._log.append(
-            batch.rows, batch.rejects, received=now, size=batch.size, bodies=batch.bodies
-        )
-        return batch, stored
-
-
-# Items of a batch, and what will become of its rows.
-Step = tuple[Batch, asyncio.Future[list[Outcome]]]
-
-
-@lru_cache(1_024)
-def kind_of(said: str | None) -> str | None:
-    """What a `Content-Type` says that a body is; None if that is not taken."""
-    if said is None:
-        return JSON
-    kind, *parameters = (part.strip().lower() for part in said.split(";"))
-    for each in parameters:
-        name, _, value = each.partition("=")
-        if name == "charset" and value.strip('"') not in ("utf-8", "utf8"):
-            return None
-    return LINES if kind in LINE_TYPES else JSON if kind == JSON else None
-
-
-async def conclude(steps: Sequence[Step]) -> Response:
-    """The answer for all steps of a batch, once they are on disk."""
-    results, failure = [], None
-    for batch, stored in steps:
-        try:
-            results.append(batch.results(await stored))
-        except StoreError as error:
-            failure = error
-            results.append(batch.refused())
-    return _results(results, failure)
-
-
-def _results(results: Sequence[str], failure: StoreError | None = None) -> Response:
-    text = ",".join(filter(None, results))
-    if failure is None:
-        return ACCEPTED.with_body(f'{{"results":[{text}]}}'.encode())
-    body = problem_body(503, f"Not all was stored ({failure}); send again what was refused.")
-    body = body[:-1] + f',"results":[{text}]}}'.encode()
-    return Response(503, [PROBLEM, NO_STORE, *SECURITY, LATER], body)
 
 
 def _accepted(outcomes: list[Outcome]) -> Response:

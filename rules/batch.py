@@ -15,6 +15,8 @@ NO_BATCH = Fault("", f"holds more than {MANY_SHORT} items that are too short to 
 CONFLICT = Fault("/sender_id", "another event came with this sender_id")
 UNFIT = Fault("", "this event cannot be stored")
 
+REFUSED = '{"status":"refused"}'
+
 Outcome = tuple[int, str]  # the id, and what became of the row
 
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -59,18 +61,19 @@ class Batch:
         """Add items that an app sent at `now` (µs)."""
         rows, bodies, errors = self.rows, self.bodies, self._errors
         for item in some:
-            self.size += len(item)
             try:
                 rows.append(read(item, now, rules))
             except WrongEvent as wrong:
                 self.reject(rules.app, item, wrong.faults)
             else:
+                self.size += len(item)
                 bodies.append(item)
                 errors.append(None)
 
     def reject(self, app: int, item: bytes, faults: Sequence[Fault]) -> None:
         """Add an item that is wrong."""
         errors = told(faults)
+        self.size += len(item)
         self.rejects.append((app, item, errors))
         self._errors.append(errors)
 
@@ -81,7 +84,7 @@ class Batch:
 
     def refused(self) -> str:
         """The same, of a batch that could not be stored."""
-        return ",".join(['{"status":"refused"}'] * len(self._errors))
+        return ",".join([REFUSED] * len(self._errors))
 
 
 def _result(errors: str | None, outcomes: Iterator[Outcome]) -> str:

@@ -1,0 +1,150 @@
+"""Taking events as a stream: NDJSON of any size, of which only some lines are held at a time.
+
+It is for bodies that are larger than a lane takes, or come in chunks. Lines go to the log as they
+come; where it is full the stream waits, and so, by the flow control of its connection, does its
+sender. The answer comes when all is on disk, with a result for each line.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from tornado.web import stream_request_body
+
+from handlers.asking import Asking
+from handlers.taking import LINES, STEP, Step, append, kind_of, now, results_of
+from rules.batch import MANY_SHORT, NO_BATCH, REFUSED, Batch, lines, short
+from rules.faults import Fault
+from store.apps import Access
+from store.errors import StoreError, StoreFull
+from store.event_rules import EventRules
+from store.log import Log
+from wire import Response
+
+# Bytes of one event, or of another body than lines: as a lane takes them.
+LARGEST = 262_144
+TOO_LONG = Fault("", f"is longer than {LARGEST} bytes")
+# Steps of one stream that wait for the disk.
+AHEAD = 8
+# Seconds for which a stream waits for room in the log, and how often it looks.
+PATIENCE, LOOK = 10.0, 0.02
+
+Take = Callable[[bytes, str | None, Access], Response | Awaitable[Response]]
+
+
+@stream_request_body
+class Streamed(Asking):
+    """`POST /events` with a body of any size."""
+
+    def initialize(
+        self, take: Take, log: Log, rules: EventRules, largest: int, **others: Any
+    ) -> None:
+        """`take` takes other bodies than lines; `largest` is in bytes, of all lines."""
+        super().initialize(**others)
+        self._take = take
+        self._journal = log
+        self._rules = rules
+        self._largest = largest
+        self._access: Access
+        self._lines = False
+        self._rest = bytearray()  # of a line, or of a body that is not in lines
+        self._skipping = False
+        self._over: StoreError | None = None
+        self._short = 0
+        self._steps: deque[Step] = deque()
+        self._results: list[str] = []
+
+    async def prepare(self) -> None:
+        """Let in who may write, while there is room."""
+        if self.request.method != "POST":
+            return
+        self._access = await self.access_to("write")
+        self.make_room(self._journal, 0)
+        self._lines = kind_of(self.request.headers.get("Content-Type")) == LINES
+        connection: Any = self.request.connection
+        connection.set_max_body_size(self._largest if self._lines else LARGEST)
+
+    async def data_received(self, chunk: bytes) -> None:
+        """Take the lines that are whole."""
+        if self._over is not None or self._short > MANY_SHORT:
+            return
+        if self._skipping:
+            _, ended, chunk = chunk.partition(b"\n")
+            self._skipping = not ended
+        self._rest += chunk
+        end = self._rest.rfind(b"\n") + 1 if self._lines else 0
+        if end:
+            whole = bytes(self._rest[:end])
+            del self._rest[:end]
+            await self._append(lines(whole))
+        if self._lines and len(self._rest) > LARGEST:
+            self._refuse(TOO_LONG)
+            self._skipping = True
+
+    async def post(self) -> None:
+        """Answer when all is on disk."""
+        if not self._lines:
+            answer = self._take(bytes(self._rest), self._said(), self._access)
+            self.send(answer if isinstance(answer, Response) else await answer)
+            return
+        if self._over is None and self._short <= MANY_SHORT:
+            await self._append(lines(bytes(self._rest)))
+        while self._steps:
+            await self._conclude()
+        self.send(results_of(self._results, self._over))
+
+    def _said(self) -> str | None:
+        return self.request.headers.get("Content-Type")
+
+    async def _append(self, some: Sequence[bytes]) -> None:
+        """Append lines, a step at a time; none any more when the log is full or fails."""
+        self._short += short(some)
+        if self._short > MANY_SHORT:
+            self._rest[:] = b"\n".join([*some, bytes(self._rest)])[:LARGEST]
+            self._refuse(NO_BATCH)
+            return
+        for start in range(0, len(some), STEP):
+            part = some[start : start + STEP]
+            if self._over is None and not await self._room(sum(map(len, part))):
+                self._over = StoreFull("more events are waiting than can be held")
+            if self._over is not None:
+                await self._turn_away(len(some) - start)
+                return
+            rules = self._rules.book.of(self._access.app, self._access.strict)
+            self._steps.append(append(self._journal, part, now(), rules))
+            if len(self._steps) > AHEAD:
+                await self._conclude()
+            await asyncio.sleep(0)
+
+    def _refuse(self, fault: Fault) -> None:
+        """Take what is in hand as one item, which is wrong."""
+        batch = Batch()
+        batch.reject(self._access.app, bytes(self._rest), [fault])
+        self._rest.clear()
+        stored = self._journal.append((), batch.rejects, received=now(), size=batch.size)
+        self._steps.append((batch, stored))
+
+    async def _turn_away(self, left: int) -> None:
+        """Tell that so many more lines were not taken."""
+        while self._steps:
+            await self._conclude()
+        self._journal.refuse(left)
+        self._results += [REFUSED] * left
+
+    async def _room(self, size: int) -> bool:
+        end = asyncio.get_running_loop().time() + PATIENCE
+        while not self._journal.room(size):
+            if asyncio.get_running_loop().time() > end:
+                return False
+            await asyncio.sleep(LOOK)
+        return True
+
+    async def _conclude(self) -> None:
+        """Wait for the first step that is not on disk yet."""
+        batch, stored = self._steps.popleft()
+        try:
+            self._results.append(batch.results(await stored))
+        except StoreError as error:
+            self._over = error
+            self._results.append(batch.refused())

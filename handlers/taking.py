@@ -1,0 +1,78 @@
+"""What taking events on a lane and as a stream have in common: kinds of bodies, steps, answers."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from time import time_ns
+
+from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem_body
+from rules.batch import Batch
+from rules.rulebook import Rules
+from store.batch import Outcome
+from store.errors import StoreError
+from store.log import Log
+from wire import Response
+
+JSON, LINES = "application/json", "application/x-ndjson"
+LINE_TYPES = (LINES, "application/ndjson", "application/jsonl")
+# So many items are judged before others have their turn: some milliseconds, if all are wrong.
+STEP = 100
+
+TYPE = ("Content-Type", JSON)
+LATER = ("Retry-After", "1")
+ACCEPTED = Response(202, [TYPE, NO_STORE, *SECURITY], b'{"id":"0000000000000000000"}')
+
+# Items of a batch, and what will become of its rows.
+Step = tuple[Batch, asyncio.Future[list[Outcome]]]
+# Tells the microseconds since 1970.
+Clock = Callable[[], int]
+
+
+def now() -> int:
+    """This moment, in microseconds since 1970."""
+    return time_ns() // 1000
+
+
+@lru_cache(1_024)
+def kind_of(said: str | None) -> str | None:
+    """What a `Content-Type` says that a body is; None if that is not taken."""
+    if said is None:
+        return JSON
+    kind, *parameters = (part.strip().lower() for part in said.split(";"))
+    for each in parameters:
+        name, _, value = each.partition("=")
+        if name == "charset" and value.strip('"') not in ("utf-8", "utf8"):
+            return None
+    return LINES if kind in LINE_TYPES else JSON if kind == JSON else None
+
+
+def append(log: Log, some: Sequence[bytes], at: int, rules: Rules) -> Step:
+    """Append some items of a batch, which came at `at` (µs)."""
+    batch = Batch()
+    batch.take(some, at, rules)
+    stored = log.append(
+        batch.rows, batch.rejects, received=at, size=batch.size, bodies=batch.bodies
+    )
+    return batch, stored
+
+
+async def conclude(steps: Sequence[Step]) -> Response:
+    """The answer for all steps of a batch, once they are on disk."""
+    results, failure = [], None
+    for batch, stored in steps:
+        try:
+            results.append(batch.results(await stored))
+        except StoreError as error:
+            failure = error
+            results.append(batch.refused())
+    return results_of(results, failure)
+
+
+def results_of(results: Sequence[str], failure: StoreError | None = None) -> Response:
+    """The answer to a batch, from what became of its items and what went wrong."""
+    text = ",".join(filter(None, results))
+    if failure is None:
+        return ACCEPTED.with_body(f'{{"results":[{text}]}}'.encode())
+    body = problem_body(503, f"Not all was stored ({failure}); send again what was refused.")
+    body = body[:-1] + f',"results":[{text}]}}'.encode()
+    return Response(503, [PROBLEM, NO_STORE, *SECURITY, LATER], body)
