@@ -28,11 +28,12 @@ Job = Callable[[sqlite3.Connection], T]
 READERS = 3
 # Small checkpoints often: one runs within a commit, and a commit should be short.
 CHECKPOINT_PAGES = 256
-# Seconds from one look at how checkpoints go to the next, as SQLite does not tell how those
-# within commits went; a WAL that grew beyond so many bytes, because there was always someone
-# reading, is begun anew, for which readers are waited for so many milliseconds.
-LOOK, WAL_BYTES, WAIT = 1.0, 67_108_864, 20
-BUSY = 5_000
+# SQLite does not tell how checkpoints within commits went: every so many seconds, one is asked for.
+LOOK = 1.0
+# While there is always someone reading, the WAL only grows. Beyond so many bytes the writer waits
+# for the readers to leave, for so many milliseconds at a time, and begins it anew.
+WAL_BYTES, WAIT = 134_217_728, 50
+BUSY = 5_000  # milliseconds to wait otherwise, should another program hold the database
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -67,7 +68,8 @@ class Database:
                 await _hop(opened[-1], setup)
         except (sqlite3.Error, OSError) as error:
             await _close(opened)
-            raise StoreError(f"{path} cannot be opened: {error}") from error
+            why = "the disk is full" if _is_full(error) else error
+            raise StoreError(f"{path} cannot be opened: {why}") from error
         except BaseException:
             await _close(opened)
             raise
@@ -131,7 +133,6 @@ class Database:
         return result, held
 
     def _look_after(self, connection: sqlite3.Connection) -> None:
-        """Checkpoint, also if the WAL is short, to learn whether that can be done."""
         grown = self.path.with_name(f"{self.path.name}-wal").stat().st_size > WAL_BYTES
         try:
             connection.execute(f"PRAGMA busy_timeout = {WAIT}")
@@ -154,8 +155,7 @@ class Database:
 
     def _told(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0)
-        # SQLite calls it an I/O error when there is no room for its -shm file.
-        if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
+        if _is_full(error):
             return StoreFull(f"{self.path.name}: the disk is full")
         if code & 0xFF == sqlite3.SQLITE_BUSY:
             return StoreBusy(f"{self.path.name} is being written by another program: {error}")
@@ -165,6 +165,12 @@ class Database:
             )
             return StoreFailed(str(self.failed))
         return error
+
+
+def _is_full(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    # SQLite calls it an I/O error when there is no room for its -shm file.
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:
