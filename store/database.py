@@ -47,7 +47,7 @@ class Database:
         self.failed: StoreFailed | None = None
         self.longest_hold = 0.0  # milliseconds that one job held the writer, at most
         self.commits = 0
-        self._looked = 0.0
+        self._looked = perf_counter()
         self._writer = writer
         self._readers = readers
         self._idle = list(readers)
