@@ -126,8 +126,6 @@ class Answering(Flow):
 
     def _answer(self, lane: Lane, way: Way, framing: Framing, response: Response) -> None:
         """Send a lane's answer, and be ready for the next request or close."""
-        server = self.server
-        server.stats.requests += 1
         lane.statuses[response.status] += 1
         stays = framing.keep_alive and not self.last()
         pieces = [response.head]
@@ -135,7 +133,7 @@ class Answering(Flow):
             pieces.append(b"Connection: close\r\n")
         elif not way.minor:
             pieces.append(b"Connection: keep-alive\r\n")
-        pieces.append(server.date)
+        pieces.append(self.server.date)
         body = b"" if way.method == "HEAD" else response.body
         if response.large:
             self.write(b"".join(pieces))
@@ -145,7 +143,8 @@ class Answering(Flow):
         self.settle(stays)
 
     def last(self) -> bool:
-        """Count an answer; true if the connection must close after it."""
+        """Count an answer that begins; true if the connection must close after it."""
+        self.server.stats.requests += 1
         self._served += 1
         limit = self.server.limits.requests_per_connection
         return self.server.draining or 0 < limit <= self._served

@@ -295,7 +295,6 @@ class Connection(Answering):
 
     def exchanged(self, stays: bool) -> None:
         """The application has answered."""
-        self.server.stats.requests += 1
         self._exchange = None
         self.settle(stays and self.phase == ANSWER)
         if not self._working and self.phase < LINGER:
@@ -323,6 +322,6 @@ class Connection(Answering):
         if self.phase == IDLE and not self._rest:
             idle_since = self.deadline - self.server.limits.idle_seconds
             if idle_since < busy_since:
-                self.end()
+                self.end(idle=True)
             else:
                 self.deadline = self.server.idle_until

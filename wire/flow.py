@@ -132,23 +132,27 @@ class Flow(asyncio.Protocol):
         self.write(b"".join((response.head, b"Connection: close\r\n", self.server.date)))
         if not self.mute():
             self.write(response.body)
-        self.end(more=True)
+        self.end()
 
-    def end(self, more: bool = False) -> None:
-        """Close when all has been sent, and, where more may be coming, when that has come."""
+    def end(self, idle: bool = False) -> None:
+        """Close when all has been sent and the peer, unless it is idle, has closed or had time.
+
+        Closing on bytes that nobody has read resets the connection, and that would take away from
+        the peer what it has not read yet.
+        """
         self.flush()
-        more = self.discard() or more
+        idle = not self.discard() and idle
         self.phase = LINGER
         self._dropped = 0
         server, transport = self.server, self._transport
-        if more and not self._eof:
+        if idle or self._eof:
+            self.deadline = server.now + server.limits.write_seconds
+            transport.close()
+        else:
             self.deadline = server.now + server.limits.linger_seconds
             if transport.can_write_eof():
                 transport.write_eof()
             self.read_on(True)
-        else:
-            self.deadline = server.now + server.limits.write_seconds
-            transport.close()
         self._unread = self._unsent()
 
     def drop(self, data: bytes) -> None:
@@ -185,6 +189,10 @@ class Flow(asyncio.Protocol):
             self.stall = inf
             if self._reads_on():
                 self.deadline = now + limits.write_seconds
+            elif self._peer.secure and not self._transport.is_closing():
+                # So that it is told of the end as TLS tells it.
+                self.deadline = now + limits.linger_seconds
+                self._transport.close()
             else:
                 self.abort()
         elif self.stall <= now:
@@ -205,7 +213,7 @@ class Flow(asyncio.Protocol):
             self.abort()
         else:
             timeouts["idle"] += 1
-            self.end()
+            self.end(idle=True)
 
     def _reads_on(self) -> bool:
         """Whether the peer has read some of what waits for it since last asked."""
