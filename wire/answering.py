@@ -36,6 +36,10 @@ class Answering(Flow):
         Nearly all do, and this is the short way: the same steps as the long one takes, without
         those that only others need. False for any other request: nothing is done then, and what
         llhttp has been fed is forgotten.
+
+        `data` ends with an empty line. So if it holds more than one head, either llhttp sees the
+        end of a second request, which it takes for an error, or the second announces a body,
+        and that is among the special lines.
         """
         server = self.server
         # Where there is one byte to find, its number is the quickest way to say so.

@@ -80,7 +80,7 @@ class Connection(Answering):
         """Take what has come."""
         if (
             self.phase == IDLE
-            and data[-1] == 10
+            and data[-4:] == b"\r\n\r\n"
             and not self._rest
             and not self.paused
             and not self._blocked
@@ -205,13 +205,18 @@ class Connection(Answering):
         lane = way.lane
         if lane is None:
             self._begin_exchange(way, framing, head)
-        elif framing.length == 0:
+            return
+        if framing.length == 0:
             self.serve(lane, way, framing, head, b"")
-        else:
-            self._head = head
-            self.deadline = server.now + server.limits.body_seconds
-            self._limit = server.limits.body if lane.body_limit is None else lane.body_limit
-            self.expect_body(self._limit)
+            return
+        limit = server.limits.body if lane.body_limit is None else lane.body_limit
+        if lane.larger and not 0 < framing.length <= limit:
+            self._begin_exchange(way, framing, head)
+            return
+        self._head = head
+        self._limit = limit
+        self.deadline = server.now + server.limits.body_seconds
+        self.expect_body(limit)
 
     def _begin_exchange(self, way: Way, framing: Framing, head: bytes) -> None:
         """Give the request to the application."""

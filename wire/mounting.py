@@ -51,7 +51,7 @@ def mount(
     methods: dict[str, list[str]] = {}
     for lane in lanes:
         methods.setdefault(lane.pattern, []).append(lane.method)
-    rules: list[Any] = [Rule(_Match(lane), _Target(lane, error, limit)) for lane in lanes]
+    rules: list[Any] = [Rule(_Match(lane, limit), _Target(lane, error, limit)) for lane in lanes]
     ruled = [_with_methods(route, methods) for route in routes]
     rules += [(pattern, _allowing(base, taken, ())) for pattern, taken in methods.items()]
     return rules + ruled
@@ -113,13 +113,20 @@ class _Allowing(RequestHandler):
 class _Match(Matcher):
     """Matches what the lane answers on the wire."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, limit: int) -> None:
         self._lane = lane
+        self._limit = limit if lane.body_limit is None else lane.body_limit
         self._methods = (lane.method, "HEAD") if lane.method == "GET" else (lane.method,)
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         found = request.method in self._methods and self._lane.match(_path(request.uri or ""))
-        return {} if found else None
+        if not found or (self._lane.larger and self._is_larger(request.headers)):
+            return None
+        return {}
+
+    def _is_larger(self, headers: HTTPHeaders) -> bool:
+        length = headers.get("Content-Length", "0")
+        return "Transfer-Encoding" in headers or not length.isdigit() or int(length) > self._limit
 
 
 def _path(uri: str) -> str:
