@@ -34,8 +34,8 @@ def build(folder: Path) -> Path:
     """The shim, compiled."""
     made = folder / "disk.so"
     source = Path(__file__).with_suffix(".c")
-    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", made, source, "-ldl", "-lpthread"]
-    subprocess.run(command, check=True, timeout=60)
+    words = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(made), str(source), "-ldl", "-lpthread"]
+    subprocess.run(words, check=True, timeout=60)
     return made
 
 

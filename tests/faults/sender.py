@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from store import database
+from store.batch import Row
 from store.log import Log
 
 SENDERS = 24
@@ -43,9 +44,9 @@ class Told:
         return [key for key in self.sent if key not in self.acked and not key.endswith("-")]
 
 
-def event(key: str) -> tuple[object, ...]:
+def event(key: str) -> Row:
     sender = None if key.endswith("-") else key
-    digest = sender and key.encode().rjust(32)[:32]
+    digest = None if sender is None else key.encode().rjust(32)[:32]
     data = f'{{"padding":"{"x" * (len(key) * 7919 % 400)}"}}'
     return 1, 1, key, None, "form interaction", "submit", 0, sender, digest, data
 

@@ -17,10 +17,12 @@ def journal(shim: Path, folder: Path, synchronous: str, seconds: float) -> list[
     """What a loaded log does to its disk."""
     data, told = folder / "data", folder / "journal"
     data.mkdir()
-    command = [sys.executable, Path(__file__).with_name("sender.py"), data, data / "lines"]
+    program = str(Path(__file__).with_name("sender.py"))
+    command = [sys.executable, program, str(data), str(data / "lines")]
     subprocess.run(
         [*command, synchronous, str(seconds)],
-        env=os.environ | {"LD_PRELOAD": str(shim), "DISK_FOLDER": str(data), "DISK_JOURNAL": told},
+        env=os.environ
+        | {"LD_PRELOAD": str(shim), "DISK_FOLDER": str(data), "DISK_JOURNAL": str(told)},
         check=True,
         timeout=60,
         stdout=subprocess.DEVNULL,
