@@ -28,6 +28,7 @@ from tornado.web import Application, RequestHandler
 import logs
 from commands import apps, imports, options
 from handlers import (
+    access,
     banners,
     campaigns,
     candidates,
@@ -39,6 +40,7 @@ from handlers import (
     home,
     metrics,
     rejects,
+    streams,
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
@@ -209,7 +211,11 @@ class Marquee:
         banner = banners.Banners(
             self.pages, lambda: self.campaigns.programme.banners, self.images.picture
         )
-        return [*self.campaigns.lanes(), *banner.lanes(), *self.events.lanes(), *health.lanes()]
+        lanes = [*self.campaigns.lanes(), *banner.lanes(), *self.events.lanes(), *health.lanes()]
+        if self.settings.access_log:
+            for lane in lanes:
+                access.log_lane(lane)
+        return lanes
 
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
@@ -225,6 +231,16 @@ class Marquee:
                 r"/api/v1/conversions/?",
                 conversions.Conversions,
                 {"database": self.database, "log": self.log},
+            ),
+            (
+                events.PATTERN,
+                streams.Streamed,
+                {
+                    "take": self.events.take,
+                    "log": self.log,
+                    "rules": self.rules,
+                    "largest": self.settings.max_batch,
+                },
             ),
             *rejects.routes(self.database, self.log, self.rules),
             *event_rules.routes(self.rules),
@@ -311,6 +327,8 @@ class Marquee:
 
     def _answered(self, handler: RequestHandler) -> None:
         self.answered[type(handler).__name__, handler.get_status()] += 1
+        if self.settings.access_log:
+            access.log_handler(handler)
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """A loop that fails ends the program, which its supervisor starts anew."""

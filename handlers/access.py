@@ -1,0 +1,49 @@
+"""The access log: a line a request, with its path alone, as a query may hold what is secret."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from time import perf_counter
+
+from tornado.web import RequestHandler
+
+from wire import Lane, Request, Response
+
+LOG = logging.getLogger("marquee.access")
+
+
+def log_lane(lane: Lane) -> None:
+    """Have the lane's requests logged when they are answered; costs nothing for other lanes."""
+    call = lane.call
+
+    def logged(request: Request) -> Response | Awaitable[Response]:
+        began = perf_counter()
+        answer = call(request)
+        if isinstance(answer, Response):
+            _tell(request, answer.status, began)
+            return answer
+        future = asyncio.ensure_future(answer)
+        future.add_done_callback(lambda done: _tell(request, _status(done), began))
+        return future
+
+    lane.call = logged
+
+
+def log_handler(handler: RequestHandler) -> None:
+    """Log a request of the control plane."""
+    request = handler.request
+    milliseconds = request.request_time() * 1000
+    _line(request.remote_ip, request.method, request.path, handler.get_status(), milliseconds)
+
+
+def _tell(request: Request, status: int, began: float) -> None:
+    milliseconds = (perf_counter() - began) * 1000
+    _line(request.remote, request.method, request.path, status, milliseconds)
+
+
+def _line(remote: str | None, method: str | None, path: str, status: int, milliseconds: float) -> None:
+    LOG.info("%s %s %s %d %.1f ms", remote, method, path, status, milliseconds)
+
+
+def _status(done: "asyncio.Future[Response]") -> int:
+    return 500 if done.cancelled() or done.exception() else done.result().status
