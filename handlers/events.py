@@ -73,7 +73,7 @@ class Events:
 
     def lanes(self) -> list[Lane]:
         """The address, in all its forms."""
-        return [Lane("POST", PATTERN, self.post, name="events")]
+        return [Lane("POST", PATTERN, self.post, larger=True, name="events")]
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
         """Take what the body holds."""

@@ -140,3 +140,12 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server without a sample, for all tests of a module that share its counts alone."""
+    running = Running(tmp_path_factory.mktemp("served") / "data")
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log, running.log

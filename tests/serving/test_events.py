@@ -11,7 +11,6 @@ from itertools import count
 from urllib.parse import quote
 
 import pytest
-from conftest import Running
 
 from store import remote
 from store.apps import CreateApp, CreateToken, RevokeToken
@@ -59,15 +58,6 @@ class App:
         found = {name: int(float(value)) for name, value in COUNT.findall(text)}
         assert found["received"] == sum(found.values()) - found["received"]
         return found
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """One server for all tests that share nothing but its counts."""
-    running = Running(tmp_path_factory.mktemp("events") / "data")
-    yield running
-    assert running.stop() == 0, running.log
-    assert "Traceback" not in running.log
 
 
 @pytest.fixture
