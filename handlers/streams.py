@@ -22,9 +22,6 @@ from store.event_rules import EventRules
 from store.log import Log
 from wire import Response
 
-# Bytes of one event, or of another body than lines: as a lane takes them.
-LARGEST = 262_144
-TOO_LONG = Fault("", f"is longer than {LARGEST} bytes")
 # Steps of one stream that wait for the disk.
 AHEAD = 8
 # Seconds for which a stream waits for room in the log, and how often it looks.
@@ -38,13 +35,17 @@ class Streamed(Asking):
     """`POST /events` with a body of any size."""
 
     def initialize(
-        self, take: Take, log: Log, rules: EventRules, largest: int, **others: Any
+        self, take: Take, log: Log, rules: EventRules, most: int, largest: int, **others: Any
     ) -> None:
-        """`take` takes other bodies than lines; `largest` is in bytes, of all lines."""
+        """`take` takes other bodies than lines.
+
+        All lines may have `most` bytes, one line or another body `largest`, as for a lane.
+        """
         super().initialize(**others)
         self._take = take
         self._journal = log
         self._rules = rules
+        self._most = most
         self._largest = largest
         self._access: Access
         self._lines = False
@@ -63,7 +64,7 @@ class Streamed(Asking):
         self.make_room(self._journal, 0)
         self._lines = kind_of(self.request.headers.get("Content-Type")) == LINES
         connection: Any = self.request.connection
-        connection.set_max_body_size(self._largest if self._lines else LARGEST)
+        connection.set_max_body_size(self._most if self._lines else self._largest)
 
     async def data_received(self, chunk: bytes) -> None:
         """Take the lines that are whole."""
@@ -78,8 +79,8 @@ class Streamed(Asking):
             whole = bytes(self._rest[:end])
             del self._rest[:end]
             await self._append(lines(whole))
-        if self._lines and len(self._rest) > LARGEST:
-            self._refuse(TOO_LONG)
+        if self._lines and len(self._rest) > self._largest:
+            self._refuse(Fault("", f"is longer than {self._largest} bytes"))
             self._skipping = True
 
     async def post(self) -> None:
@@ -101,7 +102,7 @@ class Streamed(Asking):
         """Append lines, a step at a time; none any more when the log is full or fails."""
         self._short += short(some)
         if self._short > MANY_SHORT:
-            self._rest[:] = b"\n".join([*some, bytes(self._rest)])[:LARGEST]
+            self._rest[:] = b"\n".join([*some, bytes(self._rest)])[: self._largest]
             self._refuse(NO_BATCH)
             return
         for start in range(0, len(some), STEP):
