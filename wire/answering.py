@@ -30,8 +30,12 @@ class Answering(Flow):
         """Do what can be done with what has come."""
         raise NotImplementedError
 
+    def deliver(self, way: Way, framing: Framing, head: bytes) -> None:
+        """Give the request to the application."""
+        raise NotImplementedError
+
     def serve_at_once(self, data: bytes) -> bool:
-        """Serve a request for a lane that has come alone, in one piece, without a body.
+        """Serve a GET that has come alone, in one piece, without a body.
 
         Nearly all do, and this is the short way: the same steps as the long one takes, without
         those that only others need. False for any other request: nothing is done then, and what
@@ -60,7 +64,10 @@ class Answering(Flow):
         if framing is None or not framing.plain or reader.ending:
             self.forget_reader()
             return False
-        lane: Lane = way.lane  # type: ignore[assignment]
+        lane = way.lane
+        if lane is None:
+            self.deliver(way, framing, data)
+            return True
         try:
             answer = lane.call(
                 Request(

@@ -204,23 +204,24 @@ class Connection(Answering):
         self._way, self._framing = way, framing
         lane = way.lane
         if lane is None:
-            self._begin_exchange(way, framing, head)
+            self.deliver(way, framing, head)
             return
         if framing.length == 0:
             self.serve(lane, way, framing, head, b"")
             return
         limit = server.limits.body if lane.body_limit is None else lane.body_limit
         if lane.larger and not 0 < framing.length <= limit:
-            self._begin_exchange(way, framing, head)
+            self.deliver(way, framing, head)
             return
         self._head = head
         self._limit = limit
         self.deadline = server.now + server.limits.body_seconds
         self.expect_body(limit)
 
-    def _begin_exchange(self, way: Way, framing: Framing, head: bytes) -> None:
+    def deliver(self, way: Way, framing: Framing, head: bytes) -> None:
         """Give the request to the application."""
         server = self.server
+        self._way, self._framing = way, framing
         self._exchange = exchange = Exchange(self, way, framing, server.limits.body)
         self._used_application = True
         if framing.length == 0:
@@ -302,7 +303,7 @@ class Connection(Answering):
         """The application has answered."""
         self._exchange = None
         self.settle(stays and self.phase == ANSWER)
-        if not self._working and self.phase < LINGER:
+        if (self._rest or self._eof) and not self._working and self.phase < LINGER:
             # Not from here: the next request must not be served inside the handler of this one.
             self.server.loop.call_soon(self.go_on)
 

@@ -69,8 +69,8 @@ class Way:
         self.params = params
         # Of an absolute target; it stands above Host (RFC 9112, 3.2.2).
         self.authority = authority
-        # A lane for requests that have no body, and whose answers do.
-        self.quick = lane is not None and method == "GET"
+        # Its requests have no body, and its answers do.
+        self.quick = method == "GET"
 
 
 class Lanes:
