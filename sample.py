@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from rules.sample import sample
-from store.apps import CreateApp, ListApps
+from store.apps import CreateApp, ListApps, NewApp
 from store.campaigns import book
 from store.database import Database
 from store.importing import import_folder
@@ -19,16 +19,14 @@ async def pristine(database: Database) -> bool:
     return not await ListApps().run(database) and not (await book(database)).campaigns
 
 
-async def fill(database: Database, images: Path) -> list[str]:
-    """Put the sample in; what is to be told once, a line each."""
+async def fill(database: Database, images: Path) -> list[NewApp]:
+    """Put the sample in; its apps, whose secret tokens are to be told once."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
         await import_folder(Path(folder), Staging(database, images))
-    told = ["", "The sample's apps, with secret tokens that are told just this once:"]
-    for number in APPS:
-        app = await CreateApp(f"Sample app {number}", f"token_{number}").run(database)
-        told.append(f"  {app.name}  public {app.public_token}  secret {app.secret_token}")
-    return told
+    return [
+        await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
+    ]
 
 
 def write(folder: Path) -> None:

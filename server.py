@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import uvloop
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
@@ -51,7 +52,7 @@ from rules.ranking import NOTHING, Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
-from store.apps import Apps
+from store.apps import Apps, NewApp
 from store.campaigns import Book, book, fresh
 from store.clicks import Clicks
 from store.database import Database
@@ -136,7 +137,9 @@ class Marquee:
         self.servers: list[Server | HTTPServer] = []
         self.loops: list[asyncio.Task[None]] = []
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
+    async def start(
+        self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None
+    ) -> None:
         """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
         await self.rotation.reload()
         for loop in (self.rotation.run, self.impressions.run, self._watch, self.staging.clear):
@@ -145,7 +148,7 @@ class Marquee:
         commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
         await commanding.listen([bind_unix(self.data / SOCKET)])
         self.servers.append(commanding)
-        self.listener = await self._listen(sockets)
+        self.listener = await self._listen(sockets, tls)
         self.servers.append(self.listener)
 
     async def stop(self) -> None:
@@ -262,10 +265,11 @@ class Marquee:
         """What commands speak to, on the owner's socket."""
         return Application(self.control.routes(), log_function=lambda _: None)
 
-    async def _listen(self, sockets: Sequence[socket.socket]) -> Server | HTTPServer:
+    async def _listen(
+        self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+    ) -> Server | HTTPServer:
         settings = self.settings
-        proxies = [each.strip() for each in settings.proxies.split(",") if each.strip()]
-        tls = certificate(settings)
+        proxies = settings.trusted()
         if settings.server == "tornado":
             plain = HTTPServer(
                 self.application(),
@@ -359,20 +363,21 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, as_json: bool = False) -> int:
     """Serve until told to end; the exit status."""
     # SQLite's thread asks for the interpreter after each statement; a busy loop would make it
     # wait for 5 ms each time (63 rows in a commit: 17-50 ms, so 2-5).
     sys.setswitchinterval(0.0005)
     data = Path(settings.data)
-    # Before anything is kept: what cannot be listened on is told at once.
+    # Before anything is kept: what cannot be served with or listened on is told at once.
+    tls = certificate(settings)
     sockets = inherited() or listening(settings)
     with Lock(data):
         database = await Database.open(data / DATABASE)
         try:
-            told = []
+            made: list[NewApp] = []
             if settings.sample and await pristine(database):
-                told = await fill(database, data / IMAGES)
+                made = await fill(database, data / IMAGES)
             log = await Log.open(
                 database, queue_bytes=settings.queue_bytes, queue_age=settings.queue_seconds
             )
@@ -381,15 +386,17 @@ async def serve(settings: Settings) -> int:
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)
-            await marquee.start(sockets)
-            # What is here now stays: it is not worth looking through again, and what a request
-            # leaves behind is mostly freed by its count.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(20_000, 20, 50)
-            print(where(settings, sockets, marquee, told), flush=True)
-            await marquee.ending.wait()
-            await marquee.stop()
+            try:
+                await marquee.start(sockets, tls)
+                # What is here now stays: it is not worth looking through again, and what a request
+                # leaves behind is mostly freed by its count.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(20_000, 20, 50)
+                print(where(settings, sockets, marquee, made, as_json), flush=True)
+                await marquee.ending.wait()
+            finally:
+                await marquee.stop()
         finally:
             await database.close()
     return marquee.status
@@ -405,21 +412,25 @@ def listening(settings: Settings) -> list[socket.socket]:
 
 
 def where(
-    settings: Settings, sockets: Sequence[socket.socket], marquee: Marquee, told: Iterable[str]
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    marquee: Marquee,
+    made: Sequence[NewApp],
+    as_json: bool,
 ) -> str:
-    """What the terminal says at the start: where to look."""
-    scheme = "https" if settings.tls_cert else "http"
-    lines = ["Marquee is ready."]
-    if sockets[0].family == socket.AF_UNIX:
-        root = "http://localhost"
-        lines.append(f"  socket      {sockets[0].getsockname()}")
-    else:
+    """What is said at the start: where to look, and the apps that the sample `made`."""
+    root, unix = "http://localhost", sockets[0].family == socket.AF_UNIX
+    if not unix:
         host, port = sockets[0].getsockname()[:2]
         # A wildcard is no address to open; this machine's own is.
         named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         host = f"[{named}]" if ":" in named else named
-        root = f"{scheme}://{host}:{port}"
-        lines.append(f"  address     {root}/")
+        root = f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+    data = str(marquee.data.resolve())
+    if as_json:
+        return msgspec.json.encode({"address": f"{root}/", "data": data, "apps": made}).decode()
+    lines = ["Marquee is ready."]
+    lines.append(f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {root}/")
     if marquee.rotation.book.campaigns:
         first = next(iter(marquee.rotation.book.campaigns))
         lines.append(f"  a campaign  {root}/campaigns/{first}/")
@@ -427,8 +438,11 @@ def where(
     else:
         lines.append("  no campaign yet: python server.py import DIR")
     lines.append(f"  health      {root}/readyz and {root}/metrics")
-    lines.append(f"  data        {marquee.data.resolve()}")
-    return "\n".join([*lines, *told])
+    lines.append(f"  data        {data}")
+    if made:
+        lines += ["", "The sample's apps, with secret tokens that are told just this once:"]
+    lines += [f"  {it.name}  public {it.public_token}  secret {it.secret_token}" for it in made]
+    return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -454,7 +468,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str]) -> int:
-    """Do what the words say; the exit status: 0 done, 1 could not be done, 2 wrong words."""
+    """Do what the words say; the exit status.
+
+    0 done, 1 could not be done, 2 wrong words, 130 interrupted by Ctrl-C.
+    """
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["serve", *words]
     arguments = parser().parse_args(words)
@@ -466,13 +483,16 @@ def main(words: Sequence[str]) -> int:
             return status
         make = uvloop.new_event_loop if settings.loop == "uvloop" else asyncio.new_event_loop
         with asyncio.Runner(loop_factory=make) as runner:
-            return runner.run(serve(settings))
+            return runner.run(serve(settings, arguments.json))
     except SettingError as error:
         print(f"marquee: {error}", file=sys.stderr)
         return 2
     except (StoreError, OSError) as error:
         print(f"marquee: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("marquee: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

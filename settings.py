@@ -7,6 +7,7 @@ from the TOML file that `--config` names, else from the defaults here.
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -91,6 +92,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"tz: no time zone is named {self.tz!r}; use an IANA name such as Europe/Berlin"
             ) from None
 
+    def trusted(self) -> list[str]:
+        """The proxies, one by one; raises `SettingError` for what is no address or network."""
+        named = [each.strip() for each in self.proxies.split(",") if each.strip()]
+        for each in named:
+            try:
+                _ = each == "unix" or ip_network(each)
+            except ValueError as error:
+                raise SettingError(f"proxies: {error}; give such as 10.0.0.7,10.1.0.0/16") from None
+        return named
+
 
 def table() -> Iterator[tuple[str, type[Any], Any, str, tuple[str, ...]]]:
     """Each setting as (name, type, default, description, choices)."""
@@ -123,6 +134,7 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
             found[name] = value
     settings = msgspec.convert(found, Settings, strict=False)
     settings.zone()
+    settings.trusted()
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingError("tls_cert and tls_key go together: give both, or neither")
     return settings

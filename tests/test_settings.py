@@ -32,6 +32,8 @@ def test_every_setting_is_described_and_taken_from_the_environment(name):
         ({"tz": "Mars/Olympus"}, {}, "Europe/Berlin"),
         ({"tz": "../../etc/passwd"}, {}, "no time zone"),
         ({"tls_cert": "a.pem"}, {}, "tls_key"),
+        ({"proxies": "10.0.0.1, proxy.example"}, {}, "proxies: 'proxy.example'"),
+        ({}, {"MARQUEE_PROXIES": "10.0.0.1/8"}, "proxies: 10.0.0.1/8"),
         ({"idle_seconds": 0}, {}, "idle_seconds"),
         ({"server": "apache"}, {}, "server"),
         ({"prot": 1}, {}, "did you mean 'port'"),

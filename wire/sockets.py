@@ -24,6 +24,10 @@ def bind(host: str, port: int, backlog: int = 1_024) -> list[socket.socket]:
     return bind_sockets(port, host or None, backlog=backlog)
 
 
+# What fits the address of a Unix socket.
+_LONGEST_ADDRESS = 107
+
+
 def bind_unix(path: str | os.PathLike[str], mode: int = 0o600) -> socket.socket:
     """A listening Unix socket; what a server that is gone has left there is replaced.
 
@@ -39,7 +43,7 @@ def bind_unix(path: str | os.PathLike[str], mode: int = 0o600) -> socket.socket:
         # Nobody may connect between bind and chmod.
         before = os.umask(0o777 & ~mode)
         try:
-            listening.bind(str(place))
+            _bind_at(listening, place)
         finally:
             os.umask(before)
         place.chmod(mode)
@@ -49,6 +53,18 @@ def bind_unix(path: str | os.PathLike[str], mode: int = 0o600) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _bind_at(listening: socket.socket, place: Path) -> None:
+    if len(os.fsencode(place)) <= _LONGEST_ADDRESS:
+        listening.bind(str(place))
+        return
+    # By a short cut: a folder that is open has a short name, too.
+    folder = os.open(place.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        listening.bind(f"/proc/self/fd/{folder}/{place.name}")
+    finally:
+        os.close(folder)
 
 
 def inherited() -> list[socket.socket]:

@@ -2,12 +2,18 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from store.lock import Lock
+
+ROOT = Path(__file__).parents[2]
 BANNER = re.compile(r'src="/banners/(\d+)"')
 
 
@@ -108,6 +114,20 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_and_nothing_changes(
     (folder / "3" / "clicks_3.csv").unlink()
     (folder / "3" / "conversions_3.csv").unlink()
     assert json.loads(run("import", str(folder), "--data", data, "--json").stdout)["stored"] == 62
+
+
+def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
+    with Lock(tmp_path / "data"):  # which the command waits for
+        waiting = subprocess.Popen(
+            [sys.executable, "server.py", "app", "list", "--data", str(tmp_path / "data")],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(1.5)
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.communicate(timeout=10)[1]
+    assert (waiting.returncode, said) == (130, "marquee: interrupted\n")
 
 
 @pytest.mark.parametrize("beside", [True, False])

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sqlite3
+import stat
 import threading
 import time
 from pathlib import Path
@@ -52,6 +53,40 @@ def test_one_server_at_a_time_holds_a_data_folder(start, run):
     assert second.returncode == 1
     assert str(first.process.pid) in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(start, run, tmp_path):
+    server = start(data=tmp_path / ("a" * 60) / ("b" * 60))
+    answer = run("app", "create", "deep", "--data", str(server.data), "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert stat.S_IMODE((server.data / "marquee.sock").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem"),
+        ("--proxies", "proxy.example"),
+        ("--host", "192.0.2.1"),
+    ],
+)
+def test_what_cannot_be_served_with_is_told_before_anything_is_kept(run, tmp_path, wrong):
+    data = tmp_path / "data"
+    answer = run("serve", "--sample", "--port", "0", "--data", str(data), *wrong)
+    assert answer.returncode in {1, 2}
+    assert answer.stderr.startswith("marquee: ")
+    assert answer.stderr.count("\n") == 1
+    assert not data.exists()
+
+
+def test_a_script_is_told_the_address_and_the_tokens_as_json(start):
+    server = start("--sample", "--json")
+    said = json.loads(server.told[0])
+    assert said["address"] == f"http://127.0.0.1:{server.port}/"
+    assert said["data"] == str(server.data)
+    token = said["apps"][0]["secret_token"]
+    asked = server.ask("/api/v1/campaigns/1/candidates", Authorization=f"Bearer {token}")
+    assert "revenue" in asked.json()["banners"][0]
 
 
 def test_a_port_in_use_is_told_in_words(start, tmp_path, run):
