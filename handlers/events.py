@@ -6,8 +6,9 @@ All of these are kept among the rejects. 503 means that nothing was stored of wh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from time import monotonic
+from typing import Any
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from handlers.taking import (
@@ -28,7 +29,7 @@ from rules.event import WrongEvent, read
 from rules.faults import Fault
 from rules.rulebook import Rules
 from rules.strict import NotJson
-from store.apps import Access, Apps
+from store.apps import Access, Apps, Known
 from store.batch import Outcome
 from store.errors import StoreError
 from store.event_rules import EventRules
@@ -47,12 +48,16 @@ TAKEN = Response(
     [PROBLEM, NO_STORE, *SECURITY],
     problem_body(409, "Another event came with this `sender_id`; the first one stays.", [CONFLICT]),
 )
+# So many heads are known again, the short ones.
+MET, SHORT_HEAD = 4_096, 512
 NOT_TAKEN = Fault("", f"came as another type than {JSON} or {LINES}, in UTF-8")
 WORDS = {
     400: "This is not JSON as it is read here; it is kept among the rejected events.",
     415: f"Send events as {JSON} or {LINES}, in UTF-8; this is kept among the rejected ones.",
     422: "This is not a right event; it is kept among the rejected ones.",
 }
+
+Stored = asyncio.Future[list[Outcome]]
 
 
 class Events:
@@ -70,6 +75,8 @@ class Events:
         self._log = log
         self._rules = rules
         self._clock = clock
+        # A sender's heads are mostly alike; found by their hash, as in `Apps.peek`.
+        self._met: dict[bytes, tuple[Known, str | None]] = {}
 
     def lanes(self) -> list[Lane]:
         """The address, in all its forms."""
@@ -77,31 +84,42 @@ class Events:
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
         """Take what the body holds."""
+        head = request.head
+        met = self._met.get(head)
+        if met is not None and monotonic() < met[0].until:
+            known, kind = met
+            return self.take(request.body, kind, known.access)
         given = request.header("Authorization")
-        access = None if given is None else self._apps.peek(given)
-        if access is None:
-            return NOBODY if given is None else self._introduced(request, given)
-        return self.take(request.body, request.header("Content-Type"), access)
+        if given is None:
+            return NOBODY
+        kind = kind_of(request.header("Content-Type"))
+        seen = self._apps.peek(given)
+        if seen is None:
+            return self._introduced(request.body, kind, given)
+        if len(head) <= SHORT_HEAD:
+            if len(self._met) >= MET:
+                self._met.clear()
+            self._met[head] = seen, kind
+        return self.take(request.body, kind, seen.access)
 
-    async def _introduced(self, request: Request, given: str) -> Response:
+    async def _introduced(self, body: bytes, kind: str | None, given: str) -> Response:
         scheme, _, token = given.partition(" ")
         access = None
         if scheme.lower() == "bearer":
             access = await self._apps.authenticate(token.strip())
         if access is None:
             return STRANGER
-        answer = self.take(request.body, request.header("Content-Type"), access)
+        answer = self.take(body, kind, access)
         return answer if isinstance(answer, Response) else await answer
 
-    def take(self, body: bytes, said: str | None, access: Access) -> Response | Awaitable[Response]:
-        """Take what a body holds, of which was `said` that it is of a type."""
+    def take(self, body: bytes, kind: str | None, access: Access) -> Response | Awaitable[Response]:
+        """Take what a body of a kind (`kind_of`) holds."""
         if "write" not in access.scopes:
             return FORBIDDEN
         if not self._log.room(len(body)):
             self._log.refuse()
             return FULL
         rules = self._rules.book.of(access.app, access.strict)
-        kind = kind_of(said)
         if kind == JSON:
             if body[:1] == b"{" or body.lstrip()[:1] != b"[":
                 return self._one(body, rules)
@@ -120,7 +138,7 @@ class Events:
         except WrongEvent as wrong:
             return self._refuse(400 if wrong.malformed else 422, body, wrong.faults, rules)
         stored = self._log.append((row,), received=at, size=len(body), bodies=(body,))
-        return _then(stored, _accepted)
+        return Later(stored, _accepted)
 
     def _refuse(
         self, status: int, body: bytes, faults: Sequence[Fault], rules: Rules
@@ -129,7 +147,7 @@ class Events:
         response = _wrong(status, faults)
         reject = (rules.app, body, told(faults))
         kept = self._log.append((), (reject,), received=self._clock(), size=len(body))
-        return _then(kept, lambda _: response)
+        return Later(kept, lambda _: response)
 
     def _many(self, body: bytes, some: Sequence[bytes], rules: Rules) -> Awaitable[Response]:
         if len(some) > MANY_SHORT and short(some) > MANY_SHORT:
@@ -137,7 +155,7 @@ class Events:
         if len(some) > STEP:
             return self._steps(some, rules)
         batch, stored = append(self._log, some, self._clock(), rules)
-        return _then(stored, lambda outcomes: results_of([batch.results(outcomes)]))
+        return Later(stored, lambda outcomes: results_of([batch.results(outcomes)]))
 
     async def _steps(self, some: Sequence[bytes], rules: Rules) -> Response:
         steps = []
@@ -161,25 +179,33 @@ def _wrong(status: int, faults: Sequence[Fault]) -> Response:
     )
 
 
-def _then(
-    stored: "asyncio.Future[list[Outcome]]", answer: Callable[[list[Outcome]], Response]
-) -> "asyncio.Future[Response]":
-    """The answer, when what was appended is on disk."""
-    given: asyncio.Future[Response] = stored.get_loop().create_future()
-    stored.add_done_callback(partial(_settle, given, answer))
-    return given
+class Later:
+    """The answer to a request, when what was appended for it is on disk.
 
+    A future of its own would cost each request another turn of the loop, so this stands for the
+    log's: asyncio takes whatever has these members for one (`asyncio.isfuture`).
+    """
 
-def _settle(
-    given: "asyncio.Future[Response]",
-    answer: Callable[[list[Outcome]], Response],
-    stored: "asyncio.Future[list[Outcome]]",
-) -> None:
-    if given.done():
-        return
-    try:
-        given.set_result(answer(stored.result()))
-    except StoreError as error:
-        given.set_result(problem(503, f"This was not stored ({error}); send it again.", LATER))
-    except Exception as error:
-        given.set_exception(error)
+    __slots__ = ("_answer", "_stored")
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, stored: Stored, answer: Callable[[list[Outcome]], Response]) -> None:
+        self._stored = stored
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        if not self._stored.done():
+            yield from asyncio.wait([self._stored]).__await__()
+        return self.result()
+
+    def add_done_callback(self, call: Callable[["Later"], object]) -> None:
+        """Call with this when it is there."""
+        self._stored.add_done_callback(lambda _: call(self))
+
+    def result(self) -> Response:
+        """The answer."""
+        try:
+            return self._answer(self._stored.result())
+        except StoreError as error:
+            return problem(503, f"This was not stored ({error}); send it again.", LATER)

@@ -48,6 +48,7 @@ class Streamed(Asking):
         self._most = most
         self._largest = largest
         self._access: Access
+        self._kind: str | None = None
         self._lines = False
         self._rest = bytearray()  # of a line, or of a body that is not in lines
         self._skipping = False
@@ -62,7 +63,8 @@ class Streamed(Asking):
             return
         self._access = await self.access_to("write")
         self.make_room(self._journal, 0)
-        self._lines = kind_of(self.request.headers.get("Content-Type")) == LINES
+        self._kind = kind_of(self.request.headers.get("Content-Type"))
+        self._lines = self._kind == LINES
         connection: Any = self.request.connection
         connection.set_max_body_size(self._most if self._lines else self._largest)
 
@@ -86,7 +88,7 @@ class Streamed(Asking):
     async def post(self) -> None:
         """Answer when all is on disk."""
         if not self._lines:
-            answer = self._take(bytes(self._rest), self._said(), self._access)
+            answer = self._take(bytes(self._rest), self._kind, self._access)
             self.send(answer if isinstance(answer, Response) else await answer)
             return
         if self._over is None and self._short <= MANY_SHORT:
@@ -94,9 +96,6 @@ class Streamed(Asking):
         while self._steps:
             await self._conclude()
         self.send(results_of(self._results, self._over))
-
-    def _said(self) -> str | None:
-        return self.request.headers.get("Content-Type")
 
     async def _append(self, some: Sequence[bytes]) -> None:
         """Append lines, a step at a time; none any more when the log is full or fails."""

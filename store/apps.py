@@ -180,7 +180,7 @@ class Known(NamedTuple):
 
     sha256: bytes
     access: Access
-    until: float  # when that is to be looked at again
+    until: float  # when that is to be looked at again, by the monotonic clock
 
 
 class Apps:
@@ -192,13 +192,13 @@ class Apps:
         self._known: Cache[int, Known | None] = Cache(self._load, size=10_000, seconds=TRUSTED)
         self._seen: dict[bytes, Known] = {}
 
-    def peek(self, authorization: str) -> Access | None:
+    def peek(self, authorization: str) -> Known | None:
         """Who asks by this `Authorization` field, if it was authenticated within the last second.
 
         Found by its hash, so that the time this takes tells nothing of any token.
         """
         known = self._seen.get(_sha256(authorization))
-        return known.access if known is not None and self._clock() < known.until else None
+        return known if known is not None and self._clock() < known.until else None
 
     async def authenticate(self, token: str) -> Access | None:
         """Whose token this is; None for one that is none, or revoked."""

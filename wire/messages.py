@@ -117,6 +117,11 @@ class Request:
         return f"<Request {self.method} {self.path}>"
 
     @property
+    def head(self) -> bytes:
+        """The request line and all fields, as they came."""
+        return self._head
+
+    @property
     def query(self) -> bytes:
         """What follows the question mark."""
         return self.target.partition(b"?")[2]
@@ -148,10 +153,12 @@ class Request:
         found = _cookie(name)(self._head)
         if found is None:
             return None
-        value = found[1].decode("latin-1").rstrip(" \t")
-        if value[:1] == '"' == value[-1:] and len(value) > 1:
-            return value[1:-1]
-        return value
+        value = found[1].decode("latin-1")
+        if value.isalnum():
+            return value
+        value = value.rstrip(" \t")
+        quoted = len(value) > 1 and value[0] == '"' == value[-1]
+        return value[1:-1] if quoted else value
 
     def argument(self, name: str) -> str | None:
         """The first query argument of this name, decoded; None if there is none.

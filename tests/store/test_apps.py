@@ -183,7 +183,9 @@ def test_who_was_authenticated_is_known_at_once_for_less_than_a_second(tmp_path:
         assert known.peek(f"Bearer {token}") is None
         assert await known.authenticate(f"{token[:-1]}-") is None
         access = await known.authenticate(token)
-        assert known.peek(f"Bearer {token}") is access is not None
+        found = known.peek(f"Bearer {token}")
+        assert found is not None
+        assert (found.access, found.until) == (access, now + apps.TRUSTED)
         for other in (
             token,
             f"Bearer {token}x",
