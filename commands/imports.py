@@ -81,7 +81,9 @@ def _table(result: Result) -> str:
     lines += [_counted(f"{folder}/image_*", some) for folder, some in images.items()]
     counts = (result.read, result.stored, result.duplicate, result.rejected)
     lines.append(_row("in all", *counts, f"{result.seconds:.2f}"))
-    lines += [f"not taken, as its name and place say nothing: {each}" for each in result.strays]
+    lines += [
+        f"not taken, as its name, place or kind is not known: {each}" for each in result.strays
+    ]
     if result.number is None:
         lines.append("Nothing was new, and nothing was changed.")
     if result.rejected:

@@ -58,7 +58,7 @@ async def import_folder(
         await intake.abort()
         raise
     for stray in found.strays:
-        LOG.warning("%s is not taken: its name or place says nothing", stray)
+        LOG.warning("%s is not taken: its name, place or kind is not known", stray)
     return Result(number if new else None, outcomes, found.strays, perf_counter() - began)
 
 

@@ -22,6 +22,8 @@ class Lock:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise StoreError(f"{folder} cannot be used: it is no folder") from error
         except OSError as error:
             raise StoreError(f"{folder} cannot be used: {error.strerror}") from error
         try:

@@ -23,7 +23,7 @@ class Result:
 
     number: int | None  # None if there was nothing new: nothing has changed then
     files: list[Outcome]
-    strays: list[str]  # CSV files and images whose names or places say nothing: not taken
+    strays: list[str]  # CSV files and images not taken for their name, place or kind
     seconds: float
     read: int = field(init=False)
     stored: int = field(init=False)

@@ -7,7 +7,6 @@ images/image_<banner>.<ext> and targets.csv in DIR, in DIR/images, in DIR/N, in 
 import codecs
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from store.errors import StoreRefused
 
 ROWS = ("clicks", "conversions", "impressions")
 IMAGE = re.compile(r"image_(\d{1,19})\.\w+", re.ASCII)
-PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".avif"}
+KNOWN = {".csv", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".avif"}
 CHUNK = 1024 * 1024
 
 
@@ -35,7 +34,7 @@ class Source:
 
 @dataclass
 class Survey:
-    """What was found; `strays` are CSV files and images whose names or places say nothing."""
+    """What was found; `strays` are CSV files and images not taken for their name, place or kind."""
 
     place: str
     sources: list[Source] = field(default_factory=list)
@@ -66,23 +65,23 @@ def survey(folder: Path) -> Survey:
 
 def _look(folder: Path, place: Path, slot: int, found: Survey) -> None:
     kinds = {f"{kind}_{slot}.csv": kind for kind in ROWS} if slot else {}
-    for path in _files(place):
-        name, size = _text(path.relative_to(folder)), path.stat().st_size
-        if path.name in kinds:
-            found.sources.append(Source(path, name, kinds[path.name], size, slot=slot))
-        elif path.name == "targets.csv":
-            found.sources.append(Source(path, name, "targets", size))
-        elif path.suffix == ".csv":
-            found.strays.append(name)
-    for path in _files(place / "images"):
-        name, size = _text(path.relative_to(folder)), path.stat().st_size
+    for path in _entries(place):
+        _add(folder, path, kinds.get(path.name), slot, 0, found)
+    for path in _entries(place / "images"):
         image = IMAGE.fullmatch(path.name)
-        if path.name == "targets.csv":
-            found.sources.append(Source(path, name, "targets", size))
-        elif image and int(image[1]) <= LARGEST:
-            found.sources.append(Source(path, name, "image", size, banner=int(image[1])))
-        elif path.suffix.lower() in {".csv", *PICTURES}:
-            found.strays.append(name)
+        banner = int(image[1]) if image else LARGEST + 1
+        _add(folder, path, "image" if banner <= LARGEST else None, 0, banner, found)
+
+
+def _add(folder: Path, path: Path, kind: str | None, slot: int, banner: int, found: Survey) -> None:
+    name = _text(path.relative_to(folder))
+    if path.name == "targets.csv":
+        kind = "targets"
+    # A link to what is gone has a name that says something, and yet nothing to read.
+    if kind and path.is_file():
+        found.sources.append(Source(path, name, kind, path.stat().st_size, slot, banner))
+    elif path.suffix.lower() in KNOWN:
+        found.strays.append(name)
 
 
 def _text(path: Path) -> str:
@@ -90,13 +89,10 @@ def _text(path: Path) -> str:
     return path.as_posix().encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _files(place: Path) -> Iterator[Path]:
-    if place.is_dir():
-        yield from (
-            path
-            for path in sorted(place.iterdir())
-            if path.is_file() and not path.name.startswith(".")
-        )
+def _entries(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return []
+    return [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
 
 
 def examine(source: Source) -> bytes:

@@ -254,12 +254,29 @@ def test_a_part_of_a_set_is_taken(data: Path, folder: Path) -> None:
 
 
 def test_files_in_the_wrong_place_are_told_and_not_taken(data: Path, folder: Path) -> None:
-    strays = ["1/impressions_2.csv", "click.csv", "images/banner.png", "images/image_1_2.png"]
+    strays = ["1/Impressions_1.CSV", "1/impressions_2.csv", "click.csv", "image_1.png"]
+    strays += ["images/banner.png", "images/image_1_2.png"]
     lay(folder, {**SMALL, **dict.fromkeys(strays, "a"), "1/notes.txt": "", ".x.csv": ""})
     result = imported(data, folder)
     assert sorted(result.strays) == strays
     assert not result.ok
     assert result.stored == 16
+
+
+def test_a_right_name_with_no_file_behind_it_is_told(data: Path, folder: Path) -> None:
+    lay(folder, {name: content for name, content in SMALL.items() if name[0] == "1"})
+    (folder / "2").mkdir()
+    (folder / "2/clicks_2.csv").symlink_to(folder / "gone.csv")
+    (folder / "2/conversions_2.csv").mkdir()
+    os.mkfifo(folder / "2/impressions_2.csv")
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / "images/image_3.png").symlink_to(folder / "images/gone.png")
+    result = imported(data, folder)
+    assert sorted(result.strays) == [
+        *(f"2/{kind}_2.csv" for kind in ("clicks", "conversions", "impressions")),
+        "images/image_3.png",
+    ]
+    assert not result.ok and result.stored
 
 
 def test_targets_and_images_may_lie_in_several_places(data: Path, folder: Path) -> None:
