@@ -2,6 +2,7 @@
 
 import asyncio
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from wire.answering import Answering
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 # So much of what comes behind a request that is being answered is held; then reading stops.
 _AHEAD = 65_536
-# So much of a body is handed on at once, and so many steps are made before others have a turn.
+# So much of a body is read at once, and for so many seconds, until others have a turn.
 _SLICE = 65_536
-_TURN = 32
+_CRUMBS = 16_384  # of a body in chunks, each of which may be a byte
+_TURN = 0.004
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -144,18 +146,17 @@ class Connection(Answering):
             self.read_on(len(self._rest) - self._at <= _AHEAD)
 
     def _read_requests(self) -> None:
-        for _ in range(_TURN):
-            if self._at >= len(self._rest) or self.phase >= ANSWER or self._blocked:
-                return
+        until = monotonic() + _TURN
+        while self._at < len(self._rest) and self.phase < ANSWER and not self._blocked:
             if self.phase == BODY:
                 self._read_body()
             elif self.paused:
                 return
             else:
                 self._read_head()
-        if not self._blocked:
-            self._blocked = True
-            self.server.loop.call_soon(self._unblock)
+            if monotonic() > until and not self._blocked:
+                self._blocked = True
+                self.server.loop.call_soon(self._unblock)
 
     def _unblock(self) -> None:
         self._blocked = False
@@ -245,10 +246,11 @@ class Connection(Answering):
 
     def _read_body(self) -> None:
         """Read on in a body."""
-        reader, exchange = self._reader, self._exchange
-        assert reader is not None
+        reader, exchange, framing = self._reader, self._exchange, self._framing
+        assert reader is not None and framing is not None
         rest, at = self._rest, self._at
-        self._at = reader.body(rest, at, min(len(rest), at + _SLICE))
+        stop = at + (_SLICE if framing.length > 0 else _CRUMBS)
+        self._at = reader.body(rest, at, min(len(rest), stop))
         limit = self._limit if exchange is None else exchange.max_body
         if reader.announced > limit:
             raise Refusal(413, f"The body may have {limit} bytes.")
@@ -264,8 +266,8 @@ class Connection(Answering):
             return
         self._body.append(data)
         if complete:
-            way, framing, head = self._way, self._framing, self._head
-            assert way is not None and way.lane is not None and framing is not None
+            way, head = self._way, self._head
+            assert way is not None and way.lane is not None
             body = b"".join(self._body)
             self._head = b""
             self._body.clear()

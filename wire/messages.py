@@ -167,7 +167,7 @@ class Request:
         """
         for part in self.query.split(b"&"):
             key, _, value = part.partition(b"=")
-            if _decoded(key) == name:
+            if part and _decoded(key) == name:
                 return _decoded(value)
         return None
 

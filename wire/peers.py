@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wire import fields
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_MAPPED = "::ffff:"
 # RFC 7239, section 4: pairs by semicolon; a value is a token or a quoted string.
 _PAIR = re.compile(r'[ \t]*([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*(?:;|$)')
 
@@ -38,6 +38,9 @@ class Proxies:
 
     def peer(self, address: str, secure: bool) -> Peer:
         """The peer at `address`."""
+        if address.startswith(_MAPPED):
+            # IPv4 over a socket for both.
+            address = _bare(address) or address
         return Peer(address, secure, self if self._trusts(address) else None)
 
     def client(self, peer: Peer, head: bytes) -> tuple[str, bool]:
@@ -110,6 +113,7 @@ def _bare(name: str) -> str | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -1,0 +1,56 @@
+"""Who the client is, by a proxy that is named and by one that is not."""
+
+import pytest
+
+from wire.peers import Proxies
+
+PROXIES = Proxies(["10.0.0.0/8", "::1", "unix"])
+
+
+def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
+    head = "\r\n".join(["GET / HTTP/1.1", "Host: a", *lines, "", ""]).encode()
+    peer = PROXIES.peer(address, secure)
+    if peer.proxies is None:
+        return peer.address, peer.secure
+    return peer.proxies.client(peer, head)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ((), ("10.0.0.1", False)),
+        (("X-Forwarded-For: 192.0.2.1",), ("192.0.2.1", False)),
+        (("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: HTTPS"), ("192.0.2.1", True)),
+        (("X-Forwarded-Proto: https",), ("10.0.0.1", True)),
+        # What stands to the left of the first stranger is that stranger's word.
+        (("X-Forwarded-For: 1.2.3.4, 192.0.2.1",), ("192.0.2.1", False)),
+        (("X-Forwarded-For: 1.2.3.4, 192.0.2.1, 10.9.9.9",), ("192.0.2.1", False)),
+        (("X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 192.0.2.1"), ("192.0.2.1", False)),
+        (("X-Forwarded-For: 10.1.1.1, 10.2.2.2",), ("10.1.1.1", False)),
+        (("X-Forwarded-For: 192.0.2.1:4711",), ("192.0.2.1", False)),
+        (("X-Forwarded-For: nonsense, 10.2.2.2",), ("10.2.2.2", False)),
+        (("X-Forwarded-For: nonsense",), ("10.0.0.1", False)),
+        (("X-Forwarded-For: ,",), ("10.0.0.1", False)),
+        (("Forwarded: for=192.0.2.1;proto=https",), ("192.0.2.1", True)),
+        (('Forwarded: for="[2001:db8::1]:47", For="10.0.0.9"',), ("2001:db8::1", False)),
+        (('Forwarded: by=x;for="1.2.3.4, 5.6.7.8", for=192.0.2.1',), ("192.0.2.1", False)),
+        (("Forwarded: for=_hidden",), ("10.0.0.1", False)),
+        (("Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1"), ("192.0.2.1", False)),
+        # A proxy sets one of the two; the other is the client's own invention.
+        (("Forwarded: for=1.2.3.4", "X-Forwarded-For: 192.0.2.1"), ("10.0.0.1", False)),
+        (("Forwarded: for=1.2.3.4;proto=https", "X-Forwarded-For: 1.2.3.4"), ("1.2.3.4", False)),
+    ],
+)
+def test_a_named_proxy_names_its_client(lines: tuple[str, ...], expected: tuple[str, bool]) -> None:
+    assert told("10.0.0.1", *lines) == expected
+    # Nobody else does.
+    assert told("192.0.2.77", *lines) == ("192.0.2.77", False)
+    assert told("192.0.2.77", *lines, secure=True) == ("192.0.2.77", True)
+
+
+def test_a_proxy_may_be_reached_by_any_road() -> None:
+    line = "X-Forwarded-For: 192.0.2.1"
+    assert told("::1", line) == ("192.0.2.1", False)
+    assert told("unix", line) == ("192.0.2.1", False)
+    assert told("::ffff:10.0.0.1", line) == ("192.0.2.1", False)
+    assert Proxies(["10.0.0.0/8"]).peer("unix", secure=False).proxies is None
