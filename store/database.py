@@ -65,13 +65,13 @@ class Database:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             for setup in (_set_up_writer, *[_set_up_reader] * READERS):
                 opened.append(await aiosqlite.connect(path, isolation_level=None))
-                await _hop(opened[-1], setup)
+                await hop(opened[-1], setup)
         except (sqlite3.Error, OSError) as error:
-            await _close(opened)
+            await close_all(opened)
             why = "the disk is full" if _is_full(error) else error
             raise StoreError(f"{path} cannot be opened: {why}") from error
         except BaseException:
-            await _close(opened)
+            await close_all(opened)
             raise
         return cls(path, opened[0], opened[1:])
 
@@ -86,27 +86,27 @@ class Database:
 
     async def timed_write(self, job: Job[T]) -> tuple[T, float]:
         """`write`, with the seconds for which the job held the writer."""
-        return await _hop(self._writer, partial(self._transact, job))
+        return await hop(self._writer, partial(self._transact, job))
 
     async def read(self, job: Job[T]) -> T:
         """Run `job` on a reader that sees one committed state throughout; keep it short."""
         async with self._free:
             reader = self._idle.pop()
             try:
-                return await _hop(reader, partial(self._look, job))
+                return await hop(reader, partial(self._look, job))
             finally:
                 self._idle.append(reader)
 
     async def close(self) -> None:
         """Finish what was begun, checkpoint and close."""
-        await _close(self._readers)
+        await close_all(self._readers)
         try:
             if self.failed is None:
-                await _hop(self._writer, _checkpoint)
+                await hop(self._writer, _checkpoint)
         except sqlite3.Error as error:  # a full disk: all that counts stands in the WAL
             LOG.warning("%s is closed without a checkpoint: %s", self.path, error)
         finally:
-            await _close([self._writer])
+            await close_all([self._writer])
 
     def _transact(self, job: Job[T], connection: sqlite3.Connection) -> tuple[T, float]:
         if self.failed is not None:
@@ -191,12 +191,14 @@ def _checkpoint(connection: sqlite3.Connection, mode: str = "TRUNCATE") -> None:
     connection.execute(f"PRAGMA main.wal_checkpoint({mode})").fetchone()
 
 
-async def _hop(connection: aiosqlite.Connection, job: Job[T]) -> T:
+async def hop(connection: aiosqlite.Connection, job: Job[T]) -> T:
+    """Run `job` on the connection's thread."""
     # aiosqlite's own methods cost a hop a statement; this one runs the whole job in one.
     result: T = await connection._execute(lambda: job(connection._conn))  # type: ignore[no-untyped-call]
     return result
 
 
-async def _close(connections: list[aiosqlite.Connection]) -> None:
+async def close_all(connections: list[aiosqlite.Connection]) -> None:
+    """Close each, after the jobs that it was given."""
     for connection in connections:
         await connection.close()

@@ -1,0 +1,343 @@
+"""Asking for events: in order of occurrence, then of arrival, page by page.
+
+A page is index rows of the views and, merged with them, what the views do not have yet: the tail
+of the log past their place, and events that were changed since. So an event is found as soon as
+it is acknowledged. The tail is bounded: past the bound a query has the views catch up first.
+"""
+
+import base64
+import binascii
+import sqlite3
+import struct
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rules.event import SOURCES
+from rules.timestamp import text
+from store.database import Database
+from store.errors import StoreBusy
+from store.views import Place, Views, place
+
+NAMES = {number: name for name, number in SOURCES.items()}
+COLUMNS = "id, sender, app, source, session, category, name, data, at, received"
+OTHERS = [each for each in COLUMNS.split(", ") if each not in ("at", "id")]
+# Both ends are left out.
+IN_SPAN = "(at, id) > (?, ?) AND (at, id) < (?, ?)"
+# Rows past the place of the views that a query looks through.
+TAIL = 50_000
+# Index rows that a query looks through where no index has just those that it asks for.
+DEPTH = 50_000
+# Lists of an index that are merged; for more kinds than that, all of an app's are looked through.
+LISTS = 64
+TRIES = 3
+EXPORTED = 500
+POSITION = struct.Struct(">qQ")
+FIRST, LAST = (-(2**63), -1), (2**63 - 1, 2**63 - 1)
+
+Position = tuple[int, int]  # at, id
+
+
+class BadCursor(ValueError):
+    """A cursor that was not given out here."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events are asked for; None for any."""
+
+    session: str | None = None
+    category: str | None = None
+    name: str | None = None
+    app: int | None = None
+    source: int | None = None  # as in rules.event.SOURCES
+    since: int | None = None  # µs
+    until: int | None = None  # µs, not included
+
+    def columns(self) -> dict[str, Any]:
+        """What columns of the log must hold."""
+        session = {} if self.session is None else {"session": self.session}
+        return session | self.kinds()
+
+    def kinds(self) -> dict[str, Any]:
+        """What columns of a kind must hold."""
+        wanted: dict[str, Any] = {"app": self.app, "source": self.source}
+        wanted |= {"category": self.category, "name": self.name}
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+class Event(msgspec.Struct):
+    """An event as it is answered."""
+
+    id: str
+    sender_id: str | None
+    app: int
+    source: str
+    session_id: str | None
+    category: str
+    name: str
+    data: msgspec.Raw
+    timestamp: str
+    received_at: str
+
+
+class Page(msgspec.Struct):
+    """Some events, and where to go on; None at the end.
+
+    Where much had to be looked through, there may be fewer events than were asked for, or none,
+    although it goes on.
+    """
+
+    events: list[Event]
+    cursor: str | None
+
+
+class Span(NamedTuple):
+    """A part of the order of events; neither end is in it."""
+
+    low: Position
+    high: Position
+    newest_first: bool
+
+    @property
+    def order(self) -> str:
+        """The words that put rows in order."""
+        way = " DESC" if self.newest_first else ""
+        return f"ORDER BY at{way}, id{way}"
+
+    def values(self) -> tuple[int, ...]:
+        """The four numbers."""
+        return (*self.low, *self.high)
+
+    def within(self, end: Position) -> "Span":
+        """The part up to and with `end`, in the direction of reading."""
+        at, number = end
+        if self.newest_first:
+            return self._replace(low=(at, number - 1))
+        return self._replace(high=(at, number + 1))
+
+
+class Lists(NamedTuple):
+    """Lists of an index, each in order, that hold what is asked for, and other things maybe."""
+
+    table: str
+    column: str
+    keys: Sequence[int]
+    kinds: tuple[str, list[Any]] | None  # the condition on a row's kind, if there is one
+
+
+Row = tuple[int, str | None, int, int, str | None, str, str, str, int, int]
+_rows = msgspec.json.Decoder(list[Row]).decode
+
+
+class Events:
+    """The events of the log, by way of the views."""
+
+    def __init__(self, database: Database, views: Views) -> None:
+        self._database = database
+        self._views = views
+
+    async def find(
+        self,
+        wanted: Filter,
+        *,
+        newest_first: bool = False,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """The next events that are wanted, up to `limit`, after where `cursor` is.
+
+        Raises `BadCursor`, or `StoreBusy` when the views are far behind.
+        """
+        low, high = FIRST, LAST
+        if wanted.since is not None:
+            low = (wanted.since, -1)
+        if wanted.until is not None:
+            high = (wanted.until, -1)
+        if cursor is not None and newest_first:
+            high = min(high, _position(cursor))
+        elif cursor is not None:
+            low = max(low, _position(cursor))
+        span = Span(low, high, newest_first)
+        for _ in range(TRIES):
+            page = await self._views.read(lambda connection: _find(connection, wanted, span, limit))
+            if page is not None:
+                return page
+            await self._views.catch_up()
+        raise StoreBusy("more events come than can be looked up; try again later")
+
+    async def get(self, number: int) -> Event | None:
+        """One event."""
+        sql = f"SELECT {COLUMNS} FROM event WHERE id = ? AND data IS NOT NULL"  # noqa: S608
+        row = await self._database.read(lambda it: it.execute(sql, (number,)).fetchone())
+        return None if row is None else _event(row)
+
+    async def export(
+        self, wanted: Filter, *, newest_first: bool = False
+    ) -> AsyncIterator[list[Event]]:
+        """All events that are wanted, some hundreds at a time; nothing is held in between."""
+        cursor = None
+        while True:
+            page = await self.find(wanted, newest_first=newest_first, limit=EXPORTED, cursor=cursor)
+            yield page.events
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+
+def _find(connection: sqlite3.Connection, wanted: Filter, span: Span, limit: int) -> Page | None:
+    """The page; None if too much of the log is not in the views."""
+    here = place(connection)
+    sql = "SELECT count(*) FROM (SELECT 1 FROM log.event WHERE id > ? LIMIT ?)"
+    if connection.execute(sql, (here.id, TAIL + 1)).fetchone()[0] > TAIL:
+        return None
+    lists = _lists(connection, wanted)
+    end = None
+    if lists.kinds is not None:
+        end = _horizon(connection, lists, span)
+        if end is not None:
+            span = span.within(end)
+    found = _tail(connection, wanted, span, here, limit + 1)
+    for start in range(0, len(lists.keys), LISTS):
+        keys = lists.keys[start : start + LISTS]
+        found += _merged(connection, lists, keys, span, here, limit + 1)
+    found.sort(key=_place_of, reverse=span.newest_first)
+    if len(found) > limit:
+        found = found[:limit]
+        end = _place_of(found[-1])
+    cursor = None
+    if end is not None:
+        cursor = base64.urlsafe_b64encode(POSITION.pack(*end)).decode().rstrip("=")
+    return Page([_event(row) for row in found], cursor)
+
+
+def _lists(connection: sqlite3.Connection, wanted: Filter) -> Lists:
+    kinds = wanted.kinds()
+    condition = " AND ".join(f"{name} = ?" for name in kinds)
+    values = list(kinds.values())
+    of_kind = (condition, values) if kinds else None
+    if wanted.session is not None:
+        sql = "SELECT id FROM session WHERE text = ?"
+        numbers = _column(connection, sql, [wanted.session])
+        return Lists("by_session", "session", numbers, of_kind)
+    if kinds.keys() - {"app"}:
+        sql = f"SELECT id FROM kind WHERE {condition} LIMIT {LISTS + 1}"  # noqa: S608
+        numbers = _column(connection, sql, values)
+        if len(numbers) <= LISTS:
+            return Lists("by_kind", "kind", numbers, None)
+    else:
+        of_kind = None
+    if wanted.app is None:
+        apps = _column(connection, "SELECT DISTINCT app FROM kind", [])
+    else:
+        apps = [wanted.app]
+    return Lists("by_app", "app", apps, of_kind)
+
+
+def _horizon(connection: sqlite3.Connection, lists: Lists, span: Span) -> Position | None:
+    """Where the search must stop, so that it looks through no more than it may; None: nowhere."""
+    ends: list[Position] = []
+    sql = (
+        f"SELECT at, id FROM {lists.table} WHERE {lists.column} = ? AND {IN_SPAN} {span.order} "  # noqa: S608
+        f"LIMIT 1 OFFSET {max(1, DEPTH // len(lists.keys)) if lists.keys else 0}"
+    )
+    for key in lists.keys:
+        ends += connection.execute(sql, (key, *span.values())).fetchall()
+    if not ends:
+        return None
+    return max(ends) if span.newest_first else min(ends)
+
+
+def _merged(
+    connection: sqlite3.Connection,
+    lists: Lists,
+    keys: Sequence[int],
+    span: Span,
+    here: Place,
+    limit: int,
+) -> list[Row]:
+    """The first rows of some lists."""
+    condition, values = "", []
+    if lists.kinds is not None:
+        condition = f"AND kind IN (SELECT id FROM kind WHERE {lists.kinds[0]}) "  # noqa: S608
+        values = lists.kinds[1]
+    columns = ", ".join(f"event.{name}" for name in OTHERS)
+    one = (
+        f"SELECT listed.id AS id, listed.at AS at, {columns} "  # noqa: S608
+        f"FROM {lists.table} AS listed CROSS JOIN log.event ON event.id = listed.id "
+        f"WHERE listed.{lists.column} = ? {condition} AND event.data IS NOT NULL "
+        "AND listed.id NOT IN (SELECT id FROM log.change WHERE n > ?) "
+        f"AND {IN_SPAN.replace('(at, id)', '(listed.at, listed.id)')}"
+    )
+    arguments = [(key, *values, here.change, *span.values()) for key in keys]
+    return _ordered(connection, " UNION ALL ".join([one] * len(keys)), arguments, span, limit)
+
+
+def _tail(
+    connection: sqlite3.Connection, wanted: Filter, span: Span, here: Place, limit: int
+) -> list[Row]:
+    """The first rows among those that the views do not have, or have otherwise."""
+    columns = ", ".join(OTHERS)
+    equal = wanted.columns()
+    condition = "".join(f"AND {name} = ? " for name in equal)
+    one = (
+        f"SELECT id, at, {columns} FROM log.event "  # noqa: S608
+        f"WHERE {{}} AND data IS NOT NULL {condition} AND {IN_SPAN}"
+    )
+    past = "id > ?"
+    changed = "id <= ? AND id IN (SELECT id FROM log.change WHERE n > ?)"
+    sql = f"{one.format(past)} UNION ALL {one.format(changed)}"
+    values = (*equal.values(), *span.values())
+    arguments = [(here.id, *values), (here.id, here.change, *values)]
+    return _ordered(connection, sql, arguments, span, limit)
+
+
+def _ordered(
+    connection: sqlite3.Connection,
+    sql: str,
+    arguments: Sequence[tuple[Any, ...]],
+    span: Span,
+    limit: int,
+) -> list[Row]:
+    # All rows in one value: after each row the thread would have to wait for the interpreter.
+    sql = (
+        f"SELECT json_group_array(json_array({COLUMNS})) FROM "  # noqa: S608
+        f"({sql} {span.order} LIMIT {limit})"
+    )
+    found = connection.execute(sql, [*chain.from_iterable(arguments)]).fetchone()[0]
+    return _rows(found)
+
+
+def _column(connection: sqlite3.Connection, sql: str, values: list[Any]) -> list[Any]:
+    return [row[0] for row in connection.execute(sql, values)]
+
+
+def _place_of(row: Row) -> Position:
+    return row[8], row[0]
+
+
+def _position(cursor: str) -> Position:
+    try:
+        at, number = POSITION.unpack(base64.urlsafe_b64decode(cursor + "=="))
+    except (binascii.Error, struct.error, ValueError):
+        raise BadCursor("is no cursor that was given out here") from None
+    return at, number
+
+
+def _event(row: Row) -> Event:
+    number, sender, app, source, session, category, name, data, at, received = row
+    return Event(
+        str(number),
+        sender,
+        app,
+        NAMES.get(source, str(source)),
+        session,
+        category,
+        name,
+        msgspec.Raw(data.encode()),
+        text(at),
+        text(received),
+    )

@@ -1,0 +1,69 @@
+-- views.db: what is looked up or counted, all of it made from the log.
+CREATE TABLE place (
+    log INTEGER NOT NULL, -- the identity of the log that these views are of
+    version TEXT NOT NULL, -- of the folds that made them
+    id INTEGER NOT NULL, -- events up to this one are in the views
+    change INTEGER NOT NULL, -- and changes up to this one
+    sessions INTEGER NOT NULL -- numbers given to sessions
+) STRICT;
+
+-- What events are alike in; a number is short.
+CREATE TABLE kind (
+    id INTEGER PRIMARY KEY,
+    app INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    category TEXT NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (app, source, category, name)
+) STRICT;
+
+CREATE INDEX kind_type ON kind (category, name);
+CREATE INDEX kind_name ON kind (name);
+
+-- Sessions are numbered as they come, so that those of a time stand side by side in by_session.
+CREATE TABLE session (
+    text TEXT PRIMARY KEY,
+    id INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE by_app (
+    app INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    PRIMARY KEY (app, at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE by_kind (
+    kind INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    PRIMARY KEY (kind, at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE by_session (
+    session INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    PRIMARY KEY (session, at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE minute (
+    minute INTEGER NOT NULL, -- since 1970
+    kind INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (minute, kind)
+) STRICT, WITHOUT ROWID;
+
+-- What banners did here; micros of revenue are high * 2^32 + low, so that no sum overflows.
+CREATE TABLE live (
+    slot INTEGER NOT NULL,
+    campaign INTEGER NOT NULL,
+    banner INTEGER NOT NULL,
+    clicks INTEGER NOT NULL,
+    conversions INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    low INTEGER NOT NULL,
+    PRIMARY KEY (slot, campaign, banner)
+) STRICT, WITHOUT ROWID;

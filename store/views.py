@@ -1,0 +1,223 @@
+"""views.db: what is looked up or counted, folded from the log; it may be deleted at any time.
+
+A fold is an SQL file over the rows of a step (`folds/`). All folds of a step commit together with
+the place in the log that they have come to, so that each event counts exactly once. One connection
+alone writes and checkpoints this file; the log is attached to it for reading.
+"""
+
+import hashlib
+import logging
+import os
+import sqlite3
+from asyncio import Lock, Semaphore
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import time_ns
+from typing import NamedTuple, TypeVar
+
+import aiosqlite
+
+from store.database import Database, close_all, hop
+from store.errors import StoreError
+
+LOG = logging.getLogger("marquee.views")
+T = TypeVar("T")
+
+FOLDS = Path(__file__).with_name("folds")
+TABLES = (FOLDS / "tables.sql").read_text("utf-8")
+STEP = (FOLDS / "step.sql").read_text("utf-8")
+
+
+def statements(pattern: str) -> list[str]:
+    """The statements of some files in `folds/`, in the order of the files' names."""
+    texts = [file.read_text("utf-8") for file in sorted(FOLDS.glob(pattern))]
+    return [each for text in texts for each in text.split(";\n") if each.strip()]
+
+
+EVENTS, CHANGES = statements("1_events.sql"), statements("1_changes.sql")
+FOLDING = statements("[23]_*.sql")
+ALL = "\0".join([TABLES, STEP, *EVENTS, *CHANGES, *FOLDING])
+VERSION = hashlib.sha256(ALL.encode()).hexdigest()
+NEWEST_CHANGE = "SELECT coalesce(max(seq), 0) FROM log.sqlite_sequence WHERE name = 'change'"
+START = f"""
+INSERT INTO place
+SELECT ?, ?, 0, ({NEWEST_CHANGE}), 0
+"""
+NEWEST = "SELECT last FROM log.log"
+IDENTITY = "SELECT identity, max(last, (SELECT coalesce(max(id), 0) FROM log.event)) FROM log.log"
+NEXT = """
+SELECT count(*), max(id) FROM (SELECT id FROM log.event WHERE id > ? ORDER BY id LIMIT ?)
+"""
+LAG = """
+SELECT count(*), min(received)
+FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT 100000)
+"""
+
+READERS = 2
+# Rows of a step: each has a cost of its own, which many rows share.
+STEP_ROWS = 20_000
+CHECKPOINT_PAGES = 4_096
+
+
+class Place(NamedTuple):
+    """How far the views have come: the ids of the last event and the last change in them."""
+
+    id: int
+    change: int
+
+
+class Views:
+    """Open views of a log. `open` makes one; `close` must be called before the log's own."""
+
+    def __init__(self, path: Path, log: Path) -> None:
+        self.path = path
+        self.lag = 0  # events of the log that are not in the views (up to 100,000 are counted)
+        self.lag_seconds = 0.0  # since the oldest of them was received
+        self.folded = 0  # events, since this was opened
+        self._log = log
+        self._opened: list[aiosqlite.Connection] = []
+        self._idle: list[aiosqlite.Connection] = []
+        self._free = Semaphore(READERS)
+        self._turn = Lock()
+
+    @classmethod
+    async def open(cls, database: Database, path: Path) -> "Views":
+        """The views at `path` of the log in `database`, made anew if they are of no use."""
+        views = cls(path, database.path)
+        try:
+            try:
+                await views._connect(_set_up_writer)
+            except (Useless, sqlite3.DatabaseError) as error:
+                LOG.warning("%s is made anew: %s", path.name, error)
+                await views._remove()
+                await views._connect(_set_up_writer)
+            for _ in range(READERS):
+                views._idle.append(await views._connect(_set_up_reader))
+        except (sqlite3.Error, OSError) as error:
+            await views.close()
+            raise StoreError(f"{path} cannot be opened: {error}") from error
+        except BaseException:
+            await views.close()
+            raise
+        return views
+
+    async def step(self, limit: int = STEP_ROWS) -> int:
+        """Fold up to `limit` of the next events, and all changes; how many events there were."""
+        async with self._turn:
+            count, self.lag, since = await hop(self._opened[0], partial(_step, limit))
+        self.folded += count
+        self.lag_seconds = 0.0 if since is None else max(0.0, time_ns() / 1e9 - since / 1e6)
+        return count
+
+    async def catch_up(self) -> None:
+        """Fold until no event that is in the log now is missing."""
+        last = await self.read(lambda it: (place(it), it.execute(NEWEST).fetchone()[0])[1])
+        while (await self.read(place)).id < last and await self.step():
+            pass
+
+    async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `job` on a reader, to which the log is attached as `log`; keep it short.
+
+        It is to read of the views first: what is in them is in the log, if that is read later.
+        """
+        async with self._free:
+            reader = self._idle.pop()
+            try:
+                return await hop(reader, partial(_look, job))
+            finally:
+                self._idle.append(reader)
+
+    async def close(self) -> None:
+        """Finish what was begun, and close."""
+        opened, self._opened = self._opened, []
+        await close_all(opened[::-1])
+
+    async def _connect(self, setup: Callable[[sqlite3.Connection], None]) -> aiosqlite.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        uri = self.path.absolute().as_uri()
+        connection = await aiosqlite.connect(uri, isolation_level=None, uri=True)
+        self._opened.append(connection)
+        log = f"{self._log.absolute().as_uri()}?mode=ro"
+        await hop(connection, lambda it: it.execute("ATTACH ? AS log", (log,)))
+        await hop(connection, setup)
+        return connection
+
+    async def _remove(self) -> None:
+        await self.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+class Useless(Exception):
+    """These views are not of this log, or not of these folds."""
+
+
+def place(connection: sqlite3.Connection) -> Place:
+    """How far the views have come, as this connection sees them."""
+    return Place(*connection.execute("SELECT id, change FROM place").fetchone())
+
+
+def _set_up_writer(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA main.journal_mode = WAL")
+    connection.execute("PRAGMA main.synchronous = NORMAL")
+    connection.execute("PRAGMA main.secure_delete = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute(STEP)
+    identity, last = connection.execute(IDENTITY).fetchone()
+    if connection.execute("SELECT 1 FROM main.sqlite_schema").fetchone() is None:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{TABLES}")
+        connection.execute(START, (identity, VERSION))
+        connection.execute("COMMIT")
+        return
+    known = connection.execute("SELECT log, version, id, change FROM place").fetchone()
+    if known is None or known[:2] != (identity, VERSION):
+        raise Useless("it is of another log, or of another version")
+    if known[2] > last or known[3] > connection.execute(NEWEST_CHANGE).fetchone()[0]:
+        raise Useless("it is ahead of the log")
+
+
+def _set_up_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+def _step(limit: int, connection: sqlite3.Connection) -> tuple[int, int, int | None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        after, change = place(connection)
+        until = connection.execute(NEWEST_CHANGE).fetchone()[0]
+        count, last = connection.execute(NEXT, (after, limit)).fetchone()
+        connection.execute("DELETE FROM step")
+        values = {"after": after, "change": change, "last": last}
+        if until > change:
+            for statement in CHANGES:
+                connection.execute(statement, values)
+            _fold(connection)
+            connection.execute("DELETE FROM step")
+        if count:
+            for statement in EVENTS:
+                connection.execute(statement, values)
+            _fold(connection)
+        connection.execute("UPDATE place SET id = ?, change = ?", (last or after, until))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    lag, since = connection.execute(LAG, (last or after,)).fetchone()
+    return count, lag, since
+
+
+def _fold(connection: sqlite3.Connection) -> None:
+    for statement in FOLDING:
+        connection.execute(statement)
+
+
+def _look(job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    connection.execute("BEGIN")
+    try:
+        return job(connection)
+    finally:
+        connection.execute("ROLLBACK")
