@@ -3,6 +3,8 @@
 import asyncio
 import re
 
+import msgspec
+
 from handlers.base import Handler, Refusal
 from rules.batch import CONFLICT, UNFIT
 from rules.faults import Fault
@@ -98,6 +100,11 @@ class Asking(Handler):
         """The refusal of what may be sent again."""
         self.set_header("Retry-After", "1")
         return Refusal(503, f"{words}; send it again.")
+
+    def send_value(self, value: object) -> None:
+        """Answer with `value`, in which JSON may stand as it is."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(value))
 
     def send(self, response: Response) -> None:
         """Answer as a lane does."""

@@ -41,12 +41,11 @@ class Rejected(Asking):
         found, cursor = await rejects(
             self._database, wanted, before=self.number("cursor"), limit=self.limit()
         )
-        self.set_header("Content-Type", "application/json")
         page = {
             "rejected": [_shown(each) for each in found],
             "cursor": None if cursor is None else str(cursor),
         }
-        self.finish(msgspec.json.encode(page))
+        self.send_value(page)
 
 
 class Replay(Asking):

@@ -213,6 +213,15 @@ class Apps:
         self._seen[_sha256(f"Bearer {token}")] = known
         return known.access
 
+    async def strict(self, app: int) -> bool:
+        """Whether an app sends no events of a type without a rule."""
+
+        def job(connection: sqlite3.Connection) -> bool:
+            row = connection.execute("SELECT strict FROM app WHERE id = ?", (app,)).fetchone()
+            return bool(row and row[0])
+
+        return await self._database.read(job)
+
     async def _load(self, number: int) -> Known | None:
         until = self._clock() + TRUSTED
 
