@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from rules.timestamp import text
 from settings import Settings
 from store.apps import SCOPES, App, CreateApp, CreateToken, ListApps, RevokeToken
 from store.commands import Command
@@ -67,12 +68,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Do the deed and print what came of it."""
     result = asyncio.run(_do(Path(settings.data), arguments.command_of(arguments)))
     if arguments.json:
-        plain = {"apps": result} if isinstance(result, list) else result
-        print(msgspec.json.encode(plain).decode())
+        plain = _told(msgspec.to_builtins(result))
+        print(msgspec.json.encode({"apps": plain} if isinstance(plain, list) else plain).decode())
     elif isinstance(result, list):
         print("\n".join(map(_line, result)) or "There is no app yet.")
     else:
-        for name, value in asdict(result).items():
+        for name, value in _told(asdict(result)).items():
             print(f"{name.replace('_', ' '):<14}{_shown(value)}")
     return 0
 
@@ -92,6 +93,18 @@ def _line(app: App) -> str:
         for token in app.tokens
     )
     return f"{app.id}  {app.name}  public {app.public_token}  tokens {tokens}"
+
+
+def _told(value: Any) -> Any:
+    """A result with its moments, microseconds inside, as RFC 3339 has them."""
+    if isinstance(value, list):
+        return [_told(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: text(each) if name.endswith("_at") and each is not None else _told(each)
+        for name, each in value.items()
+    }
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from settings import Settings
 from store.desk import desk
@@ -53,7 +54,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _import(folder: Path, data: Path, as_json: bool) -> int:
     # On a terminal alone; what is piped is read by a program.
     hidden = as_json or not sys.stderr.isatty()
-    with tqdm(total=1, unit="B", unit_scale=True, disable=hidden, leave=False) as bar:
+    with (
+        tqdm(total=1, unit="B", unit_scale=True, disable=hidden, leave=False) as bar,
+        logging_redirect_tqdm(),  # or log lines would run into the bar
+    ):
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -140,11 +140,16 @@ def test_an_app_is_made_listed_and_its_token_revoked(start, run, tmp_path, besid
     listed = json.loads(run("app", "list", "--data", data, "--json").stdout)["apps"]
     assert [each["name"] for each in listed] == ["My site"]
     assert app["secret_token"] not in json.dumps(listed)
+    moment = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+    assert re.fullmatch(moment, listed[0]["created_at"])
+    assert re.fullmatch(moment, listed[0]["tokens"][0]["created_at"])
+    assert listed[0]["tokens"][0]["revoked_at"] is None
     made = run("app", "token", "pub", "--scopes", "read", "--data", data, "--json")
     token = json.loads(made.stdout)
     assert token["scopes"] == ["read"]
     gone = run("app", "revoke", str(token["id"]), "--data", data)
     assert gone.returncode == 0, gone.stderr
+    assert re.search(f"revoked at +{moment}", gone.stdout)
     refused = run("app", "token", "pub", "--scopes", "fly", "--data", data)
     assert refused.returncode == 1
     assert "write, read, admin" in refused.stderr
