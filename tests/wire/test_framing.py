@@ -355,9 +355,14 @@ def sent(rule: Rule, path: str) -> bytes:
     return rule.raw.replace(b"{}", path.encode()) + AFTER
 
 
+@pytest.fixture(scope="module")
+def one_loop(fast_stage: Stage) -> Served:
+    return fast_stage.serve(application(), LANES)
+
+
 @pytest.mark.parametrize(("rule", "path"), ALL)
-def test_a_rule_lets_in_and_keeps_out(served: Served, rule: Rule, path: str) -> None:
-    with served.peer() as peer:
+def test_a_rule_lets_in_and_keeps_out(one_loop: Served, rule: Rule, path: str) -> None:
+    with one_loop.peer() as peer:
         peer.send(sent(rule, path))
         check(rule, path, peer.rest())
 
@@ -385,20 +390,39 @@ def in_step(served: Served, sendings: list[list[bytes]]) -> list[bytes]:
 def test_a_rule_is_the_same_byte_by_byte(served: Served, part: str, path: str) -> None:
     rules = [rule for rule in RULES[part] if len(rule.raw) < 1000]
     data = [sent(rule, path) for rule in rules]
-    sendings = [pieces(each, range(len(each))) for each in data]
-    for rule, answered in zip(rules, in_step(served, sendings), strict=True):
-        assert check(rule, path, answered), rule
+    for sendings in ([[each] for each in data], [pieces(each, range(len(each))) for each in data]):
+        for rule, answered in zip(rules, in_step(served, sendings), strict=True):
+            assert check(rule, path, answered), rule
 
 
 @pytest.mark.parametrize("part", RULES)
-def test_a_rule_is_the_same_cut_anywhere(fast_stage: Stage, part: str) -> None:
-    served = fast_stage.serve(application(), LANES)
+def test_a_rule_is_the_same_cut_anywhere(one_loop: Served, part: str) -> None:
     for rule in RULES[part]:
         for path in ("/lane/echo",) if rule.refused else ("/lane/echo", "/app/echo"):
             data = sent(rule, path)
-            cuts = range(1, min(len(rule.raw), 200))
-            for answered in in_step(served, [pieces(data, [cut]) for cut in cuts]):
+            cuts = range(1, min(len(rule.raw) + 1, 200))
+            for answered in in_step(one_loop, [pieces(data, [cut]) for cut in cuts]):
                 check(rule, path, answered)
+
+
+@pytest.mark.parametrize("query", ["", "?a"])
+def test_a_pipeline_is_the_same_cut_anywhere(served: Served, query: str) -> None:
+    """Where a part ends between two requests, or within the second, nothing of it gets lost."""
+    data, expected = b"", []
+    for path in ("/lane/echo", "/lane/echo", "/app/echo", "/lane/echo"):
+        for method, body, lines in (
+            ("GET", b"", [b"X-A: b", b"Host: a.example", b"X-B: c"]),
+            ("GET", b"", [b"Host: a.example"]),
+            ("GET", b"", [b"X-A: b", b"Host: a.example"]),
+            ("POST", b"abc", [b"X-A: b", b"Content-Length: 3", b"Host: a.example"]),
+        ):
+            data += f"{method} {path}{query} HTTP/1.1\r\n".encode()
+            data += b"\r\n".join([*lines, b"", b""]) + body
+            expected.append(told(method, path + query, "a.example", body))
+    expected.append(AFTER_BODY)
+    data += AFTER
+    for answered in in_step(served, [pieces(data, [cut]) for cut in range(len(data))]):
+        assert [each.body for each in answers_of(answered)] == expected
 
 
 def test_an_asterisk_asks_about_the_server(served: Served) -> None:

@@ -475,8 +475,8 @@ def test_who_does_not_read_the_last_answer_is_cut(timed: Served, path: str) -> N
         until(lambda: not timed.server.connections)
 
 
-def test_who_reads_slowly_but_steadily_gets_all(timed: Served) -> None:
-    with timed.peer(receive_buffer=65536) as peer:
+def test_who_reads_slowly_but_steadily_gets_all(patient: Served) -> None:
+    with patient.peer(receive_buffer=65536) as peer:
         peer.send(get("/app/big", "Connection: close"))
         whole, begun = b"", time.monotonic()
         while part := peer.socket.recv(32_768):
@@ -518,15 +518,15 @@ def test_a_busy_handler_s_upload_waits_in_the_client(timed: Served) -> None:
     assert sent < 16 << 20
 
 
-@pytest.mark.usefixtures("pinged")
-def test_who_asks_without_end_takes_turns_with_the_others(timed: Served) -> None:
+@pytest.mark.usefixtures("patient_pinged")
+def test_who_asks_without_end_takes_turns_with_the_others(patient: Served) -> None:
     """One client's pipeline, or its body of crumbs, is not done in one go."""
     for _ in range(3):
-        with timed.peer(seconds=SOON) as peer:
+        with patient.peer(seconds=SOON) as peer:
             peer.send(get("/lane/hello") * 5000 + get("/lane/hello", "Connection: close"))
             assert len(answers_of(peer.rest())) == 5001
         crumbs = chunked(*[b"x"] * 100_000)
-        with timed.peer(seconds=SOON) as peer:
+        with patient.peer(seconds=SOON) as peer:
             asked = request("POST", "/lane/echo", "Transfer-Encoding: chunked")
             assert peer.ask(asked + crumbs).status == 200
 
