@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,12 +41,14 @@ from handlers import (
     health,
     home,
     metrics,
+    queries,
     rejects,
     streams,
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.metrics import Figure
+from loops.folding import Folding
 from loops.impressions import Impressions
 from loops.rotation import Rotation
 from rules.ranking import NOTHING, Ranking, rank
@@ -56,14 +59,16 @@ from store.apps import Apps, NewApp
 from store.campaigns import Book, book, fresh
 from store.clicks import Clicks
 from store.database import Database
-from store.desk import DATABASE, IMAGES, SOCKET
+from store.desk import DATABASE, IMAGES, SOCKET, VIEWS
 from store.errors import StoreError
 from store.event_rules import EventRules
+from store.events import Events
 from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
 from store.log import Log
 from store.staging import Staging
+from store.views import Views
 from wire import Lane, Limits, Server, bind, bind_unix, inherited, mount
 
 LOG = logging.getLogger("marquee")
@@ -98,11 +103,26 @@ def ranking(book: Book, campaign: int, period: Period) -> Ranking:
     return rank(figures, book.campaigns[campaign], book.banners, chance)
 
 
+class Address(queries.Listed, streams.Streamed):
+    """`/events`, where events are asked for and, in large batches, taken."""
+
+    def initialize(self, **parts: Any) -> None:
+        """The parts of both."""
+        queries.Listed.initialize(self, **parts)
+        streams.Streamed.initialize(self, **parts)
+
+
 class Marquee:
     """The running program, from the settings to the sockets."""
 
     def __init__(
-        self, settings: Settings, database: Database, data: Path, log: Log, rules: EventRules
+        self,
+        settings: Settings,
+        database: Database,
+        data: Path,
+        log: Log,
+        rules: EventRules,
+        views: Views,
     ) -> None:
         """`database` is open, and this process alone holds the folder `data`."""
         self.settings = settings
@@ -116,7 +136,10 @@ class Marquee:
         self.apps = Apps(database)
         self.log = log
         self.rules = rules
+        self.views = views
+        self.folding = Folding(views.step)
         self.events = events.Events(self.apps, log, rules)
+        self.asked = Events(database, views)
         self.images = Images(database, data / IMAGES, settings.image_cache)
         self.campaigns = campaigns.Campaigns(self.pages, Clicks(log).record)
         self.impressions = Impressions(
@@ -142,7 +165,13 @@ class Marquee:
     ) -> None:
         """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
         await self.rotation.reload()
-        for loop in (self.rotation.run, self.impressions.run, self._watch, self.staging.clear):
+        for loop in (
+            self.rotation.run,
+            self.impressions.run,
+            self.folding.run,
+            self._watch,
+            self.staging.clear,
+        ):
             self.loops.append(asyncio.create_task(loop()))
             self.loops[-1].add_done_callback(self._ended)
         commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
@@ -237,8 +266,9 @@ class Marquee:
             ),
             (
                 events.PATTERN,
-                streams.Streamed,
+                Address,
                 {
+                    "events": self.asked,
                     "take": self.events.take,
                     "log": self.log,
                     "rules": self.rules,
@@ -246,6 +276,7 @@ class Marquee:
                     "largest": self.settings.max_body,
                 },
             ),
+            *queries.routes(self.asked),
             *rejects.routes(self.database, self.log, self.rules),
             *event_rules.routes(self.rules),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
@@ -315,6 +346,11 @@ class Marquee:
             ("refused", "Events turned away, to be sent again"),
         ):
             yield Figure(f"marquee_events_{name}_total", words, getattr(self.log.counts, name))
+        views = self.views
+        yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
+        yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
+        words = "How long the oldest of those has waited"
+        yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
         if not isinstance(self.listener, Server):
             return
         stats = self.listener.stats
@@ -373,8 +409,9 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
     tls = certificate(settings)
     sockets = inherited() or listening(settings)
     with Lock(data):
-        database = await Database.open(data / DATABASE)
-        try:
+        async with AsyncExitStack() as opened:
+            database = await Database.open(data / DATABASE)
+            opened.push_async_callback(database.close)
             made: list[NewApp] = []
             if settings.sample and await pristine(database):
                 made = await fill(database, data / IMAGES)
@@ -382,7 +419,9 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 database, queue_bytes=settings.queue_bytes, queue_age=settings.queue_seconds
             )
             rules = await EventRules.open(database)
-            marquee = Marquee(settings, database, data, log, rules)
+            views = await Views.open(database, data / VIEWS)
+            opened.push_async_callback(views.close)
+            marquee = Marquee(settings, database, data, log, rules, views)
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)
@@ -397,8 +436,6 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 await marquee.ending.wait()
             finally:
                 await marquee.stop()
-        finally:
-            await database.close()
     return marquee.status
 
 

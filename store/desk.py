@@ -22,7 +22,7 @@ R = TypeVar("R")
 COMMANDS: dict[str, type[Command[Any]]] = {
     kind.__name__: kind for kind in (CreateApp, ListApps, CreateToken, RevokeToken, ListRejects)
 }
-DATABASE, IMAGES, SOCKET = "marquee.db", "images", "marquee.sock"
+DATABASE, VIEWS, IMAGES, SOCKET = "marquee.db", "views.db", "images", "marquee.sock"
 # Seconds for which a folder that is in use is waited for: a server may be about to listen.
 PATIENCE = 5.0
 LOOK = 0.1

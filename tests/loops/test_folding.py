@@ -1,0 +1,63 @@
+"""The views follow the log, and let it go first."""
+
+import asyncio
+
+import pytest
+
+from loops import folding
+from loops.folding import Folding
+
+
+def test_a_full_step_is_followed_by_another_after_a_rest() -> None:
+    steps = []
+
+    async def step(most: int) -> int:
+        steps.append(most)
+        await asyncio.sleep(0.02)
+        return most
+
+    rest = asyncio.run(Folding(step, 5).once())
+    assert steps == [5]
+    assert 0 < rest < folding.PERIOD
+
+
+def test_what_trickles_in_is_folded_in_a_while() -> None:
+    async def step(_: int) -> int:
+        return 1
+
+    assert folding.PERIOD * 0.8 < asyncio.run(Folding(step).once()) <= folding.PERIOD
+
+
+def test_views_that_cannot_be_written_are_told_once_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def step(_: int) -> int:
+        raise OSError("the disk is full")
+
+    async def run() -> None:
+        loop = Folding(step)
+        assert [await loop.once() for _ in range(3)] == [folding.PERIOD] * 3
+
+    asyncio.run(run())
+    assert [each.message for each in caplog.records] == [
+        "the views do not follow the log: the disk is full"
+    ]
+
+
+def test_a_step_that_has_begun_is_finished() -> None:
+    done = []
+
+    async def step(_: int) -> int:
+        await asyncio.sleep(0.05)
+        done.append(True)
+        return 0
+
+    async def run() -> None:
+        task = asyncio.create_task(Folding(step).run())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.1)
+
+    asyncio.run(run())
+    assert done == [True]
