@@ -34,19 +34,16 @@ Take = Callable[[bytes, str | None, Access], Response | Awaitable[Response]]
 class Streamed(Asking):
     """`POST /events` with a body of any size."""
 
-    def initialize(
-        self, take: Take, log: Log, rules: EventRules, most: int, largest: int, **others: Any
-    ) -> None:
-        """`take` takes other bodies than lines.
+    def initialize(self, **parts: Any) -> None:
+        """Of the `parts`, `take` takes other bodies than lines.
 
         All lines may have `most` bytes, one line or another body `largest`, as for a lane.
         """
-        super().initialize(**others)
-        self._take = take
-        self._journal = log
-        self._rules = rules
-        self._most = most
-        self._largest = largest
+        self._take: Take = parts["take"]
+        self._journal: Log = parts["log"]
+        self._rules: EventRules = parts["rules"]
+        self._most: int = parts["most"]
+        self._largest: int = parts["largest"]
         self._access: Access
         self._kind: str | None = None
         self._lines = False
