@@ -54,6 +54,7 @@ class Log:
         self._batches = deque([Batch()])  # the last one is being filled
         self._oldest = 0.0
         self._work: asyncio.Task[None] | None = None
+        self._full = False
 
     @classmethod
     async def open(
@@ -198,6 +199,7 @@ class Log:
                     if not self._batches[0].cost:  # what was refused waits for better times
                         return
                 else:
+                    self._full = False
                     batch.settle(lost)
                     self._leave(batch)
         finally:
@@ -205,7 +207,9 @@ class Log:
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         if isinstance(error, StoreFull):
-            LOG.warning("%s: events are turned away", error)
+            if not self._full:
+                LOG.error("%s: events are turned away until there is room", error)
+            self._full = True
         elif not isinstance(error, StoreError):
             LOG.error("a commit of the log failed", exc_info=error)
             error = StoreError(f"the events were not stored: {error}")

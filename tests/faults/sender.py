@@ -21,6 +21,13 @@ from store.batch import Row
 from store.log import Log
 
 SENDERS = 24
+MILLION = """
+WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
+INSERT INTO event SELECT
+    (1700000000000 << 22) + n, 1, 1, printf('%036d', n % 20000), NULL, 'page interaction',
+    'pageview', n, n, printf('%036d', n), zeroblob(32), '{"host":"example.com","path":"/"}'
+FROM n
+"""
 
 
 class Told:
@@ -65,6 +72,16 @@ def missing_from(connection: sqlite3.Connection, told: Told) -> int:
     assert (rejects,) == connection.execute("SELECT count(*) FROM event_reject").fetchone()
     assert rejects == other[1]
     return sum(kept.get(key) != number for key, number in told.acked.items())
+
+
+def add_a_million(folder: Path) -> None:
+    """Add a million events to a log that no program has open."""
+    connection = sqlite3.connect(folder / "marquee.db", isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(MILLION)
+    finally:
+        connection.close()
 
 
 async def send(log: Log, lines: int, fresh: "itertools.count[int]", again: list[str]) -> None:

@@ -8,16 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sender import Told, missing_from
+from sender import Told, add_a_million, missing_from
 
 READY = 1.0  # seconds
-MILLION = """
-WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
-INSERT INTO event SELECT
-    (1700000000000 << 22) + n, 1, 1, printf('%036d', n % 20000), NULL, 'page interaction',
-    'pageview', n, n, printf('%036d', n), zeroblob(32), '{"host":"example.com","path":"/"}'
-FROM n
-"""
 
 
 def killed(folder: Path, seconds: float) -> float:
@@ -66,10 +59,6 @@ def test_nothing_acknowledged_is_lost_by_200_kills(tmp_path: Path) -> None:
 
 def test_a_killed_log_of_a_million_events_is_ready_within_a_second(tmp_path: Path) -> None:
     killed(tmp_path, 0)
-    connection = sqlite3.connect(tmp_path / "marquee.db")
-    with connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(MILLION)
-    connection.close()
+    add_a_million(tmp_path)
     killed(tmp_path, 0.2)
     assert killed(tmp_path, 0) < READY

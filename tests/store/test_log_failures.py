@@ -20,7 +20,7 @@ async def pages(database: Database, most: int) -> None:
 
 
 def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     large = [row(data="x" * 100_000)] * 10
 
@@ -34,6 +34,8 @@ def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
         for future in both:
             with pytest.raises(StoreFull):
                 await future
+        with pytest.raises(StoreFull):
+            await log.append(large, counted=False)
         assert log.queued == 0
         await log.drain()
         # All are in one commit, with those that it could not store.
@@ -46,6 +48,7 @@ def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
     with_database(tmp_path, use)
     assert rows(tmp_path, "SELECT count(*) FROM event") == [(10,)]
     assert rows(tmp_path, "SELECT received, refused FROM log") == [(23, 13)]
+    assert caplog.text.count("the disk is full") == 1
 
 
 def test_what_was_not_counted_is_not_counted_as_refused(tmp_path: Path) -> None:
