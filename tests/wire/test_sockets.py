@@ -68,11 +68,21 @@ def trusting(certificate: tuple[str, str]) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def secure(stage: Stage, certificate: tuple[str, str]) -> Served:
+def context(certificate: tuple[str, str]) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate)
-    limits = Limits(header_seconds=1, idle_seconds=1, write_seconds=1, linger_seconds=0.3)
-    return serve(stage, tls=context, limits=limits)
+    return context
+
+
+@pytest.fixture(scope="module")
+def secure(stage: Stage, context: ssl.SSLContext) -> Served:
+    return serve(stage, tls=context, limits=Limits(linger_seconds=0.3))
+
+
+@pytest.fixture(scope="module")
+def hasty(stage: Stage, context: ssl.SSLContext) -> Served:
+    """Gives nobody much time."""
+    return serve(stage, tls=context, limits=Limits(header_seconds=0.5, idle_seconds=0.5))
 
 
 def test_both_planes_over_tls(secure: Served, trusting: ssl.SSLContext) -> None:
@@ -104,22 +114,22 @@ def test_every_byte_apart_over_tls(secure: Served, trusting: ssl.SSLContext) -> 
         assert peer.answer().body.endswith(b"\n12345")
 
 
-def test_who_speaks_no_tls_harms_nobody(secure: Served, trusting: ssl.SSLContext) -> None:
+def test_who_speaks_no_tls_harms_nobody(hasty: Served, trusting: ssl.SSLContext) -> None:
     for sent in (get(), b"\x16\x03\x01\x02\x00\x01", b"\x00" * 100, b""):
-        with secure.peer() as peer:
+        with hasty.peer() as peer:
             peer.send(sent)
             peer.half_close()
             peer.rest()
-    with secure.peer() as silent:
+    with hasty.peer() as silent:
         begun = time.monotonic()
         silent.rest()
         assert time.monotonic() - begun < 4
-    with secure.peer(tls=trusting) as peer:
+    with hasty.peer(tls=trusting) as peer:
         assert peer.ask(get()).body == b"hello"
 
 
-def test_the_idle_are_let_go_over_tls_too(secure: Served, trusting: ssl.SSLContext) -> None:
-    with secure.peer(tls=trusting) as peer:
+def test_the_idle_are_let_go_over_tls_too(hasty: Served, trusting: ssl.SSLContext) -> None:
+    with hasty.peer(tls=trusting) as peer:
         peer.ask(get())
         assert peer.closed()
 
