@@ -6,7 +6,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from wire.flow import ANSWER, Flow
+from wire.flow import ANSWER, IDLE, Flow
 from wire.framing import Framing, special_lines
 from wire.lanes import Lane, Way
 from wire.messages import Request, Response
@@ -19,27 +19,34 @@ if TYPE_CHECKING:
 class Answering(Flow):
     """A connection whose requests lanes answer."""
 
-    __slots__ = ("_reader", "_served")
+    __slots__ = ("_blocked", "_reader", "_rest", "_served")
 
     def __init__(self, server: "Server") -> None:
         super().__init__(server)
         self._reader: Reader | None = None
         self._served = 0
+        # What has come and is not used yet, and whether it may not be.
+        self._rest = b""
+        self._blocked = False
 
     def go_on(self) -> None:
         """Do what can be done with what has come."""
+        raise NotImplementedError
+
+    def take(self, data: bytes) -> None:
+        """Take what has come, whatever it is."""
         raise NotImplementedError
 
     def deliver(self, way: Way, framing: Framing, head: bytes) -> None:
         """Give the request to the application."""
         raise NotImplementedError
 
-    def serve_at_once(self, data: bytes) -> bool:
-        """Serve a GET that has come alone, in one piece, without a body.
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, and answer it if it is a GET, alone, in one piece, without a body.
 
-        Nearly all do, and this is the short way: the same steps as the long one takes, without
-        those that only others need. False for any other request: nothing is done then, and what
-        llhttp has been fed is forgotten.
+        Nearly all are, and this is the short way: the same steps as the long one takes, without
+        those that only others need. What is none goes the long way, and what llhttp has been fed
+        of it is forgotten.
 
         `data` ends with an empty line. So if it holds more than one head, either llhttp sees the
         end of a second request, which it takes for an error, or the second announces a body,
@@ -48,8 +55,18 @@ class Answering(Flow):
         server = self.server
         # Where there is one byte to find, its number is the quickest way to say so.
         way = server.ways.get(data[: data.find(13)])
-        if way is None or not way.quick or len(data) > server.small:
-            return False
+        if (
+            way is None
+            or not way.quick
+            or data[-4:] != b"\r\n\r\n"
+            or len(data) > server.small
+            or self.phase != IDLE
+            or self.paused
+            or self._rest
+            or self._blocked
+        ):
+            self.take(data)
+            return
         reader = self._reader
         if reader is None:
             reader = self._reader = Reader()
@@ -59,15 +76,17 @@ class Answering(Flow):
         except OBJECTIONS:
             # A malformed request, or a second one: its end is one too many.
             self.forget_reader()
-            return False
+            self.take(data)
+            return
         framing = server.framings[way.minor].get(tuple(special_lines(data)))
         if framing is None or not framing.plain or reader.ending:
             self.forget_reader()
-            return False
+            self.take(data)
+            return
         lane = way.lane
         if lane is None:
             self.deliver(way, framing, data)
-            return True
+            return
         try:
             answer = lane.call(
                 Request(
@@ -85,7 +104,7 @@ class Answering(Flow):
             answer = server.failed(lane, error)
         if type(answer) is not Response or answer.large or server.counting:
             self._conclude(lane, way, framing, answer)
-            return True
+            return
         server.stats.requests += 1
         lane.statuses[answer.status] += 1
         date = server.date
@@ -94,7 +113,6 @@ class Answering(Flow):
             answer.sent_at = date
         self._transport.write(answer.sent)
         self.deadline = server.idle_until
-        return True
 
     def serve(self, lane: Lane, way: Way, framing: Framing, head: bytes, body: bytes) -> None:
         """Call the lane and send its answer, now or when it comes."""

@@ -35,14 +35,12 @@ class Connection(Answering):
 
     __slots__ = (
         "_at",
-        "_blocked",
         "_body",
         "_exchange",
         "_framing",
         "_head",
         "_left",
         "_limit",
-        "_rest",
         "_used_application",
         "_way",
         "_working",
@@ -50,9 +48,8 @@ class Connection(Answering):
 
     def __init__(self, server: "Server") -> None:
         super().__init__(server)
-        # What has come and is not used yet stands in _rest, from _at on. Of a head that is not
-        # complete, _head is what llhttp has seen; of a lane's request, the head that had a body.
-        self._rest = b""
+        # What is not used yet stands in _rest from _at on. Of a head that is not complete, _head
+        # is what llhttp has seen; of a lane's request with a body, all of it.
         self._at = 0
         self._head = b""
         self._body: list[bytes] = []
@@ -62,7 +59,6 @@ class Connection(Answering):
         self._exchange: Exchange | None = None
         self._used_application = False
         self._working = False
-        self._blocked = False
         self._left = inf
 
     # What the transport calls.
@@ -78,17 +74,8 @@ class Connection(Answering):
         if not server.admit(self):
             self.refuse(503, "There are as many connections as this server takes; try again soon.")
 
-    def data_received(self, data: bytes) -> None:
-        """Take what has come."""
-        if (
-            self.phase == IDLE
-            and data[-4:] == b"\r\n\r\n"
-            and not self._rest
-            and not self.paused
-            and not self._blocked
-            and self.serve_at_once(data)
-        ):
-            return
+    def take(self, data: bytes) -> None:
+        """Take what has come, whatever it is."""
         if self.phase < LINGER:
             self._rest = self._rest[self._at :] + data if self._rest else data
             self._at = 0

@@ -150,13 +150,19 @@ class Request:
 
     def cookie(self, name: str) -> str | None:
         """The first cookie of this name, without quotes around it; None if there is none."""
-        found = _cookie(name)(self._head)
+        head = self._head
+        first, search = _cookie(name)
+        at = head.find(first)
+        if at >= 0:
+            # It is its line's first, as one of a longer path is, and plain: a matter of two finds.
+            at += len(first)
+            plain = head[at : head.find(13, at)]
+            if plain.isalnum():
+                return plain.decode()
+        found = search(head)
         if found is None:
             return None
-        value = found[1].decode("latin-1")
-        if value.isalnum():
-            return value
-        value = value.rstrip(" \t")
+        value = found[1].decode("latin-1").rstrip(" \t")
         quoted = len(value) > 1 and value[0] == '"' == value[-1]
         return value[1:-1] if quoted else value
 
@@ -173,10 +179,11 @@ class Request:
 
 
 @lru_cache(16_384)
-def _cookie(name: str) -> Callable[[bytes], re.Match[bytes] | None]:
-    """What finds the value of the first cookie of that name in a head."""
-    key = re.escape(name.encode("latin-1"))
-    return re.compile(rb"\r\n(?i:cookie):(?:[^\r]*?;)??[ \t]*" + key + rb"=([^;\r]*)").search
+def _cookie(name: str) -> tuple[bytes, Callable[[bytes], re.Match[bytes] | None]]:
+    """What stands before the cookie where it is its line's first, and what finds it anywhere."""
+    key = name.encode("latin-1") + b"="
+    pattern = rb"\r\n(?i:cookie):(?:[^\r]*?;)??[ \t]*" + re.escape(key) + rb"([^;\r]*)"
+    return b"\r\nCookie: " + key, re.compile(pattern).search
 
 
 def _decoded(raw: bytes) -> str:

@@ -250,7 +250,7 @@ class Server:
     def framing(self, lines: tuple[bytes, ...], minor: int) -> Framing:
         """What these special lines say; raises `Refusal`."""
         found = framing(lines, minor)
-        if found.length == 0 and sum(map(len, lines)) <= _LONGEST:
+        if sum(map(len, lines)) <= _LONGEST:
             known = self.framings[minor]
             if len(known) >= _REMEMBERED:
                 known.clear()
