@@ -41,7 +41,9 @@ def _tell(request: Request, status: int, began: float) -> None:
     _line(request.remote, request.method, request.path, status, milliseconds)
 
 
-def _line(remote: str | None, method: str | None, path: str, status: int, milliseconds: float) -> None:
+def _line(
+    remote: str | None, method: str | None, path: str, status: int, milliseconds: float
+) -> None:
     LOG.info("%s %s %s %d %.1f ms", remote, method, path, status, milliseconds)
 
 
