@@ -165,5 +165,6 @@ def test_a_killed_server_with_a_million_events_is_ready_within_a_second(
 
 
 @pytest.mark.long
-def test_every_202_was_true_over_200_kills(load: Load, tmp_path: Path) -> None:
-    kill_and_check(load, tmp_path, 200)
+@pytest.mark.parametrize("_", range(10))
+def test_every_202_was_true_over_200_kills(load: Load, tmp_path: Path, _: int) -> None:
+    kill_and_check(load, tmp_path, 20)
