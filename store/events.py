@@ -11,7 +11,7 @@ import sqlite3
 import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 import msgspec
@@ -123,7 +123,7 @@ class Span(NamedTuple):
 class Lists(NamedTuple):
     """Lists of an index, each in order, that hold what is asked for, and other things maybe."""
 
-    table: str
+    tables: Sequence[str]
     column: str
     keys: Sequence[int]
     kinds: tuple[str, list[Any]] | None  # the condition on a row's kind, if there is one
@@ -222,30 +222,30 @@ def _lists(connection: sqlite3.Connection, wanted: Filter) -> Lists:
     if wanted.session is not None:
         sql = "SELECT id FROM session WHERE text = ?"
         numbers = _column(connection, sql, [wanted.session])
-        return Lists("by_session", "session", numbers, of_kind)
+        return Lists(("by_session", "by_session_recent"), "session", numbers, of_kind)
     if kinds.keys() - {"app"}:
         sql = f"SELECT id FROM kind WHERE {condition} LIMIT {LISTS + 1}"  # noqa: S608
         numbers = _column(connection, sql, values)
         if len(numbers) <= LISTS:
-            return Lists("by_kind", "kind", numbers, None)
+            return Lists(("by_kind",), "kind", numbers, None)
     else:
         of_kind = None
     if wanted.app is None:
         apps = _column(connection, "SELECT DISTINCT app FROM kind", [])
     else:
         apps = [wanted.app]
-    return Lists("by_app", "app", apps, of_kind)
+    return Lists(("by_app",), "app", apps, of_kind)
 
 
 def _horizon(connection: sqlite3.Connection, lists: Lists, span: Span) -> Position | None:
     """Where the search must stop, so that it looks through no more than it may; None: nowhere."""
     ends: list[Position] = []
     sql = (
-        f"SELECT at, id FROM {lists.table} WHERE {lists.column} = ? AND {IN_SPAN} {span.order} "  # noqa: S608
+        f"SELECT at, id FROM {{}} WHERE {lists.column} = ? AND {IN_SPAN} {span.order} "  # noqa: S608
         f"LIMIT 1 OFFSET {max(1, DEPTH // len(lists.keys)) if lists.keys else 0}"
     )
-    for key in lists.keys:
-        ends += connection.execute(sql, (key, *span.values())).fetchall()
+    for table, key in product(lists.tables, lists.keys):
+        ends += connection.execute(sql.format(table), (key, *span.values())).fetchall()
     if not ends:
         return None
     return max(ends) if span.newest_first else min(ends)
@@ -267,13 +267,14 @@ def _merged(
     columns = ", ".join(f"event.{name}" for name in OTHERS)
     one = (
         f"SELECT listed.id AS id, listed.at AS at, {columns} "  # noqa: S608
-        f"FROM {lists.table} AS listed CROSS JOIN log.event ON event.id = listed.id "
+        f"FROM {{}} AS listed CROSS JOIN log.event ON event.id = listed.id "
         f"WHERE listed.{lists.column} = ? {condition} AND event.data IS NOT NULL "
         "AND listed.id NOT IN (SELECT id FROM log.change WHERE n > ?) "
         f"AND {IN_SPAN.replace('(at, id)', '(listed.at, listed.id)')}"
     )
-    arguments = [(key, *values, here.change, *span.values()) for key in keys]
-    return _ordered(connection, " UNION ALL ".join([one] * len(keys)), arguments, span, limit)
+    parts = [one.format(table) for table in lists.tables for _ in keys]
+    arguments = [(key, *values, here.change, *span.values()) for _ in lists.tables for key in keys]
+    return _ordered(connection, " UNION ALL ".join(parts), arguments, span, limit)
 
 
 def _tail(

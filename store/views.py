@@ -42,7 +42,7 @@ VERSION = hashlib.sha256(ALL.encode()).hexdigest()
 NEWEST_CHANGE = "SELECT coalesce(max(seq), 0) FROM log.sqlite_sequence WHERE name = 'change'"
 START = f"""
 INSERT INTO place
-SELECT ?, ?, 0, ({NEWEST_CHANGE}), 0
+SELECT ?, ?, 0, ({NEWEST_CHANGE}), 0, 0, 0, 0
 """
 NEWEST = "SELECT last FROM log.log"
 IDENTITY = "SELECT identity, max(last, (SELECT coalesce(max(id), 0) FROM log.event)) FROM log.log"
@@ -51,13 +51,15 @@ SELECT count(*), max(id) FROM (SELECT id FROM log.event WHERE id > ? ORDER BY id
 """
 LAG = """
 SELECT count(*), min(received)
-FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT 100000)
+FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT 50000)
 """
 
 READERS = 2
 # Rows of a step: each has a cost of its own, which many rows share.
 STEP_ROWS = 20_000
 CHECKPOINT_PAGES = 4_096
+# Index rows that wait until there are some of each session.
+WAITING = 262_144
 
 
 class Place(NamedTuple):
@@ -72,7 +74,7 @@ class Views:
 
     def __init__(self, path: Path, log: Path) -> None:
         self.path = path
-        self.lag = 0  # events of the log that are not in the views (up to 100,000 are counted)
+        self.lag = 0  # events of the log that are not in the views (up to 50,000 are counted)
         self.lag_seconds = 0.0  # since the oldest of them was received
         self.folded = 0  # events, since this was opened
         self._log = log
@@ -190,16 +192,16 @@ def _step(limit: int, connection: sqlite3.Connection) -> tuple[int, int, int | N
         until = connection.execute(NEWEST_CHANGE).fetchone()[0]
         count, last = connection.execute(NEXT, (after, limit)).fetchone()
         connection.execute("DELETE FROM step")
-        values = {"after": after, "change": change, "last": last}
+        values = {"after": after, "change": change, "last": last, "waiting": WAITING}
         if until > change:
             for statement in CHANGES:
                 connection.execute(statement, values)
-            _fold(connection)
+            _fold(connection, values)
             connection.execute("DELETE FROM step")
         if count:
             for statement in EVENTS:
                 connection.execute(statement, values)
-            _fold(connection)
+            _fold(connection, values)
         connection.execute("UPDATE place SET id = ?, change = ?", (last or after, until))
         connection.execute("COMMIT")
     except BaseException:
@@ -210,9 +212,9 @@ def _step(limit: int, connection: sqlite3.Connection) -> tuple[int, int, int | N
     return count, lag, since
 
 
-def _fold(connection: sqlite3.Connection) -> None:
+def _fold(connection: sqlite3.Connection, values: dict[str, int | None]) -> None:
     for statement in FOLDING:
-        connection.execute(statement)
+        connection.execute(statement, values)
 
 
 def _look(job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:

@@ -4,7 +4,10 @@ CREATE TABLE place (
     version TEXT NOT NULL, -- of the folds that made them
     id INTEGER NOT NULL, -- events up to this one are in the views
     change INTEGER NOT NULL, -- and changes up to this one
-    sessions INTEGER NOT NULL -- numbers given to sessions
+    sessions INTEGER NOT NULL, -- numbers given to sessions
+    recent INTEGER NOT NULL, -- rows in by_session_recent,
+    next INTEGER NOT NULL, -- the session whose rows leave it next,
+    until INTEGER NOT NULL -- and the one before which this step's end
 ) STRICT;
 
 -- What events are alike in; a number is short.
@@ -42,6 +45,16 @@ CREATE TABLE by_kind (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE by_session (
+    session INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    PRIMARY KEY (session, at, id)
+) STRICT, WITHOUT ROWID;
+
+-- Rows wait here until there are some for each session: where they go to, each session has pages
+-- of its own, and to write one of those for each event would cost more than all else does.
+CREATE TABLE by_session_recent (
     session INTEGER NOT NULL,
     at INTEGER NOT NULL,
     id INTEGER NOT NULL,

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from entries import row
 
-from store import events
+from store import events, views
 from store.database import Database
 from store.events import BadCursor, Event, Events, Filter, Page
 from store.log import Log
@@ -74,7 +74,10 @@ async def pages(of: Events, wanted: Filter, newest_first: bool, limit: int) -> l
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_pages_hold_just_what_is_wanted_in_order(tmp_path: Path, seed: int) -> None:
+def test_pages_hold_just_what_is_wanted_in_order(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "WAITING", 25)
     chance = random.Random(seed)
     stored: list[Stored] = []
 
