@@ -33,7 +33,8 @@ TAIL = 50_000
 DEPTH = 50_000
 # Lists of an index that are merged; for more kinds than that, all of an app's are looked through.
 LISTS = 64
-TRIES = 3
+# Steps of the views that a query waits for, at most.
+TRIES = 5
 EXPORTED = 500
 POSITION = struct.Struct(">qQ")
 FIRST, LAST = (-(2**63), -1), (2**63 - 1, 2**63 - 1)
@@ -166,8 +167,8 @@ class Events:
             page = await self._views.read(lambda connection: _find(connection, wanted, span, limit))
             if page is not None:
                 return page
-            await self._views.catch_up()
-        raise StoreBusy("more events come than can be looked up; try again later")
+            await self._views.step()
+        raise StoreBusy("the views are being made, or are far behind")
 
     async def get(self, number: int) -> Event | None:
         """One event."""

@@ -11,6 +11,7 @@ from entries import row
 
 from store import events, views
 from store.database import Database
+from store.errors import StoreBusy
 from store.events import BadCursor, Event, Events, Filter, Page
 from store.log import Log
 from store.views import Views
@@ -192,6 +193,25 @@ def test_a_long_tail_is_folded_before_it_is_looked_through(
             assert opened.views.lag == 49
             assert len((await opened.events.find(Filter())).events) == 50
             assert opened.views.lag == 0
+
+    asyncio.run(run())
+
+
+def test_views_that_are_far_behind_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "TAIL", 10)
+    monkeypatch.setattr(events, "TRIES", 3)
+
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            await opened.append(*(row(at=n) for n in range(50)))
+            step = opened.views.step
+            monkeypatch.setattr(opened.views, "step", lambda: step(10))
+            with pytest.raises(StoreBusy):
+                await opened.events.find(Filter())
+            assert opened.views.lag == 20
+            assert len((await opened.events.find(Filter())).events) == 50
 
     asyncio.run(run())
 
