@@ -25,14 +25,19 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def items(body: bytes) -> list[bytes]:
     """The items of a JSON array, each as it came; raises `NotJson`."""
     try:
-        return [bytes(item) for item in _items(body)]
+        return [bytes(item) for item in _items(body)[: _enough(body)]]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise objection(body, error) from None
 
 
 def lines(body: bytes) -> list[bytes]:
     """The items of NDJSON; empty lines are none."""
-    return [line for line in body.split(b"\n") if line and not line.isspace()]
+    return [line for line in body.split(b"\n") if line and not line.isspace()][: _enough(body)]
+
+
+def _enough(body: bytes) -> int:
+    """So many items that, if there are more, too many of these are short for a batch."""
+    return len(body) // SHORT + MANY_SHORT + 1
 
 
 def short(some: Iterable[bytes]) -> int:

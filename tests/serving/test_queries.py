@@ -1,5 +1,8 @@
 """Asking for events, on a real server."""
 
+import csv
+import io
+import json
 import re
 from urllib.parse import quote
 
@@ -124,3 +127,31 @@ def test_what_is_not_there_is_not_found(app):
     for number in ("0", "1", "9" * 19):
         assert app.ask(f"/events/{number}").status == 404
     assert app.ask("/events/x").status == 404
+
+
+def test_an_export_is_all_that_is_asked_for_as_lines_or_as_a_table(app):
+    wild = ['=1+1"', "+a", "-b", "@c", "\ttab", "d,e", "é"]
+    sent = send(app, *(at(second, session_id=each) for second, each in enumerate(wild)))
+    plain = app.ask("/events/export")
+    assert plain.headers["Content-Type"] == "application/x-ndjson"
+    events = [json.loads(line) for line in plain.text.splitlines()]
+    assert events == found(app)
+    assert ids(events) == sent
+    table = app.ask("/events/export?format=csv&order=desc")
+    assert table.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert 'filename="events.csv"' in table.headers["Content-Disposition"]
+    head, *rows = csv.reader(io.StringIO(table.text, newline=""))
+    assert head[:5] == ["id", "sender_id", "app", "source", "session_id"]
+    assert [row[0] for row in rows] == sent[::-1]
+    # No cell that a spreadsheet would run.
+    assert [row[4] for row in rows[::-1]] == [f"'{each}" for each in wild[:5]] + wild[5:]
+    assert json.loads(rows[0][-1]) == events[0]["data"]
+    assert app.ask("/events/export?session_id=none").text == ""
+    assert app.ask("/events/export?format=xml").status == 422
+    assert app.ask("/events/export", token=app.token("write")).status == 403
+
+
+def test_an_export_is_as_long_as_what_is_asked_for(app):
+    send(app, *(at(second % 60) for second in range(1_800)))
+    assert len(app.ask("/events/export").text.splitlines()) == 1_800
+    assert len(app.ask("/events/export?from=2021-01-01T00:00:30Z").text.splitlines()) == 900

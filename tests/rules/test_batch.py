@@ -1,0 +1,72 @@
+"""Many events in one request."""
+
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.batch import MANY_SHORT, SHORT, Batch, items, lines, short
+from rules.rulebook import Rulebook
+from rules.strict import NotJson
+
+SIZE = 256 * 1024
+
+
+@given(
+    st.lists(st.sampled_from([b"1", b'"a,]"', b"[1,[2]]", b'{"a": [ ]}', b" null "]), max_size=9)
+)
+def test_an_array_is_taken_apart_into_its_items_as_they_came(sent: list[bytes]) -> None:
+    found = items(b"[" + b",".join(sent) + b"]")
+    assert [each.strip() for each in found] == [each.strip() for each in sent]
+
+
+@pytest.mark.parametrize("body", [b"[", b"[1,]", b"[1 2]", b"[\xff]", b"[" * 9_999, b"[1]]"])
+def test_what_is_no_array_has_no_items(body: bytes) -> None:
+    with pytest.raises(NotJson):
+        items(body)
+
+
+def test_empty_lines_are_no_items() -> None:
+    assert lines(b"\n1\r\n \n\r\n2\n\t") == [b"1\r", b"2"]
+
+
+@given(st.integers(0, 3_000), st.integers(0, 60))
+def test_too_many_short_items_are_seen_however_many_there_are(few: int, many: int) -> None:
+    sent = [b"1"] * few + [b"2" * SHORT] * 50 + [b"3"] * (many * 1_000)
+    for found in (items(b"[" + b",".join(sent) + b"]"), lines(b"\n".join(sent))):
+        if few + many * 1_000 <= MANY_SHORT:
+            assert found == sent
+        else:
+            assert short(found) > MANY_SHORT
+
+
+@pytest.mark.parametrize("item", [b"1", b"{}", b'""', b"[]", b"null"])
+def test_no_batch_of_256_kib_is_looked_at_for_more_than_20_ms(item: bytes) -> None:
+    count = SIZE // (len(item) + 1)
+
+    def seconds() -> float:
+        began = process_time()
+        assert short(items(b"[" + b",".join([item] * count) + b"]")) > MANY_SHORT
+        assert short(lines(b"\n".join([item] * count))) > MANY_SHORT
+        return process_time() - began
+
+    assert min(seconds() for _ in range(5)) / 2 < 0.020
+
+
+def test_each_item_has_its_result_in_its_place() -> None:
+    good = (
+        b'{"session_id":"a","category":"b","name":"c","data":{},"timestamp":"2021-01-01 00:00:00"}'
+    )
+    batch = Batch()
+    batch.take([good, b"5", good, good], 1_700_000_000_000_000, Rulebook({}).of(1, False))
+    assert batch.size == 3 * len(good) + 1
+    outcomes = [(7, "stored"), (3, "duplicate"), (4, "conflict")]
+    assert batch.results(outcomes) == (
+        '{"status":"accepted","id":"7"},'
+        '{"status":"rejected","errors":[{"pointer":"","message":"is not an object"}]},'
+        '{"status":"duplicate","id":"3"},'
+        '{"status":"rejected","errors":[{"pointer":"/sender_id",'
+        '"message":"another event came with this sender_id"}]}'
+    )
+    assert batch.refused().count("refused") == 4
