@@ -120,21 +120,23 @@ def answer_of(data: bytes, method: str = "GET", ended: bool = False) -> tuple[An
 
 
 def dechunked(data: bytes) -> tuple[bytes, int, bytes]:
-    body, count = b"", 0
+    parts: list[bytes] = []
+    at = 0
     while True:
-        size, end, data = data.partition(b"\r\n")
-        if not end:
+        end = data.find(b"\r\n", at)
+        if end < 0:
             raise Unfinished
-        if not CHUNK_SIZE.fullmatch(size):
-            raise Malformed(f"chunk size {size!r}")
-        length = int(size, 16)
-        if len(data) < length + 2:
+        if not CHUNK_SIZE.fullmatch(data[at:end]):
+            raise Malformed(f"chunk size {data[at:end]!r}")
+        begin, size = end + 2, int(data[at:end], 16)
+        at = begin + size + 2
+        if len(data) < at:
             raise Unfinished
-        if data[length : length + 2] != b"\r\n":
+        if data[at - 2 : at] != b"\r\n":
             raise Malformed("chunk without its end")
-        if not length:
-            return body, count, data[2:]
-        body, data, count = body + data[:length], data[length + 2 :], count + 1
+        if not size:
+            return b"".join(parts), len(parts), data[at:]
+        parts.append(data[begin : at - 2])
 
 
 def answers_of(data: bytes, methods: Iterable[str] = ()) -> list[Answer]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,21 +160,23 @@ def patient_pinged(patient: Served) -> Iterator[None]:
 
 
 def looked_at(served: Served) -> Iterator[None]:
-    slowest, ended = 0.0, threading.Event()
+    times: list[float] = []
+    ended = threading.Event()
 
     def look() -> None:
-        nonlocal slowest
         while not ended.wait(0.02):
             begun = time.monotonic()
             served.ping()
-            slowest = max(slowest, time.monotonic() - begun)
+            times.append(time.monotonic() - begun)
 
     thread = threading.Thread(target=look)
     thread.start()
     yield
     ended.set()
     thread.join(10)
-    assert 0 < slowest < 0.3
+    # A busy machine makes one wait now and then; a server that hangs makes all wait.
+    assert statistics.median(times) < 0.1
+    assert max(times) < SOON
 
 
 # How much.
@@ -518,17 +521,38 @@ def test_a_busy_handler_s_upload_waits_in_the_client(timed: Served) -> None:
     assert sent < 16 << 20
 
 
-@pytest.mark.usefixtures("patient_pinged")
-def test_who_asks_without_end_takes_turns_with_the_others(patient: Served) -> None:
-    """One client's pipeline, or its body of crumbs, is not done in one go."""
-    for _ in range(3):
-        with patient.peer(seconds=SOON) as peer:
-            peer.send(get("/lane/hello") * 5000 + get("/lane/hello", "Connection: close"))
-            assert len(answers_of(peer.rest())) == 5001
-        crumbs = chunked(*[b"x"] * 100_000)
-        with patient.peer(seconds=SOON) as peer:
-            asked = request("POST", "/lane/echo", "Transfer-Encoding: chunked")
-            assert peer.ask(asked + crumbs).status == 200
+def test_who_asks_without_end_takes_turns_with_the_others(stage: Stage) -> None:
+    """Of thousands of requests that came at once, few are answered before somebody else's one."""
+    begun, go = threading.Event(), threading.Event()
+    calls = 0
+
+    def flood(_: Request) -> Response:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            begun.set()
+            go.wait(5)  # the loop stands still until the other has asked as well
+        return Response(200, (), str(calls).encode())
+
+    def mark(_: Request) -> Response:
+        return Response(200, (), str(calls).encode())
+
+    lanes = [Lane("GET", "/lane/flood", flood), Lane("GET", "/lane/mark", mark)]
+    served = stage.serve(application(), lanes)
+    with served.peer() as greedy, served.peer() as other:
+        assert other.ask(get("/lane/mark")).body == b"0"
+        greedy.send(get("/lane/flood") * 8000 + get("/lane/flood", "Connection: close"))
+        begun.wait(5)
+        other.send(get("/lane/mark"))
+        go.set()
+        assert int(other.answer().body) < 4000
+        assert len(answers_of(greedy.rest())) == 8001
+
+
+def test_a_body_of_crumbs_is_read(timed: Served) -> None:
+    with timed.peer() as peer:
+        peer.send(request("POST", "/lane/echo", "Transfer-Encoding: chunked"))
+        assert peer.ask(chunked(*[b"x"] * 100_000), "POST").status == 200
 
 
 # How many.
