@@ -4,7 +4,7 @@ import enum
 import random
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +23,13 @@ class Kind(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Record:
+    number: int
     kind: Kind
     path: str  # in the folder; "" is the folder itself
     offset: int
     begun: int
     data: bytes
+    end: int  # in the journal
 
 
 def build(folder: Path) -> Path:
@@ -42,13 +44,14 @@ def build(folder: Path) -> Path:
 def records(journal: Path) -> Iterator[Record]:
     """The journal's records; a last one that is not whole is left out."""
     whole = journal.read_bytes()
-    place = 0
+    place = number = 0
     while place + HEAD.size <= len(whole):
         kind, length, offset, begun = HEAD.unpack_from(whole, place)
         place += HEAD.size + length
         if place <= len(whole):
             path, _, data = whole[place - length : place].partition(b"\0")
-            yield Record(Kind(kind), path.decode(), offset, begun, data)
+            yield Record(number, Kind(kind), path.decode(), offset, begun, data, place)
+        number += 1
 
 
 @dataclass
@@ -115,16 +118,14 @@ class File:
 class Disk:
     """A folder of a disk; `apply` takes the records one by one."""
 
-    def __init__(self) -> None:
-        self.files: dict[str, File] = {}
-        self.named: dict[str, File] = {}  # those names that are on the disk for certain
-        self._count = 0
+    def __init__(self, before: Mapping[str, bytes]) -> None:
+        """`before` is what was there, for certain."""
+        self.files = {name: File(bytearray(data), data) for name, data in before.items()}
+        self.named = dict(self.files)  # those names that are on the disk for certain
 
     def apply(self, record: Record) -> None:
-        """Records of one file need not all be applied, if none of that file is."""
-        number = self._count
-        self._count += 1
-        path = record.path
+        """Records of one file need not be applied, if none of that file is."""
+        number, path = record.number, record.path
         if record.kind is Kind.OPEN:
             self.files.setdefault(path, File())
         elif record.kind is Kind.WRITE:

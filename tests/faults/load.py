@@ -1,0 +1,133 @@
+"""A real server under load, and what its senders were told."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sender import Told
+
+ROOT = Path(__file__).parents[2]
+SENDERS = 6
+COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
+
+
+class Server:
+    """A server process on a data folder, until it is killed."""
+
+    def __init__(self, data: Path, **environ: str) -> None:
+        command = ["server.py", "serve", "--port", "0", "--data", str(data)]
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=os.environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://([\w.]+):(\d+)/", line):
+                self.host, self.port = found[1], int(found[2])
+                return
+        raise AssertionError("it did not start")
+
+    def counts(self) -> dict[str, int]:
+        with contextlib.closing(http.client.HTTPConnection(self.host, self.port)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        return {name: int(float(value)) for name, value in COUNT.findall(text)}
+
+    def kill(self) -> None:
+        self.process.kill()
+        with self.process:
+            pass
+
+
+class Load:
+    """Senders that go on over a server's kills, each with what it has yet to hear of."""
+
+    def __init__(self, token: str) -> None:
+        self.told = Told()
+        self.lines: list[tuple[int, str]] = []  # what was told, and at which moment
+        self.moment: Callable[[], int] = lambda: 0
+        self._token = token
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+
+    def run(self, server: Server, seconds: float) -> None:
+        """Send to a server for so long, then kill it."""
+        again = self.told.unanswered()
+        shares = [again[each::SENDERS] for each in range(SENDERS)]
+        senders = [threading.Thread(target=self._send, args=(server, share)) for share in shares]
+        try:
+            for sender in senders:
+                sender.start()
+            time.sleep(seconds)
+        finally:
+            server.kill()
+        for sender in senders:
+            sender.join(20)
+
+    def _send(self, server: Server, again: list[str]) -> None:
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            contextlib.closing(connection),
+        ):
+            while True:
+                if again:
+                    keys, again = again[:50], again[50:]
+                else:
+                    many = random.choice((1, 1, 1, 20))
+                    keys = [f"k{next(self._numbers)}" for _ in range(many)]
+                    keys = [key + "-" * (random.random() < 0.3) for key in keys]
+                self._post(connection, keys)
+
+    def _post(self, connection: http.client.HTTPConnection, keys: list[str]) -> None:
+        self._tell("".join(f"s {key}\n" for key in keys))
+        lines = [json.dumps(event(key)) for key in keys]
+        single = len(keys) == 1
+        kind = "application/json" if single else "application/x-ndjson"
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        connection.request("POST", "/events", "\n".join(lines).encode(), headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        assert response.status == 202, answer
+        results = [answer] if single else answer["results"]
+        pairs = zip(keys, results, strict=True)
+        self._tell("".join(f"a {key} {each['id']}\n" for key, each in pairs))
+
+    def _tell(self, lines: str) -> None:
+        with self._lock:
+            self.told.add(lines)
+            self.lines.append((self.moment(), lines))
+
+
+def new_load(data: Path) -> Load:
+    """The load of an app just made in a data folder."""
+    words = ["server.py", "app", "create", "faults", "--data", str(data), "--json"]
+    made = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, check=True, timeout=60
+    )
+    return Load(json.loads(made.stdout)["secret_token"])
+
+
+def event(key: str) -> dict[str, object]:
+    made: dict[str, object] = {
+        "session_id": key,
+        "category": "faults",
+        "name": "kill",
+        "data": {"padding": "x" * (sum(key.encode()) % 300)},
+        "timestamp": "2021-01-01 09:15:27.243860",
+    }
+    return made if key.endswith("-") else made | {"sender_id": key}
