@@ -11,6 +11,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from wire.sockets import deafen
+
 log = logging.getLogger("wire")
 
 # So many connections are accepted before others have a turn.
@@ -62,6 +64,7 @@ class Listener:
             self._resting.cancel()
         else:
             self._loop.remove_reader(self._socket)
+        deafen(self._socket)
         self._accept(4_096)
         self._socket.close()
 

@@ -1,5 +1,7 @@
 """The sockets a server listens on: made here, or inherited from who started it."""
 
+import contextlib
+import ctypes
 import fcntl
 import os
 import resource
@@ -14,6 +16,8 @@ from tornado.netutil import bind_sockets
 
 # The first file descriptor that is handed over (sd_listen_fds(3)).
 _FIRST = 3
+# Of Linux; Python's socket module does not name it.
+_SO_ATTACH_FILTER = 26
 
 
 def bind(host: str, port: int, backlog: int = 1_024) -> list[socket.socket]:
@@ -67,6 +71,10 @@ def _bind_at(listening: socket.socket, place: Path) -> None:
         os.close(folder)
 
 
+class Inherited(socket.socket):
+    """A listening socket that whoever started this process holds, too."""
+
+
 def inherited() -> list[socket.socket]:
     """The sockets that systemd (or the like) has opened for this process; [] without any.
 
@@ -77,13 +85,33 @@ def inherited() -> list[socket.socket]:
     os.environ.pop("LISTEN_FDNAMES", None)
     if not count.isdigit() or pid != str(os.getpid()):
         return []
-    sockets = []
+    sockets: list[socket.socket] = []
     for descriptor in range(_FIRST, _FIRST + int(count)):
         os.set_inheritable(descriptor, False)
-        each = socket.socket(fileno=descriptor)
+        each = Inherited(fileno=descriptor)
         each.setblocking(False)
         sockets.append(each)
     return sockets
+
+
+def deafen(listening: socket.socket) -> None:
+    """Let no more connections into the queue of `listening`, which is about to be closed.
+
+    Closing it resets those that came after the last was accepted, though their clients have sent
+    their requests; unless the kernel drops their first packet, so that they come again later and
+    find nobody. Does nothing to sockets that other processes share, nor where it cannot be done.
+    """
+    if isinstance(listening, Inherited) or listening.family == socket.AF_UNIX:
+        return
+    # BPF: A = the TCP flags; if SYN is among them, drop the packet, or else take all of it.
+    steps = [(0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    with contextlib.suppress(OSError):
+        listening.setsockopt(
+            socket.SOL_SOCKET,
+            _SO_ATTACH_FILTER,
+            struct.pack("HP", len(steps), ctypes.addressof(program)),
+        )
 
 
 def descriptors(wanted: int) -> int:
