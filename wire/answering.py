@@ -53,18 +53,19 @@ class Answering(Flow):
         and that is among the special lines.
         """
         server = self.server
-        # Where there is one byte to find, its number is the quickest way to say so.
-        way = server.ways.get(data[: data.find(13)])
         if (
-            way is None
-            or not way.quick
-            or data[-4:] != b"\r\n\r\n"
-            or len(data) > server.small
+            data[-4:] != b"\r\n\r\n"
             or self.phase != IDLE
             or self.paused
             or self._rest
             or self._blocked
+            or len(data) > server.small
         ):
+            self.take(data)
+            return
+        # Where there is one byte to find, its number is the quickest way to say so.
+        way = server.ways.get(data[: data.find(13)]) or server.likely_way(data)
+        if way is None or not way.quick:
             self.take(data)
             return
         reader = self._reader

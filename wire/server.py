@@ -247,6 +247,13 @@ class Server:
             self.ways[line] = way
         return way
 
+    def likely_way(self, head: bytes) -> Way | None:
+        """Where this head's request line leads if it is right, which llhttp has yet to judge."""
+        try:
+            return self.way(head)
+        except Refusal:
+            return None
+
     def framing(self, lines: tuple[bytes, ...], minor: int) -> Framing:
         """What these special lines say; raises `Refusal`."""
         found = framing(lines, minor)
