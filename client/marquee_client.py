@@ -35,6 +35,8 @@ log = logging.getLogger("marquee_client")
 # What is not worth trying again as it is: the server has understood, and will not take it.
 _REFUSED = frozenset({400, 404, 405, 409, 411, 414, 415, 422, 431})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+# Of its own, as a program's `random` may have been seeded for a purpose.
+_chance = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Client:
         self._on_reject = on_reject
         self._accepted = self._duplicate = self._rejected = self._dropped = 0
         self._told = False
-        self._closed = False
+        self._closed = self._over = False
         self._begin()
         _clients.add(self)
 
@@ -154,6 +156,9 @@ class Client:
         with self._changed:
             self._closed = True
         done = self.flush(self._exit_seconds if seconds is None else seconds)
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
         if not done:
             log.error("%d events were not sent when the program ended", self.counts.waiting)
         return done
@@ -177,8 +182,7 @@ class Client:
         return not self._waiting and not self._under_way
 
     def _run(self) -> None:
-        while True:
-            events = self._gather()
+        while events := self._gather():
             try:
                 self._deliver(events)
             except Exception:
@@ -187,7 +191,9 @@ class Client:
 
     def _gather(self) -> list[tuple[bytes, dict[str, Any]]]:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(lambda: self._waiting or self._over)
+            if self._over:
+                return []
             self._changed.wait_for(
                 lambda: self._hurry or self._closed or len(self._waiting) >= self._batch,
                 self._linger,
@@ -222,14 +228,16 @@ class Client:
                 "events wait, the server %s",
                 f"answers {status}" if status else f"does not answer: {body.decode()}",
             )
-            self._rest(max(after, pause * random.uniform(0.5, 1.0)))
+            if self._over:
+                return
+            self._rest(max(after, pause * _chance.uniform(0.5, 1.0)))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _rest(self, seconds: float) -> None:
         """Wait before the next try; less long while somebody waits for a flush."""
         end = time.monotonic() + seconds
         with self._changed:
-            self._changed.wait_for(lambda: self._hurry, seconds)
+            self._changed.wait_for(lambda: self._hurry or self._over, seconds)
         time.sleep(max(0.0, min(_FIRST_PAUSE, end - time.monotonic())))
 
     def _post(self, body: bytes) -> tuple[int, bytes, float]:
@@ -294,9 +302,9 @@ def uuid7() -> str:
     number = (
         (time.time_ns() // 1_000_000) << 80
         | 7 << 76
-        | random.SystemRandom().getrandbits(12) << 64
+        | _chance.getrandbits(12) << 64
         | 2 << 62
-        | random.SystemRandom().getrandbits(62)
+        | _chance.getrandbits(62)
     )
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
