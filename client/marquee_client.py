@@ -188,6 +188,7 @@ class Client:
             except Exception:
                 log.exception("%d events are given up", len(events))
                 self._settle(dropped=len(events))
+        self._hang_up()
 
     def _gather(self) -> list[tuple[bytes, dict[str, Any]]]:
         with self._changed:
