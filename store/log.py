@@ -26,7 +26,7 @@ QUEUE_BYTES, QUEUE_AGE = 33_554_432, 2.0
 # What waits holds more memory than the bytes that came: a row in Python, and a request's state.
 ROW_COST, REQUEST_COST = 1_000, 2_000
 # When much waits, a commit takes about this much of it, and stays short.
-COMMIT_ROWS, COMMIT_COST = 2_048, 4_194_304
+COMMIT_ROWS, COMMIT_COST = 1_024, 2_097_152
 
 
 class Log:

@@ -177,7 +177,7 @@ def test_what_arrives_while_a_commit_runs_makes_the_next_one(tmp_path: Path) -> 
         with held(database):
             first = log.append([row()])
             await asyncio.sleep(0)  # handed to the writer
-            rest = [log.append([row()]) for _ in range(1_000)]
+            rest = [log.append([row()]) for _ in range(500)]
         await asyncio.gather(first, *rest)
         assert database.commits == 2
         ids = [future.result()[0][0] for future in (first, *rest)]
@@ -192,7 +192,7 @@ def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> N
         with held(database):
             futures = [log.append([row()] * 500) for _ in range(40)]
         await asyncio.gather(*futures)
-        assert 8 <= database.commits <= 12
+        assert 12 <= database.commits <= 20
         assert counts(log) == (20_000, 0, 0, 0)
         assert log.queued == 0
 
