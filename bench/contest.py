@@ -38,7 +38,7 @@ BROWSER = (
     ("Sec-Fetch-Site", "same-origin"),
 )
 # A run in which other programs had more of a core than this is taken again, so many times.
-SHARED, RETAKES = 0.1, 2
+SHARED, RETAKES = 0.1, 1
 PROFILES = {"lean": (), "browser": BROWSER}
 
 
@@ -196,7 +196,7 @@ def _children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _calm(patience: float = 15) -> None:
+def _calm(patience: float = 5) -> None:
     """Wait, within limits, until nothing else works on the two cores."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
