@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from wire.flow import ANSWER, IDLE, Flow
 from wire.framing import Framing, special_lines
-from wire.lanes import Lane
+from wire.lanes import Lane, Way
 from wire.messages import Request, Response
 from wire.reading import OBJECTIONS, Reader
-from wire.routing import Way
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -65,8 +64,7 @@ class Answering(Flow):
             self.take(data)
             return
         # Where there is one byte to find, its number is the quickest way to say so.
-        routing = server.routing
-        way = routing.ways.get(data[: data.find(13)]) or routing.likely_way(data)
+        way = server.ways.get(data[: data.find(13)]) or server.likely_way(data)
         if way is None or not way.quick:
             self.take(data)
             return
@@ -81,7 +79,7 @@ class Answering(Flow):
             self.forget_reader()
             self.take(data)
             return
-        framing = routing.framings[way.minor].get(tuple(special_lines(data)))
+        framing = server.framings[way.minor].get(tuple(special_lines(data)))
         if framing is None or not framing.plain or reader.ending:
             self.forget_reader()
             self.take(data)
@@ -124,13 +122,12 @@ class Answering(Flow):
         nothing is done then, and what llhttp has been fed is forgotten.
         """
         server = self.server
-        routing = server.routing
-        way = routing.ways.get(data[: data.find(13)])
+        way = server.ways.get(data[: data.find(13)])
         if way is None or way.lane is None:
             return False
         end = data.find(b"\r\n\r\n") + 4
         head = data[:end]
-        framing = routing.framings[way.minor].get(tuple(special_lines(head)))
+        framing = server.framings[way.minor].get(tuple(special_lines(head)))
         limit = server.limits.body if way.lane.body_limit is None else way.lane.body_limit
         if (
             framing is None

@@ -14,12 +14,10 @@ from tornado.httputil import (
 from tornado.iostream import StreamClosedError
 
 from wire.framing import Framing
-from wire.routing import Way
+from wire.lanes import Way
 
 if TYPE_CHECKING:
     from wire.connection import Connection
-
-_FRAMED = "Transfer-Encoding"
 
 
 class Context:
@@ -115,8 +113,7 @@ class Bridge(HTTPConnection):
         assert isinstance(start_line, ResponseStartLine)
         code = start_line.code
         lines = [f"HTTP/1.1 {code} {start_line.reason}"]
-        # How the answer is framed is not the application's to say, but by its length.
-        lines += [f"{name}: {value}" for name, value in headers.get_all() if name != _FRAMED]
+        lines += [f"{name}: {value}" for name, value in headers.get_all()]
         if code >= 200:
             self._frame(code, headers, lines)
         text = "\r\n".join(lines)

@@ -9,9 +9,9 @@ from wire.answering import Answering
 from wire.exchange import Exchange
 from wire.flow import ANSWER, BODY, CLOSED, HEAD, IDLE, LINGER
 from wire.framing import Framing, head_end, measure, special_lines
+from wire.lanes import Way
 from wire.reading import Reader
 from wire.refusal import Refusal
-from wire.routing import Way
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -191,10 +191,9 @@ class Connection(Answering):
         if head[:2] == b"\r\n":
             # An empty line, which some clients send behind a body (RFC 9112, 2.2).
             head = head[2:]
-        routing = server.routing
-        way = routing.ways.get(head[: head.find(b"\r\n")]) or routing.way(head)
+        way = server.ways.get(head[: head.find(b"\r\n")]) or server.way(head)
         lines = tuple(special_lines(head))
-        framing = routing.framings[way.minor].get(lines) or routing.framing(lines, way.minor)
+        framing = server.framings[way.minor].get(lines) or server.framing(lines, way.minor)
         if reader.bodiless() is (framing.length != 0):
             raise Refusal(400, "The request's framing is ambiguous.")
         self._way, self._framing = way, framing

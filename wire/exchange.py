@@ -13,9 +13,9 @@ from tornado.websocket import WebSocketHandler
 from wire.bridge import Bridge, Context
 from wire.flow import CLOSED
 from wire.framing import Framing
+from wire.lanes import Way
 from wire.peers import Peer
 from wire.refusal import Refusal
-from wire.routing import Way
 
 if TYPE_CHECKING:
     from wire.connection import Connection

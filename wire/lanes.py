@@ -2,9 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from wire.messages import Request, Response
+
+# So many ways through the lanes are remembered; past that, all are forgotten at once.
+_REMEMBERED = 8_192
+_LONGEST = 512
 
 
 class Lane:
@@ -40,3 +44,59 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}>"
+
+
+class Way:
+    """Where a request line leads: to a lane with its parameters, or (None) to the application."""
+
+    __slots__ = ("authority", "lane", "method", "minor", "params", "path", "quick", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        minor: int,
+        path: str,
+        lane: Lane | None,
+        params: tuple[str, ...],
+        authority: str | None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.path = path
+        self.lane = lane
+        self.params = params
+        # Of an absolute target; it stands above Host (RFC 9112, 3.2.2).
+        self.authority = authority
+        # Its requests have no body, and its answers do.
+        self.quick = method == "GET"
+
+
+class Lanes:
+    """All lanes of a server; the first that matches answers."""
+
+    def __init__(self, lanes: Iterable[Lane]) -> None:
+        self._by_method: dict[str, list[Lane]] = {}
+        for lane in lanes:
+            self._by_method.setdefault(lane.method, []).append(lane)
+        if "GET" in self._by_method:
+            self._by_method.setdefault("HEAD", []).extend(self._by_method["GET"])
+        self._found: dict[tuple[str, str], tuple[Lane | None, tuple[str, ...]]] = {}
+
+    def find(self, method: str, path: str) -> tuple[Lane | None, tuple[str, ...]]:
+        """The lane for `path`, and its parameters; (None, ()) if there is none."""
+        found = self._found.get((method, path))
+        if found is None:
+            found = self._search(method, path)
+            if len(path) <= _LONGEST:
+                if len(self._found) >= _REMEMBERED:
+                    self._found.clear()
+                self._found[method, path] = found
+        return found
+
+    def _search(self, method: str, path: str) -> tuple[Lane | None, tuple[str, ...]]:
+        for lane in self._by_method.get(method, ()):
+            if match := lane.match(path):
+                return lane, match.groups("")
+        return None, ()

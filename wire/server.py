@@ -15,24 +15,28 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from wire.connection import Connection
 from wire.dates import date_line
-from wire.lanes import Lane
+from wire.framing import Framing, framing, host_name, origin, request_line
+from wire.lanes import Lane, Lanes, Way
 from wire.limits import Limits
 from wire.listening import Listener
-from wire.messages import Response
+from wire.messages import Request, Response
 from wire.peers import Peer, Proxies
 from wire.problems import problem
 from wire.refusal import Refusal
-from wire.routing import Routing
 from wire.sockets import descriptors
 
 log = logging.getLogger("wire")
 
+# So many request lines and so many kinds of framing are remembered, the short ones.
+_REMEMBERED = 8_192
+_LONGEST = 512
 # So many of the connections too many are told so; any more are just closed.
 _REFUSED = 512
 # How long a drain waits for the next request of a connection that was busy, in seconds.
 _MOMENT = 0.4
 # Open files besides the connections: databases, logs, and what the application reads.
 _OTHERS = 256
+_ALLOW = ("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 
 @dataclass(slots=True)
@@ -73,7 +77,8 @@ class Server:
         self.draining = False
         # Whether requests must be looked at more closely: some are the last of their connection.
         self.counting = self.limits.requests_per_connection > 0
-        self.routing = Routing(lanes)
+        self.ways: dict[bytes, Way] = {}
+        self.framings: tuple[dict[tuple[bytes, ...], Framing], ...] = ({}, {})
         # A head of no more than this is within every limit.
         self.small = min(self.limits.line, self.limits.headers)
         self.loop: asyncio.AbstractEventLoop
@@ -81,6 +86,7 @@ class Server:
         self.idle_until = 0.0
         self.date = b""
         self.done: asyncio.Future[None]
+        self._lanes = Lanes([*lanes, Lane("OPTIONS", r"\*", _anything)])
         self._proxies = Proxies(proxies)
         self.peer: Callable[[str, bool], Peer] = self._proxies.peer
         self._error = error
@@ -226,6 +232,38 @@ class Server:
         if not self._connections and not self._refused:
             self._empty.set()
 
+    def way(self, head: bytes) -> Way:
+        """Where this head's request line leads; raises `Refusal`."""
+        line = head[: head.find(b"\r\n")]
+        method, raw, minor = request_line(line)
+        target, authority = origin(method, raw)
+        path = target.partition(b"?")[0].decode("ascii")
+        lane, params = self._lanes.find(method, path)
+        host = None if authority is None else host_name(authority)
+        way = Way(method, target, minor, path, lane, params, host)
+        if b"?" not in target and len(line) <= _LONGEST:
+            if len(self.ways) >= _REMEMBERED:
+                self.ways.clear()
+            self.ways[line] = way
+        return way
+
+    def likely_way(self, head: bytes) -> Way | None:
+        """Where this head's request line leads if it is right, which llhttp has yet to judge."""
+        try:
+            return self.way(head)
+        except Refusal:
+            return None
+
+    def framing(self, lines: tuple[bytes, ...], minor: int) -> Framing:
+        """What these special lines say; raises `Refusal`."""
+        found = framing(lines, minor)
+        if sum(map(len, lines)) <= _LONGEST:
+            known = self.framings[minor]
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[lines] = found
+        return found
+
     def erroneous(self, status: int, detail: str) -> Response:
         """The answer to what the wire refuses."""
         self.stats.errors += 1
@@ -245,3 +283,8 @@ class Server:
         except Exception:
             log.exception("the error page for %d raised", status)
             return problem(status, detail)
+
+
+def _anything(request: Request) -> Response:
+    """OPTIONS of the server itself (RFC 9110, 9.3.7)."""
+    return Response(204, [_ALLOW])

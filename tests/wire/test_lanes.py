@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wire import Lane, Limits, Refusal, Request, Response
+from wire.lanes import Lanes
 from wire.peers import Peer
-from wire.routing import Routing
 
 PEER = Peer("127.0.0.1", secure=False)
 NAMES = st.text("abcXYZ_019", min_size=1, max_size=6)
@@ -75,7 +75,7 @@ def test_the_first_lane_that_matches_the_whole_path_answers() -> None:
     digits = Lane("GET", r"/a/(\d+)/?", never)
     rest = Lane("GET", r"/a/(.*?)(x)?", never)
     post = Lane("POST", r"/a/1", never)
-    lanes = Routing([digits, rest, post])
+    lanes = Lanes([digits, rest, post])
     assert lanes.find("GET", "/a/12/") == (digits, ("12",))
     assert lanes.find("HEAD", "/a/12") == (digits, ("12",))
     assert lanes.find("GET", "/a/12/3") == (rest, ("12/3", ""))
@@ -86,7 +86,7 @@ def test_the_first_lane_that_matches_the_whole_path_answers() -> None:
 
 def test_any_number_of_paths_is_remembered_in_bounded_room() -> None:
     lane = Lane("GET", r"/(\d+)", lambda _: Response())
-    lanes = Routing([lane])
+    lanes = Lanes([lane])
     for number in range(20_000):
         assert lanes.find("GET", f"/{number}") == (lane, (str(number),))
     lanes.find("GET", "/" + "1" * 10_000)
