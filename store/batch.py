@@ -12,20 +12,23 @@ import msgspec
 
 from store.counts import Counts
 from store.rejected import OWN_FAULT, Bounds, Reject, keep
+from store.sessions import session_key
 
 LOG = logging.getLogger("marquee.log")
 
 # source, app, session, user, category, name, at, sender, digest, data
 Row = tuple[int, int, str | None, int | None, str, str, int, str | None, bytes | None, str | None]
-# The same after its id and the time when it was received.
+# The same after its id, the time when it was received, and its session's key.
 Full = tuple[Any, ...]
 # The id that holds the event, and what became of it: "stored"; "duplicate": the sender had sent
 # it before, the id is the first one's; "conflict": it had sent another body then, likewise;
 # "rejected": it cannot be stored; "gone": there is no such reject to replay.
 Outcome = tuple[int, str]
 
-WIDTH, APP, SENDER, DIGEST = 12, 3, 9, 10
-COLUMNS = "id, received, source, app, session, user, category, name, at, sender, digest, data"
+SESSION = 2  # in a row
+# In a full one.
+WIDTH, APP, SENDER, DIGEST = 13, 4, 10, 11
+COLUMNS = "id, received, session_key, source, app, session, user, category, name, at, sender, digest, data"
 # Many rows a statement: each statement hands the interpreter's lock over and waits to have it
 # back, which on a busy loop takes longer than writing the row does.
 SIZES = (64, 16, 4, 1)
@@ -76,7 +79,10 @@ class Entry:
     def full(self) -> list[Full]:
         """The rows as they are stored."""
         received = self.received
-        return [(number, received, *row) for number, row in zip(self.ids, self.rows, strict=True)]
+        return [
+            (number, received, session_key(row[SESSION]), *row)
+            for number, row in zip(self.ids, self.rows, strict=True)
+        ]
 
 
 class Batch:

@@ -20,6 +20,7 @@ from rules.event import SOURCES
 from rules.timestamp import text
 from store.database import Database
 from store.errors import StoreBusy
+from store.sessions import session_key
 from store.views import Place, Views, place
 
 NAMES = {number: name for name, number in SOURCES.items()}
@@ -128,6 +129,7 @@ class Lists(NamedTuple):
     column: str
     keys: Sequence[int]
     kinds: tuple[str, list[Any]] | None  # the condition on a row's kind, if there is one
+    session: str | None = None  # whose key this is, maybe among others
 
 
 Row = tuple[int, str | None, int, int, str | None, str, str, str, int, int]
@@ -221,9 +223,10 @@ def _lists(connection: sqlite3.Connection, wanted: Filter) -> Lists:
     values = list(kinds.values())
     of_kind = (condition, values) if kinds else None
     if wanted.session is not None:
-        sql = "SELECT id FROM session WHERE text = ?"
-        numbers = _column(connection, sql, [wanted.session])
-        return Lists(("by_session", "by_session_recent"), "session", numbers, of_kind)
+        key = session_key(wanted.session)
+        assert key is not None
+        tables = ("by_session", "by_session_recent")
+        return Lists(tables, "session", [key], of_kind, wanted.session)
     if kinds.keys() - {"app"}:
         sql = f"SELECT id FROM kind WHERE {condition} LIMIT {LISTS + 1}"  # noqa: S608
         numbers = _column(connection, sql, values)
@@ -265,6 +268,9 @@ def _merged(
     if lists.kinds is not None:
         condition = f"AND kind IN (SELECT id FROM kind WHERE {lists.kinds[0]}) "  # noqa: S608
         values = lists.kinds[1]
+    if lists.session is not None:
+        condition += "AND event.session = ? "
+        values = [*values, lists.session]
     columns = ", ".join(f"event.{name}" for name in OTHERS)
     one = (
         f"SELECT listed.id AS id, listed.at AS at, {columns} "  # noqa: S608

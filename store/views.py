@@ -35,14 +35,17 @@ def statements(pattern: str) -> list[str]:
     return [each for text in texts for each in text.split(";\n") if each.strip()]
 
 
-EVENTS, CHANGES = statements("1_events.sql"), statements("1_changes.sql")
+SEALS = statements("0_seals.sql")
+EVENTS, CHANGES, DROPPED = (
+    statements(f"1_{name}.sql") for name in ("events", "changes", "dropped")
+)
 FOLDING = statements("[23]_*.sql")
-ALL = "\0".join([TABLES, STEP, *EVENTS, *CHANGES, *FOLDING])
+ALL = "\0".join([TABLES, STEP, *SEALS, *EVENTS, *CHANGES, *DROPPED, *FOLDING])
 VERSION = hashlib.sha256(ALL.encode()).hexdigest()
 NEWEST_CHANGE = "SELECT coalesce(max(seq), 0) FROM log.sqlite_sequence WHERE name = 'change'"
 START = f"""
 INSERT INTO place
-SELECT ?, ?, 0, ({NEWEST_CHANGE}), 0, 0, 0, 0
+SELECT ?, ?, 0, ({NEWEST_CHANGE}), 0, 0, 0
 """
 NEWEST = "SELECT last FROM log.log"
 IDENTITY = "SELECT identity, max(last, (SELECT coalesce(max(id), 0) FROM log.event)) FROM log.log"
@@ -171,6 +174,8 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
     if connection.execute("SELECT 1 FROM main.sqlite_schema").fetchone() is None:
         connection.executescript(f"BEGIN IMMEDIATE;\n{TABLES}")
         connection.execute(START, (identity, VERSION))
+        for statement in SEALS:
+            connection.execute(statement)
         connection.execute("COMMIT")
         return
     known = connection.execute("SELECT log, version, id, change FROM place").fetchone()

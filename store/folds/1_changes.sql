@@ -1,26 +1,25 @@
--- What changed among the events that are in the views: as it was, and as it is now.
+-- What changed among the events that are in the views: as it was, and as it is now. Only an app's
+-- events are replaced; what others count for stays when they are blanked.
 INSERT INTO step
 SELECT
-    change.id, -1, before ->> 'app', before ->> 'source', before ->> 'at', kind.id, session.id,
-    NULL, NULL, NULL, before ->> 'data'
+    change.id, -1, -(change.source = 1), change.app, change.source, change.at, kind.id,
+    change.session_key, NULL, NULL, NULL
 FROM log.change
 LEFT JOIN kind ON
-    kind.app = before ->> 'app' AND kind.source = before ->> 'source'
-    AND kind.category = before ->> 'category' AND kind.name = before ->> 'name'
-LEFT JOIN session ON session.text = before ->> 'session'
+    kind.app = change.app AND kind.source = change.source
+    AND kind.category = change.category AND kind.name = change.name
 WHERE n IN (SELECT min(n) FROM log.change WHERE n > :change AND id <= :after GROUP BY id);
 
 INSERT INTO step
 SELECT
-    event.id, 1, event.app, event.source, event.at, kind.id, session.id,
+    event.id, event.data IS NOT NULL, 1, event.app, event.source, event.at, kind.id,
+    event.session_key,
     CASE WHEN kind.id IS NULL THEN event.category END,
     CASE WHEN kind.id IS NULL THEN event.name END,
-    CASE WHEN session.id IS NULL THEN event.session END,
-    CASE WHEN event.source IN (3, 4) THEN event.data END
+    NULL
 FROM log.event
 LEFT JOIN kind ON
     kind.app = event.app AND kind.source = event.source
     AND kind.category = event.category AND kind.name = event.name
-LEFT JOIN session ON session.text = event.session
 WHERE event.id IN (SELECT id FROM log.change WHERE n > :change AND id <= :after)
-AND event.data IS NOT NULL;
+AND event.source = 1;

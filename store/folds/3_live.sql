@@ -1,11 +1,11 @@
 -- Clicks (source 3) and conversions (4); a row that does not tell of a banner counts for none.
 INSERT INTO live
 SELECT
-    slot, campaign, banner, sum(sign * (source = 3)), sum(sign * (source = 4)),
-    sum(sign * (revenue >> 32)), sum(sign * (revenue & 4294967295))
+    slot, campaign, banner, sum(counts * (source = 3)), sum(counts * (source = 4)),
+    sum(counts * (revenue >> 32)), sum(counts * (revenue & 4294967295))
 FROM (
     SELECT
-        sign, source, data ->> 'slot' AS slot, data ->> 'campaign' AS campaign,
+        counts, source, data ->> 'slot' AS slot, data ->> 'campaign' AS campaign,
         data ->> 'banner' AS banner, coalesce(data ->> 'revenue_micros', 0) AS revenue
     FROM step WHERE data IS NOT NULL AND json_valid(data)
 )

@@ -4,7 +4,6 @@ CREATE TABLE place (
     version TEXT NOT NULL, -- of the folds that made them
     id INTEGER NOT NULL, -- events up to this one are in the views
     change INTEGER NOT NULL, -- and changes up to this one
-    sessions INTEGER NOT NULL, -- numbers given to sessions
     recent INTEGER NOT NULL, -- rows in by_session_recent,
     next INTEGER NOT NULL, -- the session whose rows leave it next,
     until INTEGER NOT NULL -- and the one before which this step's end
@@ -23,12 +22,6 @@ CREATE TABLE kind (
 CREATE INDEX kind_type ON kind (category, name);
 CREATE INDEX kind_name ON kind (name);
 
--- Sessions are numbered as they come, so that those of a time stand side by side in by_session.
-CREATE TABLE session (
-    text TEXT PRIMARY KEY,
-    id INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE by_app (
     app INTEGER NOT NULL,
     at INTEGER NOT NULL,
@@ -44,6 +37,7 @@ CREATE TABLE by_kind (
     PRIMARY KEY (kind, at, id)
 ) STRICT, WITHOUT ROWID;
 
+-- By the session's key, not its text: of a person nothing stands in this file.
 CREATE TABLE by_session (
     session INTEGER NOT NULL,
     at INTEGER NOT NULL,
@@ -52,7 +46,7 @@ CREATE TABLE by_session (
     PRIMARY KEY (session, at, id)
 ) STRICT, WITHOUT ROWID;
 
--- Rows wait here until there are some for each session: where they go to, each session has pages
+-- Rows wait here until there are some for each session: where they go to, each session has a page
 -- of its own, and to write one of those for each event would cost more than all else does.
 CREATE TABLE by_session_recent (
     session INTEGER NOT NULL,

@@ -5,6 +5,7 @@ CREATE TABLE event (
     source INTEGER NOT NULL,
     app INTEGER NOT NULL,
     session TEXT,
+    session_key INTEGER, -- by which the views list it (store/sessions.py)
     user INTEGER, -- a salted hash, never the user's own id
     category TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -18,12 +19,65 @@ CREATE TABLE event (
 -- The only one: what is looked up otherwise stands in views.db, off the way to a commit.
 CREATE UNIQUE INDEX event_sender ON event (app, sender) WHERE sender IS NOT NULL;
 
--- What was replaced or deleted, in this order, for the folds to take back.
+-- What was replaced or blanked, in this order, as it was: for the views to take back. Nothing here
+-- tells of a person, and it goes when they have.
 CREATE TABLE change (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     id INTEGER NOT NULL,
-    before TEXT NOT NULL
+    source INTEGER NOT NULL,
+    app INTEGER NOT NULL,
+    session_key INTEGER,
+    category TEXT NOT NULL,
+    name TEXT NOT NULL,
+    at INTEGER NOT NULL
 ) STRICT;
+
+-- The data of blanked events that figures are made of: which banner or story, never who.
+CREATE TABLE remains (
+    id INTEGER PRIMARY KEY,
+    data TEXT NOT NULL
+) STRICT;
+
+-- The senders' ids of blanked events, as SHA-256, so that none comes back by being sent again.
+CREATE TABLE forgotten (
+    app INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    id INTEGER NOT NULL,
+    digest BLOB, -- of the first body, as in event
+    PRIMARY KEY (app, sender)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX forgotten_id ON forgotten (id);
+
+-- What events that are dropped for their age have counted for; views begin with these. Figures of
+-- a day are sealed before any of its events goes, and no late event changes them then.
+CREATE TABLE sealed_kind (
+    id INTEGER PRIMARY KEY, -- as in views.db
+    app INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    category TEXT NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (app, source, category, name)
+) STRICT;
+
+CREATE TABLE sealed_minute (
+    minute INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (minute, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Of no day: each event that is dropped is added here in the same transaction.
+CREATE TABLE sealed_live (
+    slot INTEGER NOT NULL,
+    campaign INTEGER NOT NULL,
+    banner INTEGER NOT NULL,
+    clicks INTEGER NOT NULL,
+    conversions INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    low INTEGER NOT NULL,
+    PRIMARY KEY (slot, campaign, banner)
+) STRICT, WITHOUT ROWID;
 
 -- Which events are right: a JSON Schema for the data of a type, for one app or (0) for all.
 CREATE TABLE event_rule (
@@ -53,6 +107,7 @@ CREATE TABLE event_reject (
 CREATE TABLE log (
     identity INTEGER NOT NULL, -- tells this log from another, whose views are of no use here
     last INTEGER NOT NULL DEFAULT 0, -- the highest id that was given
+    sealed INTEGER NOT NULL DEFAULT -9223372036854775808, -- figures of days before this moment are
     received INTEGER NOT NULL DEFAULT 0, -- stored + duplicate + rejected + refused
     stored INTEGER NOT NULL DEFAULT 0,
     duplicate INTEGER NOT NULL DEFAULT 0,

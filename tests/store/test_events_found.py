@@ -14,6 +14,7 @@ from store.database import Database
 from store.errors import StoreBusy
 from store.events import BadCursor, Event, Events, Filter, Page
 from store.log import Log
+from store.sessions import session_key
 from store.views import Views
 
 Stored = tuple[int, Any]  # its id, its row
@@ -167,6 +168,23 @@ def test_a_page_goes_on_where_it_ended_while_events_come(tmp_path: Path) -> None
             page = await opened.events.find(Filter(), limit=9, cursor=page.cursor)
             assert [each.timestamp[-3:-1] for each in page.events] == ["25", "30", "40", "50"]
             assert page.cursor is None
+
+    asyncio.run(run())
+
+
+def test_sessions_that_share_a_key_are_told_apart(tmp_path: Path) -> None:
+    one, other = "plumless", "buckeroo"  # known to have the same CRC-32
+    assert session_key(one) == session_key(other)
+
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            numbers = await opened.append(*(row(session=each) for each in (one, other, one)))
+            for _ in range(2):
+                assert await pages(opened.events, Filter(session=other), False, 9) == [
+                    str(numbers[1])
+                ]
+                assert len(await pages(opened.events, Filter(session=one), True, 1)) == 2
+                await opened.views.catch_up()
 
     asyncio.run(run())
 

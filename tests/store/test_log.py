@@ -12,6 +12,7 @@ from sets import rows, with_database
 
 from store.database import Database
 from store.log import Log
+from store.sessions import session_key
 
 
 def verdicts(outcomes: list[tuple[int, str]]) -> list[str]:
@@ -23,7 +24,20 @@ def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
         log = await Log.open(database)
         [(number, verdict)] = await log.append([row("click", data='{"a":1}')], received=2_000_000)
         assert (number, verdict) == (2_000 << 22, "stored")
-        kept = (1, 1, "s", None, "page interaction", "click", 1, 2_000_000, None, None, '{"a":1}')
+        kept = (
+            1,
+            1,
+            "s",
+            session_key("s"),
+            None,
+            "page interaction",
+            "click",
+            1,
+            2_000_000,
+            None,
+            None,
+            '{"a":1}',
+        )
         assert rows(tmp_path, "SELECT * FROM event") == [(number, *kept)]
         assert counts(log) == (1, 0, 0, 0)
 

@@ -18,6 +18,7 @@ from store import views
 from store.database import Database
 from store.events import Events, Filter
 from store.log import Log
+from store.sessions import session_key
 from store.views import Views
 
 FOLDER = Path(__file__).parents[2]
@@ -57,9 +58,9 @@ def told(folder: Path) -> list[Any]:
         "JOIN kind ON kind.id = kind ORDER BY 1, 2, 3, 4, 5",
         "SELECT by_app.app, at, by_app.id, name FROM by_app JOIN kind ON kind.id = kind",
         "SELECT at, by_kind.id, name FROM by_kind JOIN kind ON kind.id = kind ORDER BY 2",
-        "SELECT text, at, rows.id, name FROM (SELECT * FROM by_session "
+        "SELECT session, at, rows.id, name FROM (SELECT * FROM by_session "
         "UNION ALL SELECT * FROM by_session_recent) AS rows "
-        "JOIN session ON session.id = session JOIN kind ON kind.id = kind ORDER BY 3",
+        "JOIN kind ON kind.id = kind ORDER BY 3",
         "SELECT * FROM live",
     )
     with closing(sqlite3.connect(folder / "views.db")) as connection:
@@ -204,17 +205,15 @@ def test_what_changed_is_told_as_it_is_now(tmp_path: Path, monkeypatch: pytest.M
     asyncio.run(fold(tmp_path, 10, steps=2))
 
     def change(number: int, **new: Any) -> None:
-        columns = ("source", "app", "session", "category", "name", "at", "data")
+        columns = "source, app, session_key, category, name, at"
         with closing(sqlite3.connect(tmp_path / "marquee.db")) as connection, connection:
-            sql = f"SELECT {', '.join(columns)} FROM event WHERE id = ?"
-            before = dict(zip(columns, connection.execute(sql, (number,)).fetchone(), strict=True))
+            sql = f"INSERT INTO change (id, {columns}) SELECT id, {columns} FROM event WHERE id = ?"
+            connection.execute(sql, (number,))
             sets = ", ".join(f"{name} = ?" for name in new)
             connection.execute(f"UPDATE event SET {sets} WHERE id = ?", (*new.values(), number))
-            sql = "INSERT INTO change (id, before) VALUES (?, ?)"
-            connection.execute(sql, (number, json.dumps(before)))
 
     change(numbers[3], name="other", at=5)
-    change(numbers[3], session="moved", at=9)
+    change(numbers[3], session="moved", session_key=session_key("moved"), at=9)
     change(numbers[4], data=None)
     # These are not in the views yet.
     change(numbers[30], name="other")
