@@ -41,6 +41,7 @@ from handlers import (
     health,
     home,
     metrics,
+    one_event,
     queries,
     rejects,
     streams,
@@ -51,12 +52,14 @@ from handlers.metrics import Figure
 from loops.folding import Folding
 from loops.impressions import Impressions
 from loops.rotation import Rotation
+from loops.upkeep import Upkeep
 from rules.ranking import NOTHING, Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
 from store.apps import Apps, NewApp
 from store.campaigns import Book, book, fresh
+from store.changes import Changes
 from store.clicks import Clicks
 from store.database import Database
 from store.desk import DATABASE, IMAGES, SOCKET, VIEWS
@@ -67,6 +70,7 @@ from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
 from store.log import Log
+from store.retention import Retention
 from store.staging import Staging
 from store.views import Views
 from wire import Lane, Limits, Server, bind, bind_unix, inherited, mount
@@ -140,6 +144,9 @@ class Marquee:
         self.folding = Folding(views.step)
         self.events = events.Events(self.apps, log, rules)
         self.asked = Events(database, views)
+        self.changes = Changes(database, log, views)
+        self.retention = Retention(database, views, settings.retention_days)
+        self.upkeep = Upkeep((self.retention.once, self.changes.clean))
         self.images = Images(database, data / IMAGES, settings.image_cache)
         self.campaigns = campaigns.Campaigns(self.pages, Clicks(log).record)
         self.impressions = Impressions(
@@ -169,6 +176,7 @@ class Marquee:
             self.rotation.run,
             self.impressions.run,
             self.folding.run,
+            self.upkeep.run,
             self._watch,
             self.staging.clear,
         ):
@@ -269,6 +277,7 @@ class Marquee:
                 Address,
                 {
                     "events": self.asked,
+                    "changes": self.changes,
                     "take": self.events.take,
                     "log": self.log,
                     "rules": self.rules,
@@ -277,6 +286,7 @@ class Marquee:
                 },
             ),
             *queries.routes(self.asked),
+            *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.log, self.rules),
             *event_rules.routes(self.rules),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
@@ -349,6 +359,8 @@ class Marquee:
         views = self.views
         yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
         yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
+        dropped = self.retention.dropped
+        yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
         words = "How long the oldest of those has waited"
         yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
         if not isinstance(self.listener, Server):

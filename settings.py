@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
+from store.retention import LEAST_DAYS
+
 PREFIX = "MARQUEE_"
 Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -72,6 +74,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_seconds: Annotated[
         Seconds, Meta(description="how long events may wait before more are answered 503")
     ] = 2.0
+    retention_days: Annotated[
+        int, Meta(ge=0, description="days for which events are kept, 31 or more; 0 for ever")
+    ] = 0
     image_cache: Annotated[Bytes, Meta(description="bytes of banner images kept in memory")] = (
         67_108_864
     )
@@ -135,6 +140,11 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
     settings = msgspec.convert(found, Settings, strict=False)
     settings.zone()
     settings.trusted()
+    if 0 < settings.retention_days < LEAST_DAYS:
+        raise SettingError(
+            f"retention_days: monthly active users look back for 30 days, so it is {LEAST_DAYS} or "
+            "more, or 0 to keep events for ever"
+        )
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingError("tls_cert and tls_key go together: give both, or neither")
     return settings

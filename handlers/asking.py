@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +16,8 @@ from store.batch import Outcome
 from store.errors import StoreError
 from store.log import Log
 from wire import Response
+
+T = TypeVar("T")
 
 LIMIT, MOST = 100, 1_000
 LARGEST = 2**63 - 1
@@ -95,6 +99,13 @@ class Asking(Handler):
         if verdict == "rejected":
             raise Refusal(422, "This event cannot be stored.", [UNFIT])
         return number, verdict
+
+    async def cleared(self, doing: Awaitable[T]) -> T:
+        """What a deletion comes to, once no byte is left in the files."""
+        try:
+            return await doing
+        except StoreError as error:
+            raise self.later(f"Not all of this is gone ({error})") from None
 
     def later(self, words: str) -> Refusal:
         """The refusal of what may be sent again."""

@@ -1,4 +1,4 @@
-"""Asking for events: found, one by one, and exported.
+"""Asking for events: found, exported, and forgotten.
 
 A `read` token sees its own app's events and an `admin` token those of all.
 """
@@ -10,14 +10,13 @@ from typing import Any
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from handlers.asking import LARGEST, Asking
+from handlers.asking import Asking
 from handlers.base import Refusal
 from rules.event import SOURCES
-from store.apps import Access
+from store.changes import Changes
 from store.errors import StoreBusy
 from store.events import BadCursor, Event, Events, Filter
 
-BASE = r"(?:/api/v1)?/events"
 COLUMNS = (
     "id", "sender_id", "app", "source", "session_id",
     "category", "name", "timestamp", "received_at", "data",
@@ -27,11 +26,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def routes(events: Events) -> list[Any]:
-    """Where these are, but for the list, which shares its address (handlers/streams.py)."""
-    return [
-        (BASE + r"/(\d{1,19})", One, {"events": events}),
-        (BASE + "/export", Exported, {"events": events}),
-    ]
+    """Where the export is; the list shares its address (handlers/streams.py)."""
+    return [(r"(?:/api/v1)?/events/export", Exported, {"events": events})]
 
 
 class Finding(Asking):
@@ -63,15 +59,14 @@ class Finding(Asking):
             raise self.wrong("order", "is neither asc nor desc")
         return order == "desc"
 
-    def owned(self, access: Access, event: Event | None) -> Event:
-        """The event, if it is one that the asker may reach."""
-        if event is None or ("admin" not in access.scopes and event.app != access.app):
-            raise Refusal(404, "There is no such event.")
-        return event
-
 
 class Listed(Finding):
-    """`GET /events?…`."""
+    """`GET /events?…` and `DELETE /events?session_id=`."""
+
+    def initialize(self, **parts: Any) -> None:
+        """Of the `parts`, `changes` are how events are forgotten."""
+        super().initialize(**parts)
+        self.changes: Changes = parts["changes"]
 
     async def get(self) -> None:
         """A page of events in the order in which they happened."""
@@ -86,14 +81,17 @@ class Listed(Finding):
             raise self.later(f"Events cannot be looked up now ({error})") from None
         self.send_value(page)
 
-
-class One(Finding):
-    """`/events/{id}`."""
-
-    async def get(self, said: str) -> None:
-        """The event."""
-        access = await self.access_to("read", "admin")
-        self.send_value(self.owned(access, await self.events.get(number(said))))
+    async def delete(self) -> None:
+        """Forget a session: nothing of it is left; figures that counted it stay as they were."""
+        access = await self.access_to("write", "admin")
+        session, app = self.word("session_id"), self.number("app")
+        if not session:
+            raise self.wrong("session_id", "is missing: it says who is to be forgotten")
+        if "admin" not in access.scopes:
+            if app not in (None, access.app):
+                raise Refusal(403, "A `write` token deletes its own app's events; `admin` all.")
+            app = access.app
+        self.send_value(await self.cleared(self.changes.forget(session, app)))
 
 
 class Exported(Finding):
@@ -123,11 +121,6 @@ class Exported(Finding):
                 raise
             self.clear()
             raise self.later(f"Events cannot be looked up now ({error})") from None
-
-
-def number(said: str) -> int:
-    """An id, as far as there are any."""
-    return min(int(said), LARGEST)
 
 
 def lines(some: list[Event]) -> bytes:

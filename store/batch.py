@@ -1,5 +1,6 @@
 """What one commit of the log writes: the items of many requests, and what became of each."""
 
+import hashlib
 import logging
 import sqlite3
 from asyncio import Future
@@ -25,10 +26,10 @@ Full = tuple[Any, ...]
 # "rejected": it cannot be stored; "gone": there is no such reject to replay.
 Outcome = tuple[int, str]
 
-SESSION = 2  # in a row
-# In a full one.
+# Of a full row.
 WIDTH, APP, SENDER, DIGEST = 13, 4, 10, 11
-COLUMNS = "id, received, session_key, source, app, session, user, category, name, at, sender, digest, data"
+OURS = "id, received, session_key"
+COLUMNS = f"{OURS}, source, app, session, user, category, name, at, sender, digest, data"
 # Many rows a statement: each statement hands the interpreter's lock over and waits to have it
 # back, which on a busy loop takes longer than writing the row does.
 SIZES = (64, 16, 4, 1)
@@ -51,6 +52,11 @@ FIND = {
     "WHERE event.id != sent.id"
     for size in SIZES
 }
+# Those that were sent with a sender's id whose event was blanked since (store/changes.py).
+FORGOTTEN = """
+SELECT json_group_array(json_array(value ->> 0, forgotten.id, digest = value ->> 3))
+FROM json_each(?) JOIN forgotten ON app = value ->> 1 AND sender = value ->> 2
+"""
 CONFLICT = '[{"pointer":"/sender_id","message":"another event came with this sender_id"}]'
 UNFIT = '[{"pointer":"","message":"this event cannot be stored"}]'
 
@@ -80,7 +86,7 @@ class Entry:
         """The rows as they are stored."""
         received = self.received
         return [
-            (number, received, session_key(row[SESSION]), *row)
+            (number, received, session_key(row[2]), *row)
             for number, row in zip(self.ids, self.rows, strict=True)
         ]
 
@@ -116,7 +122,7 @@ class Batch:
         the counts come to once this is committed.
         """
         total = replace(self.counts)
-        lost = _insert(connection, self.rows)
+        lost = _store(connection, self.rows)
         rejects = self.rejects
         if lost:
             rejects = rejects + [each for entry in self.entries for each in _wrong(entry, lost)]
@@ -140,6 +146,38 @@ class Batch:
         for entry in chain(self.entries, (entry for _, entry in self.replays)):
             if not entry.future.done():
                 entry.future.set_exception(type(error)(str(error)))
+
+
+def sender_hash(sender: str) -> str:
+    """What is kept of a sender's id when its event is blanked."""
+    return hashlib.sha256(sender.encode(errors="surrogatepass")).hexdigest()
+
+
+def _store(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, Outcome]:
+    """Insert the rows; the outcome of each that was not."""
+    lost = _forgotten(connection, rows)
+    if not lost:
+        return _insert(connection, rows)
+    return lost | _insert(connection, [row for row in rows if row[0] not in lost])
+
+
+def _forgotten(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, Outcome]:
+    sent = [row for row in rows if row[SENDER] is not None]
+    if not sent or not connection.execute("SELECT EXISTS (SELECT 1 FROM forgotten)").fetchone()[0]:
+        return {}
+    asked = [
+        (row[0], row[APP], sender_hash(row[SENDER]), row[DIGEST] and row[DIGEST].hex())
+        for row in sent
+    ]
+    found = connection.execute(FORGOTTEN, (msgspec.json.encode(asked).decode(),)).fetchone()[0]
+    return _outcomes(found)
+
+
+def _outcomes(found: str) -> dict[int, Outcome]:
+    return {
+        number: (first, "duplicate" if same else "conflict")
+        for number, first, same in msgspec.json.decode(found)
+    }
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, Outcome]:
@@ -173,11 +211,7 @@ def _insert_each(
 
 def _find(connection: sqlite3.Connection, rows: Sequence[Full]) -> dict[int, Outcome]:
     sent = chain.from_iterable((row[0], row[APP], row[SENDER], row[DIGEST]) for row in rows)
-    found = connection.execute(FIND[len(rows)], [*sent]).fetchone()[0]
-    return {
-        number: (first, "duplicate" if same else "conflict")
-        for number, first, same in msgspec.json.decode(found)
-    }
+    return _outcomes(connection.execute(FIND[len(rows)], [*sent]).fetchone()[0])
 
 
 def _replay(connection: sqlite3.Connection, reject: int, entry: Entry, total: Counts) -> Outcome:
@@ -185,7 +219,7 @@ def _replay(connection: sqlite3.Connection, reject: int, entry: Entry, total: Co
     known = connection.execute("SELECT 1 FROM event_reject WHERE id = ?", (reject,)).fetchone()
     if known is None:
         return number, "gone"
-    outcome = _insert(connection, entry.full()).get(number, (number, "stored"))
+    outcome = _store(connection, entry.full()).get(number, (number, "stored"))
     if outcome[1] in ("stored", "duplicate"):
         connection.execute("DELETE FROM event_reject WHERE id = ?", (reject,))
         total.rejected -= 1

@@ -5,10 +5,10 @@ instant, so one connection alone does both. A job is a plain function of a conne
 that connection's thread in one hop, as one transaction.
 """
 
+import asyncio
 import logging
 import os
 import sqlite3
-from asyncio import Semaphore
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ LOOK = 1.0
 # While there is always someone reading, the WAL only grows. Beyond so many bytes the writer waits
 # for the readers to leave, for so many milliseconds at a time, and begins it anew.
 WAL_BYTES, WAIT = 134_217_728, 50
+# How often the WAL is tried to be emptied when it should be, and seconds in between.
+SCRUBS, SCRUB_PAUSE = 50, 0.05
 BUSY = 5_000  # milliseconds to wait otherwise, should another program hold the database
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -51,7 +53,7 @@ class Database:
         self._writer = writer
         self._readers = readers
         self._idle = list(readers)
-        self._free = Semaphore(len(readers))
+        self._free = asyncio.Semaphore(len(readers))
 
     @classmethod
     async def open(cls, path: Path) -> "Database":
@@ -96,6 +98,16 @@ class Database:
                 return await hop(reader, partial(self._look, job))
             finally:
                 self._idle.append(reader)
+
+    async def scrub(self) -> bool:
+        """Leave nothing of what was deleted or overwritten in the files, once that is committed.
+
+        False if that is to be tried again, as another program is reading.
+        """
+        try:
+            return await scrub(self._writer)
+        except sqlite3.Error as error:
+            raise self._told(error) from error
 
     async def close(self) -> None:
         """Finish what was begun, checkpoint and close."""
@@ -176,6 +188,7 @@ def _is_full(error: Exception) -> bool:
 def _set_up_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     migrate(connection)
@@ -186,9 +199,28 @@ def _set_up_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
-def _checkpoint(connection: sqlite3.Connection, mode: str = "TRUNCATE") -> None:
+def _checkpoint(connection: sqlite3.Connection, mode: str = "TRUNCATE") -> bool:
     # Always by schema: without one, it would checkpoint attached databases too.
-    connection.execute(f"PRAGMA main.wal_checkpoint({mode})").fetchone()
+    busy, *_ = connection.execute(f"PRAGMA main.wal_checkpoint({mode})").fetchone()
+    return not busy
+
+
+async def scrub(writer: aiosqlite.Connection) -> bool:
+    """Empty the WAL into the file, where deleted content is overwritten; whether it could be."""
+    for _ in range(SCRUBS):
+        if await hop(writer, _emptied):
+            return True
+        await asyncio.sleep(SCRUB_PAUSE)
+    return False
+
+
+def _emptied(connection: sqlite3.Connection) -> bool:
+    # Readers of our own are short; meanwhile nobody is to wait long for the writer.
+    connection.execute(f"PRAGMA busy_timeout = {WAIT // 5}")
+    try:
+        return _checkpoint(connection)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY}")
 
 
 async def hop(connection: aiosqlite.Connection, job: Job[T]) -> T:

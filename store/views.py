@@ -9,23 +9,23 @@ import hashlib
 import logging
 import os
 import sqlite3
-from asyncio import Lock, Semaphore
-from collections.abc import Callable
+from asyncio import Lock, Semaphore, sleep
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import NamedTuple, TypeVar
 
 import aiosqlite
 
-from store.database import Database, close_all, hop
+from store.database import Database, close_all, hop, scrub
 from store.errors import StoreError
 
 LOG = logging.getLogger("marquee.views")
 T = TypeVar("T")
 
 FOLDS = Path(__file__).with_name("folds")
-TABLES = (FOLDS / "tables.sql").read_text("utf-8")
 STEP = (FOLDS / "step.sql").read_text("utf-8")
 
 
@@ -35,12 +35,12 @@ def statements(pattern: str) -> list[str]:
     return [each for text in texts for each in text.split(";\n") if each.strip()]
 
 
-SEALS = statements("0_seals.sql")
+TABLES, SEALS = statements("tables.sql"), statements("0_seals.sql")
 EVENTS, CHANGES, DROPPED = (
     statements(f"1_{name}.sql") for name in ("events", "changes", "dropped")
 )
 FOLDING = statements("[23]_*.sql")
-ALL = "\0".join([TABLES, STEP, *SEALS, *EVENTS, *CHANGES, *DROPPED, *FOLDING])
+ALL = "\0".join([STEP, *TABLES, *SEALS, *EVENTS, *CHANGES, *DROPPED, *FOLDING])
 VERSION = hashlib.sha256(ALL.encode()).hexdigest()
 NEWEST_CHANGE = "SELECT coalesce(max(seq), 0) FROM log.sqlite_sequence WHERE name = 'change'"
 START = f"""
@@ -49,6 +49,18 @@ SELECT ?, ?, 0, ({NEWEST_CHANGE}), 0, 0, 0
 """
 NEWEST = "SELECT last FROM log.log"
 IDENTITY = "SELECT identity, max(last, (SELECT coalesce(max(id), 0) FROM log.event)) FROM log.log"
+# The oldest events that may be dropped: in the order of the ids, up to the first that may not.
+OLDEST = """
+SELECT max(id) FROM (SELECT id FROM log.event WHERE id <= ?1 ORDER BY id LIMIT ?2)
+WHERE id < coalesce(
+    (
+        SELECT min(id)
+        FROM (SELECT id, received, at FROM log.event WHERE id <= ?1 ORDER BY id LIMIT ?2)
+        WHERE received >= ?3 OR at >= (SELECT sealed FROM log.log)
+    ),
+    9223372036854775807
+)
+"""
 NEXT = """
 SELECT count(*), max(id) FROM (SELECT id FROM log.event WHERE id > ? ORDER BY id LIMIT ?)
 """
@@ -85,26 +97,14 @@ class Views:
         self._idle: list[aiosqlite.Connection] = []
         self._free = Semaphore(READERS)
         self._turn = Lock()
+        # Held while what is past is sealed or dropped, and while the views are made anew.
+        self.past = Lock()
 
     @classmethod
     async def open(cls, database: Database, path: Path) -> "Views":
         """The views at `path` of the log in `database`, made anew if they are of no use."""
         views = cls(path, database.path)
-        try:
-            try:
-                await views._connect(_set_up_writer)
-            except (Useless, sqlite3.DatabaseError) as error:
-                LOG.warning("%s is made anew: %s", path.name, error)
-                await views._remove()
-                await views._connect(_set_up_writer)
-            for _ in range(READERS):
-                views._idle.append(await views._connect(_set_up_reader))
-        except (sqlite3.Error, OSError) as error:
-            await views.close()
-            raise StoreError(f"{path} cannot be opened: {error}") from error
-        except BaseException:
-            await views.close()
-            raise
+        await views._open()
         return views
 
     async def step(self, limit: int = STEP_ROWS) -> int:
@@ -114,6 +114,26 @@ class Views:
         self.folded += count
         self.lag_seconds = 0.0 if since is None else max(0.0, time_ns() / 1e9 - since / 1e6)
         return count
+
+    async def drop(self, limit: int, before: int) -> int | None:
+        """Take up to `limit` of the oldest events out of the indexes; the last one's id, if any.
+
+        It is of those received before `before` (µs), of sealed days, that the views have folded:
+        the log may let go of them and of all before. What they counted stays.
+        """
+        async with self._turn:
+            return await hop(self._opened[0], partial(_drop, limit, before))
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """A time in which nothing is folded."""
+        async with self._turn:
+            yield
+
+    async def scrub(self) -> bool:
+        """Leave nothing of what was deleted in the files; False if that is to be tried again."""
+        async with self._turn:
+            return await scrub(self._opened[0])
 
     async def catch_up(self) -> None:
         """Fold until no event that is in the log now is missing."""
@@ -133,10 +153,68 @@ class Views:
             finally:
                 self._idle.append(reader)
 
+    async def rebuild(self, told: Callable[[int], object], rest: float = 0.0) -> int:
+        """Make them anew from the log; how many events there were.
+
+        That is done beside these, which answer until the new ones take their place. After each
+        step, `told` hears how many events were folded, and others have the machine for `rest`
+        times as long as it took.
+        """
+        async with self.past:
+            new = Views(self.path.with_name(f"{self.path.name}-new"), self._log)
+            new._remove()
+            await new._open()
+            try:
+                began = perf_counter()
+                while await new.step():
+                    told(new.folded)
+                    await sleep(rest * (perf_counter() - began))
+                    began = perf_counter()
+                async with self._turn:
+                    await new.catch_up()
+                    await new.close()
+                    await self._become(new.path)
+            finally:
+                await new.close()
+                new._remove()
+        return new.folded
+
     async def close(self) -> None:
         """Finish what was begun, and close."""
         opened, self._opened = self._opened, []
+        self._idle.clear()
         await close_all(opened[::-1])
+
+    async def _open(self) -> None:
+        try:
+            try:
+                await self._connect(_set_up_writer)
+            except (Useless, sqlite3.DatabaseError) as error:
+                LOG.warning("%s is made anew: %s", self.path.name, error)
+                await self.close()
+                self._remove()
+                await self._connect(_set_up_writer)
+            for _ in range(READERS):
+                self._idle.append(await self._connect(_set_up_reader))
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _become(self, path: Path) -> None:
+        """Put the closed views at `path` in the place of these."""
+        for _ in range(READERS):
+            await self._free.acquire()
+        try:
+            await self.close()
+            self._remove()
+            path.rename(self.path)
+            await self._open()
+        finally:
+            for _ in range(READERS):
+                self._free.release()
 
     async def _connect(self, setup: Callable[[sqlite3.Connection], None]) -> aiosqlite.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -148,8 +226,7 @@ class Views:
         await hop(connection, setup)
         return connection
 
-    async def _remove(self) -> None:
-        await self.close()
+    def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
@@ -172,11 +249,12 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
     connection.execute(STEP)
     identity, last = connection.execute(IDENTITY).fetchone()
     if connection.execute("SELECT 1 FROM main.sqlite_schema").fetchone() is None:
-        connection.executescript(f"BEGIN IMMEDIATE;\n{TABLES}")
-        connection.execute(START, (identity, VERSION))
-        for statement in SEALS:
-            connection.execute(statement)
-        connection.execute("COMMIT")
+        with _transaction(connection):
+            for statement in TABLES:
+                connection.execute(statement)
+            connection.execute(START, (identity, VERSION))
+            for statement in SEALS:
+                connection.execute(statement)
         return
     known = connection.execute("SELECT log, version, id, change FROM place").fetchone()
     if known is None or known[:2] != (identity, VERSION):
@@ -190,9 +268,20 @@ def _set_up_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
-def _step(limit: int, connection: sqlite3.Connection) -> tuple[int, int, int | None]:
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _step(limit: int, connection: sqlite3.Connection) -> tuple[int, int, int | None]:
+    with _transaction(connection):
         after, change = place(connection)
         until = connection.execute(NEWEST_CHANGE).fetchone()[0]
         count, last = connection.execute(NEXT, (after, limit)).fetchone()
@@ -208,16 +297,24 @@ def _step(limit: int, connection: sqlite3.Connection) -> tuple[int, int, int | N
                 connection.execute(statement, values)
             _fold(connection, values)
         connection.execute("UPDATE place SET id = ?, change = ?", (last or after, until))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     lag, since = connection.execute(LAG, (last or after,)).fetchone()
     return count, lag, since
 
 
-def _fold(connection: sqlite3.Connection, values: dict[str, int | None]) -> None:
+def _drop(limit: int, before: int, connection: sqlite3.Connection) -> int | None:
+    with _transaction(connection):
+        after, _ = place(connection)
+        last: int | None = connection.execute(OLDEST, (after, limit, before)).fetchone()[0]
+        if last is not None:
+            connection.execute("DELETE FROM step")
+            values = {"dropped": last, "waiting": WAITING}
+            for statement in DROPPED:
+                connection.execute(statement, values)
+            _fold(connection, values)
+    return last
+
+
+def _fold(connection: sqlite3.Connection, values: Mapping[str, int | None]) -> None:
     for statement in FOLDING:
         connection.execute(statement, values)
 

@@ -41,9 +41,9 @@ CREATE TABLE remains (
 -- The senders' ids of blanked events, as SHA-256, so that none comes back by being sent again.
 CREATE TABLE forgotten (
     app INTEGER NOT NULL,
-    sender BLOB NOT NULL,
+    sender TEXT NOT NULL, -- this and the digest in hexadecimals
     id INTEGER NOT NULL,
-    digest BLOB, -- of the first body, as in event
+    digest TEXT, -- of the first body, as in event
     PRIMARY KEY (app, sender)
 ) STRICT, WITHOUT ROWID;
 

@@ -8,37 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 from entries import row
+from opened import Opened
 
 from store import events, views
-from store.database import Database
 from store.errors import StoreBusy
 from store.events import BadCursor, Event, Events, Filter, Page
-from store.log import Log
 from store.sessions import session_key
-from store.views import Views
 
 Stored = tuple[int, Any]  # its id, its row
-
-
-class Opened:
-    """A log with its views, for the time of a test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    async def __aenter__(self) -> "Opened":
-        self.database = await Database.open(self.folder / "marquee.db")
-        self.log = await Log.open(self.database)
-        self.views = await Views.open(self.database, self.folder / "views.db")
-        self.events = Events(self.database, self.views)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.views.close()
-        await self.database.close()
-
-    async def append(self, *rows: Any) -> list[int]:
-        return [number for number, _ in await self.log.append(rows)]
 
 
 def wanted_of(stored: list[Stored], wanted: Filter, newest_first: bool) -> list[str]:

@@ -1,0 +1,153 @@
+"""Events of a certain age are dropped, and what they counted stays.
+
+First figures of days that are over are sealed: copied from the views into `marquee.db`, and no
+late event changes them from then on. Sealing runs ahead of dropping by as many days as figures
+look back (monthly active users are 30 days'), so that views which are made anew come to the same.
+All of it goes in small steps, which never hold the writer for long.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from store.changes import clear
+from store.database import Database
+from store.rejected import Bounds, trim
+from store.steps import AIM, Steps
+from store.views import Views, statements
+
+LOG = logging.getLogger("marquee.retention")
+
+DAY, HOUR, MINUTE = 86_400_000_000, 3_600_000_000, 60_000_000
+LOOK_BACK = 30  # days
+LEAST_DAYS = LOOK_BACK + 1
+# A sender's clock may be ahead by so much, so that an event's day can be after its arrival.
+AHEAD = MINUTE
+# Rejects dropped in one step, and events at first, at least and at most.
+TRIMMED = 500
+FIRST_STEP, FEWEST, MOST = 200, 16, 2_000
+
+SEALED = "SELECT sealed FROM log"
+SEAL = "UPDATE log SET sealed = ?"
+FIRST = "SELECT min(minute) FROM minute WHERE minute >= ?"
+KINDS = "SELECT id, app, source, category, name FROM kind"
+ADD_KIND = "INSERT OR IGNORE INTO sealed_kind VALUES (?, ?, ?, ?, ?)"
+# A figure by days: what is left of a sealing that was cut off, what is read, what is written.
+UNSEAL = "DELETE FROM sealed_minute WHERE minute >= ? AND minute < ?"
+MINUTES = "SELECT minute, kind, events FROM minute WHERE minute >= ? AND minute < ?"
+ADD_MINUTE = "INSERT INTO sealed_minute VALUES (?, ?, ?)"
+# What they count for that is of no day goes over as they are dropped; it is the fold of the views.
+STEP = """
+WITH step (counts, source, data) AS (
+    SELECT 1, source, coalesce(data, (SELECT data FROM remains WHERE remains.id = event.id))
+    FROM event WHERE id <= :last AND source IN (3, 4)
+)
+"""
+ADD_LIVE = [
+    STEP + each.replace("INSERT INTO live", "INSERT INTO sealed_live")
+    for each in statements("3_live.sql")
+]
+CHANGED = "SELECT 1 FROM change WHERE id <= :last LIMIT 1"
+EVENTS = "DELETE FROM event WHERE id <= :last"
+DROP = [
+    *ADD_LIVE,
+    EVENTS,
+    "DELETE FROM remains WHERE id <= :last",
+    "DELETE FROM forgotten WHERE id <= :last",
+]
+
+
+class Retention:
+    """Lets go of what is old."""
+
+    def __init__(
+        self, database: Database, views: Views, days: int, bounds: Bounds | None = None
+    ) -> None:
+        """Events are kept for `days` from when they were received, 0 for ever."""
+        if days and days < LEAST_DAYS:
+            raise ValueError(f"events are kept for at least {LEAST_DAYS} days, or (0) for ever")
+        self.dropped = 0  # since this was made
+        self._database = database
+        self._views = views
+        self._days = days
+        self._bounds = bounds or Bounds()
+        self._size = FIRST_STEP
+
+    async def once(self, now: int) -> bool:
+        """Do a little of what is due at `now` (µs); whether there may be more to do."""
+        trimmed = await self._database.write(
+            lambda connection: trim(connection, self._bounds, now, TRIMMED)
+        )
+        if not self._days or self._views.past.locked():
+            return trimmed == TRIMMED
+        async with self._views.past:
+            sealing = await self._seal(_day(now) - (self._days - LOOK_BACK) * DAY)
+            dropping = await self._drop(now - self._days * DAY)
+        return sealing or dropping or trimmed == TRIMMED
+
+    async def _seal(self, due: int) -> bool:
+        """Seal the next day before `due` that has events; whether there may be more."""
+        ((sealed,),) = await self._database.read(partial(_fetched, SEALED, ()))
+        if sealed >= due:
+            return False
+        # What comes between this and the end is late.
+        await self._views.catch_up()
+        async with self._views.still():
+            ((first,),) = await self._views.read(partial(_fetched, FIRST, (_minute(sealed),)))
+            day = due if first is None else min(due, _day(first * MINUTE))
+            if day < due:
+                await self._copy(day)
+            end = min(due, day + DAY)
+            await self._database.write(lambda it: it.execute(SEAL, (end,)).rowcount)
+        return end < due
+
+    async def _copy(self, day: int) -> None:
+        steps = Steps(self._database)
+        kinds = await self._views.read(partial(_fetched, KINDS, ()))
+        await steps.write(kinds, partial(_each, ADD_KIND))
+        for hour in range(day, day + DAY, HOUR):
+            span = (_minute(hour), _minute(hour + HOUR))
+            await steps.write([span], partial(_each, UNSEAL))
+            rows = await self._views.read(partial(_fetched, MINUTES, span))
+            await steps.write(rows, partial(_each, ADD_MINUTE))
+
+    async def _drop(self, before: int) -> bool:
+        """Drop some of the events received before `before`; whether there may be more."""
+        # What was changed among them is to be taken back first.
+        await clear(self._database, self._views)
+        ((sealed,),) = await self._database.read(partial(_fetched, SEALED, ()))
+        last = await self._views.drop(self._size, min(before, sealed - AHEAD))
+        if last is None:
+            return False
+        count, held = await self._database.timed_write(partial(_dropped, last))
+        self.dropped += count
+        self._size = max(FEWEST, min(MOST, int(self._size * min(2.0, AIM / held))))
+        return True
+
+
+def _dropped(last: int, connection: sqlite3.Connection) -> int:
+    values = {"last": last}
+    if connection.execute(CHANGED, values).fetchone() is not None:
+        return 0  # a moment ago; the next step sees to it
+    count = 0
+    for each in DROP:
+        count += connection.execute(each, values).rowcount * (each == EVENTS)
+    return count
+
+
+def _fetched(sql: str, values: tuple[int, ...], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(sql, values).fetchall()
+
+
+def _each(sql: str, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    connection.executemany(sql, rows)
+
+
+def _day(moment: int) -> int:
+    return moment // DAY * DAY
+
+
+def _minute(moment: int) -> int:
+    return moment // MINUTE

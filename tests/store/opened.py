@@ -1,0 +1,51 @@
+"""A log with its views and what changes it, for the time of a test."""
+
+from pathlib import Path
+from typing import Any
+
+from store.changes import Changes
+from store.database import Database
+from store.events import Events, Filter
+from store.log import Log
+from store.views import Views
+
+
+class Opened:
+    """Open in an `async with`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def __aenter__(self) -> "Opened":
+        self.database = await Database.open(self.folder / "marquee.db")
+        self.log = await Log.open(self.database)
+        self.views = await Views.open(self.database, self.folder / "views.db")
+        self.events = Events(self.database, self.views)
+        self.changes = Changes(self.database, self.log, self.views)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.views.close()
+        await self.database.close()
+
+    async def append(self, *rows: Any) -> list[int]:
+        return [number for number, _ in await self.log.append(rows)]
+
+    async def found(self, **wanted: Any) -> list[int]:
+        return [
+            int(each.id) for each in (await self.events.find(Filter(**wanted), limit=1_000)).events
+        ]
+
+    async def figures(self) -> Any:
+        """What the views count, once they have caught up."""
+        await self.views.catch_up()
+        await self.views.step(0)
+        return await self.views.read(
+            lambda it: [
+                it.execute(
+                    "SELECT minute, app, source, category, name, events FROM minute "
+                    "JOIN kind ON kind.id = kind WHERE events ORDER BY 1, 2, 3, 4, 5"
+                ).fetchall(),
+                it.execute("SELECT * FROM live").fetchall(),
+            ]
+        )
