@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,7 +29,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, imports, options
+from commands import apps, imports, options, rebuild
 from handlers import (
     access,
     banners,
@@ -49,7 +50,7 @@ from handlers import (
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.metrics import Figure
-from loops.folding import Folding
+from loops.folding import REST, Folding
 from loops.impressions import Impressions
 from loops.rotation import Rotation
 from loops.upkeep import Upkeep
@@ -161,7 +162,9 @@ class Marquee:
             clock=now,
         )
         self.staging = Staging(database, data / IMAGES)
-        self.control = control.Control(database, self.staging, self._published)
+        self.control = control.Control(
+            database, self.staging, self._published, partial(views.rebuild, rest=REST)
+        )
         self.lanes = self._lanes()
         self.listener: Server | HTTPServer | None = None
         self.servers: list[Server | HTTPServer] = []
@@ -511,7 +514,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
     )
     options.add_settings(serving)
-    for command in (imports, apps):
+    for command in (imports, apps, rebuild):
         command.add(words, common)
     return said
 

@@ -20,8 +20,11 @@ from store.errors import StoreBusy, StoreError, StoreRefused
 from store.intake import CALLS, LARGEST_IMAGE
 from store.remote import STATUSES
 from store.staging import Staging
+from store.views import Rebuilt
 
 LOG = logging.getLogger("marquee.control")
+
+Rebuild = Callable[[Callable[[int], object]], Awaitable[Rebuilt]]
 
 # Seconds without a word after which an importer counts as gone.
 PATIENCE = 60.0
@@ -47,12 +50,17 @@ class Control:
         database: Database,
         staging: Staging,
         published: Callable[[], Awaitable[None]],
+        rebuild: Rebuild,
         patience: float = PATIENCE,
     ) -> None:
-        """`published` is awaited when an import is in force, before the importer hears of it."""
+        """`published` is awaited when an import is in force, before the importer hears of it.
+
+        `rebuild` makes the views anew.
+        """
         self.database = database
         self._staging = staging
         self._published = published
+        self.rebuild = rebuild
         self._patience = patience
         self._session: Session | None = None
         self._closed = False
@@ -63,6 +71,7 @@ class Control:
         parts = {"control": self}
         return [
             (r"/ask/(\w+)", Ask, parts),
+            (r"/rebuild", Rebuilding, parts),
             (r"/import", Begin, parts),
             (r"/import/(\d{1,18})/(\w+)", Call, parts),
         ]
@@ -194,6 +203,19 @@ class Ask(Asked):
         command = _decoded(msgspec.json.decode, bytes(self.body), kind)
         self.set_header("Content-Type", "application/json")
         self.finish(msgspec.json.encode(await command.run(self.control.database)))
+
+
+class Rebuilding(Asked):
+    """The views, made anew."""
+
+    async def post(self) -> None:
+        """Tell each step by how many events there are by then, and the end as JSON."""
+
+        def told(folded: int) -> None:
+            self.write(f"{folded}\n")
+            self.flush()
+
+        self.finish(msgspec.json.encode(await self.control.rebuild(told)))
 
 
 class Begin(Asked):

@@ -1,7 +1,7 @@
 """The store of a data folder, for commands: our own, or that of the server which runs there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,8 +15,10 @@ from store.intake import Intake
 from store.lock import Lock
 from store.rejects import ListRejects
 from store.staging import Staging
+from store.views import Rebuilt, Views
 
 R = TypeVar("R")
+Told = Callable[[int], object]
 
 # All that a server does when asked.
 COMMANDS: dict[str, type[Command[Any]]] = {
@@ -37,13 +39,17 @@ class Desk(Protocol):
     def intake(self) -> Intake:
         """Where an import goes."""
 
+    async def rebuild(self, told: Told) -> Rebuilt:
+        """Make the views anew; `told` hears how many events are in them by then."""
+
 
 class OwnDesk:
     """The desk of a database in this process."""
 
-    def __init__(self, database: Database, images: Path) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
-        self._staging = Staging(database, images)
+        self._staging = Staging(database, folder / IMAGES)
+        self._views = folder / VIEWS
 
     async def ask(self, command: Command[R]) -> R:
         """See `Desk`."""
@@ -52,6 +58,14 @@ class OwnDesk:
     def intake(self) -> Intake:
         """See `Desk`."""
         return self._staging
+
+    async def rebuild(self, told: Told) -> Rebuilt:
+        """See `Desk`."""
+        views = await Views.open(self._database, self._views)
+        try:
+            return await views.rebuild(told)
+        finally:
+            await views.close()
 
 
 class RemoteDesk:
@@ -68,6 +82,10 @@ class RemoteDesk:
         """See `Desk`."""
         return remote.RemoteStaging(self._path)
 
+    async def rebuild(self, told: Told) -> Rebuilt:
+        """See `Desk`."""
+        return await remote.rebuild(self._path, told)
+
 
 @asynccontextmanager
 async def desk(folder: Path, patience: float = PATIENCE) -> AsyncIterator[Desk]:
@@ -83,7 +101,7 @@ async def desk(folder: Path, patience: float = PATIENCE) -> AsyncIterator[Desk]:
     with lock:
         database = await Database.open(folder / DATABASE)
         try:
-            yield OwnDesk(database, folder / IMAGES)
+            yield OwnDesk(database, folder)
         finally:
             await database.close()
 

@@ -1,7 +1,8 @@
 """The store of a running server, through the Unix socket in its data folder.
 
 Plain HTTP: `POST /ask/<command>` for commands, as JSON; `POST /import` and
-`POST /import/<number>/<call>` for an import, as MessagePack.
+`POST /import/<number>/<call>` for an import, as MessagePack; `POST /rebuild`, answered by a line
+for each step and one for the end.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import contextlib
 import http.client
 import os
 import socket
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +27,7 @@ from store.errors import (
     StoreRefused,
 )
 from store.intake import CALLS, FigureRow, Landing, Reject, Taken, Verdict
+from store.views import Rebuilt
 
 R = TypeVar("R")
 
@@ -112,6 +115,24 @@ async def ask(path: Path, command: Command[R]) -> R:
 
     answer: R = msgspec.json.decode(await asyncio.to_thread(exchange), type=command.answer())
     return answer
+
+
+async def rebuild(path: Path, told: Callable[[int], object]) -> Rebuilt:
+    """Have the server make its views anew; `told` hears how many events are in them by then."""
+
+    def exchange() -> Rebuilt:
+        with contextlib.closing(Line(path)) as line:
+            try:
+                for said in line.post("/rebuild", b""):
+                    if not said.startswith(b"{"):
+                        told(int(said))
+                        continue
+                    return msgspec.json.decode(said, type=Rebuilt)
+            except (OSError, http.client.HTTPException) as error:
+                raise _gone(error) from error
+        raise StoreGone("the server did not make its views anew; the old ones are in use")
+
+    return await asyncio.to_thread(exchange)
 
 
 class RemoteStaging:

@@ -12,6 +12,7 @@ import sqlite3
 from asyncio import Lock, Semaphore, sleep
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter, time_ns
@@ -84,6 +85,14 @@ class Place(NamedTuple):
     change: int
 
 
+@dataclass(frozen=True)
+class Rebuilt:
+    """How many events views were made anew of, and how long that took."""
+
+    events: int
+    seconds: float
+
+
 class Views:
     """Open views of a log. `open` makes one; `close` must be called before the log's own."""
 
@@ -153,8 +162,8 @@ class Views:
             finally:
                 self._idle.append(reader)
 
-    async def rebuild(self, told: Callable[[int], object], rest: float = 0.0) -> int:
-        """Make them anew from the log; how many events there were.
+    async def rebuild(self, told: Callable[[int], object], rest: float = 0.0) -> Rebuilt:
+        """Make them anew from the log.
 
         That is done beside these, which answer until the new ones take their place. After each
         step, `told` hears how many events were folded, and others have the machine for `rest`
@@ -165,7 +174,7 @@ class Views:
             new._remove()
             await new._open()
             try:
-                began = perf_counter()
+                start = began = perf_counter()
                 while await new.step():
                     told(new.folded)
                     await sleep(rest * (perf_counter() - began))
@@ -177,7 +186,7 @@ class Views:
             finally:
                 await new.close()
                 new._remove()
-        return new.folded
+        return Rebuilt(new.folded, round(perf_counter() - start, 3))
 
     async def close(self) -> None:
         """Finish what was begun, and close."""

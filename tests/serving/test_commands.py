@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_events import App, body
 
 from store.lock import Lock
 
@@ -181,3 +182,53 @@ def test_a_secret_token_is_in_no_file(run, tmp_path):
     secret = app["secret_token"].rpartition("_")[2].encode()[-20:]
     for file in data.iterdir():
         assert file.is_dir() or secret not in file.read_bytes(), file
+
+
+def test_views_are_rebuilt_beside_a_server_that_answers_meanwhile(start, run):
+    server = start()
+    app = App(server)
+    sent = [body(sender_id=f"s{number}") for number in range(500)]
+    assert app.send(b"\n".join(sent), kind="application/x-ndjson").status == 202
+    (first, *_) = app.ask("/events?limit=1").json()["events"]
+    assert app.ask(f"/events/{first['id']}", "DELETE").status == 204
+    ending, lost = threading.Event(), []
+
+    def keep_asking():
+        while not ending.is_set():
+            page = app.ask("/events?limit=1000").json()
+            lost.append(499 - len(page["events"]))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    for _ in range(3):
+        done = run("rebuild", "--data", str(server.data), "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["events"] == 500
+    ending.set()
+    asking.join()
+    assert set(lost) == {0}
+    app.send(body())
+    assert len(app.ask("/events?limit=1000").json()["events"]) == 500
+    assert sorted(file.name for file in server.data.glob("views*")) == [
+        "views.db",
+        "views.db-shm",
+        "views.db-wal",
+    ]
+    assert server.stop() == 0, server.log
+    assert "Traceback" not in server.log
+
+
+def test_views_are_rebuilt_without_a_server_whatever_they_were(start, run, tmp_path):
+    server = start()
+    app = App(server)
+    for _ in range(3):
+        app.send(body())
+    assert server.stop() == 0
+    views = tmp_path / "data" / "views.db"
+    for spoil in (lambda: views.write_bytes(b"x" * 9_999), views.unlink, lambda: None):
+        spoil()
+        done = run("rebuild", "--data", str(tmp_path / "data"))
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"events\s+3\nseconds\s+[\d.]+\n", done.stdout)
+    app.server = start()
+    assert len(app.ask("/events").json()["events"]) == 3
