@@ -113,6 +113,7 @@ class Views:
     async def open(cls, database: Database, path: Path) -> "Views":
         """The views at `path` of the log in `database`, made anew if they are of no use."""
         views = cls(path, database.path)
+        views._beside()._remove()  # what is left if making them anew was cut off
         await views._open()
         return views
 
@@ -170,7 +171,7 @@ class Views:
         times as long as it took.
         """
         async with self.past:
-            new = Views(self.path.with_name(f"{self.path.name}-new"), self._log)
+            new = self._beside()
             new._remove()
             await new._open()
             try:
@@ -234,6 +235,9 @@ class Views:
         await hop(connection, lambda it: it.execute("ATTACH ? AS log", (log,)))
         await hop(connection, setup)
         return connection
+
+    def _beside(self) -> "Views":
+        return Views(self.path.with_name(f"{self.path.name}-new"), self._log)
 
     def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):

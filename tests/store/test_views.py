@@ -237,3 +237,10 @@ def test_what_changed_is_told_as_it_is_now(tmp_path: Path, monkeypatch: pytest.M
     anew = told(tmp_path)
     now[0] = [each for each in now[0] if each[-1]]
     assert anew == now
+
+
+def test_views_that_were_being_made_anew_when_all_ended_are_cleared_away(tmp_path: Path) -> None:
+    asyncio.run(append(tmp_path, some(40)))
+    (tmp_path / "views.db-new").write_bytes(b"x" * 9_999)
+    assert asyncio.run(fold(tmp_path)) == 40
+    assert not (tmp_path / "views.db-new").exists()
