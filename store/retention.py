@@ -83,6 +83,8 @@ class Retention:
         if not self._days or self._views.past.locked():
             return trimmed == TRIMMED
         async with self._views.past:
+            # What changed moves its figures before they are sealed, and what is dropped with it.
+            await clear(self._database, self._views)
             sealing = await self._seal(_day(now) - (self._days - LOOK_BACK) * DAY)
             dropping = await self._drop(now - self._days * DAY)
         return sealing or dropping or trimmed == TRIMMED
@@ -115,8 +117,6 @@ class Retention:
 
     async def _drop(self, before: int) -> bool:
         """Drop some of the events received before `before`; whether there may be more."""
-        # What was changed among them is to be taken back first.
-        await clear(self._database, self._views)
         ((sealed,),) = await self._database.read(partial(_fetched, SEALED, ()))
         last = await self._views.drop(self._size, min(before, sealed - AHEAD))
         if last is None:
