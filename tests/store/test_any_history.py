@@ -16,6 +16,7 @@ from store.retention import DAY, Retention
 
 START, DAYS = 20_000 * DAY, 33
 MINUTE = 60_000_000
+DEEDS = [*["append"] * 4, "step", "time", "replace", "delete", "forget", "new"]
 
 
 class Model:
