@@ -54,12 +54,12 @@ from loops.folding import REST, Folding
 from loops.impressions import Impressions
 from loops.rotation import Rotation
 from loops.upkeep import Upkeep
-from rules.ranking import NOTHING, Ranking, rank
+from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
 from store.apps import Apps, NewApp
-from store.campaigns import Book, book, fresh
+from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
 from store.database import Database
@@ -92,20 +92,27 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def prepare(pages: Pages, book: Book, period: Period) -> campaigns.Programme:
-    """What all campaigns show in a period, ready to be sent."""
-    stages = {
-        str(campaign): campaigns.Stage.make(pages, campaign, ranking(book, campaign, period))
-        for campaign in book.campaigns
-    }
+def prepare(
+    pages: Pages, book: Book, period: Period, before: campaigns.Programme | None
+) -> campaigns.Programme:
+    """What all campaigns show in a period, ready to be sent; from `before` what is the same."""
+    stages: dict[str, campaigns.Stage] = {}
+    for campaign in book.campaigns:
+        known = None if before is None else before.stages.get(str(campaign))
+        found = ranking(book, campaign, period)
+        stages[str(campaign)] = campaigns.Stage.make(pages, campaign, found, known)
     return campaigns.Programme(period.slot, stages, frozenset(book.banners), book.targets)
 
 
 def ranking(book: Book, campaign: int, period: Period) -> Ranking:
     """A campaign's ranking; its random fill is one draw a period, also after a restart."""
-    figures = book.figures.get(period.slot, {}).get(campaign, {})
-    chance = Random(f"{period.start.isoformat()} {campaign}")
-    return rank(figures, book.campaigns[campaign], book.banners, chance)
+    return rank(
+        book.counted(period.slot, campaign),
+        book.campaigns[campaign],
+        book.banners,
+        Random(f"{period.start.isoformat()} {campaign}"),
+        slot_banners=book.imported(period.slot, campaign),
+    )
 
 
 class Address(queries.Listed, streams.Streamed):
@@ -155,11 +162,12 @@ class Marquee:
             lambda counts: add_impressions(database, counts),
         )
         self.rotation: Rotation[Book, campaigns.Programme] = Rotation(
-            lambda: book(database),
-            lambda book, period: prepare(self.pages, book, period),
+            self._book,
+            lambda book, period, before: prepare(self.pages, book, period, before),
             self._show,
             zone=self.zone,
             clock=now,
+            renew=self._with_live if settings.live_figures else None,
         )
         self.staging = Staging(database, data / IMAGES)
         self.control = control.Control(
@@ -237,16 +245,26 @@ class Marquee:
         self.images.forget()
         await self.rotation.reload()
 
+    async def _book(self) -> Book:
+        found = await book(self.database)
+        return await self._with_live(found) if self.settings.live_figures else found
+
+    async def _with_live(self, found: Book) -> Book:
+        """The book with what happened here by now; the same one if that is in it."""
+        figures = await self.views.read(live)
+        return found if figures == found.live else replace(found, live=figures)
+
     async def _rank(self, campaign: int, slot: int) -> Ranking | None:
         book = self.rotation.book
         if campaign not in book.campaigns:
             return None
         period = period_of(slot, now(), self.zone)
         found = await asyncio.to_thread(ranking, book, campaign, period)
-        # Its order is what is on; its figures are those of this moment.
-        figures = await fresh(self.database, slot, campaign)
+        # Clicks and revenue are those that the order follows from; views change none.
+        shown = await impressions(self.database, slot, campaign)
         candidates = (
-            replace(each, figures=figures.get(each.banner, NOTHING)) for each in found.candidates
+            replace(each, figures=replace(each.figures, impressions=shown.get(each.banner, 0)))
+            for each in found.candidates
         )
         return replace(found, candidates=tuple(candidates))
 

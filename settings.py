@@ -36,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: Annotated[str, Meta(description="folder that holds all state")] = "data"
     sample: Annotated[bool, Meta(description="fill an empty data folder with a sample")] = False
     tz: Annotated[str, Meta(description="time zone of the slots, by its IANA name")] = "UTC"
+    live_figures: Annotated[
+        bool, Meta(description="let clicks and conversions here count beside imported ones")
+    ] = False
     tls_cert: Annotated[str, Meta(description="certificate chain (PEM); turns TLS on")] = ""
     tls_key: Annotated[str, Meta(description="private key (PEM) of the certificate")] = ""
     proxies: Annotated[

@@ -41,8 +41,13 @@ class Stage:
         self.places = {str(each.banner): place for place, each in enumerate(shown)}
 
     @classmethod
-    def make(cls, pages: Pages, campaign: int, ranking: Ranking) -> "Stage":
-        """The stage of a campaign that shows its candidates."""
+    def make(
+        cls, pages: Pages, campaign: int, ranking: Ranking, known: "Stage | None" = None
+    ) -> "Stage":
+        """The stage of a campaign that shows its candidates; a `known` one, if it shows these."""
+        banners = {each.banner for each in ranking.candidates}
+        if known is not None and banners == {each.banner for each in known.shown}:
+            return known
         cookie = f"mq_last_{campaign}"
         shown = (_shown(pages, campaign, cookie, each.banner) for each in ranking.candidates)
         return cls(cookie, tuple(shown))

@@ -32,6 +32,15 @@ class Figures:
     conversions: int
     revenue: int
 
+    def plus(self, more: "Figures") -> "Figures":
+        """The sums of both."""
+        return Figures(
+            self.impressions + more.impressions,
+            self.clicks + more.clicks,
+            self.conversions + more.conversions,
+            self.revenue + more.revenue,
+        )
+
 
 NOTHING = Figures(0, 0, 0, 0)
 
@@ -58,11 +67,15 @@ def rank(
     campaign_banners: Collection[int],
     all_banners: Sequence[int],
     chance: Random,
+    *,
+    slot_banners: Collection[int] | None = None,
 ) -> Ranking:
     """The candidates of one campaign in one slot.
 
     `slot_figures` are its banners there; `campaign_banners` its banners in any slot, and
     `all_banners` those of every campaign, each once and sorted, serve where too few were clicked.
+    Before these come `slot_banners`, if they are not just those with figures: figures may change
+    within a slot's period, and what is drawn for it may not.
     The same inputs and the same `chance` give the same ranking, whatever order mappings have.
     """
     converted = [banner for banner, figures in slot_figures.items() if figures.conversions]
@@ -80,7 +93,8 @@ def rank(
     why |= dict.fromkeys(clicked[: LEAST - len(why)], BY_CLICKS)
     rule = FEW if converted else NONE if len(why) == LEAST else NONE_FEW_CLICKED
     if len(why) < LEAST:
-        _fill(why, sorted(slot_figures), RANDOM_SLOT, chance)
+        pool = slot_figures if slot_banners is None else slot_banners
+        _fill(why, sorted(pool), RANDOM_SLOT, chance)
     if len(why) < LEAST:
         _fill(why, sorted(campaign_banners), RANDOM_CAMPAIGN, chance)
     if len(why) < LEAST:

@@ -1,7 +1,8 @@
 """What campaigns did: the figures that ranking goes by."""
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rules.ranking import NOTHING, Figures
 from store.database import Database
@@ -13,17 +14,21 @@ WHERE import > 0 AND import IN (SELECT id FROM import WHERE published_at IS NOT 
 ORDER BY slot, campaign, banner
 """
 SERVED = "SELECT slot, campaign, banner, impressions FROM figure WHERE import = 0"
-FRESH = """
-SELECT banner, impressions, clicks, conversions, revenue FROM figure
-WHERE slot = ? AND campaign = ?
+SHOWN = """
+SELECT banner, impressions FROM figure WHERE slot = ? AND campaign = ?
 AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 """
+LIVE = "SELECT slot, campaign, banner, clicks, conversions, high, low FROM live"
 TARGETS = """
 SELECT banner, url FROM target
 WHERE import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 ORDER BY banner, import
 """
 VERSION = "SELECT max(id) FROM import WHERE published_at IS NOT NULL"
+
+
+# By (slot, campaign), then banner.
+Live = Mapping[tuple[int, int], Mapping[int, Figures]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,26 @@ class Book:
     banners: tuple[int, ...]  # all, sorted
     targets: dict[int, str]  # where a click on a banner leads
     version: int  # rises with every import that is published
+    live: Live = field(default_factory=dict)  # what happened here, if it is to count
+
+    def imported(self, slot: int, campaign: int) -> Mapping[int, Figures]:
+        """The campaign's banners in the slot, without what is live."""
+        return self.figures.get(slot, {}).get(campaign, {})
+
+    def counted(self, slot: int, campaign: int) -> Mapping[int, Figures]:
+        """The same and what is live, which counts for the campaign's own banners, of any slot.
+
+        Not for those of others, which were shown to fill up: anyone can ask for a click's address.
+        """
+        imported, live = self.imported(slot, campaign), self.live.get((slot, campaign))
+        if not live:
+            return imported
+        own = self.campaigns[campaign]
+        counted = dict(imported)
+        for banner, figures in live.items():
+            if banner in own:
+                counted[banner] = counted.get(banner, NOTHING).plus(figures)
+        return counted
 
 
 async def book(database: Database) -> Book:
@@ -42,27 +67,25 @@ async def book(database: Database) -> Book:
     return await database.read(_book)
 
 
-async def fresh(database: Database, slot: int, campaign: int) -> dict[int, Figures]:
-    """The figures of one campaign in one slot now, also of banners that only filled up."""
+async def impressions(database: Database, slot: int, campaign: int) -> dict[int, int]:
+    """Those of one campaign in one slot now, also of banners that only filled up."""
 
-    def job(connection: sqlite3.Connection) -> dict[int, Figures]:
-        found: dict[int, Figures] = {}
-        for banner, *amounts in connection.execute(FRESH, (slot, campaign)):
-            found[banner] = _sum(found.get(banner, NOTHING), amounts)
+    def job(connection: sqlite3.Connection) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for banner, count in connection.execute(SHOWN, (slot, campaign)):
+            found[banner] = found.get(banner, 0) + count
         return found
 
     return await database.read(job)
 
 
-def _sum(sums: Figures, more: list[int]) -> Figures:
-    # Here and not in SQL, whose integers can overflow.
-    impressions, clicks, conversions, revenue = more
-    return Figures(
-        sums.impressions + impressions,
-        sums.clicks + clicks,
-        sums.conversions + conversions,
-        sums.revenue + revenue,
-    )
+def live(connection: sqlite3.Connection) -> Live:
+    """Clicks, conversions and revenue that happened here; a job for a reader of the views."""
+    found: dict[tuple[int, int], dict[int, Figures]] = {}
+    for slot, campaign, banner, clicks, conversions, high, low in connection.execute(LIVE):
+        figures = Figures(0, clicks, conversions, (high << 32) + low)
+        found.setdefault((slot, campaign), {})[banner] = figures
+    return found
 
 
 def _book(connection: sqlite3.Connection) -> Book:
@@ -70,12 +93,13 @@ def _book(connection: sqlite3.Connection) -> Book:
     for slot, campaign, banner, *amounts in connection.execute(IMPORTED):
         banners = figures.setdefault(slot, {}).setdefault(campaign, {})
         known = banners.get(banner)
-        banners[banner] = Figures(*amounts) if known is None else _sum(known, amounts)
+        more = Figures(*amounts)
+        banners[banner] = more if known is None else known.plus(more)
     for slot, campaign, banner, views in connection.execute(SERVED):
         banners = figures.get(slot, {}).get(campaign, {})
         # One that was shown to fill up is no banner of this campaign.
         if banner in banners:
-            banners[banner] = _sum(banners[banner], [views, 0, 0, 0])
+            banners[banner] = banners[banner].plus(Figures(views, 0, 0, 0))
     campaigns: dict[int, set[int]] = {}
     for slots in figures.values():
         for campaign, banners in slots.items():

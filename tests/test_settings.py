@@ -1,5 +1,7 @@
 """Settings: where they come from, in which order, and what a wrong one is told."""
 
+from pathlib import Path
+
 import pytest
 
 from settings import NAMES, SettingError, Settings, resolve, table
@@ -58,3 +60,21 @@ def test_a_wrong_file_is_told_what_is_wrong(tmp_path, text, words):
 def test_a_missing_file_is_told():
     with pytest.raises(SettingError, match="cannot be read"):
         resolve({}, {}, "/nowhere/marquee.toml")
+
+
+def test_the_readme_has_a_row_for_each_setting():
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    head = "| setting | environment | default | what it is |\n| --- | --- | --- | --- |\n"
+    rows = text.partition(head)[2].partition("\n\n")[0].splitlines()
+    assert rows == [_row(*each) for each in table()]
+
+
+def _row(name, _, default, description, choices):
+    among = f" ({', '.join(sorted(choices))})" if choices else ""
+    return f"| `{name}` | `MARQUEE_{name.upper()}` | {_default(default)} | {description}{among} |"
+
+
+def _default(value):
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return "" if value == "" else f"`{value}`"

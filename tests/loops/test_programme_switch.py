@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from loops.rotation import LOOK, Rotation
+from loops.rotation import LOOK, RENEW, Rotation
 from rules.slots import Period
 
 START = datetime(2026, 3, 1, 12, 14, 59, 500_000, UTC)
@@ -16,19 +16,36 @@ START = datetime(2026, 3, 1, 12, 14, 59, 500_000, UTC)
 class World:
     """A clock that is set by hand, figures that are numbers, programmes that are their words."""
 
-    def __init__(self, moment: datetime = START, zone: str = "UTC") -> None:
+    def __init__(
+        self, moment: datetime = START, zone: str = "UTC", *, renewing: bool = False
+    ) -> None:
         self.moment = moment
         self.book = 1
         self.on: list[str] = []
         self.prepared: list[str] = []
+        self.known: list[str | None] = []
+        self.renewed = 0
+        self.broken = False
         self.rotation: Rotation[int, str] = Rotation(
-            self.read, self.prepare, self.on.append, zone=ZoneInfo(zone), clock=lambda: self.moment
+            self.read,
+            self.prepare,
+            self.on.append,
+            zone=ZoneInfo(zone),
+            clock=lambda: self.moment,
+            renew=self.renew if renewing else None,
         )
 
     async def read(self) -> int:
         return self.book
 
-    def prepare(self, book: int, period: Period) -> str:
+    async def renew(self, book: int) -> int:
+        self.renewed += 1
+        if self.broken:
+            raise OSError("the disk is gone")
+        return self.book
+
+    def prepare(self, book: int, period: Period, before: str | None) -> str:
+        self.known.append(before)
         words = f"{book}:{period.slot}@{period.start:%H:%M}"
         self.prepared.append(words)
         return words
@@ -120,3 +137,81 @@ def test_it_is_not_ready_before_figures_were_read():
         assert world.rotation.ready
 
     play(act)
+
+
+def test_figures_that_change_by_themselves_are_taken_in_again_and_again():
+    async def act(world: World) -> None:
+        world.moment -= timedelta(minutes=10)
+        await world.rotation.reload()
+        await world.rotation.once()
+        assert world.renewed == 0
+        for number in (2, 3):
+            world.book = number
+            world.moment += RENEW - timedelta(microseconds=1)
+            await world.rotation.once()
+            assert world.on[-1] == f"{number - 1}:1@12:00"
+            world.moment += timedelta(microseconds=1)
+            await world.rotation.once()
+            await world.rotation.once()
+            assert world.on[-1] == f"{number}:1@12:00"
+            assert world.rotation.book == number
+        assert world.renewed == 2
+
+    play(act, renewing=True)
+
+
+def test_figures_are_taken_in_again_when_a_slot_begins():
+    async def act(world: World) -> None:
+        await world.rotation.reload()
+        world.book = 2
+        world.moment += timedelta(seconds=1)
+        await world.rotation.once()
+        assert world.on[-1] == "1:2@12:15"  # at once, as it was made ready
+        await world.rotation.once()
+        assert world.on[-1] == "2:2@12:15"
+
+    play(act, renewing=True)
+
+
+def test_figures_that_did_not_change_cost_nothing():
+    async def act(world: World) -> None:
+        world.moment -= timedelta(minutes=10)
+        await world.rotation.reload()
+        done = len(world.prepared)
+        world.moment += RENEW
+        await world.rotation.once()
+        assert (world.renewed, len(world.prepared), len(world.on)) == (1, done, 1)
+
+    play(act, renewing=True)
+
+
+def test_a_programme_is_made_with_the_one_that_was_on_before_at_hand():
+    async def act(world: World) -> None:
+        world.moment -= timedelta(minutes=10)
+        await world.rotation.reload()
+        world.book = 2
+        world.moment += RENEW
+        await world.rotation.once()
+        assert world.known == [None, None, "1:1@12:00", "1:2@12:15"]
+
+    play(act, renewing=True)
+
+
+def test_what_is_on_stays_on_when_figures_cannot_be_read(caplog):
+    async def act(world: World) -> None:
+        world.moment -= timedelta(minutes=10)
+        await world.rotation.reload()
+        world.broken, world.book = True, 2
+        for _ in range(3):
+            world.moment += RENEW
+            await world.rotation.once()
+        assert (world.renewed, world.on) == (3, ["1:1@12:00"])
+        world.broken = False
+        world.moment += RENEW
+        await world.rotation.once()
+        assert world.on[-1] == "2:1@12:00"
+
+    play(act, renewing=True)
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == [
+        "figures are not renewed: the disk is gone"
+    ]

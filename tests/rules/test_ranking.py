@@ -301,3 +301,18 @@ def test_fifty_campaigns_of_four_hundred_banners_rank_in_a_blink() -> None:
 def test_a_candidate_says_what_it_did_and_why_it_is_there() -> None:
     figures = Figures(impressions=90, clicks=8, conversions=2, revenue=1_500_000)
     assert ranked({7: figures}).candidates == (Candidate(7, figures, BY_REVENUE),)
+
+
+@given(stages(), st.integers(0, 9), st.integers(1, 30), st.data())
+def test_a_click_within_a_period_draws_no_other_fill(stage, seed, number, data):
+    slot, campaign, everything = stage
+    before = rank(slot, campaign, everything, Random(seed), slot_banners=slot)
+    banner = data.draw(st.sampled_from(sorted(campaign))) if campaign else None
+    if banner is None:
+        return
+    clicked = slot.get(banner, Figures(0, 0, 0, 0)).plus(Figures(0, number, 0, 0))
+    after = rank({**slot, banner: clicked}, campaign, everything, Random(seed), slot_banners=slot)
+    random = (RANDOM_SLOT, RANDOM_CAMPAIGN, RANDOM_ANY)
+    was = {each.banner for each in before.candidates}
+    drawn = {each.banner for each in after.candidates if each.why in random}
+    assert drawn <= was

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -134,3 +135,89 @@ def test_an_event_is_no_click(app):
 def test_conversions_need_a_token_that_may_write(app):
     assert app.server.ask("/api/v1/conversions", "POST", b"{}").status == 401
     assert convert(app, {}, token=app.token("read", "admin")).status == 403
+
+
+def candidates(app, query=""):
+    found = app.ask(f"/api/v1/campaigns/7/candidates?{query}").json()["banners"]
+    return [(each["banner"], each["clicks"], each["revenue"]) for each in found]
+
+
+def folded(app, rows):
+    """Wait until so many rows of the log are in the views."""
+    end = time.monotonic() + 10
+    while f"\nmarquee_folded_total {rows}.0\n" not in app.server.ask("/metrics").text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def earn(app):
+    """Banner 2 earns, banner 4 is clicked twice; a query for the quarter in which that was."""
+    left = 900 - time.time() % 900
+    if left < 20:  # or it might end in between
+        time.sleep(left)
+    number = click(app, 2).partition("mq_click=")[2]
+    assert convert(app, {"click_id": number, "revenue": 1.25}).status == 202
+    assert click(app, 4) == click(app, 4) == "/campaigns/7/"
+    folded(app, 4)
+    (slot,) = {row[5]["slot"] for row in log(app)}
+    return f"slot={slot}"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_clicks_and_conversions_here_are_ranked_by_if_that_is_set(start, app, live):
+    slot = earn(app)
+    assert app.server.stop() == 0
+    app.server = start(*["--live-figures"] * live)
+    found = candidates(app, slot)
+    assert len(found) == 5
+    if live:
+        assert found[:2] == [(2, 1, 1.25), (4, 2, 0)]
+    assert sum(clicks for _, clicks, _ in found) == (3 if live else 0)
+    # In that quarter alone.
+    others = {f"slot={number}" for number in (1, 2, 3, 4)} - {slot}
+    for other in others:
+        assert sum(clicks for _, clicks, _ in candidates(app, other)) == 0
+    pages = {app.server.ask("/campaigns/7/").text for _ in range(60)}
+    assert len(pages) == 5
+
+
+def test_live_figures_add_to_imported_ones(start, run, app, folder):
+    slot = earn(app)
+    assert app.server.stop() == 0
+    app.server = start("--live-figures")
+    number = slot.removeprefix("slot=")
+    clicks = "".join(f"{100 + count},{banner},7\n" for count, banner in enumerate((4, 5, 5, 5)))
+    place = folder / number
+    (place / f"clicks_{number}.csv").write_text("click_id,banner_id,campaign_id\n" + clicks)
+    assert run("import", str(folder), "--data", str(app.server.data)).returncode == 0
+    # An import that is published has all figures read anew.
+    assert candidates(app, slot)[:3] == [(2, 1, 1.25), (4, 3, 0), (5, 3, 0)]
+
+
+def test_a_click_on_a_banner_that_only_filled_up_does_not_make_it_the_campaigns(start, run, app):
+    lines = "banner_id,campaign_id\n900,8\n"
+    other = app.server.data.parent / "other"
+    for slot in range(1, 5):
+        (other / str(slot)).mkdir(parents=True)
+        rows = lines + "900,8\n" * slot
+        (other / str(slot) / f"impressions_{slot}.csv").write_text(rows)
+    assert run("import", str(other), "--data", str(app.server.data)).returncode == 0
+    for _ in range(3):
+        click(app, 900)
+    folded(app, 3)
+    assert app.server.stop() == 0
+    app.server = start("--live-figures")
+    assert {banner for banner, *_ in candidates(app)} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.long
+def test_a_running_server_takes_in_what_is_clicked(start, run, folder):
+    server = start("--live-figures")
+    assert run("import", str(folder), "--data", str(server.data)).returncode == 0
+    app = App(server)
+    slot = earn(app)
+    assert (2, 1, 1.25) not in candidates(app, slot)
+    end = time.monotonic() + 40
+    while candidates(app, slot)[:2] != [(2, 1, 1.25), (4, 2, 0)]:
+        assert time.monotonic() < end
+        time.sleep(1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from sets import SMALL, imported, lay, with_database
 
 from rules.ranking import Figures
-from store.campaigns import Book, book, fresh
+from store.campaigns import Book, book, impressions
 from store.database import Database
 from store.impressions import add
 
@@ -24,7 +24,7 @@ def test_views_served_are_in_the_figures_at_once_and_raise_no_version(tmp_path: 
         found = await book(database)
         assert found.figures[1][10][1] == Figures(9, 2, 2, 1_750_000)
         assert 3 not in found.figures  # where it only filled up
-        assert (await fresh(database, 3, 10))[1] == Figures(7, 0, 0, 0)
+        assert await impressions(database, 3, 10) == {1: 7}
         assert found.version == 1
 
     with_database(tmp_path, use)
@@ -49,6 +49,21 @@ def test_a_banner_that_filled_up_is_no_banner_of_that_campaign(tmp_path: Path) -
         found = await book(database)
         assert found.campaigns[10] == {1}
         assert set(found.figures[1][10]) == {1}
-        assert (await fresh(database, 1, 10))[2].impressions == 5
+        assert (await impressions(database, 1, 10))[2] == 5
 
     with_database(tmp_path, use)
+
+
+def test_what_is_live_counts_for_the_banners_of_the_campaign_alone() -> None:
+    figures = {1: {10: {1: Figures(9, 2, 2, 5)}, 11: {3: Figures(1, 0, 0, 0)}}}
+    campaigns = {10: frozenset({1, 2}), 11: frozenset({3})}
+    live = {
+        (1, 10): {1: Figures(0, 3, 1, 7), 2: Figures(0, 4, 0, 0), 3: Figures(0, 99, 9, 9)},
+        (2, 10): {1: Figures(0, 1, 0, 0)},
+    }
+    found = Book(figures, campaigns, (1, 2, 3), {}, 1, live)
+    assert found.counted(1, 10) == {1: Figures(9, 5, 3, 12), 2: Figures(0, 4, 0, 0)}
+    assert found.counted(2, 10) == {1: Figures(0, 1, 0, 0)}
+    assert found.counted(1, 11) == found.imported(1, 11) == {3: Figures(1, 0, 0, 0)}
+    assert found.counted(4, 11) == {}
+    assert figures[1][10] == {1: Figures(9, 2, 2, 5)}

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from entries import row
 
+from rules.ranking import Figures
 from store import views
+from store.campaigns import live
 from store.database import Database
 from store.events import Events, Filter
 from store.log import Log
@@ -116,9 +118,12 @@ def test_clicks_and_conversions_count_for_their_banner(tmp_path: Path) -> None:
     ]  # fmt: skip
     asyncio.run(append(tmp_path, rows))
     assert asyncio.run(fold(tmp_path, 3)) == len(rows)
-    *_, live = told(tmp_path)
-    assert [each[:5] for each in live] == [(2, 1, 100, 2, 2), (2, 1, 101, 1, 0), (3, 1, 100, 1, 0)]
-    assert live[0][5] * 2**32 + live[0][6] == 2 * most
+    with closing(sqlite3.connect(tmp_path / "views.db")) as connection:
+        found = live(connection)
+    assert found == {
+        (2, 1): {100: Figures(0, 2, 2, 2 * most), 101: Figures(0, 1, 0, 0)},
+        (3, 1): {100: Figures(0, 1, 0, 0)},
+    }
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1_000])
