@@ -309,7 +309,7 @@ class Marquee:
             *queries.routes(self.asked),
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.log, self.rules),
-            *event_rules.routes(self.rules),
+            *event_rules.routes(self.rules, self.asked),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),

@@ -1,39 +1,38 @@
 """The rules for events: `/api/v1/rules/`."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from handlers.base import Handler, Refusal
+from handlers.asking import Asking
+from handlers.base import Refusal
+from rules.event import APP
 from rules.rulebook import ALL, Key
 from rules.schema import BadSchema, Rule
 from rules.strict import NotJson, decode
 from rules.timestamp import text
-from store.errors import StoreRefused
+from rules.trial import Trial
+from store.errors import StoreBusy, StoreRefused
 from store.event_rules import EventRule, EventRules
+from store.events import Events, Filter
 
 LONGEST_WORD = 100
-# A dry run looks at so many of the newest events of the type, and shows so many that are wrong.
-LOOKED_AT, SHOWN = 10_000, 10
+# A dry run looks at so many of the newest events of the type.
+LOOKED_AT = 10_000
 
 
-class Ruling(Handler):
+class Ruling(Asking):
     """The base: everything here is for the owner."""
 
-    def initialize(self, rules: EventRules) -> None:
-        """`rules` are those in force."""
+    def initialize(self, rules: EventRules, events: Events) -> None:
+        """`rules` are those in force, `events` all that there are."""
         self._rules = rules
+        self._events = events
 
     async def prepare(self) -> None:
         """Let the owner in."""
         await self.access("admin")
-
-    def send(self, value: object) -> None:
-        """Answer with `value`, in which JSON may stand as it is."""
-        self.set_header("Content-Type", "application/json")
-        self.finish(msgspec.json.encode(value))
 
     def key(self, category: str, name: str) -> Key:
         """Which rule is meant; raises `Refusal`."""
@@ -53,9 +52,9 @@ class Ruling(Handler):
             raise Refusal(400, "The body must be a JSON Schema.", [error.fault]) from None
 
 
-def routes(rules: EventRules) -> list[Any]:
+def routes(rules: EventRules, events: Events) -> list[Any]:
     """Where these are."""
-    parts = {"rules": rules}
+    parts = {"rules": rules, "events": events}
     return [
         (r"/api/v1/rules/?", All, parts),
         (r"/api/v1/rules/([^/]+)/([^/]+)", One, parts),
@@ -68,7 +67,7 @@ class All(Ruling):
 
     def get(self) -> None:
         """All rules."""
-        self.send({"rules": [_shown(each) for each in self._rules.kept]})
+        self.send_value({"rules": [_shown(each) for each in self._rules.kept]})
 
 
 class One(Ruling):
@@ -76,7 +75,7 @@ class One(Ruling):
 
     def get(self, category: str, name: str) -> None:
         """The rule."""
-        self.send(_shown(self._found(self.key(category, name))))
+        self.send_value(_shown(self._found(self.key(category, name))))
 
     async def put(self, category: str, name: str) -> None:
         """Put a rule in force, at once."""
@@ -88,7 +87,7 @@ class One(Ruling):
         except StoreRefused as error:
             raise Refusal(422, f"The rule was not taken: {error}.") from None
         self.set_status(201 if new else 200)
-        self.send(_shown(self._found(key)))
+        self.send_value(_shown(self._found(key)))
 
     async def delete(self, category: str, name: str) -> None:
         """Let it no longer hold."""
@@ -114,28 +113,18 @@ class DryRun(Ruling):
             rule = Rule(self.schema())
         except BadSchema as error:
             raise _bad(error) from None
-        events = await self._rules.recent(key, LOOKED_AT)
-        count, shown = await asyncio.to_thread(_judge, rule, events)
-        self.send({"looked_at": len(events), "rejected": count, "examples": shown})
-
-
-def _judge(rule: Rule, events: Sequence[tuple[int, str]]) -> tuple[int, list[dict[str, Any]]]:
-    count = 0
-    shown: list[dict[str, Any]] = []
-    for number, said in events:
-        data = msgspec.json.decode(said)
-        if rule.takes(data):
-            continue
-        count += 1
-        if len(shown) < SHOWN:
-            shown.append(
-                {
-                    "id": str(number),
-                    "data": msgspec.Raw(said.encode()),
-                    "errors": rule.faults(data, "data"),
-                }
-            )
-    return count, shown
+        app, *_ = key
+        wanted = Filter(category=category, name=name, source=APP, app=app or None)
+        trial = Trial()
+        try:
+            async for some in self._events.export(wanted, newest_first=True):
+                events = [(each.id, each.data) for each in some[: LOOKED_AT - trial.looked_at]]
+                await asyncio.to_thread(trial.judge, rule, events)
+                if trial.looked_at == LOOKED_AT:
+                    break
+        except StoreBusy as error:
+            raise self.later(f"Events cannot be looked up now ({error})") from None
+        self.send_value(trial)
 
 
 def _bad(error: BadSchema) -> Refusal:

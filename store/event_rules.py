@@ -24,13 +24,6 @@ INSERT INTO event_rule (app, category, name, schema, changed_at) VALUES (?, ?, ?
 ON CONFLICT DO UPDATE SET schema = excluded.schema, changed_at = excluded.changed_at
 """
 DELETE = "DELETE FROM event_rule WHERE app = ? AND category = ? AND name = ?"
-# The log has no index by type: so far back is it read (some tenths of a second).
-DEPTH = 300_000
-RECENT = """
-SELECT id, data FROM (SELECT * FROM event ORDER BY id DESC LIMIT ?)
-WHERE source = 1 AND category = ? AND name = ? AND (? = 0 OR app = ?)
-LIMIT ?
-"""
 
 
 @dataclass(frozen=True)
@@ -105,16 +98,6 @@ class EventRules:
             count = await self._database.write(lambda it: it.execute(DELETE, key).rowcount)
             self._take(await self._database.read(_load))
         return bool(count)
-
-    async def recent(self, key: Key, limit: int) -> list[tuple[int, str]]:
-        """The newest events of a type, of one app or all: (id, data), among the log's newest."""
-        app, category, name = key
-
-        def job(connection: sqlite3.Connection) -> list[tuple[int, str]]:
-            rows = connection.execute(RECENT, (DEPTH, category, name, app, app, limit))
-            return rows.fetchall()
-
-        return await self._database.read(job)
 
     def _take(self, kept: list[EventRule]) -> None:
         compiled = {}

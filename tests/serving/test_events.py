@@ -395,6 +395,34 @@ def test_a_dry_run_tells_what_a_rule_would_have_rejected(app):
     assert app.send(body(category="a/b c", name=name, data={"n": 99})).status == 202
 
 
+def test_a_dry_run_looks_at_the_newest_that_happened_of_the_type_however_many_others_came(app):
+    admin, name = app.token("admin"), f"dry {app.id}"
+    # The later ones came first.
+    lines = [
+        body(
+            category="dry",
+            name=f"{name}{'' if number % 2 else ' other'}",
+            timestamp=f"2021-01-01 {number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}",
+            data={"n": number},
+        )
+        for number in reversed(range(24_000))
+    ]
+    for start in range(0, len(lines), 1_000):
+        sent = b"\n".join(lines[start : start + 1_000])
+        assert app.send(sent, kind="application/x-ndjson").status == 202
+    path = f"/api/v1/rules/dry/{quote(name)}/dry-run"
+    for least, wrong in ((4_000, 0), (4_002, 1), (23_999, 9_999)):
+        schema = json.dumps({"properties": {"n": {"minimum": least}}}).encode()
+        found = app.ask(path, "POST", schema, token=admin).json()
+        assert (found["looked_at"], found["rejected"]) == (10_000, wrong)
+    # And at those that are acknowledged, whether or not the views have them yet.
+    sent = body(category="dry", name=name, data={"n": -1})
+    assert app.send(sent).status == 202
+    schema = json.dumps({"properties": {"n": {"minimum": 0}}}).encode()
+    found = app.ask(path, "POST", schema, token=admin).json()
+    assert (found["rejected"], [each["data"] for each in found["examples"]]) == (1, [{"n": -1}])
+
+
 def test_rejected_events_are_listed_newest_first_in_pages(app, served):
     other = App(served)
     other.send(b"0")
