@@ -24,8 +24,9 @@ SENDERS = 24
 MILLION = """
 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
 INSERT INTO event SELECT
-    (1700000000000 << 22) + n, 1, 1, printf('%036d', n % 20000), n % 20000, NULL, 'page interaction',
-    'pageview', n, n, printf('%036d', n), zeroblob(32), '{"host":"example.com","path":"/"}'
+    (1700000000000 << 22) + n, 1, 1, printf('%036d', n % 20000), n % 20000, NULL,
+    'page interaction', 'pageview', n, n, printf('%036d', n), zeroblob(32),
+    '{"host":"example.com","path":"/"}'
 FROM n
 """
 
