@@ -6,9 +6,8 @@ All of these are kept among the rejects. 503 means that nothing was stored of wh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import Any
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from handlers.taking import (
@@ -24,17 +23,16 @@ from handlers.taking import (
     now,
     results_of,
 )
-from rules.batch import CONFLICT, MANY_SHORT, NO_BATCH, UNFIT, items, lines, short, told
+from rules.batch import CONFLICT, MANY_SHORT, NO_BATCH, UNFIT, Batch, items, lines, short, told
 from rules.event import WrongEvent, read
 from rules.faults import Fault
 from rules.rulebook import Rules
 from rules.strict import NotJson
 from store.apps import Access, Apps, Known
 from store.batch import Outcome
-from store.errors import StoreError
 from store.event_rules import EventRules
 from store.log import Log
-from wire import Lane, Request, Response
+from wire import Lane, Later, Request, Response
 
 # The list and its items, too, have this address (handlers/queries.py).
 PATTERN = r"(?:/api/v1)?/events/?"
@@ -56,8 +54,6 @@ WORDS = {
     415: f"Send events as {JSON} or {LINES}, in UTF-8; this is kept among the rejected ones.",
     422: "This is not a right event; it is kept among the rejected ones.",
 }
-
-Stored = asyncio.Future[list[Outcome]]
 
 
 class Events:
@@ -137,8 +133,9 @@ class Events:
             row = read(body, at, rules)
         except WrongEvent as wrong:
             return self._refuse(400 if wrong.malformed else 422, body, wrong.faults, rules)
-        stored = self._log.append((row,), received=at, size=len(body), bodies=(body,))
-        return Later(stored, _accepted)
+        answer = Taken(_accepted)
+        self._log.take(answer, (row,), received=at, size=len(body), bodies=(body,))
+        return answer
 
     def _refuse(
         self, status: int, body: bytes, faults: Sequence[Fault], rules: Rules
@@ -146,16 +143,22 @@ class Events:
         """Say what is wrong, once it is kept."""
         response = _wrong(status, faults)
         reject = (rules.app, body, told(faults))
-        kept = self._log.append((), (reject,), received=self._clock(), size=len(body))
-        return Later(kept, lambda _: response)
+        answer = Taken(lambda _: response)
+        self._log.take(answer, (), (reject,), received=self._clock(), size=len(body))
+        return answer
 
     def _many(self, body: bytes, some: Sequence[bytes], rules: Rules) -> Awaitable[Response]:
         if len(some) > MANY_SHORT and short(some) > MANY_SHORT:
             return self._refuse(422, body, [NO_BATCH], rules)
         if len(some) > STEP:
             return self._steps(some, rules)
-        batch, stored = append(self._log, some, self._clock(), rules)
-        return Later(stored, lambda outcomes: results_of([batch.results(outcomes)]))
+        at, batch = self._clock(), Batch()
+        batch.take(some, at, rules)
+        answer = Taken(lambda outcomes: results_of([batch.results(outcomes)]))
+        self._log.take(
+            answer, batch.rows, batch.rejects, received=at, size=batch.size, bodies=batch.bodies
+        )
+        return answer
 
     async def _steps(self, some: Sequence[bytes], rules: Rules) -> Response:
         steps = []
@@ -179,33 +182,23 @@ def _wrong(status: int, faults: Sequence[Fault]) -> Response:
     )
 
 
-class Later:
-    """The answer to a request, when what was appended for it is on disk.
+class Taken(Later):
+    """The answer to a request, when what was appended for it is on disk."""
 
-    A future of its own would cost each request another turn of the loop, so this stands for the
-    log's: asyncio takes whatever has these members for one (`asyncio.isfuture`).
-    """
+    __slots__ = ("_answer_of",)
 
-    __slots__ = ("_answer", "_stored")
+    def __init__(self, answer_of: Callable[[list[Outcome]], Response]) -> None:
+        super().__init__()
+        self._answer_of = answer_of
 
-    _asyncio_future_blocking = False
-
-    def __init__(self, stored: Stored, answer: Callable[[list[Outcome]], Response]) -> None:
-        self._stored = stored
-        self._answer = answer
-
-    def __await__(self) -> Generator[Any, None, Response]:
-        if not self._stored.done():
-            yield from asyncio.wait([self._stored]).__await__()
-        return self.result()
-
-    def add_done_callback(self, call: Callable[["Later"], object]) -> None:
-        """Call with this when it is there."""
-        self._stored.add_done_callback(lambda _: call(self))
-
-    def result(self) -> Response:
-        """The answer."""
+    def settled(self, outcomes: list[Outcome]) -> None:
+        """Answer what became of its items; the log calls this."""
         try:
-            return self._answer(self._stored.result())
-        except StoreError as error:
-            return problem(503, f"This was not stored ({error}); send it again.", LATER)
+            answer: Response | Exception = self._answer_of(outcomes)
+        except Exception as error:
+            answer = error
+        self.come(answer)
+
+    def failed(self, error: Exception) -> None:
+        """Answer that it was not stored; the log calls this."""
+        self.come(problem(503, f"This was not stored ({error}); send it again.", LATER))

@@ -3,11 +3,10 @@
 import hashlib
 import logging
 import sqlite3
-from asyncio import Future
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -59,12 +58,24 @@ FROM json_each(?) JOIN forgotten ON app = value ->> 1 AND sender = value ->> 2
 """
 CONFLICT = '[{"pointer":"/sender_id","message":"another event came with this sender_id"}]'
 UNFIT = '[{"pointer":"","message":"this event cannot be stored"}]'
+# Said of one of many, who all shall hear of theirs.
+UNTOLD = "what became of a request could not be told"
+
+
+class Waiter(Protocol):
+    """Whoever is to be told what became of a request's rows."""
+
+    def settled(self, outcomes: list[Outcome]) -> object:
+        """They are on disk, each with its outcome."""
+
+    def failed(self, error: Exception) -> object:
+        """None of them is."""
 
 
 class Entry:
-    """One request's rows, and the future that tells what became of them."""
+    """One request's rows, and who waits for them."""
 
-    __slots__ = ("bodies", "counted", "future", "ids", "received", "rows")
+    __slots__ = ("bodies", "counted", "ids", "received", "rows", "waiter")
 
     def __init__(
         self,
@@ -73,14 +84,14 @@ class Entry:
         bodies: Sequence[bytes],
         received: int,
         counted: bool,
-        future: Future[list[Outcome]],
+        waiter: Waiter,
     ) -> None:
         self.ids = ids
         self.rows = rows
         self.bodies = bodies
         self.received = received
         self.counted = counted
-        self.future = future
+        self.waiter = waiter
 
     def full(self) -> list[Full]:
         """The rows as they are stored."""
@@ -137,15 +148,26 @@ class Batch:
 
     def settle(self, lost: dict[int, Outcome]) -> None:
         """Tell those who wait that it is on disk."""
-        for entry in chain(self.entries, (entry for _, entry in self.replays)):
-            if not entry.future.done():  # else whoever waited has left
-                entry.future.set_result([lost.get(each, (each, "stored")) for each in entry.ids])
+        for entry in self._waiting():
+            if lost:
+                outcomes = [lost.get(each, (each, "stored")) for each in entry.ids]
+            else:
+                outcomes = [(each, "stored") for each in entry.ids]
+            try:
+                entry.waiter.settled(outcomes)
+            except Exception:
+                LOG.exception(UNTOLD)
 
     def fail(self, error: Exception) -> None:
         """Tell those who wait that nothing of it is on disk."""
-        for entry in chain(self.entries, (entry for _, entry in self.replays)):
-            if not entry.future.done():
-                entry.future.set_exception(type(error)(str(error)))
+        for entry in self._waiting():
+            try:
+                entry.waiter.failed(type(error)(str(error)))
+            except Exception:
+                LOG.exception(UNTOLD)
+
+    def _waiting(self) -> Iterable[Entry]:
+        return chain(self.entries, (entry for _, entry in self.replays))
 
 
 def sender_hash(sender: str) -> str:

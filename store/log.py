@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic, time_ns
+from typing import Any
 
-from store.batch import Batch, Entry, Outcome, Row
+from store.batch import Batch, Entry, Outcome, Row, Waiter
 from store.counts import Counts
 from store.database import Database
 from store.errors import StoreError, StoreFull
@@ -101,6 +102,21 @@ class Log:
         self,
         rows: Sequence[Row],
         rejects: Sequence[tuple[int, bytes, str]] = (),
+        **more: Any,
+    ) -> asyncio.Future[list[Outcome]]:
+        """`take` for whoever would rather await: each row's outcome, once that is on disk.
+
+        The future raises what `take` would tell of.
+        """
+        future = self._loop.create_future()
+        self.take(_Future(future), rows, rejects, **more)
+        return future
+
+    def take(
+        self,
+        waiter: Waiter,
+        rows: Sequence[Row],
+        rejects: Sequence[tuple[int, bytes, str]] = (),
         *,
         received: int | None = None,
         rejected: int | None = None,
@@ -108,8 +124,8 @@ class Log:
         size: int = 0,
         bodies: Sequence[bytes] = (),
         counted: bool = True,
-    ) -> asyncio.Future[list[Outcome]]:
-        """Append a request's items, all in one commit; each row's outcome, once that is on disk.
+    ) -> None:
+        """Append a request's items, all in one commit, and tell `waiter` when that is on disk.
 
         `rows` are right, `rejects` are wrong ones to be kept as (app, body, errors as JSON);
         `rejected` says how many were wrong if not all of them are to be kept, `refused` how many
@@ -117,8 +133,10 @@ class Log:
         `bodies` are those of the rows as they came, to be kept of rows that conflict. What is
         not `counted` (it came with no authenticated request) is in no count.
 
-        The future raises `StoreFull` when the disk is full (the items then count as refused),
-        `StoreFailed` when the database is broken, else `StoreError`.
+        The waiter is told of a `StoreFull` when the disk is full (the items then count as
+        refused), of a `StoreFailed` when the database is broken, else of a `StoreError`. It is
+        called straight from the commit: where hundreds wait for one, a future's way through the
+        loop would cost each of them more than all of its writing.
         """
         if received is None:
             received = time_ns() // 1000
@@ -128,12 +146,10 @@ class Log:
             ids, theirs = ids[: len(rows)], ids[len(rows) :]
             for number, (app, body, errors) in zip(theirs, rejects, strict=True):
                 batch.rejects.append((number, received, app, body, errors))
-        entry = Entry(ids, rows, bodies, received, counted, self._loop.create_future())
-        batch.add(entry)
+        batch.add(Entry(ids, rows, bodies, received, counted, waiter))
         if counted:
             wrong = len(rejects) if rejected is None else rejected
             batch.counts.add(stored=len(rows), rejected=wrong, refused=refused)
-        return entry.future
 
     def replay(
         self, reject: int, row: Row, *, received: int | None = None
@@ -146,9 +162,10 @@ class Log:
         if received is None:
             received = time_ns() // 1000
         ids = self._ids.take(1, received // 1000)
-        entry = Entry(ids, (row,), (), received, True, self._loop.create_future())
+        future = self._loop.create_future()
+        entry = Entry(ids, (row,), (), received, True, _Future(future))
         self._admit(ids, ROW_COST).replays.append((reject, entry))
-        return entry.future
+        return future
 
     def refuse(self, items: int = 1) -> None:
         """Count items of an authenticated request that was turned away, in the next commit."""
@@ -222,6 +239,23 @@ class Log:
         if batch.cost:
             self.longest_wait = max(self.longest_wait, monotonic() - batch.since)
         self._oldest = self._batches[0].since
+
+
+class _Future:
+    """Tells a future, whose owner may have left."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[list[Outcome]]) -> None:
+        self._future = future
+
+    def settled(self, outcomes: list[Outcome]) -> None:
+        if not self._future.done():
+            self._future.set_result(outcomes)
+
+    def failed(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
 
 
 def _state(connection: sqlite3.Connection) -> tuple[int, Counts]:

@@ -5,6 +5,7 @@
 """
 
 from wire.lanes import Lane
+from wire.later import Later
 from wire.limits import Limits
 from wire.messages import Request, Response
 from wire.mounting import mount
@@ -15,6 +16,7 @@ from wire.sockets import bind, bind_unix, inherited
 
 __all__ = [
     "Lane",
+    "Later",
     "Limits",
     "Refusal",
     "Request",

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wire.flow import ANSWER, IDLE, Flow
 from wire.framing import Framing, special_lines
-from wire.lanes import Lane, Way
+from wire.lanes import Way
+from wire.later import Later
 from wire.messages import Request, Response
 from wire.reading import OBJECTIONS, Reader
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Answering(Flow):
     """A connection whose requests lanes answer."""
 
-    __slots__ = ("_blocked", "_reader", "_rest", "_served")
+    __slots__ = ("_blocked", "_framing", "_reader", "_rest", "_served", "_way")
 
     def __init__(self, server: "Server") -> None:
         super().__init__(server)
@@ -28,6 +29,9 @@ class Answering(Flow):
         # What has come and is not used yet, and whether it may not be.
         self._rest = b""
         self._blocked = False
+        # What is being read, or answered.
+        self._way: Way | None = None
+        self._framing: Framing | None = None
 
     def go_on(self) -> None:
         """Do what can be done with what has come."""
@@ -104,7 +108,7 @@ class Answering(Flow):
         except Exception as error:
             answer = server.failed(lane, error)
         if type(answer) is not Response or answer.large or server.counting:
-            self._conclude(lane, way, framing, answer)
+            self._conclude(way, framing, answer)
             return
         server.stats.requests += 1
         lane.statuses[answer.status] += 1
@@ -118,16 +122,33 @@ class Answering(Flow):
     def serve_whole(self, data: bytes) -> bool:
         """Serve a lane's request that has come alone, in one piece, with its body.
 
-        The short way of a POST, with the steps of the long one. False for any other request:
-        nothing is done then, and what llhttp has been fed is forgotten.
+        The short way of a POST, with the steps of the long one. A sender's heads are mostly alike,
+        so those that were right are remembered as they came, with the length that they announce:
+        all that llhttp could say of one, it has said. False for any other request: nothing is
+        done then, and what llhttp has been fed is forgotten.
         """
+        server = self.server
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end]
+        known = server.heads.get(head)
+        if known is None:
+            known = self._judge_whole(data, end)
+            if known is None:
+                return False
+            server.remember(head, *known)
+        way, framing = known
+        if len(data) - end != framing.length:
+            return False
+        self.serve(way, framing, head, data[end:])
+        return True
+
+    def _judge_whole(self, data: bytes, end: int) -> tuple[Way, Framing] | None:
+        """Where this request leads and how it is framed, if it is one for `serve_whole`."""
         server = self.server
         way = server.ways.get(data[: data.find(13)])
         if way is None or way.lane is None:
-            return False
-        end = data.find(b"\r\n\r\n") + 4
-        head = data[:end]
-        framing = server.framings[way.minor].get(tuple(special_lines(head)))
+            return None
+        framing = server.framings[way.minor].get(tuple(special_lines(data[:end])))
         limit = server.limits.body if way.lane.body_limit is None else way.lane.body_limit
         if (
             framing is None
@@ -136,7 +157,7 @@ class Answering(Flow):
             or framing.length != len(data) - end
             or end > server.small
         ):
-            return False
+            return None
         reader = self._reader
         if reader is None:
             reader = self._reader = Reader()
@@ -145,16 +166,16 @@ class Answering(Flow):
             reader.feed(data)
         except OBJECTIONS:
             self.forget_reader()
-            return False
-        body = reader.take()
-        if reader.ending or len(body) != framing.length:
+            return None
+        if len(reader.take()) != framing.length or reader.ending:
             self.forget_reader()
-            return False
-        self.serve(way.lane, way, framing, head, body)
-        return True
+            return None
+        return way, framing
 
-    def serve(self, lane: Lane, way: Way, framing: Framing, head: bytes, body: bytes) -> None:
-        """Call the lane and send its answer, now or when it comes."""
+    def serve(self, way: Way, framing: Framing, head: bytes, body: bytes) -> None:
+        """Call the way's lane and send its answer, now or when it comes."""
+        lane = way.lane
+        assert lane is not None
         host = way.authority or framing.host
         try:
             answer = lane.call(
@@ -162,39 +183,41 @@ class Answering(Flow):
             )
         except Exception as error:
             answer = self.server.failed(lane, error)
-        self._conclude(lane, way, framing, answer)
+        self._conclude(way, framing, answer)
 
-    def _conclude(
-        self, lane: Lane, way: Way, framing: Framing, answer: Response | Awaitable[Response]
-    ) -> None:
+    def _conclude(self, way: Way, framing: Framing, answer: Response | Awaitable[Response]) -> None:
         if isinstance(answer, Response):
-            self._answer(lane, way, framing, answer)
+            self._answer(way, framing, answer)
             return
-        try:
-            future = asyncio.ensure_future(answer)
-        except TypeError as error:
-            self._answer(lane, way, framing, self.server.failed(lane, error))
-            return
+        if not isinstance(answer, Later):
+            try:
+                future = asyncio.ensure_future(answer)
+            except TypeError as error:
+                assert way.lane is not None
+                self._answer(way, framing, self.server.failed(way.lane, error))
+                return
+            answer = Later()
+            future.add_done_callback(partial(_hand_over, answer))
         self.phase = ANSWER
         self.deadline = inf
-        future.add_done_callback(partial(self._conclude_late, lane, way, framing))
+        self._way, self._framing = way, framing
+        answer.then(self._come)
 
-    def _conclude_late(
-        self, lane: Lane, way: Way, framing: Framing, future: "asyncio.Future[Response]"
-    ) -> None:
-        try:
-            response = future.result()
-            if not isinstance(response, Response):
-                raise TypeError(f"{lane} answered {response!r}")
-        except (Exception, asyncio.CancelledError) as error:
-            response = self.server.failed(lane, error)
+    def _come(self, answer: Response | BaseException) -> None:
+        """Send the answer that was waited for, if the connection still does."""
+        way, framing = self._way, self._framing
+        assert way is not None and way.lane is not None and framing is not None
+        if not isinstance(answer, Response):
+            answer = self.server.failed(way.lane, answer)
         if self.phase == ANSWER:
-            self._answer(lane, way, framing, response)
-            self.go_on()
+            self._answer(way, framing, answer)
+            if self._rest or self._eof:
+                self.go_on()
 
-    def _answer(self, lane: Lane, way: Way, framing: Framing, response: Response) -> None:
+    def _answer(self, way: Way, framing: Framing, response: Response) -> None:
         """Send a lane's answer, and be ready for the next request or close."""
-        lane.statuses[response.status] += 1
+        assert way.lane is not None
+        way.lane.statuses[response.status] += 1
         stays = framing.keep_alive and not self.last()
         pieces = [response.head]
         if not stays:
@@ -222,3 +245,14 @@ class Answering(Flow):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _hand_over(later: Later, future: "asyncio.Future[Any]") -> None:
+    """Give what came of a lane's coroutine or future."""
+    try:
+        answer = future.result()
+        if not isinstance(answer, Response):
+            raise TypeError(f"an answer must be a Response, not {answer!r}")
+    except (Exception, asyncio.CancelledError) as error:
+        answer = error
+    later.come(answer)

@@ -37,12 +37,10 @@ class Connection(Answering):
         "_at",
         "_body",
         "_exchange",
-        "_framing",
         "_head",
         "_left",
         "_limit",
         "_used_application",
-        "_way",
         "_working",
     )
 
@@ -54,8 +52,6 @@ class Connection(Answering):
         self._head = b""
         self._body: list[bytes] = []
         self._limit = 0
-        self._way: Way | None = None
-        self._framing: Framing | None = None
         self._exchange: Exchange | None = None
         self._used_application = False
         self._working = False
@@ -202,7 +198,7 @@ class Connection(Answering):
             self.deliver(way, framing, head)
             return
         if framing.length == 0:
-            self.serve(lane, way, framing, head, b"")
+            self.serve(way, framing, head, b"")
             return
         limit = server.limits.body if lane.body_limit is None else lane.body_limit
         if lane.larger and not 0 < framing.length <= limit:
@@ -261,11 +257,11 @@ class Connection(Answering):
         self._body.append(data)
         if complete:
             way, head = self._way, self._head
-            assert way is not None and way.lane is not None
+            assert way is not None
             body = b"".join(self._body)
             self._head = b""
             self._body.clear()
-            self.serve(way.lane, way, framing, head, body)
+            self.serve(way, framing, head, body)
 
     def discard(self) -> bool:
         """Forget what has come in; whether there was anything, or more of a request is to come."""

@@ -79,6 +79,8 @@ class Server:
         self.counting = self.limits.requests_per_connection > 0
         self.ways: dict[bytes, Way] = {}
         self.framings: tuple[dict[tuple[bytes, ...], Framing], ...] = ({}, {})
+        # Heads of whole requests with a body that were right, and where those lead.
+        self.heads: dict[bytes, tuple[Way, Framing]] = {}
         # A head of no more than this is within every limit.
         self.small = min(self.limits.line, self.limits.headers)
         self.loop: asyncio.AbstractEventLoop
@@ -263,6 +265,13 @@ class Server:
                 known.clear()
             known[lines] = found
         return found
+
+    def remember(self, head: bytes, way: Way, framing: Framing) -> None:
+        """Know this head again, which is right in every way."""
+        if len(head) <= _LONGEST:
+            if len(self.heads) >= _REMEMBERED:
+                self.heads.clear()
+            self.heads[head] = way, framing
 
     def erroneous(self, status: int, detail: str) -> Response:
         """The answer to what the wire refuses."""

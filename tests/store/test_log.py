@@ -10,7 +10,9 @@ import pytest
 from entries import counts, held, row, sent
 from sets import rows, with_database
 
+from store.batch import Outcome
 from store.database import Database
+from store.errors import StoreError
 from store.log import Log
 from store.sessions import session_key
 
@@ -211,6 +213,38 @@ def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> N
         assert log.queued == 0
 
     with_database(tmp_path, use)
+
+
+class Deaf:
+    """A waiter that cannot be told."""
+
+    def settled(self, outcomes: list[Outcome]) -> None:
+        raise RuntimeError("deaf")
+
+    failed: Any = settled
+
+
+def test_one_who_cannot_be_told_keeps_nothing_from_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(database: Database) -> None:
+        log = await Log.open(database)
+        with held(database):
+            first = log.append([row()])
+            log.take(Deaf(), [row()])
+            second = log.append([row()])
+        await asyncio.gather(first, second)
+        assert counts(log) == (3, 0, 0, 0)
+        await database.write(lambda connection: connection.execute("DROP TABLE event").rowcount)
+        first = log.append([row()])
+        log.take(Deaf(), [row()])
+        second = log.append([row()])
+        for each in (first, second):
+            with pytest.raises(StoreError):
+                await each
+
+    with_database(tmp_path, use)
+    assert caplog.text.count("could not be told") == 2
 
 
 def test_one_who_left_takes_nothing_from_the_others_and_its_event_stays(tmp_path: Path) -> None:
