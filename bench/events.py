@@ -78,9 +78,9 @@ def main() -> int:
     return report(given, tables, promises)
 
 
-def own(data: Path) -> tuple[Contestant, str]:
-    """Our server, and the token of an app in its data folder."""
-    command = [sys.executable, "server.py", "app", "create", "bench", "--data", str(data), "--json"]
+def own(data: Path, name: str = "bench") -> tuple[Contestant, str]:
+    """Our server, and the token of a new app in its data folder."""
+    command = [sys.executable, "server.py", "app", "create", name, "--data", str(data), "--json"]
     made = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return ours(str(data)), json.loads(made.stdout)["secret_token"]
 

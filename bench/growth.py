@@ -5,6 +5,7 @@ The log is filled in this process through the store itself, then served by our o
 
 import asyncio
 import json
+import os
 import random
 import re
 import sys
@@ -22,80 +23,97 @@ from store.database import Database
 from store.log import Log
 from store.views import Views
 
-HEAD = ("events", "single/s", "lines/s", "lag after, s", "session", "type and time", "newest page")
-STEP, SESSIONS, ASKED = 500, 20_000, 300
+HEAD = (
+    *("events", "single/s", "CPU µs", "lag, s", "lines/s", "CPU µs", "caught up, s"),
+    *("session", "type and time", "newest page"),
+)
+STEP, SESSIONS, ASKED = 2_000, 20_000, 500
 WITHIN = 1.25  # of the value at the second size
+LAG = 2.0  # seconds
+FOLDED = re.compile(r"^marquee_fold_lag_(\w+) (\S+)", re.MULTILINE)
 
 
 def main() -> int:
     parser = options(__doc__ or "", data=False, rounds=0)
     parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--data", help="a folder to fill and to keep (default: one that goes)")
     given = parser.parse_args()
     rows, found = [], []
     with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder:
-        data = Path(folder, "data")
-        marquee, token = own(data)
-        held = 0
+        data = Path(given.data or folder, "data")
+        marquee, token = own(data, f"bench {os.getpid()}")
         for size in given.sizes:
-            asyncio.run(fill(data, held, size))
-            held = size
+            asyncio.run(fill(data, size))
             with marquee.running() as running:
                 measured = measure(running, token, given.seconds)
             found.append(measured)
-            single, lines, lag, *asked = measured
-            quantiles = [f"{p50 * 1000:.1f} / {p99 * 1000:.1f} ms" for p50, p99 in asked]
-            rows.append((f"{size:,}", f"{single:,.0f}", f"{lines:,.0f}", f"{lag:.1f}", *quantiles))
+            rates, asked = measured[:6], measured[6:]
+            told = [f"{rates[0]:,.0f}", f"{rates[1]:.1f}", f"{rates[2]:.1f}"]
+            told += [f"{rates[3]:,.0f}", f"{rates[4]:.1f}", f"{rates[5]:.1f}"]
+            told += [f"{p50 * 1000:.1f} / {p99 * 1000:.1f} ms" for p50, p99 in asked]
+            rows.append((f"{size:,}", *told))
             print(rows[-1], file=sys.stderr)
-    promises = []
+    promises = [
+        Promise(f"lag at {size:,} events, s", each[2], LAG, least=False)
+        for size, each in zip(given.sizes, found, strict=True)
+    ]
     if len(found) > 2:
         at, last = found[1], found[-1]
-        for number, name in enumerate(("single events a second", "events in lines a second")):
-            promises.append(
-                Promise(
-                    f"{name}, at most as often less", at[number] / last[number], WITHIN, least=False
-                )
-            )
-        for number, name in enumerate(HEAD[4:], 3):
-            promises.append(
-                Promise(f"p99 {name}, times", last[number][1] / at[number][1], WITHIN, least=False)
-            )
+        times = {
+            "single events a second, as often less": at[0] / last[0],
+            "CPU of a single event, times": last[1] / at[1],
+            "events in lines a second, as often less": at[3] / last[3],
+            "CPU of an event in lines, times": last[4] / at[4],
+        }
+        for number, name in enumerate(HEAD[7:], 6):
+            times[f"p99 of a query by {name}, times"] = last[number][1] / at[number][1]
+        promises += [Promise(text, value, WITHIN, least=False) for text, value in times.items()]
     return report(given, {"at (p50 / p99)": (HEAD, rows)}, promises)
 
 
-async def fill(data: Path, start: int, stop: int) -> None:
-    """Log and fold events number `start` to `stop`, of the last thirty days."""
+async def fill(data: Path, stop: int) -> None:
+    """Log and fold events of the last thirty days until there are `stop`."""
     database = await Database.open(data / "marquee.db")
     log = await Log.open(database)
     views = await Views.open(database, data / "views.db")
     begin = time.time_ns() // 1000 - 30 * 86_400_000_000
-    chance = random.Random(start)
-    for first in range(start, stop, STEP):
+    chance = random.Random(log.counts.stored)
+    sessions = [f"e2085be5-9137-4e4e-80b5-{number:012d}" for number in range(SESSIONS)]
+    texts = [f'{{"host":"www.example.com","path":"/p/{number}"}}' for number in range(977)]
+    while log.counts.stored < stop:
         some = []
-        for number in range(first, min(first + STEP, stop)):
-            session = f"e2085be5-9137-4e4e-80b5-{chance.randrange(SESSIONS):012d}"
-            name = chance.choice(("pageview", "cta click"))
-            text = f'{{"host":"www.example.com","path":"/p/{number % 977}"}}'
+        for number in range(min(STEP, stop - log.counts.stored)):
+            session, name = chance.choice(sessions), chance.choice(("pageview", "cta click"))
             at = begin + chance.randrange(30 * 86_400_000_000)
+            text = texts[number % len(texts)]
             some.append((1, 1, session, None, "page interaction", name, at, None, None, text))
-        await log.append(some)
-        if first % (STEP * 40) == 0:
-            await views.step(20_000)
+        await asyncio.gather(log.append(some), views.step())
     await views.catch_up()
-    await log.drain()
     await views.close()
     await database.close()
 
 
 def measure(running: Running, token: str, seconds: float) -> tuple:
-    """Events a second one by one and in lines, the lag then, and each query's p50 and p99."""
+    """Events a second and CPU of each, one by one with the lag then, and in lines with the time
+    that the views take to catch up; each query's p50 and p99."""
     script = str(BENCH / "events.lua")
     asked = queries(running, token)
     wrk(running, "/events", (), 1, 256, script=[script, "none", "1", token], calm=False)
     single = wrk(running, "/events", (), seconds, 256, script=[script, "none", "1", token])
+    lag = behind(running)["seconds"]
     lines = wrk(running, "/events", (), seconds, 32, script=[script, "none", "100", token])
-    text = running.get("/metrics")[2].decode()
-    lag = float(re.findall(r"^marquee_fold_lag_seconds (\S+)", text, re.MULTILINE)[0])
-    return single.rate, lines.rate * 100, lag, *asked
+    began = time.monotonic()
+    while behind(running)["events"]:
+        time.sleep(0.1)
+    caught = time.monotonic() - began
+    return (single.rate, single.cpu * 1e3, lag, lines.rate * 100, lines.cpu * 10, caught, *asked)
+
+
+def behind(running: Running) -> dict[str, float]:
+    """How far the views are behind the log, in events and in seconds."""
+    return {
+        name: float(value) for name, value in FOLDED.findall(running.get("/metrics")[2].decode())
+    }
 
 
 def queries(running: Running, token: str) -> list[tuple[float, float]]:
