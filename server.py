@@ -71,6 +71,7 @@ from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
 from store.log import Log
+from store.replaying import Replays
 from store.retention import Retention
 from store.staging import Staging
 from store.views import Views
@@ -152,6 +153,7 @@ class Marquee:
         self.folding = Folding(views.step)
         self.events = events.Events(self.apps, log, rules)
         self.asked = Events(database, views)
+        self.replays = Replays(database, log, rules)
         self.changes = Changes(database, log, views)
         self.retention = Retention(database, views, settings.retention_days)
         self.upkeep = Upkeep((self.retention.once, self.changes.clean))
@@ -308,7 +310,7 @@ class Marquee:
             ),
             *queries.routes(self.asked),
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
-            *rejects.routes(self.database, self.log, self.rules),
+            *rejects.routes(self.database, self.replays),
             *event_rules.routes(self.rules, self.asked),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),

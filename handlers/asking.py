@@ -92,7 +92,11 @@ class Asking(Handler):
             outcomes = await appended
         except StoreError as error:
             raise self.later(f"This was not stored ({error})") from None
-        number, verdict = outcomes[0] if outcomes else (0, "")
+        return self.judged(outcomes[0] if outcomes else (0, ""))
+
+    def judged(self, outcome: Outcome) -> Outcome:
+        """What became of one event, if it was stored; raises `Refusal`."""
+        number, verdict = outcome
         if verdict == "conflict":
             words = "Another event came with this `sender_id`; the first one stays."
             raise Refusal(409, words, [CONFLICT])

@@ -1,30 +1,27 @@
 """The events that were not right: listed, and replayed when a rule has changed."""
 
 import base64
-from time import time_ns
 from typing import Any
 
 import msgspec
 
-from handlers.asking import Asking
+from handlers.asking import LARGEST, Asking
 from handlers.base import Refusal
-from rules.conversion import is_conversion
-from rules.event import Row, WrongEvent, read
+from rules.event import WrongEvent
 from rules.timestamp import text
-from store.clicks import conversion
 from store.database import Database
-from store.event_rejects import Filter, Reject, reject, rejects
-from store.event_rules import EventRules
-from store.log import Log
+from store.errors import StoreError, StoreRefused
+from store.event_rejects import Filter, Reject, rejects
+from store.replaying import Replays
 
 BASE = r"(?:/api/v1)?/events/rejected"
 
 
-def routes(database: Database, log: Log, rules: EventRules) -> list[Any]:
+def routes(database: Database, replays: Replays) -> list[Any]:
     """Where these are."""
     return [
         (BASE, Rejected, {"database": database}),
-        (BASE + r"/(\d{1,19})/replay", Replay, {"database": database, "log": log, "rules": rules}),
+        (BASE + r"/(\d{1,19})/replay", Replay, {"replays": replays}),
     ]
 
 
@@ -51,35 +48,24 @@ class Rejected(Asking):
 class Replay(Asking):
     """`POST /events/rejected/{id}/replay`."""
 
-    def initialize(self, database: Database, log: Log, rules: EventRules) -> None:
-        """`log` is where it goes if it is right by `rules`, as they are now."""
-        self._database = database
-        self._journal = log
-        self._rules = rules
+    def initialize(self, replays: Replays) -> None:
+        """`replays` judges it by the rules as they are now."""
+        self._replays = replays
 
     async def post(self, said: str) -> None:
         """Take it now; once it is on disk it is no reject any more."""
         access = await self.access_to("write", "admin")
-        number = min(int(said), 2**63 - 1)
-        found = await reject(self._database, number)
-        if found is None or ("admin" not in access.scopes and found[0].app != access.app):
-            raise Refusal(404, "There is no such rejected event.")
-        if not self._journal.room(len(found[0].body)):
-            raise self.later("More events are waiting than can be held")
+        app = None if "admin" in access.scopes else access.app
         try:
-            row = await self._row(*found)
+            outcome = await self._replays.replay(min(int(said), LARGEST), app)
         except WrongEvent as wrong:
             raise Refusal(422, "It is still not a right event.", wrong.faults) from None
-        event, verdict = await self.stored(self._journal.replay(number, row))
-        if verdict == "gone":
-            raise Refusal(404, "There is no such rejected event any more.")
+        except StoreRefused as error:
+            raise Refusal(404, f"{str(error).capitalize()}.") from None
+        except StoreError as error:
+            raise self.later(f"This was not stored ({error})") from None
+        event, verdict = self.judged(outcome)
         self.send_json({"id": str(event), "status": verdict})
-
-    async def _row(self, kept: Reject, strict: bool) -> Row:
-        now = time_ns() // 1000
-        if is_conversion(kept.body):
-            return await conversion(self._database, kept.body, kept.app, now)
-        return read(kept.body, now, self._rules.book.of(kept.app, strict))
 
 
 def _shown(kept: Reject) -> dict[str, Any]:
