@@ -29,7 +29,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, imports, options, rebuild
+from commands import apps, event_log, imports, options, rebuild
 from handlers import (
     access,
     banners,
@@ -173,7 +173,12 @@ class Marquee:
         )
         self.staging = Staging(database, data / IMAGES)
         self.control = control.Control(
-            database, self.staging, self._published, partial(views.rebuild, rest=REST)
+            database,
+            self.staging,
+            self._published,
+            partial(views.rebuild, rest=REST),
+            self.asked,
+            self.replays,
         )
         self.lanes = self._lanes()
         self.listener: Server | HTTPServer | None = None
@@ -534,7 +539,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
     )
     options.add_settings(serving)
-    for command in (imports, apps, rebuild):
+    for command in (imports, apps, event_log, rebuild):
         command.add(words, common)
     return said
 

@@ -10,7 +10,7 @@ import msgspec
 from handlers.base import Handler, Refusal
 from rules.batch import CONFLICT, UNFIT
 from rules.faults import Fault
-from rules.timestamp import NotMoment, micros
+from rules.timestamp import NotMoment, day_or_micros
 from store.apps import Access
 from store.batch import Outcome
 from store.errors import StoreError
@@ -72,7 +72,7 @@ class Asking(Handler):
         # A plus that was not escaped came as a blank.
         said = re.sub(r"(:\d\d(?:\.\d+)?) (\d\d(?::?\d\d)?)$", r"\1+\2", said)
         try:
-            return micros(f"{said}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", said) else said)
+            return day_or_micros(said)
         except NotMoment as error:
             raise self.wrong(name, str(error)) from None
 

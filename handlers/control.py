@@ -17,8 +17,11 @@ from handlers.base import Refusal
 from store.database import Database
 from store.desk import COMMANDS
 from store.errors import StoreBusy, StoreError, StoreRefused
+from store.events import Events
+from store.exporting import Export
 from store.intake import CALLS, LARGEST_IMAGE
 from store.remote import STATUSES
+from store.replaying import Replays
 from store.staging import Staging
 from store.views import Rebuilt
 
@@ -51,16 +54,20 @@ class Control:
         staging: Staging,
         published: Callable[[], Awaitable[None]],
         rebuild: Rebuild,
+        events: Events,
+        replays: Replays,
         patience: float = PATIENCE,
     ) -> None:
         """`published` is awaited when an import is in force, before the importer hears of it.
 
-        `rebuild` makes the views anew.
+        `rebuild` makes the views anew, `events` are exported, `replays` takes rejects again.
         """
         self.database = database
         self._staging = staging
         self._published = published
         self.rebuild = rebuild
+        self.events = events
+        self.replays = replays
         self._patience = patience
         self._session: Session | None = None
         self._closed = False
@@ -72,6 +79,8 @@ class Control:
         return [
             (r"/ask/(\w+)", Ask, parts),
             (r"/rebuild", Rebuilding, parts),
+            (r"/export", Exporting, parts),
+            (r"/replay/(\d{1,19})", Replaying, parts),
             (r"/import", Begin, parts),
             (r"/import/(\d{1,18})/(\w+)", Call, parts),
         ]
@@ -216,6 +225,28 @@ class Rebuilding(Asked):
             self.flush()
 
         self.finish(msgspec.json.encode(await self.control.rebuild(told)))
+
+
+class Exporting(Asked):
+    """Events, as a stream; one that is cut has not come to its end."""
+
+    async def post(self) -> None:
+        """Send them."""
+        export = _decoded(msgspec.json.decode, bytes(self.body), Export)
+        try:
+            async for piece in export.pieces(self.control.events):
+                self.write(piece)
+                await self.flush()
+        except StreamClosedError:
+            return
+
+
+class Replaying(Asked):
+    """A reject, taken again."""
+
+    async def post(self, number: str) -> None:
+        """Answer what became of it."""
+        self.finish(msgspec.json.encode(await self.control.replays.told(int(number))))
 
 
 class Begin(Asked):

@@ -3,11 +3,8 @@
 A `read` token sees its own app's events and an `admin` token those of all.
 """
 
-import csv
-import io
 from typing import Any
 
-import msgspec
 from tornado.iostream import StreamClosedError
 
 from handlers.asking import Asking
@@ -15,14 +12,10 @@ from handlers.base import Refusal
 from rules.event import SOURCES
 from store.changes import Changes
 from store.errors import StoreBusy
-from store.events import BadCursor, Event, Events, Filter
+from store.events import BadCursor, Events, Filter
+from store.exporting import Export, Format
 
-COLUMNS = (
-    "id", "sender_id", "app", "source", "session_id",
-    "category", "name", "timestamp", "received_at", "data",
-)  # fmt: skip
-# What a spreadsheet would take for a formula, and run.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
 def routes(events: Events) -> list[Any]:
@@ -100,19 +93,15 @@ class Exported(Finding):
     async def get(self) -> None:
         """The events; an error on the way cuts the connection, so that no end is made up."""
         wanted, newest_first = await self.wanted(), self.newest_first()
-        kind = self.word("format") or "ndjson"
-        if kind not in ("ndjson", "csv"):
-            raise self.wrong("format", "is neither ndjson nor csv")
-        self.set_header(
-            "Content-Type",
-            "application/x-ndjson" if kind == "ndjson" else "text/csv; charset=utf-8",
-        )
+        said = self.word("format") or "ndjson"
+        kind = next((each for each in TYPES if each == said), None)
+        if kind is None:
+            raise self.wrong("format", f"is none of {', '.join(TYPES)}")
+        self.set_header("Content-Type", TYPES[kind])
         self.set_header("Content-Disposition", f'attachment; filename="events.{kind}"')
-        if kind == "csv":
-            self.write(rows([COLUMNS]))
         try:
-            async for some in self.events.export(wanted, newest_first=newest_first):
-                self.write(lines(some) if kind == "ndjson" else rows(map(cells, some)))
+            async for piece in Export(wanted, kind, newest_first).pieces(self.events):
+                self.write(piece)
                 await self.flush()
         except StreamClosedError:
             return
@@ -121,23 +110,3 @@ class Exported(Finding):
                 raise
             self.clear()
             raise self.later(f"Events cannot be looked up now ({error})") from None
-
-
-def lines(some: list[Event]) -> bytes:
-    """Events as NDJSON."""
-    return msgspec.json.Encoder().encode_lines(some)
-
-
-def cells(event: Event) -> list[str]:
-    """An event as the cells of a row; none that a spreadsheet would run."""
-    fields: dict[str, Any] = msgspec.structs.asdict(event)
-    fields["data"] = bytes(event.data).decode()
-    said = ["" if fields[name] is None else str(fields[name]) for name in COLUMNS]
-    return ["'" + each if each.startswith(FORMULA) else each for each in said]
-
-
-def rows(some: Any) -> str:
-    """Rows of CSV (RFC 4180)."""
-    text = io.StringIO()
-    csv.writer(text).writerows(some)
-    return text.getvalue()

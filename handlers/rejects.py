@@ -1,17 +1,13 @@
 """The events that were not right: listed, and replayed when a rule has changed."""
 
-import base64
 from typing import Any
-
-import msgspec
 
 from handlers.asking import LARGEST, Asking
 from handlers.base import Refusal
 from rules.event import WrongEvent
-from rules.timestamp import text
 from store.database import Database
 from store.errors import StoreError, StoreRefused
-from store.event_rejects import Filter, Reject, rejects
+from store.event_rejects import Filter, page
 from store.replaying import Replays
 
 BASE = r"(?:/api/v1)?/events/rejected"
@@ -35,14 +31,9 @@ class Rejected(Asking):
     async def get(self) -> None:
         """A page of them, newest first."""
         wanted = Filter(await self.reader(), self.moment("from"), self.moment("to"))
-        found, cursor = await rejects(
-            self._database, wanted, before=self.number("cursor"), limit=self.limit()
-        )
-        page = {
-            "rejected": [_shown(each) for each in found],
-            "cursor": None if cursor is None else str(cursor),
-        }
-        self.send_value(page)
+        cursor = self.number("cursor")
+        after = None if cursor is None else str(cursor)
+        self.send_value(await page(self._database, wanted, self.limit(), after))
 
 
 class Replay(Asking):
@@ -66,18 +57,3 @@ class Replay(Asking):
             raise self.later(f"This was not stored ({error})") from None
         event, verdict = self.judged(outcome)
         self.send_json({"id": str(event), "status": verdict})
-
-
-def _shown(kept: Reject) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "id": str(kept.id),
-        "app": kept.app,
-        "received_at": text(kept.received),
-        "errors": msgspec.Raw(kept.errors.encode()),
-    }
-    try:
-        shown["body"] = kept.body.decode()
-    except UnicodeDecodeError:
-        shown["body"] = base64.b64encode(kept.body).decode()
-        shown["encoding"] = "base64"
-    return shown

@@ -14,6 +14,7 @@ _FORM = re.compile(
     r"(?:[Zz]|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?",
     re.ASCII,
 )
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
 _EPOCH_UTC = _EPOCH.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -46,6 +47,11 @@ def micros(text: str) -> int:
     if fraction:
         at += int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")
     return within(at)
+
+
+def day_or_micros(text: str) -> int:
+    """The moment, or a day's first one, in microseconds; raises `NotMoment`."""
+    return micros(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
 
 
 def micros_of(moment: datetime) -> int:

@@ -11,9 +11,15 @@ from store.apps import CreateApp, CreateToken, ListApps, RevokeToken
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreBusy
+from store.event_rejects import ListEventRejects
+from store.event_rules import EventRules
+from store.events import Events
+from store.exporting import Export
 from store.intake import Intake
 from store.lock import Lock
+from store.log import Log
 from store.rejects import ListRejects
+from store.replaying import Replayed, Replays
 from store.staging import Staging
 from store.views import Rebuilt, Views
 
@@ -22,7 +28,8 @@ Told = Callable[[int], object]
 
 # All that a server does when asked.
 COMMANDS: dict[str, type[Command[Any]]] = {
-    kind.__name__: kind for kind in (CreateApp, ListApps, CreateToken, RevokeToken, ListRejects)
+    kind.__name__: kind
+    for kind in (CreateApp, ListApps, CreateToken, RevokeToken, ListRejects, ListEventRejects)
 }
 DATABASE, VIEWS, IMAGES, SOCKET = "marquee.db", "views.db", "images", "marquee.sock"
 # Seconds for which a folder that is in use is waited for: a server may be about to listen.
@@ -42,6 +49,12 @@ class Desk(Protocol):
     async def rebuild(self, told: Told) -> Rebuilt:
         """Make the views anew; `told` hears how many events are in them by then."""
 
+    def export(self, wanted: Export) -> AsyncIterator[bytes]:
+        """Events as a stream."""
+
+    async def replay(self, number: int) -> Replayed:
+        """Take a reject again."""
+
 
 class OwnDesk:
     """The desk of a database in this process."""
@@ -50,6 +63,7 @@ class OwnDesk:
         self._database = database
         self._staging = Staging(database, folder / IMAGES)
         self._views = folder / VIEWS
+        self._replays: Replays | None = None
 
     async def ask(self, command: Command[R]) -> R:
         """See `Desk`."""
@@ -66,6 +80,23 @@ class OwnDesk:
             return await views.rebuild(told)
         finally:
             await views.close()
+
+    async def export(self, wanted: Export) -> AsyncIterator[bytes]:
+        """See `Desk`."""
+        views = await Views.open(self._database, self._views)
+        try:
+            await views.catch_up()
+            async for piece in wanted.pieces(Events(self._database, views)):
+                yield piece
+        finally:
+            await views.close()
+
+    async def replay(self, number: int) -> Replayed:
+        """See `Desk`."""
+        if self._replays is None:
+            log, rules = await Log.open(self._database), await EventRules.open(self._database)
+            self._replays = Replays(self._database, log, rules)
+        return await self._replays.told(number)
 
 
 class RemoteDesk:
@@ -85,6 +116,14 @@ class RemoteDesk:
     async def rebuild(self, told: Told) -> Rebuilt:
         """See `Desk`."""
         return await remote.rebuild(self._path, told)
+
+    def export(self, wanted: Export) -> AsyncIterator[bytes]:
+        """See `Desk`."""
+        return remote.export(self._path, wanted)
+
+    async def replay(self, number: int) -> Replayed:
+        """See `Desk`."""
+        return await remote.replay(self._path, number)
 
 
 @asynccontextmanager

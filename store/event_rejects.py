@@ -1,8 +1,13 @@
 """Asking for the events that were not right: listed, filtered, one by one."""
 
+import base64
 import sqlite3
 from dataclasses import dataclass
 
+import msgspec
+
+from rules.timestamp import text
+from store.commands import Command
 from store.database import Database
 
 LIST = """
@@ -26,6 +31,36 @@ class Reject:
     received: int  # µs
     errors: str  # JSON
     body: bytes
+
+
+class Shown(msgspec.Struct, omit_defaults=True):
+    """A reject as it is told: its body as text, as base64 only where it is not UTF-8."""
+
+    id: str
+    app: int
+    received_at: str
+    errors: msgspec.Raw
+    body: str
+    encoding: str = ""
+
+
+def shown(kept: Reject) -> Shown:
+    """A reject, to be told."""
+    found = Shown(
+        str(kept.id), kept.app, text(kept.received), msgspec.Raw(kept.errors.encode()), ""
+    )
+    try:
+        found.body = kept.body.decode()
+    except UnicodeDecodeError:
+        found.body, found.encoding = base64.b64encode(kept.body).decode(), "base64"
+    return found
+
+
+class Page(msgspec.Struct):
+    """Some rejects, and where to go on; None at the end."""
+
+    rejected: list[Shown]
+    cursor: str | None
 
 
 @dataclass(frozen=True)
@@ -68,3 +103,22 @@ async def reject(database: Database, number: int) -> tuple[Reject, bool] | None:
         return Reject(*row), bool(strict and strict[0])
 
     return await database.read(job)
+
+
+class ListEventRejects(Command[Page], frozen=True):
+    """Events that were not right, newest first, after where `cursor` is."""
+
+    wanted: Filter = Filter()
+    limit: int = 100
+    cursor: str | None = None
+
+    async def run(self, database: Database) -> Page:
+        """A page of them."""
+        return await page(database, self.wanted, self.limit, self.cursor)
+
+
+async def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> Page:
+    """A page of rejects, as it is told; `cursor` is the one of the page before."""
+    before = None if cursor is None else int(cursor)
+    found, following = await rejects(database, wanted, before=before, limit=limit)
+    return Page([shown(each) for each in found], None if following is None else str(following))

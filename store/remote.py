@@ -2,7 +2,7 @@
 
 Plain HTTP: `POST /ask/<command>` for commands, as JSON; `POST /import` and
 `POST /import/<number>/<call>` for an import, as MessagePack; `POST /rebuild`, answered by a line
-for each step and one for the end.
+for each step and one for the end; `POST /export` for a stream of events; `POST /replay/<number>`.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,9 @@ from store.errors import (
     StoreGone,
     StoreRefused,
 )
+from store.exporting import Export
 from store.intake import CALLS, FigureRow, Landing, Reject, Taken, Verdict
+from store.replaying import Replayed
 from store.views import Rebuilt
 
 R = TypeVar("R")
@@ -39,6 +41,8 @@ STATUSES: dict[int, type[StoreError]] = {
 }
 # Seconds for one answer: an import's beginning may have to clear away what another left.
 PATIENCE = 300.0
+# Bytes of an export that are read at a time.
+PIECE = 262_144
 # No arguments, in MessagePack.
 NOTHING = b"\x90"
 # What fits the address of a Unix socket.
@@ -133,6 +137,30 @@ async def rebuild(path: Path, told: Callable[[int], object]) -> Rebuilt:
         raise StoreGone("the server did not make its views anew; the old ones are in use")
 
     return await asyncio.to_thread(exchange)
+
+
+async def export(path: Path, wanted: Export) -> AsyncIterator[bytes]:
+    """Events of the server, some at a time; raises `StoreGone` if they end too early."""
+    with contextlib.closing(Line(path)) as line:
+        response = await asyncio.to_thread(line.post, "/export", msgspec.json.encode(wanted))
+        while True:
+            try:
+                piece = await asyncio.to_thread(response.read, PIECE)
+            except (OSError, http.client.HTTPException) as error:
+                raise StoreGone(f"the export ended too early: {error!r}") from error
+            if not piece:
+                return
+            yield piece
+
+
+async def replay(path: Path, number: int) -> Replayed:
+    """Have the server take a reject again."""
+
+    def exchange() -> bytes:
+        with contextlib.closing(Line(path)) as line:
+            return line.read(f"/replay/{number}", b"")
+
+    return msgspec.json.decode(await asyncio.to_thread(exchange), type=Replayed)
 
 
 class RemoteStaging:

@@ -1,9 +1,13 @@
 """Rejected events, judged again by the rules as they are by now."""
 
+from dataclasses import dataclass
 from time import time_ns
+from typing import Literal
 
+from rules.batch import CONFLICT, UNFIT
 from rules.conversion import is_conversion
-from rules.event import Row, read
+from rules.event import Row, WrongEvent, read
+from rules.faults import Fault
 from store.batch import Outcome
 from store.clicks import conversion
 from store.database import Database
@@ -11,6 +15,16 @@ from store.errors import StoreBusy, StoreRefused
 from store.event_rejects import Reject, reject
 from store.event_rules import EventRules
 from store.log import Log
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a reject."""
+
+    reject: str
+    status: Literal["stored", "duplicate", "wrong", "gone"]
+    event: str | None = None  # its id, if it is stored
+    errors: tuple[Fault, ...] = ()  # what is still wrong
 
 
 class Replays:
@@ -38,6 +52,22 @@ class Replays:
         if outcome[1] == "gone":
             raise StoreRefused("there is no such rejected event any more")
         return outcome
+
+    async def told(self, number: int, app: int | None = None) -> Replayed:
+        """`replay`, with what is wrong told instead of raised."""
+        try:
+            event, verdict = await self.replay(number, app)
+        except WrongEvent as wrong:
+            return Replayed(str(number), "wrong", errors=tuple(wrong.faults))
+        except StoreRefused:
+            return Replayed(str(number), "gone")
+        if verdict == "stored":
+            return Replayed(str(number), "stored", str(event))
+        if verdict == "duplicate":
+            return Replayed(str(number), "duplicate", str(event))
+        return Replayed(
+            str(number), "wrong", errors=(CONFLICT if verdict == "conflict" else UNFIT,)
+        )
 
     async def _row(self, kept: Reject, strict: bool) -> Row:
         now = time_ns() // 1000

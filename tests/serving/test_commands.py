@@ -232,3 +232,87 @@ def test_views_are_rebuilt_without_a_server_whatever_they_were(start, run, tmp_p
         assert re.fullmatch(r"events\s+3\nseconds\s+[\d.]+\n", done.stdout)
     app.server = start()
     assert len(app.ask("/events").json()["events"]) == 3
+
+
+RULE = "/api/v1/rules/page%20interaction/cta%20click"
+SHORT = {"type": "object", "properties": {"element": {"maxLength": 3}}}
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_events_are_exported_beside_a_server_and_without_one(start, run, tmp_path, serving):
+    server = start()
+    app = App(server)
+    sent = [
+        body(
+            sender_id=f"s{number}",
+            session_id=f"{number % 2}",
+            timestamp=f"2021-01-0{1 + number % 3}T00:00:00Z",
+            data={"host": "h", "path": "=1+1", "element": "é"},
+        )
+        for number in range(1_200)
+    ]
+    assert app.send(b"\n".join(sent), kind="application/x-ndjson").status == 202
+    asked = app.ask("/events/export?format=ndjson").text
+    if not serving:
+        assert server.stop() == 0
+    data = ["--data", str(server.data)]
+    done = run("events", "export", *data)
+    assert (done.returncode, done.stdout) == (0, asked), done.stderr
+    some = run(
+        *("events", "export", *data, "--session-id", "1", "--from", "2021-01-02"),
+        *("--to", "2021-01-03T00:00:00Z", "--order", "desc"),
+    )
+    found = [json.loads(line) for line in some.stdout.splitlines()]
+    assert {(each["session_id"], each["timestamp"][:10]) for each in found} == {("1", "2021-01-02")}
+    assert len(found) == 200
+    assert run("events", "export", *data, "--source", "click").stdout == ""
+    file = tmp_path / "events.csv"
+    done = run("events", "export", *data, "--format", "csv", "--output", str(file), "--json")
+    assert json.loads(done.stdout) == {"file": str(file), "bytes": file.stat().st_size}
+    head, *rows = file.read_text("utf-8").splitlines()
+    assert head.startswith("id,sender_id,app,source") and len(rows) == 1_200
+    assert run("events", "export", *data, "--from", "soon").returncode == 2
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_rejects_are_listed_and_taken_again_at_the_terminal(start, run, serving):
+    server = start()
+    app, other = App(server), App(server)
+    admin = app.token("admin")
+    assert app.ask(RULE, "PUT", json.dumps(SHORT).encode(), token=admin).status == 200
+    for number in range(3):
+        assert app.send(body(sender_id=f"s{number}")).status == 422
+    assert other.send(b"\xff{").status == 400
+    if not serving:
+        assert server.stop() == 0
+    data = ["--data", str(server.data)]
+    told = json.loads(run("events", "rejects", *data, "--json").stdout)["rejected"]
+    assert [each["app"] for each in told] == [other.id, *[app.id] * 3]
+    assert told[0]["encoding"] == "base64"
+    assert json.loads(told[1]["body"])["sender_id"] == "s2"
+    assert told[1]["errors"][0]["pointer"] == "/data/element"
+    lines = run("events", "rejects", *data, "--app", str(app.id), "--limit", "2").stdout
+    assert lines.count(f"app {app.id}") == 2 and "/data/element" in lines
+
+    done = run("events", "replay", *data, told[3]["id"])
+    assert done.returncode == 1
+    assert re.fullmatch(rf"{told[3]['id']}  wrong  /data/element .*\n", done.stdout)
+    if not serving:
+        server = app.server = other.server = start()
+    assert app.ask(RULE, "DELETE", token=admin).status == 204
+    if not serving:
+        assert server.stop() == 0
+    done = run("events", "replay", *data, "--all", "--json")
+    assert done.returncode == 1  # what is no JSON will never be right
+    became = {each["reject"]: each["status"] for each in json.loads(done.stdout)["replayed"]}
+    assert became == {each["id"]: "stored" for each in told[1:]} | {told[0]["id"]: "wrong"}
+    assert run("events", "replay", *data, "--all", "--app", str(app.id)).returncode == 0
+    gone = run("events", "replay", *data, told[3]["id"], "--json")
+    assert gone.returncode == 1
+    assert json.loads(gone.stdout)["replayed"][0]["status"] == "gone"
+    assert run("events", "replay", *data).returncode == 1
+    if not serving:
+        app.server = start()
+    assert len(app.ask("/events").json()["events"]) == 3
+    counts = app.counts()
+    assert (counts["stored"], counts["rejected"]) == (3, 1)

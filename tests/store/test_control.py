@@ -52,10 +52,10 @@ class Running:
         self.database = database
         self.versions: list[int] = []
         self.staging = Staging(database, data / "images")
-        self.control = Control(database, self.staging, self.published, self.rebuild, patience)
-
-    async def rebuild(self, told: Any) -> Any:
-        raise NotImplementedError
+        unused: Any = None
+        self.control = Control(
+            database, self.staging, self.published, unused, unused, unused, patience
+        )
 
     async def published(self) -> None:
         await asyncio.sleep(0.01)

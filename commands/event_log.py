@@ -1,0 +1,184 @@
+"""`events`: exported, and those that were not right listed and taken again."""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from rules.event import SOURCES
+from rules.timestamp import NotMoment, day_or_micros
+from settings import Settings
+from store.desk import Desk, desk
+from store.errors import StoreRefused
+from store.event_rejects import Filter as RejectFilter
+from store.event_rejects import ListEventRejects, Shown
+from store.events import Filter
+from store.exporting import Export
+from store.replaying import Replayed
+
+# Bytes of a body that a line of the list shows.
+SHOWN = 120
+
+
+def add(words: Any, common: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser = words.add_parser(
+        "events",
+        help="export events; list those that were not right, and take them again",
+        description="The events that applications sent, also beside a server that runs.",
+        epilog="example: python server.py events export --from 2026-01-01 --output events.ndjson",
+    )
+    deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
+
+    span = argparse.ArgumentParser(add_help=False)
+    span.add_argument("--app", type=int, metavar="ID", help="of one app")
+    span.add_argument("--from", dest="since", type=_moment, metavar="MOMENT", help="from then on")
+    span.add_argument("--to", dest="until", type=_moment, metavar="MOMENT", help="before then")
+
+    export = deeds.add_parser(
+        "export",
+        parents=[common, span],
+        help="write events in order of occurrence, as a stream of any size",
+        epilog="example: python server.py events export --format csv --name pageview >events.csv",
+    )
+    export.add_argument("--format", choices=("ndjson", "csv"), default="ndjson")
+    export.add_argument("--order", choices=("asc", "desc"), default="asc", help="oldest first")
+    export.add_argument("--session-id", metavar="ID", help="of one session")
+    export.add_argument("--category", help="of one category")
+    export.add_argument("--name", help="of one name")
+    export.add_argument("--source", choices=tuple(SOURCES), help="of one source")
+    export.add_argument("--output", type=Path, metavar="FILE", help="instead of the terminal")
+    export.set_defaults(run=_run_export)
+
+    rejects = deeds.add_parser(
+        "rejects",
+        parents=[common, span],
+        help="list events that were not right, newest first",
+        epilog="example: python server.py events rejects --app 1 --limit 20",
+    )
+    rejects.add_argument("--limit", type=_count, default=100, metavar="N", help="so many (100)")
+    rejects.set_defaults(run=_run_rejects)
+
+    replay = deeds.add_parser(
+        "replay",
+        parents=[common, span],
+        help="take events that were not right again, by the rules as they are now",
+        description="What is right by now is stored, and is a reject no more. The exit status is "
+        "0 if that is all of them.",
+        epilog="example: python server.py events replay --all --app 1",
+    )
+    replay.add_argument("rejects", nargs="*", type=int, metavar="ID", help="as `rejects` has it")
+    replay.add_argument("--all", action="store_true", help="all, or those of an app or a time")
+    replay.set_defaults(run=_run_replay)
+
+
+def _run_export(said: argparse.Namespace, settings: Settings) -> int:
+    wanted = Filter(
+        said.session_id,
+        said.category,
+        said.name,
+        said.app,
+        None if said.source is None else SOURCES[said.source],
+        said.since,
+        said.until,
+    )
+    export = Export(wanted, said.format, said.order == "desc")
+    written = asyncio.run(_export(Path(settings.data), export, said.output))
+    if said.json and said.output is not None:
+        told = {"file": str(said.output), "bytes": written}
+        print(msgspec.json.encode(told).decode())
+    return 0
+
+
+async def _export(data: Path, wanted: Export, output: Path | None) -> int:
+    written = 0
+    with contextlib.ExitStack() as opened:
+        file: BinaryIO = sys.stdout.buffer
+        if output is not None:
+            file = opened.enter_context(output.open("wb"))
+        async with desk(data) as store:
+            async for piece in store.export(wanted):
+                file.write(piece)
+                written += len(piece)
+        file.flush()
+    return written
+
+
+def _run_rejects(said: argparse.Namespace, settings: Settings) -> int:
+    found = asyncio.run(_list(Path(settings.data), _filter(said), said.limit))
+    if said.json:
+        print(msgspec.json.encode({"rejected": found}).decode())
+        return 0
+    for each in found:
+        reasons = "; ".join(
+            f"{fault['pointer']} {fault['message']}".strip()
+            for fault in msgspec.json.decode(each.errors)
+        )
+        body = each.body[:SHOWN] + "…" * (len(each.body) > SHOWN)
+        print(f"{each.id}  app {each.app}  {each.received_at}  {reasons}\n    {body!r}")
+    if not found:
+        print("No event was rejected.")
+    return 0
+
+
+async def _list(data: Path, wanted: RejectFilter, limit: int) -> list[Shown]:
+    async with desk(data) as store:
+        found: list[Shown] = []
+        async for each in _each(store, wanted):
+            if len(found) == limit:
+                break
+            found.append(each)
+        return found
+
+
+async def _each(store: Desk, wanted: RejectFilter) -> AsyncIterator[Shown]:
+    cursor, more = None, True
+    while more:
+        page = await store.ask(ListEventRejects(wanted=wanted, limit=500, cursor=cursor))
+        for each in page.rejected:
+            yield each
+        cursor = page.cursor
+        more = cursor is not None
+
+
+def _run_replay(said: argparse.Namespace, settings: Settings) -> int:
+    if said.all == bool(said.rejects):
+        raise StoreRefused("say which rejects are to be taken again: their ids, or --all")
+    told = asyncio.run(_replay(Path(settings.data), said.rejects, _filter(said)))
+    if said.json:
+        print(msgspec.json.encode({"replayed": told}).decode())
+    else:
+        for each in told:
+            reasons = "; ".join(f"{it.pointer} {it.message}".strip() for it in each.errors)
+            print(f"{each.reject}  {each.status}  {each.event or reasons}".rstrip())
+    return 0 if all(each.event is not None for each in told) else 1
+
+
+async def _replay(data: Path, numbers: list[int], wanted: RejectFilter) -> list[Replayed]:
+    async with desk(data) as store:
+        if not numbers:
+            # As they came, so that what was first is first.
+            numbers = sorted([int(each.id) async for each in _each(store, wanted)])
+        return [await store.replay(number) for number in numbers]
+
+
+def _filter(said: argparse.Namespace) -> RejectFilter:
+    return RejectFilter(said.app, said.since, said.until)
+
+
+def _moment(said: str) -> int:
+    try:
+        return day_or_micros(said)
+    except NotMoment as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(said: str) -> int:
+    if not said.isascii() or not said.isdigit() or int(said) < 1:
+        raise argparse.ArgumentTypeError("is not a number from 1")
+    return int(said)

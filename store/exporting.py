@@ -1,0 +1,50 @@
+"""Events as a stream of bytes: NDJSON, or CSV of which no spreadsheet runs anything."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from store.events import Event, Events, Filter
+
+COLUMNS = (
+    "id", "sender_id", "app", "source", "session_id",
+    "category", "name", "timestamp", "received_at", "data",
+)  # fmt: skip
+# What a spreadsheet would take for a formula, and run.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+Format = Literal["ndjson", "csv"]
+
+
+class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events, and how."""
+
+    wanted: Filter = Filter()
+    format: Format = "ndjson"
+    newest_first: bool = False
+
+    async def pieces(self, events: Events) -> AsyncIterator[bytes]:
+        """All of it, of which little is held at a time; raises `StoreBusy`, also amid it."""
+        if self.format == "csv":
+            yield _rows([COLUMNS])
+        async for some in events.export(self.wanted, newest_first=self.newest_first):
+            yield _encode_lines(some) if self.format == "ndjson" else _rows(map(_cells, some))
+
+
+def _cells(event: Event) -> list[str]:
+    fields: dict[str, Any] = msgspec.structs.asdict(event)
+    fields["data"] = bytes(event.data).decode()
+    said = ["" if fields[name] is None else str(fields[name]) for name in COLUMNS]
+    return ["'" + each if each.startswith(FORMULA) else each for each in said]
+
+
+def _rows(some: Iterable[Iterable[str]]) -> bytes:
+    """Rows of CSV (RFC 4180)."""
+    text = io.StringIO()
+    csv.writer(text).writerows(some)
+    return text.getvalue().encode()
