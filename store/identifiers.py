@@ -39,6 +39,14 @@ class Identifiers:
         self.last = taken[-1]
         return taken
 
+    def one(self, milliseconds: int) -> int:
+        """The next id, at a time in milliseconds since 1970."""
+        first = milliseconds << SHIFT | self._node
+        if first <= self.last or milliseconds > LATEST:
+            first = self._after(self.last)
+        self.last = first
+        return first
+
     def _after(self, last: int) -> int:
         following = last + 1
         if last >> SEQUENCE_BITS == following >> SEQUENCE_BITS and (

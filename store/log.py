@@ -14,7 +14,7 @@ from functools import partial
 from time import monotonic, time_ns
 from typing import Any
 
-from store.batch import Batch, Entry, Outcome, Row, Waiter
+from store.batch import Batch, Entry, Outcome, Row, Waiter, full
 from store.counts import Counts
 from store.database import Database
 from store.errors import StoreError, StoreFull
@@ -141,7 +141,7 @@ class Log:
         if received is None:
             received = time_ns() // 1000
         ids = self._ids.take(len(rows) + len(rejects), received // 1000)
-        batch = self._admit(ids, size + ROW_COST * len(rows))
+        batch = self._admit(ids[-1] if ids else 0, size + ROW_COST * len(rows))
         if rejects:
             ids, theirs = ids[: len(rows)], ids[len(rows) :]
             for number, (app, body, errors) in zip(theirs, rejects, strict=True):
@@ -150,6 +150,15 @@ class Log:
         if counted:
             wrong = len(rejects) if rejected is None else rejected
             batch.counts.add(stored=len(rows), rejected=wrong, refused=refused)
+
+    def take_one(self, waiter: Waiter, row: Row, *, received: int, body: bytes) -> None:
+        """`take` for one event that is right, as most requests hold: the same in fewer steps."""
+        number = self._ids.one(received // 1000)
+        batch = self._admit(number, len(body) + ROW_COST)
+        batch.entries.append(Entry((number,), (row,), (body,), received, True, waiter))
+        batch.rows.append(full(number, received, row))
+        batch.counts.received += 1
+        batch.counts.stored += 1
 
     def replay(
         self, reject: int, row: Row, *, received: int | None = None
@@ -161,10 +170,10 @@ class Log:
         """
         if received is None:
             received = time_ns() // 1000
-        ids = self._ids.take(1, received // 1000)
+        number = self._ids.one(received // 1000)
         future = self._loop.create_future()
-        entry = Entry(ids, (row,), (), received, True, _Future(future))
-        self._admit(ids, ROW_COST).replays.append((reject, entry))
+        entry = Entry((number,), (row,), (), received, True, _Future(future))
+        self._admit(number, ROW_COST).replays.append((reject, entry))
         return future
 
     def refuse(self, items: int = 1) -> None:
@@ -179,7 +188,7 @@ class Log:
         while self._work is not None:
             await asyncio.wait([self._work])
 
-    def _admit(self, ids: Sequence[int], cost: int) -> Batch:
+    def _admit(self, last: int, cost: int) -> Batch:
         batch = self._batches[-1]
         if len(batch.rows) >= COMMIT_ROWS or batch.cost >= COMMIT_COST:
             batch = Batch()
@@ -192,9 +201,9 @@ class Log:
         cost += REQUEST_COST
         batch.cost += cost
         self.queued += cost
-        if ids:
-            batch.last = ids[-1]
-        self._start()
+        batch.last = last or batch.last
+        if self._work is None:
+            self._start()
         return batch
 
     def _start(self) -> None:

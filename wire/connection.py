@@ -72,13 +72,6 @@ class Connection(Answering):
 
     def take(self, data: bytes) -> None:
         """Take what has come, whatever it is."""
-        if (
-            self.phase == IDLE
-            and data[:5] == b"POST "
-            and not (self._rest or self.paused or self._blocked)
-            and self.serve_whole(data)
-        ):
-            return
         if self.phase < LINGER:
             self._rest = self._rest[self._at :] + data if self._rest else data
             self._at = 0

@@ -49,7 +49,17 @@ class Lane:
 class Way:
     """Where a request line leads: to a lane with its parameters, or (None) to the application."""
 
-    __slots__ = ("authority", "lane", "method", "minor", "params", "path", "quick", "target")
+    __slots__ = (
+        "authority",
+        "lane",
+        "method",
+        "minor",
+        "params",
+        "path",
+        "quick",
+        "target",
+        "usual",
+    )
 
     def __init__(
         self,
@@ -71,6 +81,8 @@ class Way:
         self.authority = authority
         # Its requests have no body, and its answers do.
         self.quick = method == "GET"
+        # Its answers have the form that nearly all have.
+        self.usual = minor == 1 and method != "HEAD"
 
 
 class Lanes:
