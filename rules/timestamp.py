@@ -57,7 +57,8 @@ def day_or_micros(text: str) -> int:
 def micros_of(moment: datetime) -> int:
     """The microseconds of a moment, which is UTC if it has no zone; raises `NotMoment`."""
     since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
-    return within((since.days * 86_400 + since.seconds) * MICROS + since.microseconds)
+    at = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return at if FIRST <= at <= LAST else within(at)
 
 
 def within(at: int) -> int:

@@ -141,9 +141,9 @@ class Batch:
     def add(self, entry: Entry) -> None:
         """Take a request's rows in."""
         self.entries.append(entry)
-        received = entry.received
+        rows, received = self.rows, entry.received
         for number, row in zip(entry.ids, entry.rows, strict=True):
-            self.rows.append(full(number, received, row))
+            rows.append(full(number, received, row))
 
     def write(
         self, bounds: Bounds, connection: sqlite3.Connection

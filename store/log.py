@@ -28,6 +28,10 @@ QUEUE_BYTES, QUEUE_AGE = 33_554_432, 2.0
 ROW_COST, REQUEST_COST = 1_000, 2_000
 # When much waits, a commit takes about this much of it, and stays short.
 COMMIT_ROWS, COMMIT_COST = 1_024, 2_097_152
+# Turns of the loop between two commits: who was just answered may ask again, and is in the next one
+# instead of the one after. Commits are half as many then where hundreds ask at once; where nobody
+# does, it is over in microseconds.
+GATHERING = 2
 
 
 class Log:
@@ -228,6 +232,8 @@ class Log:
                     self._full = False
                     batch.settle(lost)
                     self._leave(batch)
+                    for _ in range(GATHERING):
+                        await asyncio.sleep(0)
         finally:
             self._work = None
 
