@@ -16,6 +16,7 @@ CONFLICT = Fault("/sender_id", "another event came with this sender_id")
 UNFIT = Fault("", "this event cannot be stored")
 
 REFUSED = '{"status":"refused"}'
+ACCEPTED = ('{"status":"accepted","id":"', '"}')  # around the id
 
 Outcome = tuple[int, str]  # the id, and what became of the row
 
@@ -65,15 +66,17 @@ class Batch:
     def take(self, some: Iterable[bytes], now: int, rules: Rules) -> None:
         """Add items that an app sent at `now` (µs)."""
         rows, bodies, errors = self.rows, self.bodies, self._errors
+        size = 0
         for item in some:
             try:
                 rows.append(read(item, now, rules))
             except WrongEvent as wrong:
                 self.reject(rules.app, item, wrong.faults)
             else:
-                self.size += len(item)
+                size += len(item)
                 bodies.append(item)
                 errors.append(None)
+        self.size += size
 
     def reject(self, app: int, item: bytes, faults: Sequence[Fault]) -> None:
         """Add an item that is wrong."""
@@ -82,8 +85,11 @@ class Batch:
         self.rejects.append((app, item, errors))
         self._errors.append(errors)
 
-    def results(self, outcomes: Iterable[Outcome]) -> str:
+    def results(self, outcomes: Sequence[Outcome]) -> str:
         """What became of each item, as JSON with commas between; `outcomes` are the rows'."""
+        stored = [str(number) for number, verdict in outcomes if verdict == "stored"]
+        if stored and len(stored) == len(self._errors):
+            return ACCEPTED[0] + f"{ACCEPTED[1]},{ACCEPTED[0]}".join(stored) + ACCEPTED[1]
         left = iter(outcomes)
         return ",".join([_result(errors, left) for errors in self._errors])
 
@@ -96,7 +102,7 @@ def _result(errors: str | None, outcomes: Iterator[Outcome]) -> str:
     if errors is None:
         number, verdict = next(outcomes)
         if verdict == "stored":
-            return f'{{"status":"accepted","id":"{number}"}}'
+            return f"{number}".join(ACCEPTED)
         if verdict == "duplicate":
             return f'{{"status":"duplicate","id":"{number}"}}'
         errors = told([CONFLICT if verdict == "conflict" else UNFIT])
