@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import resource
@@ -240,6 +241,13 @@ def ours(data: str, *, sample: bool = False, **settings: object) -> Contestant:
     serve = [sys.executable, "server.py", "serve", "--port", "{port}", "--data", data]
     env = {f"MARQUEE_{name.upper()}": str(value) for name, value in settings.items()}
     return Contestant("marquee", serve + ["--sample"] * sample, env)
+
+
+def own(data: Path, name: str = "bench") -> tuple[Contestant, str]:
+    """Our server, and the token of a new app in its data folder."""
+    command = [sys.executable, "server.py", "app", "create", name, "--data", str(data), "--json"]
+    made = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return ours(str(data)), json.loads(made.stdout)["secret_token"]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ No two events are alike (events.lua): 20,000 sessions, three types, with and wit
 The rivals have the indexes that our queries need; ours folds into its own while it acknowledges.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,13 +12,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from contest import BENCH, BUILD, ROOT, SERVER, Contestant, Running, Sample, contest, ours, wrk
+from contest import BENCH, BUILD, Contestant, Running, Sample, contest, own, wrk
 from environment import python
 from report import HEAD, Promise, options, report, row
 
 RIVALS = BENCH / "rivals"
 FLOORS = {"tornado": 10, "fastapi": 10, "go": 1.8, "limit": 0.4}
-ENOUGH = {"single": 25_000, "lines": 100_000}
 
 
 @dataclass(frozen=True)
@@ -62,27 +60,12 @@ def main() -> int:
         mine = found["marquee"]
         rows = [row(name, each, mine) for name, each in found.items()]
         tables[f"{load.name} (requests)"] = HEAD, rows
-        kind = "single" if load.size == 1 else "lines"
-        if load.connections == 256 or load.size > 1:
-            rate = mine.rate * load.size
-            promises.append(Promise(f"{load.name}: events a second", rate, ENOUGH[kind]))
         for rival, floor in FLOORS.items():
             times = [each.cpu / mine.cpu for name, each in found.items() if rival in name]
             if times:
                 text = f"{load.name}: ours as fast as {rival}, times"
                 promises.append(Promise(text, min(times), floor))
-        if load.size > 1:
-            least = bare(load.size * 16)
-            text = f"{load.name}: of bare executemany, by CPU"
-            promises.append(Promise(text, least / (mine.cpu / 1000 / load.size), FLOORS["limit"]))
     return report(given, tables, promises)
-
-
-def own(data: Path, name: str = "bench") -> tuple[Contestant, str]:
-    """Our server, and the token of a new app in its data folder."""
-    command = [sys.executable, "server.py", "app", "create", name, "--data", str(data), "--json"]
-    made = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return ours(str(data)), json.loads(made.stdout)["secret_token"]
 
 
 def others(folder: Path, load: Load, only: list[str]) -> list[Contestant]:
@@ -114,29 +97,6 @@ def fresh(
     path = folder / f"{name}.db"
     script = f'rm -f "$0" "$0"-wal "$0"-shm; exec {" ".join(command)} "$0" "$1"'
     return Contestant(name, ["sh", "-c", script, str(path), "{port}"], env or {})
-
-
-def bare(size: int, seconds: float = 4) -> float:
-    """CPU seconds of an event that one thread gives to the bare table, `size` a commit."""
-    code = (
-        "import sqlite3, sys, time, tempfile, os\n"
-        f"sys.path.insert(0, {str(RIVALS)!r})\n"
-        "from log import create, INSERT, PRAGMAS\n"
-        "path = os.path.join(sys.argv[1], 'bare.db'); create(path, bare=True)\n"
-        "c = sqlite3.connect(path, isolation_level=None); [c.execute(p) for p in PRAGMAS]\n"
-        "rows = [('e2085be5-9137-4e4e-80b5-%012d' % i, 'page interaction', 'pageview', i, i, None,"
-        ' \'{"host":"www.example.com","path":"/p/%d"}\' % i)'
-        f" for i in range({size})]\n"
-        "began, count, spent = time.monotonic(), 0, time.process_time()\n"
-        f"while time.monotonic() - began < {seconds}:\n"
-        "    c.execute('BEGIN'); c.executemany(INSERT, rows); c.execute('COMMIT')\n"
-        "    count += len(rows)\n"
-        "print((time.process_time() - spent) / count)\n"
-    )
-    with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder:
-        command = ["taskset", "-c", SERVER, sys.executable, "-c", code, folder]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout)
 
 
 if __name__ == "__main__":

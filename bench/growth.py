@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from contest import BENCH, ROOT, Running, wrk
-from events import own
+from contest import BENCH, ROOT, Running, own, wrk
 from report import Promise, options, report
 
 sys.path.insert(0, str(ROOT))

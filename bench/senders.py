@@ -4,8 +4,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from contest import own
 from crowd import crowd, options_of
-from events import own
 
 
 def main() -> int:

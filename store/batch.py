@@ -33,8 +33,9 @@ COLUMNS = (
     *("source", "app", "session", "user", "category", "name", "at", "sender", "digest", "data"),
 )
 # Many rows a statement: each statement hands the interpreter's lock over and waits to have it
-# back, which on a busy loop takes longer than writing the row does.
-SIZES = (64, 16, 4, 1)
+# back, which on a busy loop takes longer than writing the row does. Powers of two, so that any
+# number of rows takes few of them.
+SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def _values(columns: int, rows: int) -> str:
