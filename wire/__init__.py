@@ -11,6 +11,7 @@ from wire.messages import Request, Response
 from wire.mounting import mount
 from wire.problems import problem
 from wire.refusal import Refusal
+from wire.room import Room, Share
 from wire.server import Server, Stats
 from wire.sockets import bind, bind_unix, inherited
 
@@ -21,7 +22,9 @@ __all__ = [
     "Refusal",
     "Request",
     "Response",
+    "Room",
     "Server",
+    "Share",
     "Stats",
     "bind",
     "bind_unix",

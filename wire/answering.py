@@ -6,8 +6,9 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from wire.flow import ANSWER, IDLE, Flow
+from wire.flow import ANSWER, IDLE
 from wire.framing import Framing, special_lines
+from wire.holding import SMALL, Holding
 from wire.lanes import Way
 from wire.later import Later
 from wire.messages import Request, Response
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wire.server import Server
 
 
-class Answering(Flow):
+class Answering(Holding):
     """A connection whose requests lanes answer."""
 
     __slots__ = ("_blocked", "_framing", "_reader", "_rest", "_served", "_way")
@@ -145,6 +146,8 @@ class Answering(Flow):
         way, framing = known
         if len(data) - end != framing.length:
             return False
+        if framing.length > SMALL and not self.hold_body(framing.length):
+            return False
         self.serve(way, framing, head, data[end:])
         return True
 
@@ -252,7 +255,7 @@ class Answering(Flow):
         self.server.stats.requests += 1
         self._served += 1
         limit = self.server.limits.requests_per_connection
-        return self.server.draining or 0 < limit <= self._served
+        return self._cut or self.server.draining or 0 < limit <= self._served
 
     def forget_reader(self) -> None:
         """Start afresh with the next request."""

@@ -1,14 +1,17 @@
 """One connection: reads its requests one after the other and has each of them served."""
 
 import asyncio
+from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from wire.admission import FULL, Turned
 from wire.answering import Answering
 from wire.exchange import Exchange
 from wire.flow import ANSWER, BODY, CLOSED, HEAD, IDLE, LINGER
-from wire.framing import Framing, head_end, measure, special_lines
+from wire.framing import CHUNKED, Framing, head_end, measure, special_lines
+from wire.holding import SMALL
 from wire.lanes import Way
 from wire.reading import Reader
 from wire.refusal import Refusal
@@ -36,10 +39,12 @@ class Connection(Answering):
     __slots__ = (
         "_at",
         "_body",
+        "_counted",
         "_exchange",
         "_head",
         "_left",
         "_limit",
+        "_turned_away",
         "_used_application",
         "_working",
     )
@@ -52,6 +57,9 @@ class Connection(Answering):
         self._head = b""
         self._body: list[bytes] = []
         self._limit = 0
+        # Whether the body takes room as it comes, and the answer to one that is read past.
+        self._counted = False
+        self._turned_away: Turned = None
         self._exchange: Exchange | None = None
         self._used_application = False
         self._working = False
@@ -126,7 +134,21 @@ class Connection(Answering):
                 if self._eof and not self._blocked and self.phase < ANSWER:
                     self._end_with_peer()
         if self.phase < LINGER:
-            self.read_on(len(self._rest) - self._at <= _AHEAD)
+            ahead = len(self._rest) - self._at
+            if ahead > SMALL or self._ahead is not None:
+                self._look_ahead(ahead)
+            self.read_on(ahead <= _AHEAD and not self._cut)
+
+    def _look_ahead(self, size: int) -> None:
+        """Take room for what came behind a request that is not answered yet, or drop it.
+
+        Whoever sent it has no answer to it, and may send it again.
+        """
+        if not self.hold_ahead(size if self.phase == ANSWER and size > SMALL else 0):
+            self.hold_ahead(0)
+            self._rest = b""
+            self._at = 0
+            self._cut = True
 
     def _read_requests(self) -> None:
         until = monotonic() + _TURN
@@ -197,10 +219,20 @@ class Connection(Answering):
         if lane.larger and not 0 < framing.length <= limit:
             self.deliver(way, framing, head)
             return
-        self._head = head
         self._limit = limit
         self.deadline = server.now + server.limits.body_seconds
-        self.expect_body(limit)
+        counted = framing.length > SMALL or framing.length > len(self._rest) - self._at
+        counted = counted or framing.length == CHUNKED
+        if counted and framing.length <= limit:
+            answer = self.turn_away(way, framing, head)
+            if answer is not None and framing.expects:
+                # It has not been sent yet, and need not be.
+                self.phase = ANSWER
+                self._conclude(way, replace(framing, keep_alive=False), answer)
+                return
+            self._turned_away = answer
+        self._head = head
+        self.expect_body(limit, counted=counted and self._turned_away is None)
 
     def deliver(self, way: Way, framing: Framing, head: bytes) -> None:
         """Give the request to the application."""
@@ -216,12 +248,18 @@ class Connection(Answering):
             self.deadline = server.now + server.limits.body_seconds
         exchange.begin(head, self._peer)
 
-    def expect_body(self, limit: int) -> None:
-        """Be ready for the body; raises `Refusal` if it is larger than `limit`."""
+    def expect_body(self, limit: int, *, counted: bool) -> None:
+        """Be ready for the body; raises `Refusal` if it is larger than `limit`.
+
+        If it is `counted`, also where there is no room for it: one in chunks takes it as it comes.
+        """
         framing, reader = self._framing, self._reader
         assert framing is not None and reader is not None
         if framing.length > limit:
             raise Refusal(413, f"The body may have {limit} bytes.")
+        self._counted = counted and framing.length == CHUNKED
+        if counted and not self.hold_body(max(framing.length, 0)):
+            raise Refusal(503, FULL)
         reader.begin_body(framing.length, self.server.limits.headers)
         self.phase = BODY
         if framing.expects and self._at >= len(self._rest):
@@ -237,6 +275,8 @@ class Connection(Answering):
         limit = self._limit if exchange is None else exchange.max_body
         if reader.announced > limit:
             raise Refusal(413, f"The body may have {limit} bytes.")
+        if self._counted and not self.hold_body(reader.announced):
+            raise Refusal(503, FULL)
         data = reader.take()
         complete = not reader.ending
         if complete:
@@ -247,14 +287,20 @@ class Connection(Answering):
         if exchange is not None:
             exchange.receive(data, complete)
             return
-        self._body.append(data)
+        answer = self._turned_away
+        if answer is None:
+            self._body.append(data)
         if complete:
             way, head = self._way, self._head
             assert way is not None
             body = b"".join(self._body)
             self._head = b""
             self._body.clear()
-            self.serve(way, framing, head, body)
+            self._turned_away = None
+            if answer is not None:
+                self._conclude(way, framing, answer)
+            else:
+                self.serve(way, framing, head, body)
 
     def discard(self) -> bool:
         """Forget what has come in; whether there was anything, or more of a request is to come."""
@@ -262,6 +308,8 @@ class Connection(Answering):
         self._rest = self._head = b""
         self._at = 0
         self._body.clear()
+        self._turned_away = None
+        self.let_go()
         return more
 
     # What the exchange calls.

@@ -104,8 +104,9 @@ class Exchange(Bridge):
     def _started(self) -> None:
         if self._framing.length == 0:
             self._complete()
-        else:
-            self._link.expect_body(self.max_body)
+            return
+        # Who takes a body as it comes counts what they hold of it themselves.
+        self._link.expect_body(self.max_body, counted=not _is_streamed(self._delegate))
 
     def _complete(self) -> None:
         delegate, self._delegate = self._delegate, None
@@ -174,5 +175,14 @@ def _headers(head: bytes, authority: str | None) -> HTTPHeaders:
 
 def _is_websocket(delegate: Any) -> bool:
     """Whether Tornado has routed the request to a handler that would need the bare connection."""
-    handler = getattr(getattr(delegate, "delegate", None), "handler_class", None)
+    handler = _handler(delegate)
     return isinstance(handler, type) and issubclass(handler, WebSocketHandler)
+
+
+def _is_streamed(delegate: Any) -> bool:
+    """Whether it goes to a handler that is given the body in pieces."""
+    return bool(getattr(_handler(delegate), "_stream_request_body", False))
+
+
+def _handler(delegate: Any) -> Any:
+    return getattr(getattr(delegate, "delegate", None), "handler_class", None)

@@ -10,6 +10,8 @@ from wire.messages import Request, Response
 _REMEMBERED = 8_192
 _LONGEST = 512
 
+Admit = Callable[[Request, int, bool], Response | Awaitable[Response] | None]
+
 
 class Lane:
     """A function under a method and a path.
@@ -19,9 +21,24 @@ class Lane:
     the server's; a request with a larger one is refused or, where the lane says `larger`, goes to
     the application, as does one in chunks, whose size nobody knows yet. `statuses` counts answers
     by status.
+
+    `admit` is asked at the end of a head whose body is large or still to come: by the request, so
+    far without its body, the body's bytes (0 if it comes in chunks), and whether this server has
+    room for them. Its answer turns the request away, whose body is then read past and held
+    nowhere; None takes it, if there is room.
     """
 
-    __slots__ = ("body_limit", "call", "larger", "match", "method", "name", "pattern", "statuses")
+    __slots__ = (
+        "admit",
+        "body_limit",
+        "call",
+        "larger",
+        "match",
+        "method",
+        "name",
+        "pattern",
+        "statuses",
+    )
 
     def __init__(
         self,
@@ -31,6 +48,7 @@ class Lane:
         *,
         body_limit: int | None = None,
         larger: bool = False,
+        admit: Admit | None = None,
         name: str | None = None,
     ) -> None:
         self.method = method
@@ -39,6 +57,7 @@ class Lane:
         self.call = call
         self.body_limit = body_limit
         self.larger = larger
+        self.admit = admit
         self.name = name or f"{method} {pattern}"
         self.statuses: defaultdict[int, int] = defaultdict(int)
 

@@ -12,19 +12,20 @@ from tornado.httputil import (
     HTTPMessageDelegate,
     HTTPServerConnectionDelegate,
     HTTPServerRequest,
-    RequestStartLine,
     ResponseStartLine,
     format_timestamp,
 )
 from tornado.routing import Matcher, Rule, URLSpec
 from tornado.web import HTTPError, RequestHandler
 
+from wire.admission import FULL, Turned, turned_away
 from wire.lanes import Lane
 from wire.limits import Limits
 from wire.messages import Request, Response
 from wire.peers import Peer
 from wire.problems import problem
 from wire.refusal import Refusal
+from wire.room import Room, Share
 
 log = logging.getLogger("wire")
 
@@ -38,20 +39,24 @@ def mount(
     *,
     error: Callable[[int, str], Response] = problem,
     body_limit: int | None = None,
+    room: Room | None = None,
 ) -> list[Any]:
     """Rules for a `tornado.web.Application` with the lanes among the routes.
 
     `routes` are its own: (pattern, handler, ...) or `URLSpec`. Every path of a lane gets a
     handler too, for the methods that no lane takes: that of the route with the same pattern, or
     one made of `base`. It and each route's handler answer OPTIONS, and 405 with `Allow`, for all
-    methods that the path has, by lane or handler; what has GET has HEAD. `error` and
-    `body_limit` are the server's.
+    methods that the path has, by lane or handler; what has GET has HEAD. `error`,
+    `body_limit` and `room` are the server's.
     """
     limit = body_limit or Limits().body
+    room = room or Room()
     methods: dict[str, list[str]] = {}
     for lane in lanes:
         methods.setdefault(lane.pattern, []).append(lane.method)
-    rules: list[Any] = [Rule(_Match(lane, limit), _Target(lane, error, limit)) for lane in lanes]
+    rules: list[Any] = [
+        Rule(_Match(lane, limit), _Target(lane, error, limit, room)) for lane in lanes
+    ]
     ruled = [_with_methods(route, methods) for route in routes]
     rules += [(pattern, _allowing(base, taken, ())) for pattern, taken in methods.items()]
     return rules + ruled
@@ -134,9 +139,12 @@ def _path(uri: str) -> str:
 
 
 class _Target(HTTPServerConnectionDelegate):
-    def __init__(self, lane: Lane, error: Callable[[int, str], Response], limit: int) -> None:
+    def __init__(
+        self, lane: Lane, error: Callable[[int, str], Response], limit: int, room: Room
+    ) -> None:
         self.lane = lane
         self.error = error
+        self.room = room
         self.limit = limit if lane.body_limit is None else lane.body_limit
 
     def start_request(
@@ -155,25 +163,44 @@ class _Serving(HTTPMessageDelegate):
         self._headers = HTTPHeaders()
         self._body = bytearray()
         self._answered = False
+        self._share = Share(target.room)
+        self._turned_away: Turned = None
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
         self._line = start_line
         self._headers = headers
         length = headers.get("Content-Length", "0")
-        if length.isdigit() and int(length) > self._target.limit:
+        size = int(length) if length.isdigit() else 0
+        if size > self._target.limit:
             self._too_large()
+        elif size or "Transfer-Encoding" in headers:
+            self._turned_away = turned_away(
+                self._target.lane,
+                self._request(),
+                size,
+                self._share,
+                failed=self._failed,
+                error=self._erroneous,
+            )
+
+    def on_connection_close(self) -> None:
+        self._share.hold(0)
 
     def data_received(self, chunk: bytes) -> None:
+        if self._turned_away is not None:
+            return
         self._body += chunk
+        if not self._share.hold(max(self._share.held, len(self._body))):
+            self._body.clear()
+            self._turned_away = self._erroneous(503, FULL)
         if len(self._body) > self._target.limit and not self._answered:
             self._too_large()
 
     def finish(self) -> None:
-        lane, line = self._target.lane, self._line
-        match = lane.match(_path(line.path))
-        assert match is not None
+        answer: Response | Awaitable[Response] | None = self._turned_away
         try:
-            answer = lane.call(self._request(line, match.groups("")))
+            if answer is None:
+                answer = self._target.lane.call(self._request())
             if isinstance(answer, Response):
                 self._answer(answer)
             else:
@@ -194,7 +221,14 @@ class _Serving(HTTPMessageDelegate):
         log.error("%s raised", self._target.lane, exc_info=error)
         return self._target.error(500, "The server could not answer this request.")
 
-    def _request(self, line: RequestStartLine, params: tuple[str, ...]) -> Request:
+    def _erroneous(self, status: int, detail: str) -> Response:
+        response = self._target.error(status, detail)
+        return response.extended(("Retry-After", "1")) if status == 503 else response
+
+    def _request(self) -> Request:
+        line = self._line
+        match = self._target.lane.match(_path(line.path))
+        assert match is not None
         # The wire keeps a head's bytes; here they are put together again.
         fields = "".join(f"\r\n{name}: {value}" for name, value in self._headers.get_all())
         context = self._connection.context  # type: ignore[attr-defined]
@@ -202,7 +236,7 @@ class _Serving(HTTPMessageDelegate):
             line.method,
             line.path.encode("latin-1"),
             _path(line.path),
-            params,
+            match.groups(""),
             self._headers.get("Host", ""),
             fields.encode("latin-1") + b"\r\n\r\n",
             bytes(self._body),
@@ -215,6 +249,7 @@ class _Serving(HTTPMessageDelegate):
 
     def _answer(self, response: Response) -> None:
         self._answered = True
+        self._share.hold(0)
         self._target.lane.statuses[response.status] += 1
         headers = HTTPHeaders({"Date": format_timestamp(time.time())})
         for name, value in response.headers:

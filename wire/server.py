@@ -23,6 +23,7 @@ from wire.messages import Request, Response
 from wire.peers import Peer, Proxies
 from wire.problems import problem
 from wire.refusal import Refusal
+from wire.room import Room
 from wire.sockets import descriptors
 
 log = logging.getLogger("wire")
@@ -43,12 +44,14 @@ _ALLOW = ("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 class Stats:
     """What a server has counted since it was made.
 
-    `refused` are the connections too many; `errors` the errors that the wire itself answered;
+    `refused` are the connections too many; `turned_away` the requests whose bodies were not
+    taken; `errors` the errors that the wire itself answered;
     `timeouts` counts by kind: header, body, idle, write.
     """
 
     accepted: int = 0
     refused: int = 0
+    turned_away: int = 0
     requests: int = 0
     errors: int = 0
     timeouts: Counter[str] = field(default_factory=Counter)
@@ -59,7 +62,8 @@ class Server:
 
     `application` takes whatever no lane answers. `proxies` (addresses, networks, or "unix") are
     those that are believed when they name their client. `error` makes the answers to what the
-    wire refuses, from a status and a sentence.
+    wire refuses, from a status and a sentence. `room` is what bodies may hold, here and wherever
+    else some of it is taken.
     """
 
     def __init__(
@@ -70,8 +74,10 @@ class Server:
         limits: Limits | None = None,
         proxies: Sequence[str] = (),
         error: Callable[[int, str], Response] = problem,
+        room: Room | None = None,
     ) -> None:
         self.application = application
+        self.room = room or Room()
         self.limits = limits or Limits()
         self.stats = Stats()
         self.draining = False

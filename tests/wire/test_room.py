@@ -1,0 +1,308 @@
+"""What bodies hold, all of them together, is bounded; who finds no room is told before it sends."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import Served, Stage
+from echo import Echo, silent
+from hypothesis import given
+from hypothesis import strategies as st
+from peer import Peer, chunked, get, request
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from wire import Lane, Limits, Request, Response, Room, Share, mount
+from wire.holding import SMALL
+
+SIZE = 200_000
+LIMITS = Limits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
+HALF = b"x" * 50_000
+WHOLE = HALF * 2
+ASKED: list[tuple[int, bool]] = []
+CALLED: list[int] = []
+CLOSED = Response(409, [("X-Why", "closed")], b"not now")
+
+
+def take(asked: Request) -> Response:
+    CALLED.append(len(asked.body))
+    return Response(200, (), str(len(asked.body)).encode())
+
+
+async def hold(asked: Request) -> Response:
+    await asyncio.sleep(0.3)
+    return take(asked)
+
+
+def admit(asked: Request, size: int, fits: bool) -> Any:
+    assert asked.body == b""
+    ASKED.append((size, fits))
+    said = asked.header("X-Say")
+    if said == "raise":
+        raise ValueError("no")
+    if said == "later":
+        return deny()
+    return CLOSED if said == "closed" else None
+
+
+async def deny() -> Response:
+    await asyncio.sleep(0.01)
+    return CLOSED
+
+
+@stream_request_body
+class Stream(RequestHandler):
+    def data_received(self, chunk: bytes) -> None:
+        pass
+
+    async def post(self) -> None:
+        await asyncio.sleep(0.2)
+        self.finish("stream")
+
+
+LANES = [
+    Lane("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
+    Lane("POST", r"/lane/take", take),
+    Lane("POST", r"/lane/hold", hold),
+    Lane("POST", r"/lane/asks", take, admit=admit),
+]
+ROUTES = [(r"/app/echo", Echo), (r"/app/stream", Stream)]
+
+
+def application(room: Room) -> Application:
+    rules = mount(LANES, ROUTES, Echo, room=room, body_limit=LIMITS.body)
+    return Application(rules, log_function=silent)
+
+
+class Site:
+    """A server, and the room that it has."""
+
+    def __init__(self, served: Served, room: Room) -> None:
+        self.served = served
+        self.room = room
+
+    def peer(self) -> Peer:
+        return self.served.peer()
+
+    def filled(self, *, path: str = "/lane/take", count: int = 2) -> list[Peer]:
+        """Peers that send a body each, and have not sent all of it; it is theirs to close them."""
+        peers = [self.peer() for _ in range(count)]
+        for peer in peers:
+            peer.send(request("POST", path, body=WHOLE)[:-1])
+        until(lambda: self.room.held == count * len(WHOLE))
+        return peers
+
+
+def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture(params=["wire", "tornado"])
+def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site on each server; nothing is held when a test ends."""
+    ASKED.clear()
+    CALLED.clear()
+    room = Room(SIZE)
+    if request.param == "tornado":
+        served = stage.serve_tornado(application(room))
+    else:
+        served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
+    yield Site(served, room)
+    until(lambda: room.held == 0)
+
+
+@pytest.fixture
+def wired(stage: Stage) -> Iterator[Site]:
+    room = Room(SIZE)
+    served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
+    yield Site(served, room)
+    until(lambda: room.held == 0)
+
+
+def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connection(site: Site):
+    others = site.filled()
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/take", body=WHOLE)[:-1])
+        time.sleep(0.05)
+        assert site.room.held == 2 * len(WHOLE)
+        answer = peer.ask(b"x", "POST")
+        assert (answer.status, answer.header("Retry-After")) == (503, "1")
+        assert not answer.closes
+        assert peer.ask(get()).body == b"hello"
+        for other in others:
+            assert other.ask(b"x", "POST").body == b"100000"
+            other.close()
+        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
+    assert CALLED == [100_000] * 3
+
+
+def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
+    others = wired.filled()
+    with wired.peer() as peer:
+        for size in (1, SMALL):
+            answer = peer.ask(request("POST", "/lane/take", body=b"x" * size))
+            assert answer.body == str(size).encode()
+        assert peer.ask(request("POST", "/lane/take", body=b"x" * (SMALL + 1))).status == 503
+    for other in others:
+        other.close()
+
+
+def test_room_is_held_until_the_answer(site: Site):
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/hold", body=WHOLE))
+        until(lambda: site.room.held == len(WHOLE))
+        assert peer.answer("POST").body == b"100000"
+        assert site.room.held == 0
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str):
+    for peer in wired.filled(path=path):
+        peer.close()
+    until(lambda: wired.room.held == 0)
+
+
+def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
+    peers = wired.filled()
+    for peer in peers:
+        assert peer.answer("POST").status == 408
+        peer.close()
+    assert wired.room.held == 0
+
+
+def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/hold", body=WHOLE))
+        until(lambda: site.room.held == len(WHOLE))
+    until(lambda: site.room.held == 0)
+
+
+@pytest.mark.parametrize("say", ["closed", "later"])
+def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/asks", f"X-Say: {say}", body=WHOLE)[:-1])
+        until(lambda: [(len(WHOLE), True)] == ASKED)
+        assert site.room.held == 0
+        answer = peer.ask(b"x", "POST")
+        assert (answer.status, answer.body, answer.header("X-Why")) == (409, b"not now", "closed")
+        assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).body == b"100000"
+    assert CALLED == [100_000]
+
+
+def test_a_lane_is_told_that_there_is_no_room_and_cannot_make_any(site: Site):
+    others = site.filled()
+    with site.peer() as peer:
+        assert peer.ask(request("POST", "/lane/asks", "X-Say: closed", body=WHOLE)).status == 409
+        assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).status == 503
+    assert [(len(WHOLE), False)] * 2 == ASKED
+    for other in others:
+        other.close()
+
+
+def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any):
+    with site.peer() as peer:
+        assert peer.ask(request("POST", "/lane/asks", "X-Say: raise", body=WHOLE)).status == 500
+        assert peer.ask(get()).status == 200
+    (logged,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert "raised" in logged.getMessage()
+    caplog.clear()
+
+
+def test_who_asks_before_sending_is_turned_away_at_once(wired: Site):
+    ASKED.clear()
+    with wired.peer() as peer:
+        head = request("POST", "/lane/asks", "Content-Length: 9", "Expect: 100-continue")
+        answer = peer.ask(head.replace(b"\r\n\r\n", b"\r\nX-Say: later\r\n\r\n"))
+        assert (answer.status, answer.interim, answer.closes) == (409, [], True)
+        assert peer.closed()
+    with wired.peer() as peer:
+        assert peer.ask(head + b"x" * 9).interim == []  # it did not wait
+    with wired.peer() as peer:
+        peer.send(head)
+        until(lambda: len(ASKED) == 2)
+        answer = peer.ask(b"x" * 9, "POST")
+        assert (answer.status, answer.interim, answer.body) == (200, [100], b"9")
+
+
+def test_one_who_is_turned_away_may_leave_before_the_answer(wired: Site):
+    with wired.peer() as peer:
+        peer.send(request("POST", "/lane/asks", "X-Say: later", body=WHOLE)[:-1])
+        time.sleep(0.05)
+
+
+def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site):
+    others = wired.filled(path="/app/echo")
+    with wired.peer() as peer:
+        answer = peer.ask(request("POST", "/app/echo", body=WHOLE))
+        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
+    with wired.peer() as peer:
+        assert peer.ask(request("POST", "/app/stream", body=WHOLE)).body == b"stream"
+    for other in others:
+        assert other.ask(b"x", "POST").body.endswith(WHOLE)
+        other.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
+    head = request("POST", path, "Transfer-Encoding: chunked")
+    others = wired.filled(count=1)
+    assert wired.room.take(SIZE - len(WHOLE) - 40_000)
+    with wired.peer() as peer:
+        peer.send(head + chunked(b"x" * 30_000)[:-5])
+        until(lambda: wired.room.held == SIZE - 10_000)
+        answer = peer.ask(chunked(b"x" * 10_001), "POST")
+        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
+    wired.room.leave(SIZE - len(WHOLE) - 40_000)
+    for other in others:
+        other.close()
+    until(lambda: wired.room.held == 0)
+    with wired.peer() as peer:
+        assert peer.ask(head + chunked(WHOLE), "POST").status == 200
+
+
+def test_what_comes_behind_a_request_takes_room_too(wired: Site):
+    with wired.peer() as peer:
+        ahead = get() * 1_000
+        assert len(ahead) > SMALL
+        peer.send(request("POST", "/lane/hold", body=b"x") + ahead)
+        until(lambda: wired.room.held == len(ahead))
+        assert peer.answer("POST").body == b"1"
+        for _ in range(1_000):
+            assert peer.answer().body == b"hello"
+        assert wired.room.held == 0
+
+
+def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connection_ends(
+    wired: Site,
+):
+    others = wired.filled(count=1)
+    assert wired.room.take(SIZE - len(WHOLE))
+    with wired.peer() as peer:
+        peer.send(request("POST", "/lane/hold", body=b"x") + get() * 1_000)
+        answer = peer.answer("POST")
+        assert (answer.body, answer.closes) == (b"1", True)
+        assert peer.closed()
+    wired.room.leave(SIZE - len(WHOLE))
+    for other in others:
+        other.close()
+
+
+@given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=40))
+def test_shares_never_hold_more_than_the_room(size: int, steps: list[tuple[int, int]]):
+    room = Room(size)
+    shares = [Share(room) for _ in range(4)]
+    for number, count in steps:
+        before = [share.held for share in shares]
+        held = shares[number].hold(count)
+        wanted = sum(before) - before[number] + count
+        assert held is (wanted <= size or count <= before[number])
+        if not held:
+            assert [share.held for share in shares] == before
+        assert room.held == sum(share.held for share in shares) <= size
+    for share in shares:
+        assert share.hold(0)
+    assert room.held == 0

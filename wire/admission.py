@@ -1,0 +1,47 @@
+"""Whether a request's body may come, decided by its head."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from wire.lanes import Lane
+from wire.messages import Request, Response
+from wire.room import Share
+
+FULL = "More is being sent than can be held; send this again."
+
+# The answer to a request whose body is read past.
+Turned = Response | asyncio.Future[Response] | None
+
+
+def turned_away(
+    lane: Lane,
+    request: Request,
+    size: int,
+    share: Share,
+    *,
+    failed: Callable[[BaseException], Response],
+    error: Callable[[int, str], Response],
+) -> Turned:
+    """The answer to a request whose body, of `size` bytes, shall not come; None to take it.
+
+    The lane has a say; and where the share finds no room for the body, it must not come. `failed`
+    makes the answer of a lane that raised, `error` that to what finds no room.
+    """
+    fits = share.hold(size)
+    answer: Response | Awaitable[Response] | None = None
+    try:
+        if lane.admit is not None:
+            answer = lane.admit(request, size, fits)
+    except Exception as raised:
+        answer = failed(raised)
+    if answer is None and not fits:
+        answer = error(503, FULL)
+    if answer is None:
+        return None
+    share.hold(0)
+    if isinstance(answer, Response):
+        return answer
+    future = asyncio.ensure_future(answer)
+    # Its peer may leave before it is asked for.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
