@@ -5,6 +5,8 @@ The one place where things are put together: settings, wiring, the choice of a c
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -75,7 +77,7 @@ from store.replaying import Replays
 from store.retention import Retention
 from store.staging import Staging
 from store.views import Views
-from wire import Lane, Limits, Server, bind, bind_unix, inherited, mount
+from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
 
 LOG = logging.getLogger("marquee")
 # The first SQLite whose WAL two connections cannot harm (sqlite.org/wal.html, "the WAL-reset bug").
@@ -84,6 +86,8 @@ STATIC: dict[str, Any] = {
     "static_path": str(ROOT / "static"),
     "static_url_prefix": "/static/",
 }
+# Of malloc.h: allocations of so many bytes are given back to the system when they are freed.
+M_MMAP_THRESHOLD, LARGE = -3, 131_072
 # Commands at once: a person types them.
 COMMANDERS = 100
 
@@ -144,6 +148,7 @@ class Marquee:
         self.zone = settings.zone()
         self.ending = asyncio.Event()
         self.status = 0
+        self.room = Room(settings.held_bytes)
         self.answered: Counter[tuple[str, int]] = Counter()
         self.pages = Pages(lambda name: Static.make_static_url(STATIC, name))
         self.apps = Apps(database)
@@ -311,6 +316,7 @@ class Marquee:
                     "rules": self.rules,
                     "most": self.settings.max_batch,
                     "largest": self.settings.max_body,
+                    "room": self.room,
                 },
             ),
             *queries.routes(self.asked),
@@ -322,7 +328,7 @@ class Marquee:
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
         ]
         return Application(
-            mount(self.lanes, routes, Missing),
+            mount(self.lanes, routes, Missing, error=problem, room=self.room),
             default_handler_class=Missing,
             log_function=self._answered,
             cross_origin_protection=True,
@@ -364,7 +370,12 @@ class Marquee:
             write_seconds=settings.write_seconds,
         )
         server = Server(
-            self.application(), self.lanes, limits=limits, proxies=proxies, error=problem
+            self.application(),
+            self.lanes,
+            limits=limits,
+            proxies=proxies,
+            error=problem,
+            room=self.room,
         )
         await server.listen(sockets, tls=tls)
         return server
@@ -391,12 +402,15 @@ class Marquee:
         yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
         words = "How long the oldest of those has waited"
         yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
+        yield Figure("marquee_held_bytes", "Bytes that bodies hold", self.room.held)
         if not isinstance(self.listener, Server):
             return
         stats = self.listener.stats
         yield Figure("marquee_connections", "Connections open", self.listener.connections)
         yield Figure("marquee_connections_total", "Connections accepted", stats.accepted)
         yield Figure("marquee_connections_refused_total", "Connections too many", stats.refused)
+        words = "Requests turned away by their heads, for want of room or of a right"
+        yield Figure("marquee_turned_away_total", words, stats.turned_away)
         yield Figure("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
         for kind in ("header", "body", "idle", "write"):
             words = "Connections cut for the time that they took"
@@ -444,6 +458,9 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
     # SQLite's thread asks for the interpreter after each statement; a busy loop would make it
     # wait for 5 ms each time (63 rows in a commit: 17-50 ms, so 2-5).
     sys.setswitchinterval(0.0005)
+    # Else the C library, once it has seen large bodies, keeps in small pieces what they leave.
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
     data = Path(settings.data)
     # Before anything is kept: what cannot be served with or listened on is told at once.
     tls = certificate(settings)

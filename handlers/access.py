@@ -14,19 +14,34 @@ LOG = logging.getLogger("marquee.access")
 
 def log_lane(lane: Lane) -> None:
     """Have the lane's requests logged when they are answered; costs nothing for other lanes."""
-    call = lane.call
+    call, admit = lane.call, lane.admit
 
     def logged(request: Request) -> Response | Awaitable[Response]:
         began = perf_counter()
-        answer = call(request)
-        if isinstance(answer, Response):
-            _tell(request, answer.status, began)
-            return answer
-        future = asyncio.ensure_future(answer)
-        future.add_done_callback(lambda done: _tell(request, _status(done), began))
-        return future
+        return _told(request, call(request), began)
+
+    def logged_admission(
+        request: Request, size: int, fits: bool
+    ) -> Response | Awaitable[Response] | None:
+        assert admit is not None
+        began = perf_counter()
+        answer = admit(request, size, fits)
+        return None if answer is None else _told(request, answer, began)
 
     lane.call = logged
+    if admit is not None:
+        lane.admit = logged_admission
+
+
+def _told(
+    request: Request, answer: Response | Awaitable[Response], began: float
+) -> Response | Awaitable[Response]:
+    if isinstance(answer, Response):
+        _tell(request, answer.status, began)
+        return answer
+    future = asyncio.ensure_future(answer)
+    future.add_done_callback(lambda done: _tell(request, _status(done), began))
+    return future
 
 
 def log_handler(handler: RequestHandler) -> None:

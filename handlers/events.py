@@ -12,6 +12,7 @@ from time import monotonic
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from handlers.taking import (
     ACCEPTED,
+    FULL,
     JSON,
     LATER,
     LINES,
@@ -40,7 +41,6 @@ WHO = ("WWW-Authenticate", 'Bearer realm="Marquee"')
 NOBODY = problem(401, "This needs a token: send `Authorization: Bearer mq_…`.", WHO)
 STRANGER = problem(401, "No such token is known here, or it was revoked.", WHO)
 FORBIDDEN = problem(403, "This token lacks the scope `write`.")
-FULL = problem(503, "More events are waiting than can be held; send this again.", LATER)
 TAKEN = Response(
     409,
     [PROBLEM, NO_STORE, *SECURITY],
@@ -76,7 +76,31 @@ class Events:
 
     def lanes(self) -> list[Lane]:
         """The address, in all its forms."""
-        return [Lane("POST", PATTERN, self.post, larger=True, name="events")]
+        return [Lane("POST", PATTERN, self.post, larger=True, admit=self.admit, name="events")]
+
+    def admit(
+        self, request: Request, size: int, fits: bool
+    ) -> Response | Awaitable[Response] | None:
+        """Turn away by its head a request whose body, of `size` bytes, could not be taken."""
+        given = request.header("Authorization")
+        if given is None:
+            return NOBODY
+        seen = self._apps.peek(given)
+        if seen is None:
+            return None if fits else self._turned_away(given)
+        if fits and "write" in seen.access.scopes and self._log.room(size):
+            return None
+        return self._refused(seen.access)
+
+    async def _turned_away(self, given: str) -> Response:
+        access = await self._known(given)
+        return STRANGER if access is None else self._refused(access)
+
+    def _refused(self, access: Access) -> Response:
+        if "write" not in access.scopes:
+            return FORBIDDEN
+        self._log.refuse()
+        return FULL
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
         """Take what the body holds."""
@@ -99,22 +123,22 @@ class Events:
         return self.take(request.body, kind, seen.access)
 
     async def _introduced(self, body: bytes, kind: str | None, given: str) -> Response:
-        scheme, _, token = given.partition(" ")
-        access = None
-        if scheme.lower() == "bearer":
-            access = await self._apps.authenticate(token.strip())
+        access = await self._known(given)
         if access is None:
             return STRANGER
         answer = self.take(body, kind, access)
         return answer if isinstance(answer, Response) else await answer
 
+    async def _known(self, given: str) -> Access | None:
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        return await self._apps.authenticate(token.strip())
+
     def take(self, body: bytes, kind: str | None, access: Access) -> Response | Awaitable[Response]:
         """Take what a body of a kind (`kind_of`) holds."""
-        if "write" not in access.scopes:
-            return FORBIDDEN
-        if not self._log.room(len(body)):
-            self._log.refuse()
-            return FULL
+        if "write" not in access.scopes or not self._log.room(len(body)):
+            return self._refused(access)
         rules = self._rules.book.of(access.app, access.strict)
         if kind == JSON:
             if body[:1] == b"{" or body.lstrip()[:1] != b"[":

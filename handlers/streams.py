@@ -6,26 +6,30 @@ sender. The answer comes when all is on disk, with a result for each line.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
 from handlers.asking import Asking
-from handlers.taking import LINES, STEP, Step, append, kind_of, now, results_of
-from rules.batch import MANY_SHORT, NO_BATCH, REFUSED, Batch, lines, short
+from handlers.taking import END, FULL, LINES, STEP, Step, append, kind_of, now, results_of
+from rules.batch import MANY_SHORT, NO_BATCH, Batch, Results, lines, short
 from rules.faults import Fault
 from store.apps import Access
 from store.errors import StoreError, StoreFull
 from store.event_rules import EventRules
 from store.log import Log
-from wire import Response
+from wire import Response, Share
 
 # Steps of one stream that wait for the disk.
 AHEAD = 8
 # Seconds for which a stream waits for room in the log, and how often it looks.
 PATIENCE, LOOK = 10.0, 0.02
+# Bytes that a stream holds, here and in its connection, besides a line that is not whole.
+HOLDS = 262_144
 
 Take = Callable[[bytes, str | None, Access], Response | Awaitable[Response]]
 
@@ -37,42 +41,64 @@ class Streamed(Asking):
     def initialize(self, **parts: Any) -> None:
         """Of the `parts`, `take` takes other bodies than lines.
 
-        All lines may have `most` bytes, one line or another body `largest`, as for a lane.
+        All lines may have `most` bytes, one line or another body `largest`, as for a lane. What
+        is held of them takes of `room`.
         """
         self._take: Take = parts["take"]
         self._journal: Log = parts["log"]
         self._rules: EventRules = parts["rules"]
         self._most: int = parts["most"]
         self._largest: int = parts["largest"]
+        self._share = Share(parts["room"])
         self._access: Access
         self._kind: str | None = None
         self._lines = False
+        self._full = False
         self._rest = bytearray()  # of a line, or of a body that is not in lines
         self._skipping = False
+        self._busy = self._gone = False
         self._over: StoreError | None = None
         self._short = 0
         self._steps: deque[Step] = deque()
-        self._results: list[str] = []
+        self._results = Results()
 
     async def prepare(self) -> None:
         """Let in who may write, while there is room."""
         if self.request.method != "POST":
             return
         self._access = await self.access_to("write")
-        self.make_room(self._journal, 0)
         self._kind = kind_of(self.request.headers.get("Content-Type"))
         self._lines = self._kind == LINES
         connection: Any = self.request.connection
         connection.set_max_body_size(self._most if self._lines else self._largest)
+        if self._share.hold(HOLDS) and self._journal.room(0):
+            return
+        self._journal.refuse()
+        if "Expect" in self.request.headers:
+            raise self.later("More events are waiting than can be held")
+        # Who sends without asking may not look for an answer before all is sent: it is read past.
+        self._full = True
+        self._share.hold(0)
 
     async def data_received(self, chunk: bytes) -> None:
         """Take the lines that are whole."""
-        if self._over is not None or self._short > MANY_SHORT:
+        self._busy = True
+        try:
+            await self._receive(chunk)
+        finally:
+            self._busy = False
+            if self._gone:
+                self._share.hold(0)
+
+    async def _receive(self, chunk: bytes) -> None:
+        if self._full or self._over is not None or self._short > MANY_SHORT:
             return
         if self._skipping:
             _, ended, chunk = chunk.partition(b"\n")
             self._skipping = not ended
         self._rest += chunk
+        if not self._hold():
+            return
         end = self._rest.rfind(b"\n") + 1 if self._lines else 0
         if end:
             whole = bytes(self._rest[:end])
@@ -84,6 +110,9 @@ class Streamed(Asking):
 
     async def post(self) -> None:
         """Answer when all is on disk."""
+        if self._full:
+            self.send(FULL)
+            return
         if not self._lines:
             answer = self._take(bytes(self._rest), self._kind, self._access)
             self.send(answer if isinstance(answer, Response) else await answer)
@@ -92,7 +121,36 @@ class Streamed(Asking):
             await self._append(lines(bytes(self._rest)))
         while self._steps:
             await self._conclude()
-        self.send(results_of(self._results, self._over))
+        if self._over is not None and not self._results:
+            self._journal.refuse()
+            self.send(FULL)
+            return
+        with contextlib.suppress(StreamClosedError):
+            await self._tell()
+
+    def on_finish(self) -> None:
+        """Hold nothing any more."""
+        self._share.hold(0)
+
+    def on_connection_close(self) -> None:
+        """The sender is gone; what is in hand is still taken."""
+        super().on_connection_close()
+        self._gone = True
+        if not self._busy:
+            self._share.hold(0)
+
+    async def _tell(self) -> None:
+        """Send the results, as fast as they are read."""
+        frame = results_of([], self._over)
+        self.set_status(frame.status)
+        for name, value in frame.headers:
+            self.set_header(name, value)
+        self.write(frame.body[: -len(END)])
+        for number, part in enumerate(self._results.parts()):
+            if number:
+                await self.flush()
+            self.write(part)
+        self.finish(END)
 
     async def _append(self, some: Sequence[bytes]) -> None:
         """Append lines, a step at a time; none any more when the log is full or fails."""
@@ -127,7 +185,7 @@ class Streamed(Asking):
         while self._steps:
             await self._conclude()
         self._journal.refuse(left)
-        self._results += [REFUSED] * left
+        self._results.refuse(left)
 
     async def _room(self, size: int) -> bool:
         end = asyncio.get_running_loop().time() + PATIENCE
@@ -141,7 +199,16 @@ class Streamed(Asking):
         """Wait for the first step that is not on disk yet."""
         batch, stored = self._steps.popleft()
         try:
-            self._results.append(batch.results(await stored))
+            self._results.add(batch, await stored)
         except StoreError as error:
             self._over = error
-            self._results.append(batch.refused())
+            self._results.refuse(len(batch.errors))
+        if self._over is None:
+            self._hold()
+
+    def _hold(self) -> bool:
+        """Take room for what is held by now; without any, take no more of the stream."""
+        if self._share.hold(HOLDS + len(self._rest) + self._results.size):
+            return True
+        self._over = StoreFull("more is being sent than can be held")
+        return False

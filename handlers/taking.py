@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from time import time_ns
 
-from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem_body
+from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from rules.batch import Batch
 from rules.rulebook import Rules
 from store.batch import Outcome
@@ -20,7 +20,11 @@ STEP = 100
 
 TYPE = ("Content-Type", JSON)
 LATER = ("Retry-After", "1")
+FULL = problem(503, "More events are waiting than can be held; send this again.", LATER)
 ACCEPTED = Response(202, [TYPE, NO_STORE, *SECURITY], b'{"id":"0000000000000000000"}')
+
+# What ends the answer to a batch, behind the results.
+END = b"]}"
 
 # Items of a batch, and what will become of its rows.
 Step = tuple[Batch, asyncio.Future[list[Outcome]]]
@@ -53,6 +57,7 @@ def append(log: Log, some: Sequence[bytes], at: int, rules: Rules) -> Step:
     stored = log.append(
         batch.rows, batch.rejects, received=at, size=batch.size, bodies=batch.bodies
     )
+    batch.part()
     return batch, stored
 
 
@@ -72,7 +77,7 @@ def results_of(results: Sequence[str], failure: StoreError | None = None) -> Res
     """The answer to a batch, from what became of its items and what went wrong."""
     text = ",".join(filter(None, results))
     if failure is None:
-        return ACCEPTED.with_body(f'{{"results":[{text}]}}'.encode())
+        return ACCEPTED.with_body(f'{{"results":[{text}'.encode() + END)
     body = problem_body(503, f"Not all was stored ({failure}); send again what was refused.")
-    body = body[:-1] + f',"results":[{text}]}}'.encode()
+    body = body[:-1] + f',"results":[{text}'.encode() + END
     return Response(503, [PROBLEM, NO_STORE, *SECURITY, LATER], body)

@@ -158,7 +158,8 @@ class Log:
     def take_one(self, waiter: Waiter, row: Row, *, received: int, body: bytes) -> None:
         """`take` for one event that is right, as most requests hold: the same in fewer steps."""
         number = self._ids.one(received // 1000)
-        batch = self._admit(number, len(body) + ROW_COST)
+        # It is held as it came and as it will be stored.
+        batch = self._admit(number, 2 * len(body) + ROW_COST)
         batch.entries.append(Entry((number,), (row,), (body,), received, True, waiter))
         batch.rows.append(full(number, received, row))
         batch.counts.received += 1

@@ -60,7 +60,7 @@ class Load:
         self.told = Told()
         self.lines: list[tuple[int, str]] = []  # what was told, and at which moment
         self.moment: Callable[[], int] = lambda: 0
-        self._token = token
+        self.token = token
         self._lock = threading.Lock()
         self._numbers = itertools.count()
 
@@ -98,7 +98,7 @@ class Load:
         lines = [json.dumps(event(key)) for key in keys]
         single = len(keys) == 1
         kind = "application/json" if single else "application/x-ndjson"
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         connection.request("POST", "/events", "\n".join(lines).encode(), headers)
         response = connection.getresponse()
         answer = json.loads(response.read())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.batch import MANY_SHORT, SHORT, Batch, items, lines, short
+from rules.batch import MANY_SHORT, REFUSED, SHORT, Batch, Results, items, lines, short
 from rules.rulebook import Rulebook
 from rules.strict import NotJson
 
@@ -54,13 +54,20 @@ def test_no_batch_of_256_kib_is_looked_at_for_more_than_20_ms(item: bytes) -> No
     assert min(seconds() for _ in range(5)) / 2 < 0.020
 
 
-def test_each_item_has_its_result_in_its_place() -> None:
-    good = (
-        b'{"session_id":"a","category":"b","name":"c","data":{},"timestamp":"2021-01-01 00:00:00"}'
-    )
+GOOD = b'{"session_id":"a","category":"b","name":"c","data":{},"timestamp":"2021-01-01 00:00:00"}'
+
+
+def batch_of(some: list[bytes]) -> Batch:
     batch = Batch()
-    batch.take([good, b"5", good, good], 1_700_000_000_000_000, Rulebook({}).of(1, False))
-    assert batch.size == 3 * len(good) + 1
+    batch.take(some, 1_700_000_000_000_000, Rulebook({}).of(1, False))
+    return batch
+
+
+def test_each_item_has_its_result_in_its_place() -> None:
+    batch = batch_of([GOOD, b"5", GOOD, GOOD])
+    errors = '[{"pointer":"","message":"is not an object"}]'
+    # An event is held as it came and as it will be stored, a wrong one with what is wrong.
+    assert batch.size == 3 * 2 * len(GOOD) + len(b"5" + errors.encode())
     outcomes = [(7, "stored"), (3, "duplicate"), (4, "conflict")]
     assert batch.results(outcomes) == (
         '{"status":"accepted","id":"7"},'
@@ -70,3 +77,33 @@ def test_each_item_has_its_result_in_its_place() -> None:
         '"message":"another event came with this sender_id"}]}'
     )
     assert batch.refused().count("refused") == 4
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.none() | st.sampled_from(["stored", "duplicate", "conflict", "rejected"]),
+            max_size=9,
+        ),
+        max_size=9,
+    ),
+    st.integers(0, 1_200),
+)
+def test_the_results_of_many_batches_are_kept_small_and_told_like_those_of_each(
+    sent: list[list[str | None]], refused: int
+) -> None:
+    results, expected = Results(), []
+    for place, verdicts in enumerate(sent):
+        batch = batch_of([GOOD if verdict else b"5" for verdict in verdicts])
+        outcomes = [(place * 10 + n + 1, each) for n, each in enumerate(verdicts) if each]
+        expected.append(batch.results(outcomes))
+        batch.part()
+        assert (batch.rows, batch.rejects, batch.bodies) == ([], [], [])
+        results.add(batch, outcomes)
+    results.refuse(refused)
+    expected += [REFUSED] * refused
+    count = sum(map(len, sent)) + refused
+    assert len(results) == count
+    assert "".join(results.parts()) == ",".join(each for each in expected if each)
+    wrong = sum(each not in ("stored", "duplicate") for verdicts in sent for each in verdicts)
+    assert 8 * count <= results.size <= 8 * count + 200 * wrong
