@@ -20,6 +20,9 @@ LONGEST, WEIGHTIEST = 65_536, 5_000
 # So many faults are told of; all at once only where they can't be too many, else the first.
 FAULTS = 20
 THOROUGH = 4_000
+# Even the first one costs a copy of the value: of more bytes than these, where it is is not told.
+LARGE = 65_536
+SOMEWHERE = "is not as its rule says, and too large to tell where"
 LONGEST_MESSAGE = 200
 NOT_PATTERN = "is no pattern that is matched in linear time (without look-around), or too large"
 Path = tuple[str | int, ...]
@@ -156,6 +159,8 @@ def _faults(validator: Draft202012Validator, value: Any, cost: int, place: Path)
     errors: Iterable[ValidationError] = []
     if cost <= THOROUGH:
         errors = validator.iter_errors(value)
+    elif len(msgspec.json.encode(value)) > LARGE:
+        return [Fault(pointer(place), SOMEWHERE)]
     else:
         try:
             validator.validate(value)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from rules.schema import DIALECT, FAULTS, LONGEST, BadSchema, Rule
+from rules.faults import Fault
+from rules.schema import DIALECT, FAULTS, LONGEST, SOMEWHERE, BadSchema, Rule
 
 
 def told(schema: Any, data: Any) -> list[tuple[str, str]]:
@@ -118,6 +119,7 @@ def test_references_that_multiply_are_refused() -> None:
         ({"additionalProperties": {"pattern": "^(a+)+$"}}, {"x": "a" * 250_000 + "b"}),
         ({"items": {"enum": ["x" * 100] * 500}}, [1] * 100_000),
         ({"uniqueItems": True}, [[n] for n in range(9_000)] + [[0]]),
+        ({"properties": {"a": {"type": "string"}}}, {"a": [1e5] * 60_000}),
     ],
     ids=lambda each: str(each)[:40],
 )
@@ -133,3 +135,11 @@ def test_data_of_256_kib_is_judged_within_20_ms_and_in_few_words(schema: Any, da
         return took
 
     assert min(seconds() for _ in range(5)) < 0.020
+
+
+def test_what_is_wrong_with_large_data_is_told_unless_it_is_too_much_to_look_through() -> None:
+    rule = Rule({"properties": {"a": {"type": "string"}}})
+    for data in ({"a": 5, "b": "x" * 200_000}, {"b": list(range(9_000)), "a": 5}):
+        assert rule.faults(data, "data") == [Fault("/data/a", '5 is not of type "string"')]
+    (fault,) = rule.faults({"b": list(range(90_000)), "a": 5}, "data")
+    assert fault == Fault("/data", SOMEWHERE)

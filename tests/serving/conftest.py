@@ -54,10 +54,12 @@ def run() -> Callable[..., subprocess.CompletedProcess[str]]:
 class Running:
     """A server process."""
 
+    program = (sys.executable, "server.py")
+
     def __init__(self, data: Path, *words: str, **environ: str) -> None:
         self.data = data
         self.process = subprocess.Popen(
-            [sys.executable, "server.py", "serve", "--port", "0", "--data", str(data), *words],
+            [*self.program, "serve", "--port", "0", "--data", str(data), *words],
             cwd=ROOT,
             env={**os.environ, **environ},
             stdout=subprocess.PIPE,

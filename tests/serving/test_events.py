@@ -1,8 +1,6 @@
 """Events over HTTP: taken, judged, kept, counted; on a real server."""
 
 import asyncio
-import base64
-import gzip
 import json
 import re
 import threading
@@ -11,24 +9,14 @@ from itertools import count
 from urllib.parse import quote
 
 import pytest
+from hostile import GOOD, body, hostile
 
 from store import remote
 from store.apps import CreateApp, CreateToken, RevokeToken
 
-GOOD = {
-    "session_id": "e2085be5-9137-4e4e-80b5-f1ffddc25423",
-    "category": "page interaction",
-    "name": "cta click",
-    "data": {"host": "www.consumeraffairs.com", "path": "/", "element": "chat bubble"},
-    "timestamp": "2021-01-01 09:15:27.243860",
-}
 NAMED = {"first_name": "a", "last_name": "b"}
 COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
 NAMES = count()
-
-
-def body(**members):
-    return json.dumps({**GOOD, **members}).encode()
 
 
 class App:
@@ -506,79 +494,6 @@ def test_a_replay_of_what_was_sent_again_meanwhile_stores_nothing(app):
     answer = app.ask(f"/events/rejected/{kept['id']}/replay", "POST", b"").json()
     assert answer == {"id": first, "status": "duplicate"}
     assert gained(before, app.counts()) == {"duplicate": 1, "rejected": -1}
-
-
-def hostile():
-    """Bodies that are wrong in a thousand ways, one at a time."""
-    yield from (
-        b"",
-        b" ",
-        b"\0",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b'"',
-        b",",
-        b":",
-        b"{}",
-        b"[[]]",
-        b"nul",
-        b"NaN",
-    )
-    yield from (b"{}" + bytes([byte]) for byte in range(256) if byte not in b" \t\r\n")
-    yield from (bytes([byte]) * 3 for byte in range(128, 256))
-    good = body()
-    yield from (good[:cut] for cut in range(1, len(good)))
-    yield from (good.replace(b"chat", b"ch%cat" % byte) for byte in range(32))
-    yield from (good[:at] + b"\xff" + good[at:] for at in range(len(good)))
-    for bad in (
-        b"NaN",
-        b"1e999",
-        b"9" * 30,
-        b"-" + b"9" * 19,
-        b'"\\ud800"',
-        b'"\\u0000"',
-        b"\x00",
-        b"01",
-        b"+1",
-    ):
-        yield body(data={"host": "h", "path": "/", "element": 0}).replace(
-            b": 0}", b": " + bad + b"}"
-        )
-    for levels in (31, 32, 33, 100, 900, 5_000, 100_000):
-        yield body(name="x").replace(b'"www', b"[" * levels + b"]" * levels + b',"x":"www')
-        yield b"[" * levels
-        yield b'{"data":' * min(levels, 30_000)
-    yield good[:-1] + b',"name":"x"}'
-    yield good[:-1] + b',"\\u006eame":"x"}'
-    yield b"\xef\xbb\xbf" + good
-    yield good.decode().encode("utf-16")
-    yield gzip.compress(good)
-    yield base64.b64encode(good)
-    yield b"'" + good + b"'"
-    yield b"data=" + quote(good).encode()
-    for name in GOOD:
-        for part in (None, 1, 1.5, True, [], {}, "", "x" * 300, ["x"], {"a": 1}, "\x7f" * 201):
-            if not (name == "data" and part == {"a": 1}):
-                yield body(**{name: part}) if name != "data" else body(data=part)
-    for moment in (
-        "now",
-        "2021",
-        "2021-01-01",
-        "0000-01-01 00:00:00",
-        "9999-12-31 23:59:59",
-        "2100-01-01 00:00:00",
-    ):
-        yield body(timestamp=moment)
-    for length in (1_000, 100_000, 250_000):
-        yield b'"' + b"\\" * length + b'"'
-        yield b"[" + b"[]," * (length // 3) + b"[]]"
-        yield b'{"' + b"a" * length + b'":1}'
-        yield b"{" + b",".join(b'"%x":0' % n for n in range(length // 12)) + b"}"
-        yield b"9" * length
-        yield b"-0." + b"9" * length
-        yield b" " * length
 
 
 def test_a_thousand_hostile_bodies_are_each_refused_with_a_reason(app):
