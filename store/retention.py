@@ -38,6 +38,20 @@ ADD_KIND = "INSERT OR IGNORE INTO sealed_kind VALUES (?, ?, ?, ?, ?)"
 UNSEAL = "DELETE FROM sealed_minute WHERE minute >= ? AND minute < ?"
 MINUTES = "SELECT minute, kind, events FROM minute WHERE minute >= ? AND minute < ?"
 ADD_MINUTE = "INSERT INTO sealed_minute VALUES (?, ?, ?)"
+# Figures of whole days: likewise.
+FIRST_DAY = -62_135_596_800_000_000  # 0001-01-01, in µs
+DAILY = (
+    (
+        "DELETE FROM sealed_story_day WHERE day >= ? AND day < ?",
+        "SELECT * FROM story_day WHERE day >= ? AND day < ?",
+        "INSERT INTO sealed_story_day VALUES (?, ?, ?, ?, ?)",
+    ),
+    (
+        "DELETE FROM sealed_active WHERE day >= ? AND day < ?",
+        "SELECT day, app, span, users FROM active WHERE day >= ? AND day < ?",
+        "INSERT INTO sealed_active VALUES (?, ?, ?, ?)",
+    ),
+)
 # What they count for that is of no day goes over as they are dropped; it is the fold of the views.
 STEP = """
 WITH step (counts, source, data) AS (
@@ -102,6 +116,7 @@ class Retention:
             if day < due:
                 await self._copy(day)
             end = min(due, day + DAY)
+            await self._copy_days((_number(sealed), _number(end)))
             await self._database.write(lambda it: it.execute(SEAL, (end,)).rowcount)
         return end < due
 
@@ -115,10 +130,19 @@ class Retention:
             rows = await self._views.read(partial(_fetched, MINUTES, span))
             await steps.write(rows, partial(_each, ADD_MINUTE))
 
+    async def _copy_days(self, span: tuple[int, int]) -> None:
+        steps = Steps(self._database)
+        for unseal, select, add in DAILY:
+            await steps.write([span], partial(_each, unseal))
+            rows = await self._views.read(partial(_fetched, select, span))
+            await steps.write(rows, partial(_each, add))
+
     async def _drop(self, before: int) -> bool:
         """Drop some of the events received before `before`; whether there may be more."""
         ((sealed,),) = await self._database.read(partial(_fetched, SEALED, ()))
-        last = await self._views.drop(self._size, min(before, sealed - AHEAD))
+        # Figures that are not sealed yet look back, so views made anew need what they see.
+        seen = sealed - (LOOK_BACK - 1) * DAY - AHEAD
+        last = await self._views.drop(self._size, min(before, seen))
         if last is None:
             return False
         count, held = await self._database.timed_write(partial(_dropped, last))
@@ -147,6 +171,11 @@ def _each(sql: str, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ..
 
 def _day(moment: int) -> int:
     return moment // DAY * DAY
+
+
+def _number(moment: int) -> int:
+    """The number of a day in the views."""
+    return (moment - FIRST_DAY) // DAY
 
 
 def _minute(moment: int) -> int:

@@ -27,7 +27,6 @@ LOG = logging.getLogger("marquee.views")
 T = TypeVar("T")
 
 FOLDS = Path(__file__).with_name("folds")
-STEP = (FOLDS / "step.sql").read_text("utf-8")
 
 
 def statements(pattern: str) -> list[str]:
@@ -36,12 +35,12 @@ def statements(pattern: str) -> list[str]:
     return [each for text in texts for each in text.split(";\n") if each.strip()]
 
 
-TABLES, SEALS = statements("tables.sql"), statements("0_seals.sql")
+STEP, TABLES, SEALS = (statements(f"{name}.sql") for name in ("step", "tables", "0_seals"))
 EVENTS, CHANGES, DROPPED = (
     statements(f"1_{name}.sql") for name in ("events", "changes", "dropped")
 )
 FOLDING = statements("[23]_*.sql")
-ALL = "\0".join([STEP, *TABLES, *SEALS, *EVENTS, *CHANGES, *DROPPED, *FOLDING])
+ALL = "\0".join([*STEP, *TABLES, *SEALS, *EVENTS, *CHANGES, *DROPPED, *FOLDING])
 VERSION = hashlib.sha256(ALL.encode()).hexdigest()
 NEWEST_CHANGE = "SELECT coalesce(max(seq), 0) FROM log.sqlite_sequence WHERE name = 'change'"
 START = f"""
@@ -259,7 +258,8 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA main.secure_delete = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    connection.execute(STEP)
+    for statement in STEP:
+        connection.execute(statement)
     identity, last = connection.execute(IDENTITY).fetchone()
     if connection.execute("SELECT 1 FROM main.sqlite_schema").fetchone() is None:
         with _transaction(connection):

@@ -3,7 +3,7 @@
 INSERT INTO step
 SELECT
     change.id, -1, -(change.source = 1), change.app, change.source, change.at, kind.id,
-    change.session_key, NULL, NULL, NULL
+    change.session_key, NULL, NULL, NULL, NULL
 FROM log.change
 LEFT JOIN kind ON
     kind.app = change.app AND kind.source = change.source
@@ -16,7 +16,7 @@ SELECT
     event.session_key,
     CASE WHEN kind.id IS NULL THEN event.category END,
     CASE WHEN kind.id IS NULL THEN event.name END,
-    NULL
+    NULL, NULL
 FROM log.event
 LEFT JOIN kind ON
     kind.app = event.app AND kind.source = event.source

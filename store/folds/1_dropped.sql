@@ -2,7 +2,7 @@
 INSERT INTO step
 SELECT
     event.id, -1, 0, event.app, event.source, event.at, kind.id, event.session_key,
-    NULL, NULL, NULL
+    NULL, NULL, NULL, NULL
 FROM log.event
 JOIN kind ON
     kind.app = event.app AND kind.source = event.source

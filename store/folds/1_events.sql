@@ -5,9 +5,10 @@ SELECT
     event.session_key,
     CASE WHEN kind.id IS NULL THEN event.category END,
     CASE WHEN kind.id IS NULL THEN event.name END,
-    CASE WHEN event.source IN (3, 4) THEN coalesce(
+    CASE WHEN event.source IN (2, 3, 4) THEN coalesce(
         event.data, (SELECT data FROM log.remains WHERE remains.id = event.id)
-    ) END
+    ) END,
+    event.user
 FROM log.event
 LEFT JOIN kind ON
     kind.app = event.app AND kind.source = event.source

@@ -7,7 +7,7 @@ FROM (
     SELECT
         counts, source, data ->> 'slot' AS slot, data ->> 'campaign' AS campaign,
         data ->> 'banner' AS banner, coalesce(data ->> 'revenue_micros', 0) AS revenue
-    FROM step WHERE data IS NOT NULL AND json_valid(data)
+    FROM step WHERE source IN (3, 4) AND data IS NOT NULL AND json_valid(data)
 )
 WHERE slot IN (1, 2, 3, 4) AND typeof(campaign) = 'integer' AND typeof(banner) = 'integer'
 AND typeof(revenue) = 'integer' AND revenue >= 0

@@ -10,5 +10,17 @@ CREATE TEMP TABLE step (
     session INTEGER, -- its key
     category TEXT, -- these two where there is no number yet
     name TEXT,
-    data TEXT -- of those sources whose data are counted
+    data TEXT, -- of those sources whose data are counted
+    user INTEGER
 ) STRICT;
+
+-- Its users: the days in a block of 31 on which they were active, a bit each, that the views did
+-- not know, and those that they did.
+CREATE TEMP TABLE step_user (
+    block INTEGER NOT NULL,
+    app INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    days INTEGER NOT NULL,
+    known INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (block, app, user)
+) STRICT, WITHOUT ROWID;

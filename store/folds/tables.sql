@@ -74,3 +74,41 @@ CREATE TABLE live (
     low INTEGER NOT NULL,
     PRIMARY KEY (slot, campaign, banner)
 ) STRICT, WITHOUT ROWID;
+
+-- Story events of a day. Days are counted from 0001-01-01, which is the 0th.
+CREATE TABLE story_day (
+    day INTEGER NOT NULL,
+    app INTEGER NOT NULL,
+    story INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (day, app, story, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Users who were active on a day or, with a span of several days, on one of those that end with it.
+CREATE TABLE active (
+    app INTEGER NOT NULL,
+    span INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    users INTEGER NOT NULL,
+    PRIMARY KEY (app, span, day)
+) STRICT, WITHOUT ROWID;
+
+-- What that is counted from: of each user the days of a block of 31, a bit each.
+CREATE TABLE user_days (
+    block INTEGER NOT NULL,
+    app INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    days INTEGER NOT NULL,
+    PRIMARY KEY (block, app, user)
+) STRICT, WITHOUT ROWID;
+
+-- Which bit is which day of a block.
+CREATE TABLE bit (
+    value INTEGER PRIMARY KEY,
+    day INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO bit
+WITH RECURSIVE days (day) AS (VALUES (0) UNION ALL SELECT day + 1 FROM days WHERE day < 30)
+SELECT 1 << day, day FROM days;

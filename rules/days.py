@@ -1,0 +1,26 @@
+"""Days (UTC) as numbers: 0001-01-01 is the 0th, 9999-12-31 the last."""
+
+import re
+from datetime import date
+
+LAST = date.max.toordinal() - 1
+_FORM = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+class NotDay(ValueError):
+    """A text that is no day; the message says why."""
+
+
+def day_of(text: str) -> int:
+    """The number of a day such as 2021-01-31; raises `NotDay`."""
+    if not _FORM.fullmatch(text):
+        raise NotDay("is not a date such as 2021-01-31")
+    try:
+        return date.fromisoformat(text).toordinal() - 1
+    except ValueError as error:
+        raise NotDay(f"is not a date: {error}") from None
+
+
+def text_of(day: int) -> str:
+    """A day as RFC 3339 has it."""
+    return date.fromordinal(day + 1).isoformat()

@@ -1,0 +1,257 @@
+"""What stories were used for is what the log tells, in whatever order and steps it was folded."""
+
+import asyncio
+import json
+import random
+import tempfile
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from sqlite3 import connect
+from typing import Any
+
+import pytest
+from entries import row
+from hypothesis import example, given
+from hypothesis import strategies as some
+from opened import Opened
+
+from rules.days import day_of
+from store import usage, views
+from store.errors import StoreBusy
+from store.retention import DAY, Retention
+from store.usage import SPANS, StoryCount, Usage
+
+FIRST = day_of("1970-01-01")
+
+
+def event(
+    day: int, user: int | None = 1, *, app: int = 1, story: Any = 1, late: int = 0, **more: Any
+) -> Any:
+    """A story event some days from 1970-01-01 on."""
+    data = json.dumps({"story_id": story})
+    at = day * DAY + late
+    return row(source=2, app=app, session=None, user=user, at=at, data=data, **more)
+
+
+def by_hand(rows: list[Any]) -> dict[tuple[int, int, int], int]:
+    """Users by (app, span, day)."""
+    active: dict[tuple[int, int, int], set[int]] = {}
+    for _, app, _, user, _, _, at, *_ in rows:
+        if user is not None:
+            for span in SPANS:
+                for later in range(span):
+                    day = FIRST + at // DAY + later
+                    active.setdefault((app, span, day), set()).add(user)
+    return {key: len(users) for key, users in active.items()}
+
+
+def told(folder: Path) -> dict[tuple[int, int, int], int]:
+    with closing(connect(folder / "views.db")) as connection:
+        rows = connection.execute("SELECT app, span, day, users FROM active WHERE users")
+        return {(app, span, day): users for app, span, day, users in rows}
+
+
+APPS, USERS = some.sampled_from([1, 2]), some.sampled_from([None, 0, 1, 2, -(2**63), 2**63 - 1])
+# Many on days that are near, so that spans overlap; 31 days are a block.
+DAYS = some.one_of(
+    some.integers(-70, 70), some.integers(-3, 3), some.sampled_from([-31, 0, 30, 31])
+)
+EVENTS = some.builds(event, DAYS, USERS, app=APPS, late=some.sampled_from([0, DAY - 1]))
+
+
+@given(some.lists(some.tuples(EVENTS, some.booleans()), min_size=1, max_size=40))
+@example([(event(0), True), (event(31), True), (event(30), True), (event(1), True)])
+def test_users_of_days_weeks_and_months_are_exact_in_any_order_and_steps(
+    parts: list[tuple[Any, bool]],
+) -> None:
+    async def run(folder: Path) -> None:
+        async with Opened(folder) as opened:
+            for each, ends in parts:
+                await opened.append(each)
+                if ends:
+                    await opened.views.step()
+            await opened.views.catch_up()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
+        assert told(Path(folder)) == by_hand([each for each, _ in parts])
+
+
+def test_a_user_counts_once_a_day_whatever_he_does(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            asked = Usage(opened.views)
+            await opened.append(
+                event(0, 1), event(0, 1, story=2), event(0, 1, name="close"), event(0, 2),
+                event(0, None), event(0, 3, app=2), event(1, 1), event(-1, 5, late=DAY - 1),
+            )  # fmt: skip
+            assert await asked.active(1, FIRST - 2, FIRST + 2) == [0, 1, 2, 1, 0]
+            assert await asked.active(1, FIRST - 1, FIRST + 7, 7) == [1, 3, 3, 3, 3, 3, 3, 2, 1]
+            assert await asked.active(1, FIRST + 29, FIRST + 31, 30) == [2, 1, 0]
+            assert await asked.active(2, FIRST, FIRST) == [1]
+            # Late: the right day, and the right spans.
+            await opened.append(event(-1, 1), event(-20, 7))
+            assert await asked.active(1, FIRST - 1, FIRST) == [2, 2]
+            assert await asked.active(1, FIRST - 20, FIRST - 20) == [1]
+            assert await asked.active(1, FIRST, FIRST, 30) == [4]
+
+    asyncio.run(run())
+
+
+def test_events_count_by_story_type_and_day(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            asked = Usage(opened.views)
+            await opened.append(
+                event(0, name="impression"), event(0, None, name="impression"),
+                event(0, name="close"), event(0, story=2**63 - 1, name="close"),
+                event(1, name="close"), event(0, app=2, name="close"),
+                row(source=1, data='{"story_id":1}', at=0),
+                *(event(0, story=wrong) for wrong in ("1", 1.5, None, [1])),
+                row(source=2, data="{", at=0), row(source=2, data="[]", at=0),
+            )  # fmt: skip
+            close, impression = StoryCount(1, "close", 1), StoryCount(1, "impression", 2)
+            last = StoryCount(2**63 - 1, "close", 1)
+            assert await asked.stories(1, FIRST) == [close, impression, last]
+            assert await asked.stories(1, FIRST, 1) == [close, impression]
+            assert await asked.stories(1, FIRST + 1) == [close]
+            assert await asked.stories(1, FIRST, 7) == await asked.stories(3, FIRST) == []
+
+    asyncio.run(run())
+
+
+def test_all_who_ask_at_once_cost_one_step(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            await opened.append(*(event(0, user) for user in range(50)))
+            steps = 0
+            step = opened.views.step
+
+            async def counted() -> int:
+                nonlocal steps
+                steps += 1
+                return await step()
+
+            opened.views.step = counted  # type: ignore[method-assign, assignment]
+            asked = Usage(opened.views)
+            found = await asyncio.gather(*(asked.active(1, FIRST, FIRST) for _ in range(100)))
+            assert found == [[50]] * 100
+            assert steps == 1
+            assert await asked.active(1, FIRST, FIRST) == [50]
+            assert steps == 1
+
+    asyncio.run(run())
+
+
+def test_views_that_are_far_behind_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views.Views.step, "__defaults__", (3,))
+    monkeypatch.setattr(usage, "TRIES", 2)
+
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            await opened.append(*(event(0, user) for user in range(8)))
+            asked = Usage(opened.views)
+            with pytest.raises(StoreBusy):
+                await asked.active(1, FIRST, FIRST)
+            assert await asked.active(1, FIRST, FIRST) == [8]
+
+    asyncio.run(run())
+
+
+def test_an_answer_is_one_row_however_many_events_there_were(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            await opened.append(*(event(n % 3, n) for n in range(2_000)))
+            await opened.views.catch_up()
+            plan = await opened.views.read(
+                lambda it: it.execute(
+                    f"EXPLAIN QUERY PLAN {usage.ACTIVE}", (1, 1, FIRST, FIRST)
+                ).fetchall()
+            )
+            (line,) = [each[-1] for each in plan]
+            assert line.startswith("SEARCH active USING PRIMARY KEY (app=? AND span=? AND day>?")
+            rows = await opened.views.read(
+                lambda it: it.execute(usage.ACTIVE, (1, 1, FIRST, FIRST)).fetchall()
+            )
+            assert len(rows) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: int) -> None:
+    """Views made anew from what is left of the log say the same as those that saw it all."""
+    chance = random.Random(seed)
+    days, now = 40, 200
+    rows: list[Any] = []
+
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            retention = Retention(opened.database, opened.views, days)
+            for day in range(now):
+                received = day * DAY + DAY // 2
+                new = [
+                    event(
+                        day,
+                        chance.randrange(6),
+                        app=chance.randrange(2),
+                        late=chance.randrange(DAY // 2),
+                    )
+                    for _ in range(chance.randrange(3))
+                ]
+                rows.extend(new)
+                await opened.log.append(new, received=received)
+                if day % 7 == seed:
+                    while await retention.once(received):
+                        pass
+            before = await figures(opened)
+            kept = await opened.database.read(
+                lambda it: it.execute("SELECT count(*), min(at) FROM event").fetchone()
+            )
+            assert kept[0] < len(rows)
+            assert before[0] == by_hand(rows)
+            assert before[1] == Counter((FIRST + each[6] // DAY, each[1], each[5]) for each in rows)
+            # A late event changes no sealed day, but the spans that are not sealed.
+            sealed = (
+                await opened.database.read(
+                    lambda it: it.execute("SELECT sealed FROM log").fetchone()
+                )
+            )[0] // DAY
+            late = event(sealed - 3, 77, app=0)
+            older = event(sealed - 40, 78, app=0)
+            await opened.append(late, older)
+            changed = await figures(opened)
+            expected = by_hand([*rows, late])
+            for key, users in changed[0].items():
+                assert users == (before[0].get(key) if key[2] < FIRST + sealed else expected[key])
+            assert changed[1] == before[1]
+            # Of users only what is still needed is kept.
+            (oldest,) = await opened.views.read(
+                lambda it: it.execute("SELECT min(block) FROM user_days").fetchone()
+            )
+            assert oldest >= (FIRST + sealed - 29) // 31
+            await opened.views.rebuild(lambda _: None)
+            assert await figures(opened) == changed
+
+    async def figures(opened: Opened) -> tuple[dict[Any, int], dict[Any, int]]:
+        await opened.views.catch_up()
+        return await opened.views.read(
+            lambda it: (
+                {
+                    tuple(key): users
+                    for *key, users in it.execute("SELECT app, span, day, users FROM active")
+                },
+                {
+                    tuple(key): events
+                    for *key, events in it.execute(
+                        "SELECT day, story_day.app, name, sum(events) FROM story_day "
+                        "JOIN kind ON kind.id = kind GROUP BY 1, 2, 3"
+                    )
+                },
+            )
+        )
+
+    asyncio.run(run())
