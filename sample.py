@@ -3,12 +3,13 @@
 import tempfile
 from pathlib import Path
 
-from rules.sample import sample
+from rules.sample import sample, stories
 from store.apps import CreateApp, ListApps, NewApp
 from store.campaigns import book
 from store.database import Database
 from store.importing import import_folder
 from store.staging import Staging
+from store.stories import PutStories
 
 APPS = (1, 2, 3)
 SEED = 1
@@ -24,9 +25,11 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
         await import_folder(Path(folder), Staging(database, images))
-    return [
+    made = [
         await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
     ]
+    await PutStories(tuple(stories())).run(database)
+    return made
 
 
 def write(folder: Path) -> None:

@@ -32,6 +32,7 @@ from tornado.web import Application, RequestHandler
 
 import logs
 from commands import apps, event_log, imports, options, rebuild
+from commands import stories as story_commands
 from handlers import (
     access,
     banners,
@@ -47,11 +48,15 @@ from handlers import (
     one_event,
     queries,
     rejects,
+    stories,
+    story_events,
     streams,
+    usage,
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.metrics import Figure
+from handlers.taking import now as micros
 from loops.folding import REST, Folding
 from loops.impressions import Impressions
 from loops.rotation import Rotation
@@ -60,7 +65,7 @@ from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
-from store.apps import Apps, NewApp
+from store.apps import APPS, Apps, NewApp
 from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
@@ -76,6 +81,8 @@ from store.log import Log
 from store.replaying import Replays
 from store.retention import Retention
 from store.staging import Staging
+from store.stories import Shelves, salt, shown
+from store.usage import Usage
 from store.views import Views
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
 
@@ -140,8 +147,9 @@ class Marquee:
         log: Log,
         rules: EventRules,
         views: Views,
+        salt: bytes,
     ) -> None:
-        """`database` is open, and this process alone holds the folder `data`."""
+        """`database` is open, with this `salt`; this process alone holds the folder `data`."""
         self.settings = settings
         self.database = database
         self.data = data
@@ -157,8 +165,12 @@ class Marquee:
         self.views = views
         self.folding = Folding(views.step)
         self.events = events.Events(self.apps, log, rules)
+        database.watch(APPS, rules.reload)
         self.asked = Events(database, views)
         self.replays = Replays(database, log, rules)
+        self.shelves = Shelves(database, stories.Ready, micros)
+        self.stories = stories.Stories(partial(shown, database), self.shelves, micros)
+        self.story_events = story_events.StoryEvents(self.shelves, log, salt)
         self.changes = Changes(database, log, views)
         self.retention = Retention(database, views, settings.retention_days)
         self.upkeep = Upkeep((self.retention.once, self.changes.clean))
@@ -284,7 +296,14 @@ class Marquee:
         banner = banners.Banners(
             self.pages, lambda: self.campaigns.programme.banners, self.images.picture
         )
-        lanes = [*self.campaigns.lanes(), *banner.lanes(), *self.events.lanes(), *health.lanes()]
+        lanes = [
+            *self.campaigns.lanes(),
+            *banner.lanes(),
+            *self.stories.lanes(),
+            *self.story_events.lanes(),
+            *self.events.lanes(),
+            *health.lanes(),
+        ]
         if self.settings.access_log:
             for lane in lanes:
                 access.log_lane(lane)
@@ -320,6 +339,7 @@ class Marquee:
                 },
             ),
             *queries.routes(self.asked),
+            *usage.routes(Usage(self.views), self.shelves),
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.replays),
             *event_rules.routes(self.rules, self.asked),
@@ -395,6 +415,8 @@ class Marquee:
             ("refused", "Events turned away, to be sent again"),
         ):
             yield Figure(f"marquee_events_{name}_total", words, getattr(self.log.counts, name))
+        words = "Times that an app's stories were read into memory"
+        yield Figure("marquee_stories_reads_total", words, self.shelves.cache.loads)
         views = self.views
         yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
         yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
@@ -478,7 +500,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             rules = await EventRules.open(database)
             views = await Views.open(database, data / VIEWS)
             opened.push_async_callback(views.close)
-            marquee = Marquee(settings, database, data, log, rules, views)
+            marquee = Marquee(settings, database, data, log, rules, views, await salt(database))
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)
@@ -556,7 +578,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
     )
     options.add_settings(serving)
-    for command in (imports, apps, event_log, rebuild):
+    for command in (imports, story_commands, apps, event_log, rebuild):
         command.add(words, common)
     return said
 

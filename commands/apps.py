@@ -10,7 +10,16 @@ import msgspec
 
 from rules.timestamp import text
 from settings import Settings
-from store.apps import SCOPES, App, CreateApp, CreateToken, ListApps, RevokeToken
+from store.apps import (
+    SCOPES,
+    App,
+    ChangeApp,
+    CreateApp,
+    CreateToken,
+    ListApps,
+    RemoveApp,
+    RevokeToken,
+)
 from store.commands import Command
 from store.desk import desk
 
@@ -44,6 +53,33 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     )
     listing.set_defaults(run=run, command_of=lambda _: ListApps())
 
+    change = deeds.add_parser(
+        "change",
+        parents=[common],
+        help="change an app's name, public token, hosts or strictness",
+        epilog="example: python server.py app change token_1 --hosts www.example.com,localhost",
+    )
+    change.add_argument("app", metavar="APP", help="its id, name or public token")
+    change.add_argument("--name", help="its new name")
+    change.add_argument("--public-token", metavar="T", help="in place of the old one")
+    change.add_argument("--hosts", metavar="A,B", help="all its hosts, by comma")
+    change.add_argument(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="refuse events for which there is no rule",
+    )
+    change.set_defaults(run=run, command_of=_change)
+
+    remove = deeds.add_parser(
+        "remove",
+        parents=[common],
+        help="remove an app with its tokens, stories and rules; its events stay",
+        epilog="example: python server.py app remove 3",
+    )
+    remove.add_argument("app", metavar="APP", help="its id, name or public token")
+    remove.set_defaults(run=run, command_of=lambda said: RemoveApp(said.app))
+
     token = deeds.add_parser(
         "token",
         parents=[common],
@@ -72,6 +108,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         print(msgspec.json.encode({"apps": plain} if isinstance(plain, list) else plain).decode())
     elif isinstance(result, list):
         print("\n".join(map(_line, result)) or "There is no app yet.")
+    elif isinstance(result, App):
+        print(_line(result))
     else:
         for name, value in _told(asdict(result)).items():
             print(f"{name.replace('_', ' '):<14}{_shown(value)}")
@@ -87,12 +125,18 @@ def _create(said: argparse.Namespace) -> CreateApp:
     return CreateApp(said.name, said.public_token, _split(said.hosts), said.strict)
 
 
+def _change(said: argparse.Namespace) -> ChangeApp:
+    hosts = None if said.hosts is None else _split(said.hosts)
+    return ChangeApp(said.app, said.name, said.public_token, hosts, said.strict)
+
+
 def _line(app: App) -> str:
     tokens = ", ".join(
         f"{token.id} ({' '.join(token.scopes)}{', revoked' * (token.revoked_at is not None)})"
         for token in app.tokens
     )
-    return f"{app.id}  {app.name}  public {app.public_token}  tokens {tokens}"
+    hosts = f"  hosts {' '.join(app.hosts)}" if app.hosts else ""
+    return f"{app.id}  {app.name}  public {app.public_token}{hosts}  tokens {tokens}"
 
 
 def _told(value: Any) -> Any:

@@ -8,7 +8,7 @@ import msgspec
 from tornado.template import Loader
 
 from rules.faults import Fault
-from wire import Response
+from wire import Request, Response
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,6 +56,15 @@ def problem_body(status: int, detail: str, errors: Sequence[Fault] = ()) -> byte
 def problem(status: int, detail: str, *more: tuple[str, str]) -> Response:
     """A ready-made problem answer, with `more` headers."""
     return Response(status, [PROBLEM, NO_STORE, *SECURITY, *more], problem_body(status, detail))
+
+
+def held(request: Request, tag: str) -> bool:
+    """Whether who asks has what this `ETag` is of, and is answered 304 (RFC 9110, 13.1.2)."""
+    said = request.header("If-None-Match")
+    if said is None:
+        return False
+    tags = [each.strip().removeprefix("W/") for each in said.split(",")]
+    return tag.removeprefix("W/") in tags or tags == ["*"]
 
 
 class Pages:

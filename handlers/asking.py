@@ -113,8 +113,7 @@ class Asking(Handler):
 
     def later(self, words: str) -> Refusal:
         """The refusal of what may be sent again."""
-        self.set_header("Retry-After", "1")
-        return Refusal(503, f"{words}; send it again.")
+        return Refusal(503, f"{words}; send it again.", headers=[("Retry-After", "1")])
 
     def send_value(self, value: object) -> None:
         """Answer with `value`, in which JSON may stand as it is."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Collection
 
-from handlers.answers import SECURITY, Pages
+from handlers.answers import SECURITY, Pages, held
 from rules.pictures import placeholder
 from rules.rows import LARGEST
 from store.images import Picture
@@ -54,7 +54,6 @@ class Banners:
 
 
 def _answer(request: Request, body: bytes, kind: str, tag: str, kept: tuple[str, str]) -> Response:
-    held = request.header("If-None-Match") or ""
-    if held.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in held.split(",")):
+    if held(request, tag):
         return Response(304, [("ETag", tag), kept, *HEADERS])
     return Response(200, [("Content-Type", kind), ("ETag", tag), kept, *HEADERS], body)

@@ -1,7 +1,7 @@
 """What every handler of the control plane has: the errors' words, headers, and who is asking."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import ujson
@@ -22,10 +22,18 @@ Authenticate = Callable[[str], Awaitable[Access | None]]
 class Refusal(HTTPError):
     """An error with words for the client, and what is wrong where."""
 
-    def __init__(self, status: int, detail: str, errors: list[Fault] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        errors: list[Fault] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         super().__init__(status, reason=phrase(status))
         self.detail = detail
         self.errors = errors or []
+        # Those that were set before do not outlive an error.
+        self.headers = headers
 
 
 class Handler(RequestHandler):
@@ -75,6 +83,8 @@ class Handler(RequestHandler):
         errors: list[Fault] = []
         if isinstance(raised, Refusal):
             detail, errors = raised.detail, raised.errors
+            for header in raised.headers:
+                self.set_header(*header)
         else:
             detail = WORDS.get(status_code, "The request cannot be answered.")
         if status_code == 401:

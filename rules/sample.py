@@ -6,6 +6,7 @@ from random import Random
 
 from rules.pictures import picture
 from rules.slots import SLOTS
+from rules.story import Story
 
 CAMPAIGNS = range(1, 12)
 BANNERS = range(101, 161)
@@ -14,6 +15,9 @@ TROUPE = 24
 NEWCOMER, NEWCOMERS = CAMPAIGNS[-1], 3
 FIRST_CLICK = 100_000
 FIRST_CONVERSION = 2_000
+
+# The stories of each app.
+STORIES = {1: range(1, 4), 2: range(4, 5), 3: range(5, 9)}
 
 Pair = tuple[int, int]  # banner, campaign
 
@@ -65,6 +69,15 @@ def sample(seed: int) -> dict[str, bytes]:
     targets = ((banner, _target(banner)) for banner in BANNERS if banner % 5)
     files["targets.csv"] = _csv("banner_id,url", targets)
     return files | {f"images/image_{banner}.svg": picture(banner) for banner in sorted(banners[2:])}
+
+
+def stories() -> list[Story]:
+    """The stories of the sample's apps, which are known by their public tokens."""
+    return [
+        Story(f"token_{app}", number, f'{{"img":"image{number}.png"}}')
+        for app, numbers in STORIES.items()
+        for number in numbers
+    ]
 
 
 def _quarter(

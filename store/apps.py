@@ -26,8 +26,16 @@ TRUSTED = 0.9
 # So many tokens are known by the field that they came in.
 SEEN = 10_000
 TOKEN = re.compile(r"mq_([1-9][0-9]{0,17})_([\w-]{20,100})", re.ASCII)
-# It stands in addresses as it is.
-PUBLIC_TOKEN = re.compile(r"[\w.~-]{1,100}", re.ASCII)
+# It stands in addresses as it is, where these others have a meaning of their own.
+PUBLIC_TOKEN = re.compile(r"(?!(?:cached|\.\.?)$)[\w.~-]{1,100}", re.ASCII)
+CHANGE = """
+UPDATE app SET
+    name = coalesce(?, name), public_token = coalesce(?, public_token),
+    hosts = coalesce(?, hosts), strict = coalesce(?, strict)
+WHERE id = ?
+"""
+# What is said to have changed when one is made, changed or removed.
+APPS = "apps"
 HOST = re.compile(
     r"(?=.{1,253}(:|$))[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
     r"(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*(:[0-9]{1,5})?",
@@ -88,6 +96,15 @@ class App:
     tokens: list[Token]
 
 
+@dataclass(frozen=True)
+class RemovedApp:
+    """An app that was removed, and how many stories went with it."""
+
+    id: int
+    name: str
+    stories: int
+
+
 class CreateApp(Command[NewApp], frozen=True):
     """Make an app and its first token; a public token is made up if none is given."""
 
@@ -98,15 +115,9 @@ class CreateApp(Command[NewApp], frozen=True):
 
     async def run(self, database: Database) -> NewApp:
         """The app; `StoreRefused` for a name or public token that is taken, or not right."""
-        name = self.name.strip()
-        if not 1 <= len(name) <= 200 or not name.isprintable():
-            raise StoreRefused("an app's name has 1 to 200 printable characters")
-        public = self.public_token
-        if public is None:
-            public = secrets.token_hex(10)
-        elif not PUBLIC_TOKEN.fullmatch(public):
-            raise StoreRefused("a public token has 1 to 100 letters, digits and . _ ~ -")
-        hosts = list(dict.fromkeys(_host(host) for host in self.hosts))
+        name = _name(self.name)
+        public = secrets.token_hex(10) if self.public_token is None else _public(self.public_token)
+        hosts = _hosts(self.hosts)
 
         def job(connection: sqlite3.Connection) -> NewApp:
             _check_free(connection, name, public)
@@ -114,13 +125,67 @@ class CreateApp(Command[NewApp], frozen=True):
                 "INSERT INTO app (name, public_token, hosts, strict, created_at) "
                 "VALUES (?, ?, ?, ?, ?)"
             )
-            row = (name, public, msgspec.json.encode(hosts).decode(), self.strict, _now())
+            row = (name, public, hosts, self.strict, _now())
             app = connection.execute(sql, row).lastrowid
             assert app is not None
             token = _add_token(connection, app, ("write", "read"))
             return NewApp(app, name, public, token.secret_token)
 
-        return await database.write(job)
+        made = await database.write(job)
+        await database.changed(APPS)
+        return made
+
+
+class ChangeApp(Command[App], frozen=True):
+    """Change what is given of an app, which is known by id, name or public token.
+
+    A public token that is replaced is unknown from then on.
+    """
+
+    app: str
+    name: str | None = None
+    public_token: str | None = None
+    hosts: tuple[str, ...] | None = None
+    strict: bool | None = None
+
+    async def run(self, database: Database) -> App:
+        """The app as it is now; `StoreRefused` as for a new one."""
+        name = None if self.name is None else _name(self.name)
+        public = None if self.public_token is None else _public(self.public_token)
+        hosts = None if self.hosts is None else _hosts(self.hosts)
+
+        def job(connection: sqlite3.Connection) -> App:
+            app = find_app(connection, self.app)
+            _check_free(connection, name, public, app)
+            connection.execute(CHANGE, (name, public, hosts, self.strict, app))
+            return next(each for each in _apps(connection) if each.id == app)
+
+        changed = await database.write(job)
+        await database.changed(APPS)
+        return changed
+
+
+class RemoveApp(Command[RemovedApp], frozen=True):
+    """Remove an app with its tokens, stories and event rules; its events and figures stay."""
+
+    app: str
+
+    async def run(self, database: Database) -> RemovedApp:
+        """What it was; `StoreRefused` if there is none."""
+
+        def job(connection: sqlite3.Connection) -> RemovedApp:
+            app = find_app(connection, self.app)
+            (name,) = connection.execute("SELECT name FROM app WHERE id = ?", (app,)).fetchone()
+            count = "SELECT count(*) FROM story WHERE app = ?"
+            removed = RemovedApp(app, name, connection.execute(count, (app,)).fetchone()[0])
+            for table in ("story", "event_rule", "token"):
+                connection.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608
+            connection.execute("DELETE FROM app WHERE id = ?", (app,))
+            return removed
+
+        removed = await database.write(job)
+        await database.changed(APPS)
+        return removed
 
 
 class ListApps(Command[list[App]], frozen=True):
@@ -145,7 +210,7 @@ class CreateToken(Command[NewToken], frozen=True):
         scopes = tuple(scope for scope in SCOPES if scope in self.scopes)
 
         def job(connection: sqlite3.Connection) -> NewToken:
-            return _add_token(connection, _find(connection, self.app), scopes)
+            return _add_token(connection, find_app(connection, self.app), scopes)
 
         return await database.write(job)
 
@@ -252,15 +317,19 @@ def _apps(connection: sqlite3.Connection) -> list[App]:
     ]
 
 
-def _check_free(connection: sqlite3.Connection, name: str, public: str) -> None:
+def _check_free(
+    connection: sqlite3.Connection, name: str | None, public: str | None, app: int = 0
+) -> None:
+    """Raise `StoreRefused` if another one than `app` has that name or public token."""
     for column, value, words in (("name", name, "name"), ("public_token", public, "public token")):
-        sql = f"SELECT id FROM app WHERE {column} = ?"  # noqa: S608
-        taken = connection.execute(sql, (value,)).fetchone()
+        sql = f"SELECT id FROM app WHERE {column} = ? AND id != ?"  # noqa: S608
+        taken = connection.execute(sql, (value, app)).fetchone()
         if taken is not None:
             raise StoreRefused(f"app {taken[0]} has the {words} {value!r} already")
 
 
-def _find(connection: sqlite3.Connection, said: str) -> int:
+def find_app(connection: sqlite3.Connection, said: str) -> int:
+    """The id of an app that is given by id, name or public token; `StoreRefused` if none is."""
     sql = "SELECT id FROM app WHERE public_token = ?1 OR name = ?1 OR CAST(id AS TEXT) = ?1"
     found = [row[0] for row in connection.execute(sql, (said,))]
     if not found:
@@ -283,6 +352,27 @@ def _add_token(connection: sqlite3.Connection, app: int, scopes: tuple[str, ...]
 def _token(row: tuple[int, str, int, int | None]) -> Token:
     number, scopes, created_at, revoked_at = row
     return Token(number, scopes.split(), created_at, revoked_at)
+
+
+def _name(said: str) -> str:
+    name = said.strip()
+    if not 1 <= len(name) <= 200 or not name.isprintable():
+        raise StoreRefused("an app's name has 1 to 200 printable characters")
+    return name
+
+
+def _public(said: str) -> str:
+    if not PUBLIC_TOKEN.fullmatch(said):
+        raise StoreRefused(
+            "a public token has 1 to 100 letters, digits and . _ ~ -, and is not the word 'cached'"
+        )
+    return said
+
+
+def _hosts(said: tuple[str, ...]) -> str:
+    """Hosts as JSON."""
+    hosts = list(dict.fromkeys(map(_host, said)))
+    return msgspec.json.encode(hosts).decode()
 
 
 def _host(said: str) -> str:

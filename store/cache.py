@@ -45,6 +45,12 @@ class Cache(Generic[K, V]):
         self.hits += 1
         return value
 
+    def peek(self, key: K) -> V:
+        """The value of `key`, if it is kept; raises `KeyError` if it is to be loaded."""
+        value = self._kept[key]
+        self.hits += 1
+        return value
+
     def forget(self, key: K) -> None:
         """Load `key` afresh when it is asked for next, also if a load is under way."""
         self._kept.pop(key, None)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -54,6 +54,7 @@ class Database:
         self._readers = readers
         self._idle = list(readers)
         self._free = asyncio.Semaphore(len(readers))
+        self._watchers: dict[str, list[Callable[[], Awaitable[object]]]] = {}
 
     @classmethod
     async def open(cls, path: Path) -> "Database":
@@ -98,6 +99,15 @@ class Database:
                 return await hop(reader, partial(self._look, job))
             finally:
                 self._idle.append(reader)
+
+    def watch(self, what: str, call: Callable[[], Awaitable[object]]) -> None:
+        """Have `call` called whenever `what` is said to have `changed`."""
+        self._watchers.setdefault(what, []).append(call)
+
+    async def changed(self, what: str) -> None:
+        """Let all who watch it know, after the write; when this returns, they do."""
+        for call in self._watchers.get(what, ()):
+            await call()
 
     async def scrub(self) -> bool:
         """Leave nothing of what was deleted or overwritten in the files, once that is committed.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from store import remote
-from store.apps import CreateApp, CreateToken, ListApps, RevokeToken
+from store.apps import ChangeApp, CreateApp, CreateToken, ListApps, RemoveApp, RevokeToken
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreBusy
@@ -21,6 +21,7 @@ from store.log import Log
 from store.rejects import ListRejects
 from store.replaying import Replayed, Replays
 from store.staging import Staging
+from store.stories import ListStories, PutStories, RemoveStories
 from store.views import Rebuilt, Views
 
 R = TypeVar("R")
@@ -29,7 +30,11 @@ Told = Callable[[int], object]
 # All that a server does when asked.
 COMMANDS: dict[str, type[Command[Any]]] = {
     kind.__name__: kind
-    for kind in (CreateApp, ListApps, CreateToken, RevokeToken, ListRejects, ListEventRejects)
+    for kind in (
+        *(CreateApp, ListApps, ChangeApp, RemoveApp, CreateToken, RevokeToken),
+        *(PutStories, ListStories, RemoveStories),
+        *(ListRejects, ListEventRejects),
+    )
 }
 DATABASE, VIEWS, IMAGES, SOCKET = "marquee.db", "views.db", "images", "marquee.sock"
 # Seconds for which a folder that is in use is waited for: a server may be about to listen.

@@ -99,6 +99,11 @@ class EventRules:
             self._take(await self._database.read(_load))
         return bool(count)
 
+    async def reload(self) -> None:
+        """Have those in force that the database has."""
+        async with self._lock:
+            self._take(await self._database.read(_load))
+
     def _take(self, kept: list[EventRule]) -> None:
         compiled = {}
         for each in kept:

@@ -1,0 +1,111 @@
+"""What an app shows: read from the database each time, or from memory as ready-made bytes."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from handlers.answers import SECURITY, held, problem
+from handlers.origins import VARY, preflight, shared
+from store.stories import Shelves, Shown
+from wire import Lane, Request, Response
+
+TOKEN = r"([\w.~-]{1,100})"  # noqa: S105
+FRESH, CACHED = rf"/api/v1/stories/{TOKEN}", rf"/api/v1/stories/cached/{TOKEN}"
+METHODS = "GET, HEAD, OPTIONS"
+NOBODY = problem(404, "There is no app with this public token.", VARY)
+# To be kept, and asked for again each time: a change shows at once.
+AGAIN = ("Cache-Control", "no-cache")
+# Answers of one second that are found again by their requests' heads, the short ones.
+MOST, SHORT_HEAD = 4_096, 1_024
+
+Read = Callable[[str, int], Awaitable[Shown | None]]
+
+
+class Ready:
+    """The answer for what an app shows, but for its moment."""
+
+    __slots__ = ("_answer", "_head", "_tail", "_unchanged", "shown", "tag")
+
+    def __init__(self, shown: Shown) -> None:
+        stories = [{"id": number, "metadata": image} for number, image in shown.stories]
+        self.shown = shown
+        self._head = b'{"app_id":%d,"ts":' % shown.app
+        self._tail = b',"metadata":%b}' % msgspec.json.encode(stories)
+        digest = hashlib.blake2b(self._head + self._tail, digest_size=16).hexdigest()
+        # Weak, as it tells nothing of what changes by the second.
+        self.tag = f'W/"{digest}"'
+        headers = [("ETag", self.tag), AGAIN, VARY, *SECURITY]
+        self._answer = Response(200, [("Content-Type", "application/json"), *headers])
+        self._unchanged = Response(304, headers)
+
+    def answer(self, request: Request, now: int) -> Response:
+        """The answer at `now` (µs)."""
+        if held(request, self.tag):
+            answer = self._unchanged
+        else:
+            body = b"%b%d%b" % (self._head, now // 1_000_000, self._tail)
+            answer = self._answer.with_body(body)
+        return shared(answer, request.header("Origin"), self.shown.hosts)
+
+
+class Stories:
+    """The lanes of `/api/v1/stories/`."""
+
+    def __init__(self, read: Read, shelves: Shelves[Ready], clock: Callable[[], int]) -> None:
+        """`read` reads what the app of a token shows at a time; `clock` tells it, in µs."""
+        self._read = read
+        self._shelves = shelves
+        self._clock = clock
+        # Answers of the second that `_begun` is in: many ask alike.
+        self._met: dict[tuple[str, bytes], Response] = {}
+        self._begun = self._until = self._version = 0
+
+    async def fresh(self, request: Request) -> Response:
+        """What the database says now."""
+        now = self._clock()
+        shown = await self._read(request.params[0], now)
+        return NOBODY if shown is None else Ready(shown).answer(request, now)
+
+    def cached(self, request: Request) -> Response | Awaitable[Response]:
+        """The same, from memory."""
+        now, shelves = self._clock(), self._shelves
+        if not self._begun <= now < self._until or self._version != shelves.version:
+            self._met.clear()
+            self._version = shelves.version
+            self._begun, self._until = now, (now // 1_000_000 + 1) * 1_000_000
+        token, head = request.params[0], request.head
+        answer = self._met.get((token, head))
+        if answer is not None:
+            return answer
+        try:
+            shelf = shelves.peek(token)
+        except KeyError:
+            return self._fetched(request)
+        if shelf is None:
+            return NOBODY
+        answer = shelf.ready.answer(request, now)
+        if len(head) <= SHORT_HEAD and len(self._met) < MOST:
+            self._met[token, head] = answer
+            self._until = min(self._until, shelf.until)
+        return answer
+
+    async def _fetched(self, request: Request) -> Response:
+        shelf = await self._shelves.get(request.params[0])
+        return NOBODY if shelf is None else shelf.ready.answer(request, self._clock())
+
+    async def options(self, request: Request) -> Response:
+        """What a browser asks before a page may."""
+        shelf = await self._shelves.get(request.params[0])
+        return preflight(
+            METHODS, request.header("Origin"), () if shelf is None else shelf.shown.hosts
+        )
+
+    def lanes(self) -> list[Lane]:
+        """Both addresses."""
+        return [
+            Lane("GET", CACHED, self.cached, name="stories cached"),
+            Lane("GET", FRESH, self.fresh, name="stories"),
+            Lane("OPTIONS", CACHED, self.options, name="stories cached"),
+            Lane("OPTIONS", FRESH, self.options, name="stories"),
+        ]

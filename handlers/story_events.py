@@ -1,0 +1,123 @@
+"""Taking the events of stories, from whoever has an app's public token.
+
+They are no authenticated requests: they are in no count of `/metrics`' sum, and one that is wrong
+is told so and not kept, as it may hold a user's own id, of which nothing is to stay here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from typing import Any
+
+from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
+from handlers.origins import VARY, preflight, shared
+from handlers.taking import ACCEPTED, JSON, LATER, Clock, kind_of, now
+from rules.event import WrongEvent
+from rules.story_event import pseudonym, read, row
+from store.batch import Outcome
+from store.errors import StoreError
+from store.log import Log
+from store.stories import Shelf, Shelves
+from wire import Lane, Request, Response
+
+PATTERN = r"/api/v1/event/([\w.~-]{1,100})"
+METHODS = "POST, OPTIONS"
+# Bytes of a body: a word, a user's id, and room for how else they may be written.
+LARGEST = 8_192
+NOBODY = problem(404, "There is no app with this public token.", VARY)
+FOREIGN = problem(404, "This app has no such story.", VARY)
+FULL = problem(503, "More events are waiting than can be held; send this again.", LATER, VARY)
+UNFIT = problem(422, "This event cannot be stored.", VARY)
+# What a page sends without asking first is text to a browser.
+PLAIN = "text/plain"
+NOT_TAKEN = problem(415, f"Send an event as {JSON}, in UTF-8.", VARY)
+TAKEN = ACCEPTED.extended(VARY)
+WORDS = {400: "This is not JSON as it is read here.", 422: "This is not a right event of a story."}
+
+
+class StoryEvents:
+    """The lane of `POST /api/v1/event/{public_token}`."""
+
+    def __init__(self, shelves: Shelves[Any], log: Log, salt: bytes, clock: Clock = now) -> None:
+        """`salt` is the installation's own; `clock` tells the microseconds since 1970."""
+        self._shelves = shelves
+        self._log = log
+        self._salt = salt
+        self._clock = clock
+
+    def lanes(self) -> list[Lane]:
+        """The address."""
+        return [
+            Lane("POST", PATTERN, self.post, body_limit=LARGEST, name="story events"),
+            Lane("OPTIONS", PATTERN, self.options, name="story events"),
+        ]
+
+    async def options(self, request: Request) -> Response:
+        """What a browser asks before a page may."""
+        shelf = await self._shelves.get(request.params[0])
+        hosts = () if shelf is None else shelf.shown.hosts
+        return preflight(METHODS, request.header("Origin"), hosts)
+
+    def post(self, request: Request) -> Response | Awaitable[Response]:
+        """Take what the body holds."""
+        try:
+            shelf = self._shelves.peek(request.params[0])
+        except KeyError:
+            return self._introduced(request)
+        return self._take(request, shelf)
+
+    async def _introduced(self, request: Request) -> Response:
+        shelf = await self._shelves.get(request.params[0])
+        answer = self._take(request, shelf)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _take(self, request: Request, shelf: Shelf[Any] | None) -> Response | Awaitable[Response]:
+        if shelf is None:
+            return NOBODY
+        origin, hosts = request.header("Origin"), shelf.shown.hosts
+        if not _is_json(request.header("Content-Type")):
+            return shared(NOT_TAKEN, origin, hosts)
+        body = request.body
+        if not self._log.room(len(body)):
+            return shared(FULL, origin, hosts)
+        at = self._clock()
+        try:
+            event = read(body, at)
+        except WrongEvent as wrong:
+            status = 400 if wrong.malformed else 422
+            told = problem_body(status, WORDS[status], wrong.faults)
+            answer = Response(status, [PROBLEM, NO_STORE, VARY, *SECURITY], told)
+            return shared(answer, origin, hosts)
+        if event.story not in shelf.stories:
+            return shared(FOREIGN, origin, hosts)
+        app = shelf.shown.app
+        user = None
+        if event.user is not None and not _asks_not_to_be_followed(request):
+            user = pseudonym(self._salt, app, event.user)
+        stored = self._log.append(
+            (row(event, app, user),), received=at, size=len(body), counted=False
+        )
+        return _answer(stored, origin, hosts)
+
+
+async def _answer(
+    stored: asyncio.Future[list[Outcome]], origin: str | None, hosts: Collection[str]
+) -> Response:
+    try:
+        ((number, verdict),) = await stored
+    except StoreError as error:
+        answer = problem(503, f"This was not stored ({error}); send it again.", LATER, VARY)
+    else:
+        answer = TAKEN.with_body(b'{"id":"%d"}' % number) if verdict == "stored" else UNFIT
+    return shared(answer, origin, hosts)
+
+
+def _is_json(said: str | None) -> bool:
+    """Whether a `Content-Type` is JSON's, or that which a page sends without asking first."""
+    if said is not None and said.startswith(PLAIN):
+        said = said.replace(PLAIN, JSON, 1)
+    return kind_of(said) == JSON
+
+
+def _asks_not_to_be_followed(request: Request) -> bool:
+    """Global Privacy Control, and what was there before it."""
+    return request.header("Sec-GPC") == "1" or request.header("DNT") == "1"
