@@ -43,6 +43,8 @@ def stories(body: bytes) -> Iterator[Found]:
     Raises `NotStories`, before anything is found, for a file that is none of them.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
+    if not body.strip():
+        raise NotStories("it is empty")
     if body.lstrip()[:1] in (b"[", b"{"):
         return (_found(f"item {place}", each, _item) for place, each in enumerate(_items(body), 1))
     return _of_csv(body)
@@ -63,7 +65,7 @@ def _items(body: bytes) -> list[bytes]:
 def _of_csv(body: bytes) -> Iterator[Found]:
     try:
         body.decode()
-        head, *lines = body.splitlines() or [b""]
+        head, *lines = body.splitlines()
         said = [name.strip().decode().lower() for name in fields(head)]
     except UnicodeDecodeError as error:
         raise NotStories(f"it is not UTF-8 (byte {error.start})") from None
@@ -72,8 +74,9 @@ def _of_csv(body: bytes) -> Iterator[Found]:
     names = [NAMES.get(name, "") for name in said]
     if "" in names:
         raise NotStories(f"its header names a column that is not known: {said[names.index('')]!r}")
-    if len(set(names)) < len(names) or not {"id", "app"} <= set(names):
-        raise NotStories("its header has to name id and app, and each column once")
+    once = len(set(names)) == len(names)
+    if not once or not {"id", "app"} <= set(names) or not {"img", "metadata"} & set(names):
+        raise NotStories("its header has to name id, app, and img or metadata, each once")
 
     def row(line: bytes) -> Mapping[str, Any]:
         values = [each.strip().decode() for each in fields(line)]
