@@ -4,20 +4,19 @@ They are no authenticated requests: they are in no count of `/metrics`' sum, and
 is told so and not kept, as it may hold a user's own id, of which nothing is to stay here.
 """
 
-import asyncio
 from collections.abc import Awaitable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from handlers.origins import VARY, preflight, shared
-from handlers.taking import ACCEPTED, JSON, LATER, Clock, kind_of, now
+from handlers.taking import ACCEPTED as TAKEN
+from handlers.taking import JSON, LATER, Clock, kind_of, now
 from rules.event import WrongEvent
 from rules.story_event import pseudonym, read, row
 from store.batch import Outcome
-from store.errors import StoreError
 from store.log import Log
 from store.stories import Shelf, Shelves
-from wire import Lane, Request, Response
+from wire import Lane, Later, Request, Response
 
 PATTERN = r"/api/v1/event/([\w.~-]{1,100})"
 METHODS = "POST, OPTIONS"
@@ -30,7 +29,9 @@ UNFIT = problem(422, "This event cannot be stored.", VARY)
 # What a page sends without asking first is text to a browser.
 PLAIN = "text/plain"
 NOT_TAKEN = problem(415, f"Send an event as {JSON}, in UTF-8.", VARY)
-TAKEN = ACCEPTED.extended(VARY)
+ACCEPTED = TAKEN.extended(VARY)
+# So many heads are known again, the short ones: those of a sender are mostly alike.
+MET, SHORT_HEAD = 4_096, 512
 WORDS = {400: "This is not JSON as it is read here.", 422: "This is not a right event of a story."}
 
 
@@ -43,6 +44,7 @@ class StoryEvents:
         self._log = log
         self._salt = salt
         self._clock = clock
+        self._met: dict[bytes, Said] = {}
 
     def lanes(self) -> list[Lane]:
         """The address."""
@@ -73,42 +75,68 @@ class StoryEvents:
     def _take(self, request: Request, shelf: Shelf[Any] | None) -> Response | Awaitable[Response]:
         if shelf is None:
             return NOBODY
-        origin, hosts = request.header("Origin"), shelf.shown.hosts
-        if not _is_json(request.header("Content-Type")):
+        said = self._met.get(request.head) or self._meet(request)
+        origin, hosts, body = said.origin, shelf.shown.hosts, request.body
+        if not said.is_json:
             return shared(NOT_TAKEN, origin, hosts)
-        body = request.body
         if not self._log.room(len(body)):
             return shared(FULL, origin, hosts)
         at = self._clock()
         try:
             event = read(body, at)
         except WrongEvent as wrong:
-            status = 400 if wrong.malformed else 422
-            told = problem_body(status, WORDS[status], wrong.faults)
-            answer = Response(status, [PROBLEM, NO_STORE, VARY, *SECURITY], told)
-            return shared(answer, origin, hosts)
+            return shared(_wrong(wrong), origin, hosts)
         if event.story not in shelf.stories:
             return shared(FOREIGN, origin, hosts)
         app = shelf.shown.app
         user = None
-        if event.user is not None and not _asks_not_to_be_followed(request):
+        if event.user is not None and not said.is_private:
             user = pseudonym(self._salt, app, event.user)
-        stored = self._log.append(
-            (row(event, app, user),), received=at, size=len(body), counted=False
+        rows, answer = (row(event, app, user),), Taken(origin, hosts)
+        self._log.take(answer, rows, received=at, size=len(body), counted=False)
+        return answer
+
+    def _meet(self, request: Request) -> "Said":
+        said = Said(
+            request.header("Origin"),
+            _is_json(request.header("Content-Type")),
+            request.header("Sec-GPC") == "1" or request.header("DNT") == "1",
         )
-        return _answer(stored, origin, hosts)
+        if len(request.head) <= SHORT_HEAD:
+            if len(self._met) >= MET:
+                self._met.clear()
+            self._met[request.head] = said
+        return said
 
 
-async def _answer(
-    stored: asyncio.Future[list[Outcome]], origin: str | None, hosts: Collection[str]
-) -> Response:
-    try:
-        ((number, verdict),) = await stored
-    except StoreError as error:
+class Said(NamedTuple):
+    """What a request's head says: whose page it comes from, and how it is to be taken."""
+
+    origin: str | None
+    is_json: bool
+    is_private: bool  # by Global Privacy Control, or what was there before: nobody is to be counted
+
+
+class Taken(Later):
+    """The answer to an event, when it is on disk."""
+
+    __slots__ = ("_hosts", "_origin")
+
+    def __init__(self, origin: str | None, hosts: Collection[str]) -> None:
+        super().__init__()
+        self._origin = origin
+        self._hosts = hosts
+
+    def settled(self, outcomes: list[Outcome]) -> None:
+        """Answer what became of it; the log calls this."""
+        ((number, verdict),) = outcomes
+        answer = ACCEPTED.with_body(b'{"id":"%d"}' % number) if verdict == "stored" else UNFIT
+        self.come(shared(answer, self._origin, self._hosts))
+
+    def failed(self, error: Exception) -> None:
+        """Answer that it was not stored; the log calls this."""
         answer = problem(503, f"This was not stored ({error}); send it again.", LATER, VARY)
-    else:
-        answer = TAKEN.with_body(b'{"id":"%d"}' % number) if verdict == "stored" else UNFIT
-    return shared(answer, origin, hosts)
+        self.come(shared(answer, self._origin, self._hosts))
 
 
 def _is_json(said: str | None) -> bool:
@@ -118,6 +146,7 @@ def _is_json(said: str | None) -> bool:
     return kind_of(said) == JSON
 
 
-def _asks_not_to_be_followed(request: Request) -> bool:
-    """Global Privacy Control, and what was there before it."""
-    return request.header("Sec-GPC") == "1" or request.header("DNT") == "1"
+def _wrong(wrong: WrongEvent) -> Response:
+    status = 400 if wrong.malformed else 422
+    body = problem_body(status, WORDS[status], wrong.faults)
+    return Response(status, [PROBLEM, NO_STORE, VARY, *SECURITY], body)
