@@ -553,6 +553,8 @@ def where(
         lines.append(f"  and why     {root}/api/v1/campaigns/{first}/candidates")
     else:
         lines.append("  no campaign yet: python server.py import DIR")
+    if made:
+        lines.append(f"  stories     {root}/api/v1/stories/{made[0].public_token}")
     lines.append(f"  health      {root}/readyz and {root}/metrics")
     lines.append(f"  data        {data}")
     if made:

@@ -21,7 +21,7 @@ from rules.ranking import (
     rank,
 )
 from rules.rows import PARSERS, is_header
-from rules.sample import sample
+from rules.sample import sample, stories
 from rules.slots import SLOTS
 
 SEEDS = range(1, 11)
@@ -138,3 +138,10 @@ def test_targets_are_nobody_s_real_pages_and_some_banners_have_none() -> None:
     assert set(found) < banners
     assert {urlsplit(url).hostname for url in found.values()} == {"example.com", "example.org"}
     assert {urlsplit(url).scheme for url in found.values()} == {"https", "http"}
+
+
+def test_the_samples_apps_have_their_stories() -> None:
+    assert [(each.app, each.id, each.metadata) for each in stories()] == [
+        (f"token_{app}", number, f'{{"img":"image{number}.png"}}')
+        for app, number in ((1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (3, 6), (3, 7), (3, 8))
+    ]

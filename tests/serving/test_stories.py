@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 from conftest import Running
+from tornado.httpclient import AsyncHTTPClient
+from tornado.web import Application
 
+from handlers import usage
 from rules.story import Story
 from store import remote
 from store.apps import ChangeApp, CreateApp, CreateToken, RemoveApp
-from store.stories import PutStories, RemoveStories
+from store.errors import StoreBusy
+from store.stories import PutStories, RemoveStories, Shelf, Shown
+from wire import Server, bind
 
 TOKEN_1 = (
     '{"app_id":1,"ts":%d,"metadata":[{"id":1,"metadata":"image1.png"},'
@@ -408,6 +413,35 @@ def test_any_day_of_the_calendar_may_be_asked_for(app):
     assert app.dau("9999-12-31")["dau"] == app.dau("0001-01-01")["dau"] == 0
     days = app.dau("0001-01-05", "&days=5&span=30")["days"]
     assert [each["date"] for each in days] == [f"0001-01-0{day}" for day in range(1, 6)]
+
+
+def test_who_asks_while_the_views_are_far_behind_is_told_when_to_come_again():
+    class Busy:
+        async def active(self, *_):
+            raise StoreBusy("far behind")
+
+        stories = active
+
+    class Known:
+        async def get(self, _):
+            shown = Shown(1, frozenset(["www.example.com"]), [])
+            return Shelf(shown, None, frozenset(), 0)
+
+    async def ask() -> None:
+        routes = usage.routes(Busy(), Known())
+        server = Server(Application(routes, pages=None, log_function=lambda _: None))
+        (sock,) = bind("127.0.0.1", 0)
+        await server.listen([sock])
+        for path in ("dau/t", "stories/t/counts"):
+            url = f"http://127.0.0.1:{sock.getsockname()[1]}/api/v1/{path}?date=2021-01-01"
+            headers = {"Origin": "http://www.example.com"}
+            answer = await AsyncHTTPClient().fetch(url, headers=headers, raise_error=False)
+            assert answer.code == 503
+            assert answer.headers["Retry-After"] == "1"
+            assert answer.headers["Access-Control-Allow-Origin"] == "http://www.example.com"
+        await server.drain(1)
+
+    asyncio.run(ask())
 
 
 # Browsers.
