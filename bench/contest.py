@@ -142,38 +142,74 @@ def wrk(
     a fast server that drops is not fast. `calm` waits for a quiet machine first; `script` is a
     file of Lua that makes the requests, and its arguments.
     """
-    command = ["taskset", "-c", LOAD, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
     command += ["--latency", *(f"-H{name}: {value}" for name, value in headers)]
     command += ["-s", script[0]] if script else []
-    if calm:
-        _calm()
-    before = running.cpu(), _used(), _children(), time.monotonic()
-    done = subprocess.run(
-        [
-            *command,
-            f"http://127.0.0.1:{running.port}{path}",
-            *(["--", *script[1:]] if script else []),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    after = running.cpu(), _used(), _children(), time.monotonic()
-    spent, used, loading, lasted = (late - early for early, late in zip(before, after, strict=True))
-    text = done.stdout
+    command += [f"http://127.0.0.1:{running.port}{path}"]
+    text, cost = _loaded(running, [*command, *(["--", *script[1:]] if script else [])], calm=calm)
     errors = re.findall(r"Socket errors.*|Non-2xx.*", text)
     found = re.search(r"(\d+) requests in", text)
     if errors or found is None or not int(found[1]):
-        raise SpoiledError(f"{running.name}: {'; '.join(errors) or text + done.stderr}")
+        raise SpoiledError(f"{running.name}: {'; '.join(errors) or text}")
     requests = int(found[1])
     return Sample(
         requests=requests,
         rate=float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0]),
-        cpu=spent / requests * 1000,
-        busy=spent / lasted,
-        foreign=max(0.0, used - spent - loading) / lasted,
+        cpu=cost.spent / requests * 1000,
+        busy=cost.spent / cost.lasted,
+        foreign=cost.foreign,
         p50=_seconds(re.findall(r"^ +50% +(\S+)", text, re.MULTILINE)[0]),
         p99=_seconds(re.findall(r"^ +99% +(\S+)", text, re.MULTILINE)[0]),
     )
+
+
+def ab(
+    running: Running,
+    path: str,
+    requests: int = 20_000,
+    connections: int = 100,
+    *,
+    kept: bool = False,
+) -> Sample:
+    """The same by `ab`, which makes a new connection for each request unless they are `kept`."""
+    command = ["ab", "-q", *(["-k"] if kept else []), f"-c{connections}", f"-n{requests}"]
+    text, cost = _loaded(running, [*command, f"http://127.0.0.1:{running.port}{path}"], calm=True)
+    done = re.findall(r"Complete requests:\s+(\d+)", text)
+    # A length that differs is none: the moment in the answer may get longer.
+    failed = re.findall(r"Non-2xx responses:\s+\d+|Connect: [1-9]\d*|Exceptions: [1-9]\d*", text)
+    if failed or done != [str(requests)]:
+        raise SpoiledError(f"{running.name}: {'; '.join(failed) or text}")
+    return Sample(
+        requests=requests,
+        rate=float(re.findall(r"Requests per second:\s+([\d.]+)", text)[0]),
+        cpu=cost.spent / requests * 1000,
+        busy=cost.spent / cost.lasted,
+        foreign=cost.foreign,
+        p50=float(re.findall(r"^ +50% +(\d+)", text, re.MULTILINE)[0]) / 1000,
+        p99=float(re.findall(r"^ +99% +(\d+)", text, re.MULTILINE)[0]) / 1000,
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one load, in seconds: CPU of the server, cores that other programs had, and all of it."""
+
+    spent: float
+    foreign: float
+    lasted: float
+
+
+def _loaded(running: Running, command: Sequence[str], *, calm: bool) -> tuple[str, Cost]:
+    """What a load generator on its core says, and what it cost."""
+    if calm:
+        _calm()
+    before = running.cpu(), _used(), _children(), time.monotonic()
+    command = ["taskset", "-c", LOAD, *command]
+    done = subprocess.run(command, capture_output=True, text=True)
+    after = running.cpu(), _used(), _children(), time.monotonic()
+    spent, used, loading, lasted = (late - early for early, late in zip(before, after, strict=True))
+    foreign = max(0.0, used - spent - loading) / lasted
+    return done.stdout + done.stderr, Cost(spent, foreign, lasted)
 
 
 def _seconds(text: str) -> float:
