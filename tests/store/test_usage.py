@@ -181,6 +181,26 @@ def test_an_answer_is_one_row_however_many_events_there_were(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_a_user_takes_less_than_forty_bytes_of_the_views(tmp_path: Path) -> None:
+    chance, users = random.Random(1), 30_000
+
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            numbers = [chance.randrange(-(2**63), 2**63) for _ in range(users)]
+            # The last day of a block takes the most bits.
+            day = 30 - FIRST % 31
+            for start in range(0, users, 500):
+                await opened.append(*(event(day, user) for user in numbers[start : start + 500]))
+                await opened.views.step()
+            assert await Usage(opened.views).active(1, FIRST + day, FIRST + day) == [users]
+
+    asyncio.run(run())
+    with closing(connect(tmp_path / "views.db")) as connection:
+        sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN ('user_days', 'active')"
+        (size,) = connection.execute(sql).fetchone()
+    assert 20 < size / users < 40
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: int) -> None:
     """Views made anew from what is left of the log say the same as those that saw it all."""
