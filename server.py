@@ -80,8 +80,9 @@ from store.lock import Lock
 from store.log import Log
 from store.replaying import Replays
 from store.retention import Retention
+from store.salt import salt
+from store.shelves import Reads, Shelves
 from store.staging import Staging
-from store.stories import Shelves, salt, shown
 from store.usage import Usage
 from store.views import Views
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
@@ -169,7 +170,7 @@ class Marquee:
         self.asked = Events(database, views)
         self.replays = Replays(database, log, rules)
         self.shelves = Shelves(database, stories.Ready, micros)
-        self.stories = stories.Stories(partial(shown, database), self.shelves, micros)
+        self.stories = stories.Stories(Reads(database, micros), self.shelves)
         self.story_events = story_events.StoryEvents(self.shelves, log, salt)
         self.changes = Changes(database, log, views)
         self.retention = Retention(database, views, settings.retention_days)

@@ -1,25 +1,24 @@
 """What an app shows: read from the database each time, or from memory as ready-made bytes."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import msgspec
 
 from handlers.answers import SECURITY, held, problem
 from handlers.origins import VARY, preflight, shared
-from store.stories import Shelves, Shown
-from wire import Lane, Request, Response
+from handlers.taking import LATER, Clock, now
+from store.shelves import Reads, Shelves, Shown
+from wire import Lane, Later, Request, Response
 
 TOKEN = r"([\w.~-]{1,100})"  # noqa: S105
-FRESH, CACHED = rf"/api/v1/stories/{TOKEN}", rf"/api/v1/stories/cached/{TOKEN}"
+READ, CACHED = rf"/api/v1/stories/{TOKEN}", rf"/api/v1/stories/cached/{TOKEN}"
 METHODS = "GET, HEAD, OPTIONS"
 NOBODY = problem(404, "There is no app with this public token.", VARY)
 # To be kept, and asked for again each time: a change shows at once.
 AGAIN = ("Cache-Control", "no-cache")
-# Answers of one second that are found again by their requests' heads, the short ones.
+# So many answers are found again; those of one second by their requests' heads, the short ones.
 MOST, SHORT_HEAD = 4_096, 1_024
-
-Read = Callable[[str, int], Awaitable[Shown | None]]
 
 
 class Ready:
@@ -49,23 +48,53 @@ class Ready:
         return shared(answer, request.header("Origin"), self.shown.hosts)
 
 
+class Fresh(Later):
+    """An answer that is being read."""
+
+    __slots__ = ("_now", "_ready", "_request")
+
+    def __init__(self, request: Request, now: int, ready: dict[int, Ready]) -> None:
+        """`ready` has by app what was answered before, which mostly is the same."""
+        super().__init__()
+        self._request = request
+        self._now = now
+        self._ready = ready
+
+    def settled(self, shown: Shown | None) -> None:
+        """Answer with what is shown; the store calls this."""
+        if shown is None:
+            self.come(NOBODY)
+            return
+        ready = self._ready.get(shown.app)
+        if ready is None or ready.shown != shown:
+            if len(self._ready) >= MOST:
+                self._ready.clear()
+            ready = self._ready[shown.app] = Ready(shown)
+        self.come(ready.answer(self._request, self._now))
+
+    def failed(self, error: Exception) -> None:
+        """Answer that it could not be read; the store calls this."""
+        self.come(problem(503, f"This cannot be read now ({error}); ask again.", LATER, VARY))
+
+
 class Stories:
     """The lanes of `/api/v1/stories/`."""
 
-    def __init__(self, read: Read, shelves: Shelves[Ready], clock: Callable[[], int]) -> None:
-        """`read` reads what the app of a token shows at a time; `clock` tells it, in µs."""
-        self._read = read
+    def __init__(self, reads: Reads, shelves: Shelves[Ready], clock: Clock = now) -> None:
+        """`reads` reads, `shelves` remember; `clock` tells the microseconds since 1970."""
+        self._reads = reads
         self._shelves = shelves
         self._clock = clock
+        self._read: dict[int, Ready] = {}
         # Answers of the second that `_begun` is in: many ask alike.
         self._met: dict[tuple[str, bytes], Response] = {}
         self._begun = self._until = self._version = 0
 
-    async def fresh(self, request: Request) -> Response:
+    def fresh(self, request: Request) -> Awaitable[Response]:
         """What the database says now."""
-        now = self._clock()
-        shown = await self._read(request.params[0], now)
-        return NOBODY if shown is None else Ready(shown).answer(request, now)
+        answer = Fresh(request, self._clock(), self._read)
+        self._reads.ask(request.params[0], answer)
+        return answer
 
     def cached(self, request: Request) -> Response | Awaitable[Response]:
         """The same, from memory."""
@@ -105,7 +134,7 @@ class Stories:
         """Both addresses."""
         return [
             Lane("GET", CACHED, self.cached, name="stories cached"),
-            Lane("GET", FRESH, self.fresh, name="stories"),
+            Lane("GET", READ, self.fresh, name="stories"),
             Lane("OPTIONS", CACHED, self.options, name="stories cached"),
-            Lane("OPTIONS", FRESH, self.options, name="stories"),
+            Lane("OPTIONS", READ, self.options, name="stories"),
         ]

@@ -15,7 +15,7 @@ from rules.event import WrongEvent
 from rules.story_event import pseudonym, read, row
 from store.batch import Outcome
 from store.log import Log
-from store.stories import Shelf, Shelves
+from store.shelves import Shelf, Shelves
 from wire import Lane, Later, Request, Response
 
 PATTERN = r"/api/v1/event/([\w.~-]{1,100})"

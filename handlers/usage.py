@@ -7,7 +7,7 @@ from handlers.base import Refusal
 from handlers.origins import ALLOW, VARY, allowed
 from rules.days import NotDay, day_of, text_of
 from store.errors import StoreBusy
-from store.stories import Shelves, Shown
+from store.shelves import Shelves, Shown
 from store.usage import SPANS, Usage
 
 # Days in one answer, at most.

@@ -34,8 +34,8 @@ UPDATE app SET
     hosts = coalesce(?, hosts), strict = coalesce(?, strict)
 WHERE id = ?
 """
-# What is said to have changed when one is made, changed or removed.
-APPS = "apps"
+# What is said to have changed when one is made, changed or removed; likewise of its stories.
+APPS, STORIES = "apps", "stories"
 HOST = re.compile(
     r"(?=.{1,253}(:|$))[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
     r"(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*(:[0-9]{1,5})?",

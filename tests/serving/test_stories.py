@@ -20,7 +20,8 @@ from rules.story import Story
 from store import remote
 from store.apps import ChangeApp, CreateApp, CreateToken, RemoveApp
 from store.errors import StoreBusy
-from store.stories import PutStories, RemoveStories, Shelf, Shown
+from store.shelves import Shelf, Shown
+from store.stories import PutStories, RemoveStories
 from wire import Server, bind
 
 TOKEN_1 = (

@@ -11,18 +11,11 @@ import pytest
 from rules.story import Story
 from store.apps import ChangeApp, CreateApp, ListApps, RemoveApp
 from store.database import Database
-from store.errors import StoreRefused
+from store.errors import StoreError, StoreRefused
 from store.event_rules import EventRules
-from store.stories import (
-    Kept,
-    ListStories,
-    PutStories,
-    RemoveStories,
-    Shelves,
-    Shown,
-    salt,
-    shown,
-)
+from store.salt import salt
+from store.shelves import Reads, Shelves, Shown
+from store.stories import Kept, ListStories, PutStories, RemoveStories
 
 NOW = 1_000_000
 
@@ -35,12 +28,22 @@ class Clock:
         return self.now
 
 
+class Asker:
+    """Is told what an app shows."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Shown | None] = asyncio.get_running_loop().create_future()
+        self.settled = self.future.set_result
+        self.failed = self.future.set_exception
+
+
 class Held:
     """A database with two apps, and their shelves."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clock = Clock()
+        self.reads = Reads(database, self.clock)
         self.prepared: list[Shown] = []
         self.shelves = Shelves(database, self.prepared.append, self.clock)
 
@@ -48,9 +51,14 @@ class Held:
         put = await PutStories(stories).run(self.database)
         return [f"{each.verdict} {each.reason}".strip() for each in put]
 
+    async def read(self, token: str = "token_1") -> Shown | None:
+        asker = Asker()
+        self.reads.ask(token, asker)
+        return await asker.future
+
     async def seen(self, token: str = "token_1") -> list[int] | None:
         """The stories that are shown, which is the same from the database and from memory."""
-        fresh = await shown(self.database, token, self.clock.now)
+        fresh = await self.read(token)
         shelf = await self.shelves.get(token)
         if shelf is None or fresh is None:
             assert shelf is fresh
@@ -86,7 +94,7 @@ def test_stories_come_in_their_order_then_by_their_ids(tmp_path: Path) -> None:
     async def test(held: Held) -> None:
         await held.put(some(5), some(3), some(9, order=-1), some(4, order=1), some(8, "token_2"))
         assert await held.seen() == [9, 4, 5, 3]
-        found = await shown(held.database, "token_1", NOW)
+        found = await held.read()
         assert found == Shown(1, frozenset(["a.example"]), [(n, "a.png") for n in (9, 4, 5, 3)])
         # One without an order keeps its place, or comes last.
         await held.put(some(9, image="b.png"), some(1))
@@ -130,6 +138,42 @@ def test_all_who_ask_at_once_cost_one_read(tmp_path: Path) -> None:
         await asyncio.gather(*(held.shelves.get("nobody") for _ in range(500)))
         assert held.shelves.cache.loads == 2
         assert len(held.prepared) == 1
+
+    run(tmp_path, test)
+
+
+def test_each_who_asks_the_database_is_told_what_it_says_then(tmp_path: Path) -> None:
+    async def test(held: Held) -> None:
+        await held.put(some(1), some(2, "token_2"))
+        tokens = ["token_1", "nobody", "token_2", "", "token_1", 'a"b', "é"] * 60
+        found = await asyncio.gather(*map(held.read, tokens))
+        assert [each and [number for number, _ in each.stories] for each in found] == [
+            [1], None, [2], None, [1], None, None,
+        ] * 60  # fmt: skip
+        # One who asks while another's is being read sees what was changed before he did.
+        first = asyncio.create_task(held.read())
+        await asyncio.sleep(0)
+        await held.put(some(3))
+        second = await held.read()
+        assert second is not None
+        assert [number for number, _ in second.stories] == [1, 3]
+        assert await first in (found[0], second)
+
+    run(tmp_path, test)
+
+
+def test_who_asks_a_database_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    async def test(held: Held) -> None:
+        await held.put(some(1))
+
+        async def fails(_: Any) -> Any:
+            raise StoreError("broken")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(held.database, "read", fails)
+            found = await asyncio.gather(held.read(), held.read(), return_exceptions=True)
+            assert [str(each) for each in found] == ["broken", "broken"]
+        assert await held.seen() == [1]
 
     run(tmp_path, test)
 
