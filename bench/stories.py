@@ -29,11 +29,16 @@ SAID = {"app_id": 1, "metadata": [{"id": n, "metadata": f"image{n}.png"} for n i
 
 
 def main() -> int:
-    given = options(__doc__ or "", data=False, rounds=3).parse_args()
+    parser = options(__doc__ or "", data=False, rounds=3)
+    parts = (*PATHS, "events")
+    parser.add_argument("--only", nargs="*", choices=parts, default=parts, help="parts to run")
+    given = parser.parse_args()
     tables, promises, notes = {}, [], []
     with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder:
         contestants = servers(Path(folder))
         for name, path in PATHS.items():
+            if name not in given.only:
+                continue
             for tool, load in loads(given.seconds, given.connections).items():
 
                 def measure(
@@ -50,22 +55,30 @@ def main() -> int:
                     times = found["tornado"].cpu / mine.cpu
                     text = f"{title}: ours as fast as stock Tornado, times"
                     promises.append(Promise(text, times, FLOORS[name]))
-        scripts, kinds = events(Path(folder))
-
-        def send(running: Running) -> Sample:
-            script = scripts[running.name]
-            wrk(running, "/", (), 1, SENDERS, script=script)  # warm
-            return wrk(running, "/", (), given.seconds, SENDERS, script=script)
-
-        found = contest(kinds, given.rounds, send)
-    story, event = found["story events"], found["POST /events"]
-    rows = [row(each, sample, story) for each, sample in found.items()]
-    tables[f"events one by one, {SENDERS} connections"] = HEAD, rows
-    times = event.cpu / story.cpu
-    promises.append(Promise("story events as fast as POST /events, times", times, OF_EVENTS))
+        if "events" in given.only:
+            table, promise = compared(Path(folder), given.rounds, given.seconds)
+            tables[f"events one by one, {SENDERS} connections"] = HEAD, table
+            promises.append(promise)
     if not shutil.which("ab"):
         notes.append("ab: left out, as it is not installed (apache2-utils)")
     return report(given, tables, promises, notes)
+
+
+def compared(folder: Path, rounds: int, seconds: float) -> tuple[list[tuple[object, ...]], Promise]:
+    """Story events beside events of apps."""
+    scripts, kinds = events(folder)
+
+    def send(running: Running) -> Sample:
+        script = scripts[running.name]
+        wrk(running, "/", (), 1, SENDERS, script=script)  # warm
+        return wrk(running, "/", (), seconds, SENDERS, script=script)
+
+    found = contest(kinds, rounds, send)
+    story, event = found["story events"], found["POST /events"]
+    promise = Promise(
+        "story events as fast as POST /events, times", event.cpu / story.cpu, OF_EVENTS
+    )
+    return [row(each, sample, story) for each, sample in found.items()], promise
 
 
 def servers(folder: Path) -> list[Contestant]:

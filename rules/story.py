@@ -9,14 +9,13 @@ from msgspec import Meta
 
 from rules.faults import Fault
 from rules.strict import NotJson, decode
-from rules.timestamp import NotMoment, micros
+from rules.timestamp import NotMoment, day_or_micros
 
 LARGEST = 2**63 - 1
 # An order is any number that leaves room for those that come after it.
 FARTHEST = 2**31 - 1
 LONGEST_IMAGE, LONGEST_METADATA = 2_000, 65_536
 WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Story(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +89,7 @@ def _whole(said: Any, least: int, most: int) -> int:
 def _moment(said: Any) -> int:
     if not isinstance(said, str):
         raise NotMoment("is not a string")
-    return micros(f"{said}T00:00:00Z" if DAY.fullmatch(said) else said)
+    return day_or_micros(said)
 
 
 def _metadata(said: Any) -> str:
