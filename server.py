@@ -32,7 +32,9 @@ import logs
 from commands import apps, event_log, imports, options, rebuild
 from handlers import (
     access,
+    audience,
     banners,
+    beacon,
     campaigns,
     candidates,
     control,
@@ -41,24 +43,32 @@ from handlers import (
     events,
     health,
     home,
+    increasing,
+    live_page,
     metrics,
     one_event,
     queries,
     rejects,
     streams,
+    toppages,
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.metrics import Figure
+from handlers.watching import Audience
+from loops.feeds import Feeds
 from loops.folding import REST, Folding
 from loops.impressions import Impressions
 from loops.rotation import Rotation
+from loops.sampler import MOST, Sampler
 from loops.upkeep import Upkeep
+from loops.visits import Visits
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
 from store.apps import Apps, NewApp
+from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
@@ -71,9 +81,13 @@ from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
 from store.log import Log
+from store.pageviews import Pageviews
+from store.presence import Presence
 from store.replaying import Replays
 from store.retention import Retention
+from store.sites import Sites
 from store.staging import Staging
+from store.upstream import DEADLINE, Own, Upstream
 from store.views import Views
 from wire import Lane, Limits, Server, bind, bind_unix, inherited, mount
 
@@ -171,6 +185,19 @@ class Marquee:
             clock=now,
             renew=self._with_live if settings.live_figures else None,
         )
+        self.sites = Sites(database)
+        self.presence = Presence(settings.visit_seconds)
+        pageviews = Pageviews(database, self.sites, self.presence)
+        self.visits = Visits(self.sites.refresh, pageviews.step, self.presence.sweep)
+        self.source = self._source()
+        self.audiences = Audiences(database, self.source.name, settings.audience_days)
+        self.sampler = Sampler(
+            self.source,
+            self.audiences.keep,
+            self.audiences.other_days,
+            period=settings.reading_seconds,
+        )
+        self.feeds = Feeds()
         self.staging = Staging(database, data / IMAGES)
         self.control = control.Control(
             database,
@@ -190,11 +217,15 @@ class Marquee:
     ) -> None:
         """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
         await self.rotation.reload()
+        await self.visits.once()
+        self.sampler.resume(await self.audiences.watched(MOST))
         for loop in (
             self.rotation.run,
             self.impressions.run,
             self.folding.run,
             self.upkeep.run,
+            self.visits.run,
+            self.sampler.run,
             self._watch,
             self.staging.clear,
         ):
@@ -208,6 +239,7 @@ class Marquee:
 
     async def stop(self) -> None:
         """Answer what is in flight, write what is in memory."""
+        self.feeds.close()
         await self.control.close()
         for server in reversed(self.servers):
             if isinstance(server, Server):
@@ -218,6 +250,8 @@ class Marquee:
         for loop in self.loops:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
+        await self.source.close()
+        await self.sampler.close()
         await self.impressions.once()
         await self.log.drain()
 
@@ -279,14 +313,32 @@ class Marquee:
         banner = banners.Banners(
             self.pages, lambda: self.campaigns.programme.banners, self.images.picture
         )
-        lanes = [*self.campaigns.lanes(), *banner.lanes(), *self.events.lanes(), *health.lanes()]
+        lanes = [
+            *self.campaigns.lanes(),
+            *banner.lanes(),
+            *self.events.lanes(),
+            *increasing.Increasing(self.sampler).lanes(),
+            *toppages.TopPages(self.sites, self.presence).lanes(),
+            *beacon.Beacon(self.sites, self.presence, self.log).lanes(),
+            *health.lanes(),
+        ]
         if self.settings.access_log:
             for lane in lanes:
                 access.log_lane(lane)
         return lanes
 
+    def _source(self) -> Own | Upstream:
+        """Where the audience is read."""
+        settings = self.settings
+        if not (upstream := settings.source()):
+            return Own(self.sites, self.presence)
+        period = settings.reading_seconds
+        deadline = min(DEADLINE, 0.8 * period)
+        return Upstream(upstream, settings.upstream_version, period=period, deadline=deadline)
+
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
+        watched = Audience(self.sampler, self.feeds, self.settings.rising_score)
         figures = metrics.Metrics(self.lanes, self._routes, self._figures)
         routes = [
             (r"/", home.Home, {"pages": self.pages}),
@@ -317,6 +369,8 @@ class Marquee:
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.replays),
             *event_rules.routes(self.rules, self.asked),
+            *audience.routes(watched, self.audiences),
+            *live_page.routes(watched, self.pages),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
@@ -391,6 +445,7 @@ class Marquee:
         yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
         words = "How long the oldest of those has waited"
         yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
+        yield from self._audience_figures()
         if not isinstance(self.listener, Server):
             return
         stats = self.listener.stats
@@ -402,6 +457,23 @@ class Marquee:
             words = "Connections cut for the time that they took"
             cut = stats.timeouts[kind]
             yield Figure("marquee_timeouts_total", words, cut, ("kind", kind))
+
+    def _audience_figures(self) -> Iterable[Figure]:
+        presence, sampler = self.presence, self.sampler
+        yield Figure("marquee_visits", "Visits: a session on a page", presence.visits)
+        words = "Signs of life for which there was no room"
+        yield Figure("marquee_visits_turned_away_total", words, presence.turned_away)
+        yield Figure("marquee_watched_hosts", "Hosts that are watched", len(sampler.watches))
+        yield Figure("marquee_readings_total", "Readings of watched hosts", sampler.readings)
+        words = "Readings that failed"
+        yield Figure("marquee_readings_failed_total", words, sampler.failures)
+        yield Figure("marquee_listeners", "Listeners to streams", self.feeds.listeners)
+        words = "Listeners let go, as they were slow"
+        yield Figure("marquee_listeners_dropped_total", words, self.feeds.dropped)
+        if isinstance(self.source, Upstream):
+            asked, failed = self.source.requests, self.source.failures
+            yield Figure("marquee_upstream_requests_total", "Requests to the upstream", asked)
+            yield Figure("marquee_upstream_failed_total", "Of them, without an answer", failed)
 
     def _routes(self) -> Iterable[tuple[str, int, int]]:
         return [(route, status, count) for (route, status), count in self.answered.items()]

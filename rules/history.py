@@ -105,7 +105,7 @@ class History:
         """Take a reading at `at`; the minute before, if this one is the first after it."""
         closed = None
         if at - self._last > GAP or at < self._last:
-            closed = self._close() if self._readings else None
+            closed = self.finish()
             self._begin(at)
         elif at // MINUTE > self._last // MINUTE:
             closed = self._close()
@@ -122,6 +122,12 @@ class History:
         self._last = at
         if at - self._first < DENSE:
             self._marks.append(self._mark(at))
+        return closed
+
+    def finish(self) -> Closed | None:
+        """What there is of the minute under way; after this, begin anew."""
+        closed = self._close() if self._readings > self._minutes[-1].readings else None
+        self._begin(0.0)
         return closed
 
     def series(self, path: str, minutes: int) -> list[float]:

@@ -1,0 +1,88 @@
+"""What `static/beacon.js` sends: pageviews, which are logged, and heartbeats, which are not.
+
+It comes as `text/plain`, which browsers send to other hosts without asking first.
+"""
+
+from collections.abc import Awaitable
+from time import time_ns
+
+from handlers.answers import NO_STORE, SECURITY, problem
+from rules.beacon import VIEW, Sign, read, row
+from rules.event import WrongEvent
+from store.errors import StoreError
+from store.log import Log
+from store.presence import Presence
+from store.sites import Site, Sites
+from wire import Lane, Request, Response
+
+LARGEST = 8_192
+LATER = ("Retry-After", "1")
+HEADERS = (NO_STORE, *SECURITY, ("Vary", "Origin"))
+TAKEN = Response(204, HEADERS)
+UNKNOWN = problem(404, "No app has this public token.")
+ELSEWHERE = problem(403, "This app lists no such host.")
+FULL = problem(503, "More events are waiting than can be held.", LATER)
+
+
+class Beacon:
+    """The lane of `POST /api/v1/beacon/{public_token}`."""
+
+    def __init__(self, sites: Sites, presence: Presence, log: Log) -> None:
+        self._sites = sites
+        self._presence = presence
+        self._log = log
+
+    def lanes(self) -> list[Lane]:
+        """Its address."""
+        pattern = r"/api/v1/beacon/([\w.~-]{1,100})/?"
+        return [Lane("POST", pattern, self.post, body_limit=LARGEST, name="beacon")]
+
+    def post(self, request: Request) -> Response | Awaitable[Response]:
+        """Take a sign of life: 204 at once, of a pageview when it is on disk."""
+        if request.header("Sec-GPC") == "1" or request.header("DNT") == "1":
+            return TAKEN
+        site = self._sites.known(request.params[0])
+        return self._find(request) if site is None else self._take(request, site)
+
+    async def _find(self, request: Request) -> Response:
+        site = await self._sites.find(request.params[0])
+        if site is None:
+            return UNKNOWN
+        answer = self._take(request, site)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _take(self, request: Request, site: Site) -> Response | Awaitable[Response]:
+        try:
+            sign = read(request.body)
+        except WrongEvent as wrong:
+            told = "; ".join(f"{fault.pointer} {fault.message}".strip() for fault in wrong.faults)
+            return problem(400, f"This is no sign of life: {told}.")
+        origin = request.header("Origin")
+        # A page may hide its origin, and then has none.
+        if origin in (None, "null"):
+            answer = TAKEN
+        elif origin is not None and origin.lower().partition("://")[2] == sign.host:
+            answer = TAKEN.extended(("Access-Control-Allow-Origin", origin))
+        else:
+            return ELSEWHERE
+        if sign.host not in site.hosts:
+            return ELSEWHERE
+        if sign.kind == VIEW:
+            return self._log_view(sign, site, answer)
+        self._presence.see(site.app, sign.host, sign.path, sign.session, title=sign.title)
+        return answer
+
+    def _log_view(self, sign: Sign, site: Site, answer: Response) -> Response | Awaitable[Response]:
+        if not self._log.room(0):
+            return FULL
+        now = time_ns() // 1000
+        stored = self._log.append((row(sign, site.app, now),), received=now, counted=False)
+
+        async def taken() -> Response:
+            try:
+                await stored
+            except StoreError as error:
+                return problem(503, f"This was not stored ({error}).", LATER)
+            return answer
+
+        return taken()
