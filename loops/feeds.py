@@ -1,6 +1,7 @@
 """News for many listeners at once: encoded once, sent a few at a time; who is slow is let go."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
@@ -74,20 +75,18 @@ class Feed:
 
     async def run(self, heartbeat: float) -> None:
         """Tell the listeners, as long as there are any."""
-        sent = self._source.number
-        while self.listeners and not self._source.gone:
-            event = self._source.next
-            data = SILENCE
-            if sent == self._source.number:
-                try:
+        source = self._source
+        sent = source.number
+        while self.listeners and not source.gone:
+            if sent == source.number:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(heartbeat):
-                        await event.wait()
-                except TimeoutError:
-                    pass
+                        await source.next.wait()
+            if source.gone:
+                break
             self._touch()
-            if sent != self._source.number and not self._source.gone:
-                sent = self._source.number
-                data = self.latest()[1]
+            data = SILENCE if sent == source.number else self.latest()[1]
+            sent = source.number
             for count, listener in enumerate(list(self.listeners), 1):
                 listener.tell(data)
                 if not count % STEP:

@@ -147,7 +147,7 @@ class Sampler:
         watch = self._watches.get((key, host))
         if watch is None or watch.reading is None:
             return None
-        watch.asked = self._clock()
+        self._asked(watch)
         # One that is stale is shown only if there is no newer one to be had.
         return watch if watch.error is not None or not self.stale(watch) else None
 
@@ -164,9 +164,9 @@ class Sampler:
         if refused is not None:
             raise StoreRefused(refused)
         watch = self._watches.get((key, host)) or self._watch(key, host)
-        now = watch.asked = self._clock()
+        self._asked(watch)
         # After a failure it is tried again when it is due, however many ask.
-        if watch.flight is None and (watch.error is None or watch.due <= now):
+        if watch.flight is None and (watch.error is None or watch.due <= watch.asked):
             self._depart(watch)
         if watch.flight is not None:
             await asyncio.shield(watch.flight)
@@ -199,6 +199,12 @@ class Sampler:
         for watch in self._watches.values():
             if watch.reading is not None and (closed := watch.history.finish()) is not None:
                 await self._keep_minute(watch, closed, watch.reading.titles)
+
+    def _asked(self, watch: Watch) -> None:
+        now = self._clock()
+        if now - watch.asked > IDLE and watch.error is None:
+            watch.due = min(watch.due, watch.read_at + self.period)
+        watch.asked = now
 
     def _watch(self, key: str, host: str) -> Watch:
         now = self._clock()

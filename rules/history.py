@@ -37,6 +37,8 @@ DENSE = 120
 SPOKEN = 30.0
 # More pages are not followed.
 PAGES = 20_000
+# Fewer minutes make no line.
+FEW = 4
 # Pasts of so many windows are kept at hand.
 WINDOWS = 8
 
@@ -131,14 +133,18 @@ class History:
         return closed
 
     def series(self, path: str, minutes: int) -> list[float]:
-        """A page's average in each of the last minutes that were read, and what it has now."""
+        """A page's average in each of the last minutes that were read, and what it has now.
+
+        While only few have passed, there is more than one value for a minute.
+        """
         place = self._index.get(path)
         if place is None:
             return []
-        marks = list(self._minutes)[-minutes - 1 :]
+        marks = list(self._minutes if len(self._minutes) > FEW else self._marks)[-minutes - 1 :]
         averages = [
             (_at(late.totals, place) - _at(early.totals, place)) / (late.readings - early.readings)
             for early, late in pairwise(marks)
+            if late.readings > early.readings
         ]
         return [*averages, self._now[place]]
 

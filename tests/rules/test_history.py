@@ -1,6 +1,8 @@
 """Readings in columns: what a window is compared with, minutes that are over, what is forgotten."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rules import history
 from rules.days import OtherDays
@@ -70,8 +72,6 @@ def test_a_page_that_nobody_is_on_is_not_told():
 def test_a_minute_that_is_over_is_told_once_with_all_its_readings():
     told, closed = fed([{"/": 10, "/a": 1}] * 6 + [{"/": 20}] * 6 + [{"/": 30}])
     assert closed == [Closed(START // 60, 12, {"/": 180, "/a": 6})]
-    assert told.series("/", 30) == [15.0, 30]
-    assert told.series("/a", 30) == [0.5, 0]
     assert told.series("/nowhere", 30) == []
 
 
@@ -152,3 +152,29 @@ def test_no_page_that_is_surprising_is_overlooked_for_speed(threshold):
             if judged.state != STEADY
         }
         assert quick == every, gain
+
+
+def test_a_line_has_a_value_for_each_minute_and_for_now():
+    told, _ = fed([{"/": 10, "/a": 1}] * 60 + [{"/": 20}] * 60 + [{"/": 30}])
+    assert told.series("/", 30) == [10.0] * 5 + [20.0] * 5 + [30]
+    assert told.series("/a", 7) == [1.0] * 2 + [0.0] * 5 + [0]
+
+
+def test_a_line_begins_soon():
+    told, _ = fed([{"/": 10}, {"/": 14}, {"/": 9}])
+    assert told.series("/", 30)[-4:] == [10, 14, 9, 9]
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 50)), min_size=1, max_size=60
+    ),
+    st.integers(1, 40),
+)
+def test_minutes_add_up_to_what_was_read(readings, step):
+    told, closed = fed(readings, step=step)
+    closed += [each for each in [told.finish()] if each is not None]
+    assert sum(each.readings for each in closed) == len(readings)
+    for path in "abcdef":
+        read = sum(reading.get(path, 0) for reading in readings)
+        assert sum(each.sums.get(path, 0) for each in closed) == read
