@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from functools import cache
 from urllib.parse import parse_qs, urlsplit
 
 BLOCK = b"x" * 65_536
@@ -62,12 +63,13 @@ class Faulty:
         ready.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        # Whoever ends this one's loop cancels it, and the streams of 3.11 would log that.
+        with contextlib.suppress(asyncio.CancelledError):
             await self._take(reader, writer)
-        finally:
-            writer.close()
+        writer.close()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        work = left = asyncio.get_running_loop().create_future()
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             target = urlsplit(head.split()[1].decode())
@@ -91,14 +93,18 @@ class Faulty:
                     "bomb": self._bomb, "bad": self._bad, "redirect": self._redirect,
                     "drip": self._drip, "empty": self._empty,
                 }  # fmt: skip
-                await modes[self.mode](reader, writer, head)
+                work = asyncio.ensure_future(modes[self.mode](writer, head))
+                # It is over when the other side has had enough, too.
+                left = asyncio.ensure_future(reader.read())
+                await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
                 await writer.drain()
             finally:
                 self._here[name] -= 1
+                for each in (work, left):
+                    each.cancel()
+                await asyncio.gather(work, left, return_exceptions=True)
 
-    async def _pass(
-        self, _: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
-    ) -> None:
+    async def _pass(self, writer: asyncio.StreamWriter, head: bytes) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self.behind)
         ours.write(head.replace(b"Connection: ", b"X-Was: ")[:-2] + b"Connection: close\r\n\r\n")
         try:
@@ -107,52 +113,57 @@ class Faulty:
         finally:
             ours.close()
 
-    async def _pages(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _pages(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, "200 OK", self.pages)
 
-    async def _hang(self, reader: asyncio.StreamReader, _: object, __: bytes) -> None:
-        await reader.read()  # until the other side has had enough
+    async def _hang(self, *_: object) -> None:
+        await asyncio.Event().wait()
 
-    async def _reset(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _reset(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.transport.abort()
 
-    async def _status(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _status(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, f"{self.mode} Some Words", b"<html>oops")
 
-    async def _too_many(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _too_many(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, "429 Too Many Requests", b"", f"Retry-After: {self.retry_after}\r\n")
 
-    async def _gigabyte(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _gigabyte(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
         for _ in range(1_000_000_000 // len(BLOCK)):
             writer.write(BLOCK)
             await writer.drain()
 
-    async def _chunks(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _chunks(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(1_000_000_000 // len(BLOCK)):
             writer.write(b"%x\r\n%b\r\n" % (len(BLOCK), BLOCK))
             await writer.drain()
 
-    async def _bomb(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
-        packed = gzip.compress(b"[" + b" " * 100_000_000 + b"]", 9)
-        answer(writer, "200 OK", packed, "Content-Encoding: gzip\r\n")
+    async def _bomb(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+        answer(writer, "200 OK", bomb(), "Content-Encoding: gzip\r\n")
 
-    async def _bad(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _bad(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, "200 OK", b'[{"path": "/", "visitors": ')
 
-    async def _empty(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _empty(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200")
 
-    async def _redirect(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _redirect(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, "302 Found", b"", f"Location: {self.address}/inside\r\n")
 
-    async def _drip(self, _: object, writer: asyncio.StreamWriter, __: bytes) -> None:
+    async def _drip(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
         for _ in range(100):
             writer.write(b" ")
             await writer.drain()
             await asyncio.sleep(1)
+
+
+@cache
+def bomb() -> bytes:
+    """A hundred megabytes of nothing, packed."""
+    return gzip.compress(b"[" + b" " * 100_000_000 + b"]", 9)
 
 
 def answer(writer: asyncio.StreamWriter, status: str, body: bytes, more: str = "") -> None:
