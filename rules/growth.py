@@ -10,6 +10,7 @@ correction for continuity of both; its tail is right for two visitors as for tho
 
 from collections.abc import Mapping
 from math import exp, log, sqrt
+from operator import itemgetter
 from typing import NamedTuple
 
 NEW, RISING, STEADY, FALLING, GONE = "new", "rising", "steady", "falling", "gone"
@@ -46,15 +47,15 @@ class Judgement(NamedTuple):
 
 
 def increases(before: Mapping[str, int], now: Mapping[str, int]) -> list[tuple[int, str]]:
-    """(gain, path) of the pages in both readings that gained, most first, then by path."""
+    """(gain, path) of the pages in both readings that gained, most first, then as they came."""
     known = before.get
     gains = [
-        (was - visitors, path)
+        (visitors - was, path)
         for path, visitors in now.items()
         if (was := known(path, visitors)) < visitors
     ]
-    gains.sort()
-    return [(-loss, path) for loss, path in gains]
+    gains.sort(key=itemgetter(0), reverse=True)
+    return gains
 
 
 def looks(seconds: float, stay: float = STAY) -> float:

@@ -8,6 +8,7 @@ is the difference of their totals.
 from array import array
 from collections import deque
 from collections.abc import Mapping
+from heapq import nlargest
 from itertools import chain, compress, pairwise, repeat
 from operator import add, gt, sub
 from typing import NamedTuple
@@ -173,7 +174,7 @@ class History:
         places = {
             place
             for place, (visitors, total) in enumerate(zip(self._now, sums, strict=False))
-            if (visitors * count - total) ** 2 > bound * (5 * visitors - 15)
+            if (off := visitors * count - total) * off > bound * (5 * visitors - 15)
         }
         places.update(self._index[path] for path in other_days.paths if path in self._index)
         judged = {place: self._judge(place, past, other_days, threshold) for place in places}
@@ -199,8 +200,8 @@ class History:
         return Page(self.paths[place], visitors, round(change), round(change / minutes, 2), judged)
 
     def _largest(self, limit: int) -> list[tuple[int, int]]:
-        order = sorted(range(len(self._now)), key=self._now.__getitem__, reverse=True)
-        return [(place, self._now[place]) for place in order[:limit] if self._now[place]]
+        order = nlargest(limit, range(len(self._now)), key=self._now.__getitem__)
+        return [(place, self._now[place]) for place in order if self._now[place]]
 
     def _past(self, window: int) -> Past | None:
         # Half of what is known is judged by the other half, until there is enough.
