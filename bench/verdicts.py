@@ -37,7 +37,7 @@ class Risen:
 
     size: float
     first: list[int | None]  # readings from the rise's beginning to the first call
-    greatest: list[int]  # difference of two readings until the last one that counts
+    differences: list[list[int]]  # of each page, since the rise began
     reached: int  # readings until the expectation is reached
 
 
@@ -73,7 +73,7 @@ def risen(
     crowd = {f"/{size:g}/{number}": Page(size, chance) for size in sizes for number in range(pages)}
     history, before = History(), {path: page.visitors for path, page in crowd.items()}
     first: dict[str, int] = {}
-    greatest = dict.fromkeys(crowd, 0)
+    differences: dict[str, list[int]] = {path: [] for path in crowd}
     until = SLOW if reached is None else reached
     for number in range(BEFORE + until + WITHIN + 1):
         since = number - BEFORE
@@ -90,13 +90,13 @@ def risen(
             for path in _called(history):
                 first.setdefault(path, since + 1)
             for path, visitors in now.items():
-                greatest[path] = max(greatest[path], visitors - before[path])
+                differences[path].append(visitors - before[path])
         before = now
     return [
         Risen(
             size,
             [first.get(f"/{size:g}/{number}") for number in range(pages)],
-            [greatest[f"/{size:g}/{number}"] for number in range(pages)],
+            [differences[f"/{size:g}/{number}"] for number in range(pages)],
             until,
         )
         for size in sizes

@@ -50,7 +50,7 @@ def test_pages_on_which_half_as_many_again_are_expected_are_called_rising(
         in_time = sum(first is not None and first <= last for first in each.first)
         assert in_time >= 0.95 * len(each.first), each.size
     # The difference of two readings finds as many only by calling many steady pages, too.
-    greatest = sorted(gain for each in found for gain in each.greatest)
+    greatest = sorted(max(gains) for each in found for gains in each.differences)
     needed = greatest[len(greatest) // 20]
     wrong = sum(gain >= needed for one in calm for gain in one.differences)
     assert wrong > 20 * sum(one.readings for one in calm) / 1_000
