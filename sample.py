@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from rules import played
 from rules.sample import sample
 from store.apps import CreateApp, ListApps, NewApp
 from store.campaigns import book
@@ -24,9 +25,11 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
         await import_folder(Path(folder), Staging(database, images))
-    return [
+    made = [
         await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
     ]
+    made.append(await CreateApp(played.NAME, played.TOKEN, (played.HOST,)).run(database))
+    return made
 
 
 def write(folder: Path) -> None:

@@ -14,7 +14,7 @@ import sqlite3
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -59,10 +59,13 @@ from handlers.watching import Audience
 from loops.feeds import Feeds
 from loops.folding import REST, Folding
 from loops.impressions import Impressions
+from loops.playing import Playing
 from loops.rotation import Rotation
 from loops.sampler import MOST, Sampler
 from loops.upkeep import Upkeep
 from loops.visits import Visits
+from rules import played
+from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
@@ -198,6 +201,7 @@ class Marquee:
             period=settings.reading_seconds,
         )
         self.feeds = Feeds()
+        self.beacon = beacon.Beacon(self.sites, self.presence, self.log)
         self.staging = Staging(database, data / IMAGES)
         self.control = control.Control(
             database,
@@ -220,6 +224,7 @@ class Marquee:
         await self.visits.once()
         self.sampler.resume(await self.audiences.watched(MOST))
         for loop in (
+            *self._playing(),
             self.rotation.run,
             self.impressions.run,
             self.folding.run,
@@ -319,13 +324,31 @@ class Marquee:
             *self.events.lanes(),
             *increasing.Increasing(self.sampler).lanes(),
             *toppages.TopPages(self.sites, self.presence).lanes(),
-            *beacon.Beacon(self.sites, self.presence, self.log).lanes(),
+            *self.beacon.lanes(),
             *health.lanes(),
         ]
         if self.settings.access_log:
             for lane in lanes:
                 access.log_lane(lane)
         return lanes
+
+    @property
+    def played(self) -> bool:
+        """Whether an audience is played: with a sample, if its app is there."""
+        site = self.sites.known(played.TOKEN)
+        wanted = self.settings.sample and self.settings.traffic
+        return wanted and site is not None and played.HOST in site.hosts
+
+    def _playing(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
+        site = self.sites.known(played.TOKEN)
+        if not self.played or site is None:
+            return ()
+
+        def take(sign: Sign) -> None:
+            if self.log.room(0) and (stored := self.beacon.keep(sign, site.app)):
+                stored.add_done_callback(lambda done: done.exception())
+
+        return (Playing(played.Played(Random()).step, take).run,)
 
     def _source(self) -> Own | Upstream:
         """Where the audience is read."""
@@ -586,6 +609,8 @@ def where(
         lines.append(f"  and why     {root}/api/v1/campaigns/{first}/candidates")
     else:
         lines.append("  no campaign yet: python server.py import DIR")
+    if marquee.played:
+        lines.append(f"  rising      {root}/live/{played.HOST}?apikey={played.TOKEN}")
     lines.append(f"  health      {root}/readyz and {root}/metrics")
     lines.append(f"  data        {data}")
     if made:

@@ -36,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 takes a free one")] = 8000
     data: Annotated[str, Meta(description="folder that holds all state")] = "data"
     sample: Annotated[bool, Meta(description="fill an empty data folder with a sample")] = False
+    traffic: Annotated[
+        bool, Meta(description="play a small audience on the sample's app for it")
+    ] = True
     tz: Annotated[str, Meta(description="time zone of the slots, by its IANA name")] = "UTC"
     live_figures: Annotated[
         bool, Meta(description="let clicks and conversions here count beside imported ones")

@@ -3,12 +3,14 @@
 It comes as `text/plain`, which browsers send to other hosts without asking first.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from time import time_ns
 
 from handlers.answers import NO_STORE, SECURITY, problem
 from rules.beacon import VIEW, Sign, read, row
 from rules.event import WrongEvent
+from store.batch import Outcome
 from store.errors import StoreError
 from store.log import Log
 from store.presence import Presence
@@ -22,6 +24,8 @@ TAKEN = Response(204, HEADERS)
 UNKNOWN = problem(404, "No app has this public token.")
 ELSEWHERE = problem(403, "This app lists no such host.")
 FULL = problem(503, "More events are waiting than can be held.", LATER)
+
+Stored = asyncio.Future[list[Outcome]]
 
 
 class Beacon:
@@ -67,22 +71,23 @@ class Beacon:
             return ELSEWHERE
         if sign.host not in site.hosts:
             return ELSEWHERE
-        if sign.kind == VIEW:
-            return self._log_view(sign, site, answer)
-        self._presence.see(site.app, sign.host, sign.path, sign.session, title=sign.title)
-        return answer
-
-    def _log_view(self, sign: Sign, site: Site, answer: Response) -> Response | Awaitable[Response]:
-        if not self._log.room(0):
+        if sign.kind == VIEW and not self._log.room(0):
             return FULL
-        now = time_ns() // 1000
-        stored = self._log.append((row(sign, site.app, now),), received=now, counted=False)
+        stored = self.keep(sign, site.app)
+        return answer if stored is None else _answered(stored, answer)
 
-        async def taken() -> Response:
-            try:
-                await stored
-            except StoreError as error:
-                return problem(503, f"This was not stored ({error}).", LATER)
-            return answer
+    def keep(self, sign: Sign, app: int) -> Stored | None:
+        """Take a sign: a heartbeat at once, a pageview when the future is done."""
+        if sign.kind == VIEW:
+            now = time_ns() // 1000
+            return self._log.append((row(sign, app, now),), received=now, counted=False)
+        self._presence.see(app, sign.host, sign.path, sign.session, title=sign.title)
+        return None
 
-        return taken()
+
+async def _answered(stored: Stored, answer: Response) -> Response:
+    try:
+        await stored
+    except StoreError as error:
+        return problem(503, f"This was not stored ({error}).", LATER)
+    return answer

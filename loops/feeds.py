@@ -77,12 +77,12 @@ class Feed:
         """Tell the listeners, as long as there are any."""
         source = self._source
         sent = source.number
-        while self.listeners and not source.gone:
+        while self.listeners and self._goes_on():
             if sent == source.number:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(heartbeat):
                         await source.next.wait()
-            if source.gone:
+            if not self._goes_on():
                 break
             self._touch()
             data = SILENCE if sent == source.number else self.latest()[1]
@@ -93,6 +93,9 @@ class Feed:
                     await asyncio.sleep(0)
         for listener in self.listeners:
             listener.left.set()
+
+    def _goes_on(self) -> bool:
+        return not self._source.gone
 
 
 class Feeds:

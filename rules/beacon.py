@@ -12,7 +12,8 @@ from rules.toppages import LONGEST_PATH, LONGEST_TITLE
 
 PAGEVIEW = SOURCES["pageview"]
 CATEGORY, NAME = "page interaction", "pageview"
-VIEW, BEAT = "view", "beat"
+VIEW: Literal["view"] = "view"
+BEAT: Literal["beat"] = "beat"
 
 
 class Sign(msgspec.Struct):
