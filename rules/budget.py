@@ -19,6 +19,8 @@ class Budget:
         self._most = most
         self._sent: deque[float] = deque()
         self._until = 0.0
+        # What the upstream said that it still takes, and until when that holds.
+        self._left, self._left_until = most, 0.0
 
     def wait(self, now: float) -> float:
         """Seconds until one more request may be sent; 0 for now."""
@@ -27,16 +29,19 @@ class Budget:
         wait = self._until - now
         if len(self._sent) >= self._most:
             wait = max(wait, self._sent[0] + MINUTE + SLACK - now)
+        if self._left <= 0:
+            wait = max(wait, self._left_until - now)
         return max(wait, 0.0)
 
     def spend(self, now: float) -> None:
         """A request is sent."""
         self._sent.append(now)
+        self._left = self._left - 1 if now < self._left_until else self._most
 
     def told(self, remaining: int, now: float) -> None:
         """The upstream says how many more requests it takes within its minute."""
-        if remaining <= 0:
-            self.rest(MINUTE - (now - self._sent[0]) if self._sent else MINUTE, now)
+        self._left = remaining
+        self._left_until = MINUTE + next((at for at in self._sent if at > now - MINUTE), now)
 
     def rest(self, seconds: float, now: float) -> None:
         """The upstream wants to be left alone for so long."""

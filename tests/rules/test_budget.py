@@ -24,14 +24,19 @@ def test_a_wait_is_as_long_as_it_has_to_be() -> None:
     assert budget.wait(62.0) == 0.0
 
 
-def test_an_upstream_that_says_it_takes_no_more_is_left_alone_for_its_minute() -> None:
+def test_an_upstream_that_says_it_takes_few_more_is_asked_no_more_than_that() -> None:
     budget = Budget(200)
     budget.spend(100.0)
-    budget.told(5, 101.0)
-    assert budget.wait(101.0) == 0.0
-    budget.told(0, 101.0)
-    assert budget.wait(101.0) == 59.0
+    budget.told(2, 101.0)
+    for _ in range(2):
+        assert budget.wait(102.0) == 0.0
+        budget.spend(102.0)
+    assert budget.wait(102.0) == 58.0
     assert budget.wait(160.0) == 0.0
+    budget.spend(160.0)
+    assert budget.wait(160.0) == 0.0
+    budget.told(0, 161.0)
+    assert budget.wait(161.0) > 0.0
 
 
 def test_the_longer_wait_counts_within_reason() -> None:

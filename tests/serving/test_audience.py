@@ -239,8 +239,15 @@ def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
     assert "<table" in "\n".join(data)
 
 
-def test_a_server_that_stops_ends_its_streams_at_once(start, run):
-    here = Site(run, start(*QUICK))
+def test_the_beacon_is_small(site):
+    answer = site.server.ask("/static/beacon.js")
+    assert answer.headers["Content-Type"] == "text/javascript"
+    assert len(answer.body) <= 1_024
+
+
+@pytest.mark.parametrize("server", ["wire", "tornado"])
+def test_a_server_that_stops_ends_its_streams_at_once(start, run, server):
+    here = Site(run, start("--server", server, *QUICK))
     heard = [
         lines(here.server, f"/api/v1/audience/{HOST}/stream?apikey={here.token}") for _ in range(5)
     ]
