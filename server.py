@@ -334,9 +334,9 @@ class Marquee:
 
     @property
     def played(self) -> bool:
-        """Whether an audience is played: with a sample, if its app is there."""
+        """Whether an audience is played: with a sample, if its app is there, and is looked at."""
         site = self.sites.known(played.TOKEN)
-        wanted = self.settings.sample and self.settings.traffic
+        wanted = self.settings.sample and self.settings.traffic and not self.settings.upstream
         return wanted and site is not None and played.HOST in site.hosts
 
     def _playing(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:

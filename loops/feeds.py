@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from store.errors import StoreBusy
 
-# Listeners of all feeds.
-MOST = 5_000
+LOG = logging.getLogger("marquee.feeds")
+
+# Listeners of all feeds, and feeds of one source: each costs something with each news.
+MOST, FEEDS = 5_000, 20
 # So many are sent to before others have their turn.
 STEP = 25
 # Seconds after which listeners hear that nothing has happened.
@@ -62,20 +65,20 @@ class Feed:
     ) -> None:
         """`make` gives the present state as (id, event); `touch` says that someone listens."""
         self.listeners: set[Listener] = set()
-        self._source = source
+        self.source = source
         self._make = make
         self._touch = touch
         self._made: tuple[int, str, bytes] = (-1, "", b"")
 
     def latest(self) -> tuple[str, bytes]:
         """The present state, as (id, event)."""
-        if self._made[0] != self._source.number:
-            self._made = (self._source.number, *self._make())
+        if self._made[0] != self.source.number:
+            self._made = (self.source.number, *self._make())
         return self._made[1:]
 
     async def run(self, heartbeat: float) -> None:
         """Tell the listeners, as long as there are any."""
-        source = self._source
+        source = self.source
         sent = source.number
         while self.listeners and self._goes_on():
             if sent == source.number:
@@ -95,7 +98,7 @@ class Feed:
             listener.left.set()
 
     def _goes_on(self) -> bool:
-        return not self._source.gone
+        return not self.source.gone
 
 
 class Feeds:
@@ -126,6 +129,8 @@ class Feeds:
             raise StoreBusy("as many are listening as there is room for")
         feed, task = self._feeds.get(name, (None, None))
         if feed is None or task is None or task.done():
+            if sum(each.source is source for each, _ in self._feeds.values()) >= FEEDS:
+                raise StoreBusy("this is listened to in as many ways as there is room for")
             feed = Feed(source, make, touch)
             feed.listeners.add(listener)
             self._feeds[name] = feed, asyncio.create_task(feed.run(self._heartbeat))
@@ -147,6 +152,8 @@ class Feeds:
                 listener.left.set()
 
     def _end(self, name: Hashable, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()):
+            LOG.error("a feed has failed", exc_info=error)
         known = self._feeds.get(name)
         if known is not None and known[1] is task:
             del self._feeds[name]

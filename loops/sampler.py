@@ -35,7 +35,7 @@ MOST = 200
 STALE = 3.0
 LOOK = 1.0
 # Things made of a reading that are kept.
-MADE = 16
+MADE = 64
 
 Key = tuple[str, str]
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from loops.feeds import PATIENCE, SILENCE, Feed, Feeds, Listener
+from loops.feeds import FEEDS, PATIENCE, SILENCE, Feed, Feeds, Listener
 from store.errors import StoreBusy
 
 T = TypeVar("T")
@@ -195,6 +195,36 @@ def test_a_broken_connection_is_let_go() -> None:
         await settle()
         assert listener.left.is_set()
         assert not listener.slow
+
+    run(work)
+
+
+def test_what_cannot_be_made_is_logged_and_ends_its_feed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(feeds: Feeds, news: News) -> None:
+        def make() -> tuple[str, bytes]:
+            raise ZeroDivisionError
+
+        ear = Ear()
+        feeds.join("a", ear.listener, news, make, news.touch)
+        await settle()
+        news.happen()
+        await settle()
+        assert ear.listener.left.is_set()
+
+    run(work)
+    assert "a feed has failed" in caplog.text
+
+
+def test_one_thing_is_told_in_so_many_ways() -> None:
+    async def work(feeds: Feeds, news: News) -> None:
+        for number in range(FEEDS):
+            join(feeds, news, Ear(), f"{number}")
+        with pytest.raises(StoreBusy):
+            join(feeds, news, Ear(), "another")
+        join(feeds, news, Ear(), "1")
+        join(feeds, News(), Ear(), "other news")
 
     run(work)
 

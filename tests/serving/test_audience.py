@@ -239,6 +239,17 @@ def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
     assert "<table" in "\n".join(data)
 
 
+def test_no_token_stands_in_the_access_log(start, run):
+    here = Site(run, start("--access-log", *QUICK))
+    here.sign("s", kind="view")
+    assert here.get(f"/live/{HOST}").status == 200
+    assert here.increasing().status == 200
+    assert here.server.stop() == 0
+    assert "POST /api/v1/beacon/… 204" in here.server.log
+    assert f"GET /live/{HOST} 200" in here.server.log
+    assert here.token not in here.server.log
+
+
 def test_the_beacon_is_small(site):
     answer = site.server.ask("/static/beacon.js")
     assert answer.headers["Content-Type"] == "text/javascript"
