@@ -223,8 +223,11 @@ class Marquee:
         await self.rotation.reload()
         await self.visits.once()
         self.sampler.resume(await self.audiences.watched(MOST))
+        playing = self._playing()
+        if self.played:
+            await self.sampler.ask(played.TOKEN, played.HOST)
         for loop in (
-            *self._playing(),
+            *playing,
             self.rotation.run,
             self.impressions.run,
             self.folding.run,
@@ -345,10 +348,19 @@ class Marquee:
             return ()
 
         def take(sign: Sign) -> None:
+            self.sampler.look(played.TOKEN, played.HOST)  # so that its page has a history
             if self.log.room(0) and (stored := self.beacon.keep(sign, site.app)):
                 stored.add_done_callback(lambda done: done.exception())
 
-        return (Playing(played.Played(Random()).step, take).run,)
+        audience = played.Played(Random())
+        if not self.presence.reading(site.app, played.HOST).visitors:
+            # It has been there for a while, or all of its pages would rise.
+            for ago in range(played.WARM, 0, -1):
+                for sign in audience.step():
+                    self.presence.see(
+                        site.app, sign.host, sign.path, sign.session, ago=ago, title=sign.title
+                    )
+        return (Playing(audience.step, take).run,)
 
     def _source(self) -> Own | Upstream:
         """Where the audience is read."""

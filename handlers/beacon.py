@@ -4,10 +4,11 @@ It comes as `text/plain`, which browsers send to other hosts without asking firs
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable
 from time import time_ns
 
-from handlers.answers import NO_STORE, SECURITY, problem
+from handlers.answers import NO_STORE, ROOT, SECURITY, problem
 from rules.beacon import VIEW, Sign, read, row
 from rules.event import WrongEvent
 from store.batch import Outcome
@@ -17,6 +18,17 @@ from store.presence import Presence
 from store.sites import Site, Sites
 from wire import Lane, Request, Response
 
+SCRIPT = (ROOT / "static" / "beacon.js").read_bytes()
+TAG = f'"{hashlib.sha256(SCRIPT).hexdigest()[:32]}"'
+# Every page of a site carries it: it is asked for anew once an hour, and then by its tag.
+ABOUT = (
+    ("ETag", TAG),
+    ("Cache-Control", "public, max-age=3600, stale-while-revalidate=86400"),
+    *SECURITY,
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+)
+WHOLE = Response(200, [("Content-Type", "text/javascript; charset=utf-8"), *ABOUT], SCRIPT)
+UNCHANGED = Response(304, ABOUT)
 LARGEST = 8_192
 LATER = ("Retry-After", "1")
 HEADERS = (NO_STORE, *SECURITY, ("Vary", "Origin"))
@@ -29,7 +41,7 @@ Stored = asyncio.Future[list[Outcome]]
 
 
 class Beacon:
-    """The lane of `POST /api/v1/beacon/{public_token}`."""
+    """The lanes of `POST /api/v1/beacon/{public_token}`, and of the script that sends it."""
 
     def __init__(self, sites: Sites, presence: Presence, log: Log) -> None:
         self._sites = sites
@@ -37,9 +49,12 @@ class Beacon:
         self._log = log
 
     def lanes(self) -> list[Lane]:
-        """Its address."""
+        """Their addresses."""
         pattern = r"/api/v1/beacon/([\w.~-]{1,100})/?"
-        return [Lane("POST", pattern, self.post, body_limit=LARGEST, name="beacon")]
+        return [
+            Lane("POST", pattern, self.post, body_limit=LARGEST, name="beacon"),
+            Lane("GET", r"/static/beacon\.js", _script, name="beacon script"),
+        ]
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
         """Take a sign of life: 204 at once, of a pageview when it is on disk."""
@@ -83,6 +98,11 @@ class Beacon:
             return self._log.append((row(sign, app, now),), received=now, counted=False)
         self._presence.see(app, sign.host, sign.path, sign.session, title=sign.title)
         return None
+
+
+def _script(request: Request) -> Response:
+    held = (request.header("If-None-Match") or "").split(",")
+    return UNCHANGED if TAG in (each.strip().removeprefix("W/") for each in held) else WHOLE
 
 
 async def _answered(stored: Stored, answer: Response) -> Response:

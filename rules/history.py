@@ -107,6 +107,8 @@ class History:
     def add(self, visitors: Mapping[str, int], at: float) -> Closed | None:
         """Take a reading at `at`; the minute before, if this one is the first after it."""
         closed = None
+        if self._last - MINUTE < at < self._last:
+            at = self._last  # the clock was put right
         if at - self._last > GAP or at < self._last:
             closed = self.finish()
             self._begin(at)

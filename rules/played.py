@@ -18,8 +18,9 @@ NAME = "Played audience"
 COMING, STAY, ON, BEATS = 2.0, 60.0, 0.3, 15
 # A page draws so many more a second, for some minutes; then there is a pause.
 DRAW, DRAWING, PAUSE = 4.0, (120, 240), (60, 180)
-# Seconds until the first one does.
-FIRST = 30
+# Seconds until as many come as leave, and until the first page draws many.
+WARM = 240
+FIRST = WARM + 30
 
 PAGES = {
     "/": "Played: front page",

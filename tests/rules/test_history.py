@@ -82,6 +82,12 @@ def test_after_a_long_silence_it_begins_anew_and_the_last_minute_is_told():
     assert pages(told)["/"].judged.expected is None
 
 
+def test_a_clock_that_is_put_right_changes_nothing():
+    told, _ = fed([{"/": 10}] * 30)
+    told.add({"/": 90}, START + 29 * 5 - 2)
+    assert pages(told)["/"].judged.expected == pytest.approx(10)
+
+
 def test_a_clock_that_is_put_back_begins_anew():
     told, _ = fed([{"/": 10}] * 30)
     told.add({"/": 90}, START)

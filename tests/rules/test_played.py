@@ -7,7 +7,7 @@ from rules import played
 from rules.beacon import BEAT, VIEW
 from rules.growth import RISING
 from rules.history import History
-from rules.played import COMING, HOST, PAGES, Played
+from rules.played import COMING, FIRST, HOST, PAGES, WARM, Played
 
 
 def test_a_few_come_each_second_and_as_many_leave() -> None:
@@ -28,13 +28,17 @@ def test_within_some_minutes_a_page_is_called_rising(seed: int) -> None:
     audience, history = Played(Random(seed)), History()
     last: dict[tuple[str, str], int] = {}
     risen: Counter[str] = Counter()
-    for second in range(600):
+    for second in range(FIRST + 600):
         for sign in audience.step():
             last[sign.session, sign.path] = second
         if second % 5 == 0:
             here = Counter(path for (_, path), at in last.items() if at > second - 60)
+            if second < WARM:
+                continue
             history.add(here, 1_000_000 + second)
             for page in history.rising(limit=20):
                 risen[page.path] += page.judged.state == RISING
+            if second < FIRST:
+                assert not risen.total()
     assert max(risen.values()) > 5
     assert played.TOKEN == "token_played"

@@ -250,10 +250,13 @@ def test_no_token_stands_in_the_access_log(start, run):
     assert here.token not in here.server.log
 
 
-def test_the_beacon_is_small(site):
+def test_the_beacon_is_small_and_kept(site):
     answer = site.server.ask("/static/beacon.js")
-    assert answer.headers["Content-Type"] == "text/javascript"
+    assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert len(answer.body) <= 1_024
+    again = site.server.ask("/static/beacon.js", If_None_Match=f'"x", W/{answer.headers["ETag"]}')
+    assert (again.status, again.body) == (304, b"")
 
 
 @pytest.mark.parametrize("server", ["wire", "tornado"])

@@ -12,7 +12,7 @@ LIVE = f"/live/toppages/?apikey={TOKEN}&host={HOST}"
 def test_the_sample_has_visitors_at_once(start):
     server = start("--sample", "--reading-seconds", "0.5")
     assert any(f"/live/{HOST}?apikey={TOKEN}" in line for line in until(lambda: server.told[3:]))
-    until(lambda: sum(page["visitors"] for page in server.ask(LIVE).json()) > 5)
+    assert sum(page["visitors"] for page in server.ask(LIVE).json()) > 50
     until(lambda: server.ask(f"/api/v1.0/increasingconcurrents?apikey={TOKEN}&host={HOST}").json())
     assert server.ask(f"/live/{HOST}?apikey={TOKEN}").status == 200
     assert server.stop() == 0
