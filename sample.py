@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from rules import played
 from rules.sample import sample, stories
 from store.apps import CreateApp, ListApps, NewApp
 from store.campaigns import book
@@ -29,6 +30,7 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
         await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
     ]
     await PutStories(tuple(stories())).run(database)
+    made.append(await CreateApp(played.NAME, played.TOKEN, (played.HOST,)).run(database))
     return made
 
 

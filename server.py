@@ -16,7 +16,7 @@ import sqlite3
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,7 +35,9 @@ from commands import apps, event_log, imports, options, rebuild
 from commands import stories as story_commands
 from handlers import (
     access,
+    audience,
     banners,
+    beacon,
     campaigns,
     candidates,
     control,
@@ -44,6 +46,8 @@ from handlers import (
     events,
     health,
     home,
+    increasing,
+    live_page,
     metrics,
     one_event,
     queries,
@@ -51,21 +55,30 @@ from handlers import (
     stories,
     story_events,
     streams,
+    toppages,
     usage,
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.metrics import Figure
 from handlers.taking import now as micros
+from handlers.watching import Audience
+from loops.feeds import Feeds
 from loops.folding import REST, Folding
 from loops.impressions import Impressions
+from loops.playing import Playing
 from loops.rotation import Rotation
+from loops.sampler import MOST, Sampler
 from loops.upkeep import Upkeep
+from loops.visits import Visits
+from rules import played
+from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
 from settings import SettingError, Settings
 from store.apps import APPS, Apps, NewApp
+from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
@@ -78,11 +91,15 @@ from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
 from store.log import Log
+from store.pageviews import Pageviews
+from store.presence import Presence
 from store.replaying import Replays
 from store.retention import Retention
 from store.salt import salt
 from store.shelves import Reads, Shelves
+from store.sites import Sites
 from store.staging import Staging
+from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
 from store.views import Views
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
@@ -189,6 +206,20 @@ class Marquee:
             clock=now,
             renew=self._with_live if settings.live_figures else None,
         )
+        self.sites = Sites(database)
+        self.presence = Presence(settings.visit_seconds)
+        pageviews = Pageviews(database, self.sites, self.presence)
+        self.visits = Visits(self.sites.refresh, pageviews.step, self.presence.sweep)
+        self.source = self._source()
+        self.audiences = Audiences(database, self.source.name, settings.audience_days)
+        self.sampler = Sampler(
+            self.source,
+            self.audiences.keep,
+            self.audiences.other_days,
+            period=settings.reading_seconds,
+        )
+        self.feeds = Feeds()
+        self.beacon = beacon.Beacon(self.sites, self.presence, self.log)
         self.staging = Staging(database, data / IMAGES)
         self.control = control.Control(
             database,
@@ -208,11 +239,19 @@ class Marquee:
     ) -> None:
         """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
         await self.rotation.reload()
+        await self.visits.once()
+        self.sampler.resume(await self.audiences.watched(MOST))
+        playing = self._playing()
+        if self.played:
+            await self.sampler.ask(played.TOKEN, played.HOST)
         for loop in (
+            *playing,
             self.rotation.run,
             self.impressions.run,
             self.folding.run,
             self.upkeep.run,
+            self.visits.run,
+            self.sampler.run,
             self._watch,
             self.staging.clear,
         ):
@@ -226,6 +265,7 @@ class Marquee:
 
     async def stop(self) -> None:
         """Answer what is in flight, write what is in memory."""
+        self.feeds.close()
         await self.control.close()
         for server in reversed(self.servers):
             if isinstance(server, Server):
@@ -236,6 +276,8 @@ class Marquee:
         for loop in self.loops:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
+        await self.source.close()
+        await self.sampler.close()
         await self.impressions.once()
         await self.log.drain()
 
@@ -303,6 +345,9 @@ class Marquee:
             *self.stories.lanes(),
             *self.story_events.lanes(),
             *self.events.lanes(),
+            *increasing.Increasing(self.sampler).lanes(),
+            *toppages.TopPages(self.sites, self.presence).lanes(),
+            *self.beacon.lanes(),
             *health.lanes(),
         ]
         if self.settings.access_log:
@@ -310,8 +355,45 @@ class Marquee:
                 access.log_lane(lane)
         return lanes
 
+    @property
+    def played(self) -> bool:
+        """Whether an audience is played: with a sample, if its app is there, and is looked at."""
+        site = self.sites.known(played.TOKEN)
+        wanted = self.settings.sample and self.settings.traffic and not self.settings.upstream
+        return wanted and site is not None and played.HOST in site.hosts
+
+    def _playing(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
+        site = self.sites.known(played.TOKEN)
+        if not self.played or site is None:
+            return ()
+
+        def take(sign: Sign) -> None:
+            self.sampler.look(played.TOKEN, played.HOST)  # so that its page has a history
+            if self.log.room(0) and (stored := self.beacon.keep(sign, site.app)):
+                stored.add_done_callback(lambda done: done.exception())
+
+        audience = played.Played(Random())
+        if not self.presence.reading(site.app, played.HOST).visitors:
+            # It has been there for a while, or all of its pages would rise.
+            for ago in range(played.WARM, 0, -1):
+                for sign in audience.step():
+                    self.presence.see(
+                        site.app, sign.host, sign.path, sign.session, ago=ago, title=sign.title
+                    )
+        return (Playing(audience.step, take).run,)
+
+    def _source(self) -> Own | Upstream:
+        """Where the audience is read."""
+        settings = self.settings
+        if not (upstream := settings.source()):
+            return Own(self.sites, self.presence)
+        period = settings.reading_seconds
+        deadline = min(DEADLINE, 0.8 * period)
+        return Upstream(upstream, settings.upstream_version, period=period, deadline=deadline)
+
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
+        watched = Audience(self.sampler, self.feeds, self.settings.rising_score)
         figures = metrics.Metrics(self.lanes, self._routes, self._figures)
         routes = [
             (r"/", home.Home, {"pages": self.pages}),
@@ -344,6 +426,8 @@ class Marquee:
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.replays),
             *event_rules.routes(self.rules, self.asked),
+            *audience.routes(watched, self.audiences),
+            *live_page.routes(watched, self.pages),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
@@ -426,6 +510,7 @@ class Marquee:
         words = "How long the oldest of those has waited"
         yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
         yield Figure("marquee_held_bytes", "Bytes that bodies hold", self.room.held)
+        yield from self._audience_figures()
         if not isinstance(self.listener, Server):
             return
         stats = self.listener.stats
@@ -439,6 +524,23 @@ class Marquee:
             words = "Connections cut for the time that they took"
             cut = stats.timeouts[kind]
             yield Figure("marquee_timeouts_total", words, cut, ("kind", kind))
+
+    def _audience_figures(self) -> Iterable[Figure]:
+        presence, sampler = self.presence, self.sampler
+        yield Figure("marquee_visits", "Visits: a session on a page", presence.visits)
+        words = "Signs of life for which there was no room"
+        yield Figure("marquee_visits_turned_away_total", words, presence.turned_away)
+        yield Figure("marquee_watched_hosts", "Hosts that are watched", len(sampler.watches))
+        yield Figure("marquee_readings_total", "Readings of watched hosts", sampler.readings)
+        words = "Readings that failed"
+        yield Figure("marquee_readings_failed_total", words, sampler.failures)
+        yield Figure("marquee_listeners", "Listeners to streams", self.feeds.listeners)
+        words = "Listeners let go, as they were slow"
+        yield Figure("marquee_listeners_dropped_total", words, self.feeds.dropped)
+        if isinstance(self.source, Upstream):
+            asked, failed = self.source.requests, self.source.failures
+            yield Figure("marquee_upstream_requests_total", "Requests to the upstream", asked)
+            yield Figure("marquee_upstream_failed_total", "Of them, without an answer", failed)
 
     def _routes(self) -> Iterable[tuple[str, int, int]]:
         return [(route, status, count) for (route, status), count in self.answered.items()]
@@ -556,6 +658,8 @@ def where(
         lines.append("  no campaign yet: python server.py import DIR")
     if made:
         lines.append(f"  stories     {root}/api/v1/stories/{made[0].public_token}")
+    if marquee.played:
+        lines.append(f"  rising      {root}/live/{played.HOST}?apikey={played.TOKEN}")
     lines.append(f"  health      {root}/readyz and {root}/metrics")
     lines.append(f"  data        {data}")
     if made:

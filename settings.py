@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -35,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 takes a free one")] = 8000
     data: Annotated[str, Meta(description="folder that holds all state")] = "data"
     sample: Annotated[bool, Meta(description="fill an empty data folder with a sample")] = False
+    traffic: Annotated[
+        bool, Meta(description="play a small audience on the sample's app for it")
+    ] = True
     tz: Annotated[str, Meta(description="time zone of the slots, by its IANA name")] = "UTC"
     live_figures: Annotated[
         bool, Meta(description="let clicks and conversions here count beside imported ones")
@@ -87,6 +91,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image_cache: Annotated[Bytes, Meta(description="bytes of banner images kept in memory")] = (
         67_108_864
     )
+    upstream: Annotated[
+        str,
+        Meta(description="server whose /live/toppages/ tells the audience; none: this one's own"),
+    ] = ""
+    upstream_version: Annotated[
+        Literal["legacy", "v3"], Meta(description="form in which it tells it")
+    ] = "legacy"
+    reading_seconds: Annotated[
+        float, Meta(ge=0.2, le=60, description="time between readings of a watched host")
+    ] = 5.0
+    visit_seconds: Annotated[
+        float,
+        Meta(ge=5, le=3600, description="how long a pageview or heartbeat tells of a visitor"),
+    ] = 60.0
+    audience_days: Annotated[
+        int, Meta(ge=1, le=400, description="days for which minute averages are kept")
+    ] = 8
+    rising_score: Annotated[
+        float,
+        Meta(ge=3, le=100, description="how surprising a gain is that is called rising"),
+    ] = 4.0
     loop: Annotated[
         Literal["uvloop", "asyncio"], Meta(description="event loop (asyncio: to look for faults)")
     ] = "uvloop"
@@ -113,6 +138,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except ValueError as error:
                 raise SettingError(f"proxies: {error}; give such as 10.0.0.7,10.1.0.0/16") from None
         return named
+
+    def source(self) -> str:
+        """The upstream's address, empty for none; raises `SettingError` for what is none."""
+        said = self.upstream.strip().rstrip("/")
+        try:
+            found = urlsplit(said)
+            right = found.scheme in ("http", "https") and found.hostname and (found.port or 1)
+        except ValueError:
+            right = False
+        if said and (not right or found.query or found.fragment):
+            raise SettingError(
+                f"upstream: {self.upstream!r} is no address; give such as https://api.example.com"
+            )
+        return said
 
 
 def table() -> Iterator[tuple[str, type[Any], Any, str, tuple[str, ...]]]:
@@ -154,6 +193,7 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
         )
     if settings.max_body > settings.held_bytes:
         raise SettingError("max_body is more than held_bytes: such a body could not be held")
+    settings.source()
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingError("tls_cert and tls_key go together: give both, or neither")
     return settings

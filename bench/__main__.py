@@ -13,7 +13,7 @@ def main() -> int:
     folder = parser.parse_args().folder
     shown = ["--banners", folder] if folder else []
     commands = [["pages", *shown], ["bridge"], ["idle", *shown], ["slow", *shown]]
-    commands.append(["browsers", *shown])
+    commands += [["browsers", *shown], ["audience"], ["rising"]]
     if folder:
         commands.append(["imports", folder])
     failed = []

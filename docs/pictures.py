@@ -7,13 +7,17 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
 VIEWS = {
     "campaign.png": ("campaigns/1/", 1100, 760, False),
     "campaign-dark.png": ("campaigns/1/", 500, 760, True),
+    "live.png": ("live/played.example?apikey=token_played", 1000, 700, False),
 }
+# Seconds until the sample's audience has been there for a while, and one of its pages rises.
+WAIT = 150
 CHROMIUM = [
     "chromium",
     "--headless=new",
@@ -33,6 +37,7 @@ def main() -> None:
         assert server.stdout is not None
         try:
             root = next(filter(None, (re.search(r"http://\S+/", line) for line in server.stdout)))
+            time.sleep(WAIT)
             for name, (path, wide, high, dark) in VIEWS.items():
                 look = ["--blink-settings=preferredColorScheme=0"] if dark else []
                 shot = [f"--window-size={wide},{high}", f"--screenshot={HERE / name}"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable
 from time import perf_counter
 
@@ -10,6 +11,8 @@ from tornado.web import RequestHandler
 from wire import Lane, Request, Response
 
 LOG = logging.getLogger("marquee.access")
+# Public tokens that stand in paths.
+TOKEN = re.compile(r"^(/api/v1/(?:beacon|stories/cached|stories|event|dau)/)[^/]+")
 
 
 def log_lane(lane: Lane) -> None:
@@ -59,6 +62,7 @@ def _tell(request: Request, status: int, began: float) -> None:
 def _line(
     remote: str | None, method: str | None, path: str, status: int, milliseconds: float
 ) -> None:
+    path = TOKEN.sub(r"\1…", path)
     LOG.info("%s %s %s %d %.1f ms", remote, method, path, status, milliseconds)
 
 

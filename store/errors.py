@@ -6,7 +6,8 @@ StoreError          the base of them all; the message is for people
 ├── StoreNewer      the database was written by a newer program
 ├── StoreBusy       someone else holds what is needed; try again later
 ├── StoreRefused    what was asked for cannot be done, and nothing has changed
-└── StoreGone       the running server went away amid its work
+├── StoreGone       the running server went away amid its work
+└── StoreAway       an upstream gives no answer; try again when it says
 """
 
 
@@ -36,3 +37,11 @@ class StoreRefused(StoreError):
 
 class StoreGone(StoreError):
     """The running server went away amid its work."""
+
+
+class StoreAway(StoreError):
+    """An upstream gives no answer, or is not to be asked for so many seconds (`wait`)."""
+
+    def __init__(self, words: str, wait: float = 0.0) -> None:
+        super().__init__(words)
+        self.wait = wait

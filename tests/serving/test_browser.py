@@ -1,37 +1,11 @@
 """The campaign page in a real browser."""
 
 import json
-import shutil
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 WIDTHS = [(360, 740), (1280, 800)]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        pytest.skip("chromium and chromedriver are not here (Debian: chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for word in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options, service)
-    yield driver
-    driver.quit()
 
 
 def requested(browser) -> set[str]:

@@ -1,0 +1,113 @@
+"""What `static/beacon.js` sends: pageviews, which are logged, and heartbeats, which are not.
+
+It comes as `text/plain`, which browsers send to other hosts without asking first.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable
+from time import time_ns
+
+from handlers.answers import NO_STORE, ROOT, SECURITY, problem
+from rules.beacon import VIEW, Sign, read, row
+from rules.event import WrongEvent
+from store.batch import Outcome
+from store.errors import StoreError
+from store.log import Log
+from store.presence import Presence
+from store.sites import Site, Sites
+from wire import Lane, Request, Response
+
+SCRIPT = (ROOT / "static" / "beacon.js").read_bytes()
+TAG = f'"{hashlib.sha256(SCRIPT).hexdigest()[:32]}"'
+# Every page of a site carries it: it is asked for anew once an hour, and then by its tag.
+ABOUT = (
+    ("ETag", TAG),
+    ("Cache-Control", "public, max-age=3600, stale-while-revalidate=86400"),
+    *SECURITY,
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+)
+WHOLE = Response(200, [("Content-Type", "text/javascript; charset=utf-8"), *ABOUT], SCRIPT)
+UNCHANGED = Response(304, ABOUT)
+LARGEST = 8_192
+LATER = ("Retry-After", "1")
+HEADERS = (NO_STORE, *SECURITY, ("Vary", "Origin"))
+TAKEN = Response(204, HEADERS)
+UNKNOWN = problem(404, "No app has this public token.")
+ELSEWHERE = problem(403, "This app lists no such host.")
+FULL = problem(503, "More events are waiting than can be held.", LATER)
+
+Stored = asyncio.Future[list[Outcome]]
+
+
+class Beacon:
+    """The lanes of `POST /api/v1/beacon/{public_token}`, and of the script that sends it."""
+
+    def __init__(self, sites: Sites, presence: Presence, log: Log) -> None:
+        self._sites = sites
+        self._presence = presence
+        self._log = log
+
+    def lanes(self) -> list[Lane]:
+        """Their addresses."""
+        pattern = r"/api/v1/beacon/([\w.~-]{1,100})/?"
+        return [
+            Lane("POST", pattern, self.post, body_limit=LARGEST, name="beacon"),
+            Lane("GET", r"/static/beacon\.js", _script, name="beacon script"),
+        ]
+
+    def post(self, request: Request) -> Response | Awaitable[Response]:
+        """Take a sign of life: 204 at once, of a pageview when it is on disk."""
+        if request.header("Sec-GPC") == "1" or request.header("DNT") == "1":
+            return TAKEN
+        site = self._sites.known(request.params[0])
+        return self._find(request) if site is None else self._take(request, site)
+
+    async def _find(self, request: Request) -> Response:
+        site = await self._sites.find(request.params[0])
+        if site is None:
+            return UNKNOWN
+        answer = self._take(request, site)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _take(self, request: Request, site: Site) -> Response | Awaitable[Response]:
+        try:
+            sign = read(request.body)
+        except WrongEvent as wrong:
+            told = "; ".join(f"{fault.pointer} {fault.message}".strip() for fault in wrong.faults)
+            return problem(400, f"This is no sign of life: {told}.")
+        origin = request.header("Origin")
+        # A page may hide its origin, and then has none.
+        if origin in (None, "null"):
+            answer = TAKEN
+        elif origin is not None and origin.lower().partition("://")[2] == sign.host:
+            answer = TAKEN.extended(("Access-Control-Allow-Origin", origin))
+        else:
+            return ELSEWHERE
+        if sign.host not in site.hosts:
+            return ELSEWHERE
+        if sign.kind == VIEW and not self._log.room(0):
+            return FULL
+        stored = self.keep(sign, site.app)
+        return answer if stored is None else _answered(stored, answer)
+
+    def keep(self, sign: Sign, app: int) -> Stored | None:
+        """Take a sign: a heartbeat at once, a pageview when the future is done."""
+        if sign.kind == VIEW:
+            now = time_ns() // 1000
+            return self._log.append((row(sign, app, now),), received=now, counted=False)
+        self._presence.see(app, sign.host, sign.path, sign.session, title=sign.title)
+        return None
+
+
+def _script(request: Request) -> Response:
+    held = (request.header("If-None-Match") or "").split(",")
+    return UNCHANGED if TAG in (each.strip().removeprefix("W/") for each in held) else WHOLE
+
+
+async def _answered(stored: Stored, answer: Response) -> Response:
+    try:
+        await stored
+    except StoreError as error:
+        return problem(503, f"This was not stored ({error}).", LATER)
+    return answer

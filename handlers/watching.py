@@ -1,0 +1,109 @@
+"""What addresses that tell of a watched host share: who may ask, how far back, streams."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+from tornado.iostream import StreamClosedError
+
+from handlers.asking import Asking
+from handlers.base import Refusal
+from loops.feeds import Feeds, Listener
+from loops.sampler import Sampler, Watch
+from rules.growth import THRESHOLD
+from rules.history import LONGEST, SHORTEST, WINDOW
+from rules.timestamp import text
+from store.errors import StoreAway, StoreBusy, StoreRefused
+
+# Pages that are told if no number is asked for, and at most.
+LIMIT, MOST = 100, 1_000
+# Milliseconds after which a browser whose stream ended asks again.
+RETRY = 3_000
+
+
+class Audience(NamedTuple):
+    """The parts that these handlers need."""
+
+    sampler: Sampler
+    feeds: Feeds
+    threshold: float = THRESHOLD
+
+
+class Watching(Asking):
+    """The base of these handlers."""
+
+    def initialize(self, audience: Audience) -> None:
+        """`audience` is what they tell of."""
+        self.audience = audience
+        self.listener: Listener | None = None
+
+    async def watched(self, host: str) -> Watch:
+        """The host, for who gives a key to it."""
+        key = self.word("apikey")
+        if not key:
+            raise Refusal(401, "This needs an `apikey`.")
+        try:
+            return await self.audience.sampler.ask(key, host.lower())
+        except StoreRefused as error:
+            raise Refusal(400, f"This cannot be asked: {error}.") from None
+        except (StoreAway, StoreBusy) as error:
+            raise self.later(f"There is no reading of this host ({error})") from None
+
+    def window(self) -> int:
+        """How many seconds back a gain is counted from."""
+        return self.number("window", least=SHORTEST, most=LONGEST) or WINDOW
+
+    def pages(self) -> int:
+        """How many pages are asked for."""
+        return self.number("limit", least=1, most=MOST) or LIMIT
+
+    async def stream(self, name: Hashable, watch: Watch, make: Callable[[], bytes]) -> None:
+        """Send what `make` gives of each reading as server-sent events, until someone leaves."""
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would keep events back
+        listener = self.listener = Listener(self._send)
+        sampler = self.audience.sampler
+
+        def event() -> tuple[str, bytes]:
+            moment = str(round(watch.as_of * 1000))
+            lines = make().splitlines()
+            data = b"".join(b"data: %b\n" % line for line in lines)
+            return moment, b"id: %b\n%b\n" % (moment.encode(), data)
+
+        try:
+            feed = self.audience.feeds.join(
+                (watch, name), listener, watch, event, lambda: sampler.look(watch.key, watch.host)
+            )
+        except StoreBusy as error:
+            raise self.later(f"This cannot be listened to now: {error}") from None
+        try:
+            moment, latest = feed.latest()
+            # Who comes back and has seen this already waits for the next.
+            seen = self.request.headers.get("Last-Event-ID") == moment
+            self.write(b"retry: %d\n\n" % RETRY)
+            listener.tell(b":\n\n" if seen else latest)
+            await listener.left.wait()
+        finally:
+            self.audience.feeds.leave(feed, listener)
+        connection = self.request.connection
+        if listener.slow and connection is not None:
+            connection.close()  # type: ignore[attr-defined]
+
+    def _send(self, data: bytes) -> "asyncio.Future[None]":
+        self.write(data)
+        try:
+            return self.flush()
+        except StreamClosedError:
+            assert self.listener is not None
+            self.listener.left.set()
+            raise
+
+    def on_connection_close(self) -> None:
+        """Nobody listens any more."""
+        if self.listener is not None:
+            self.listener.left.set()
+
+
+def as_of(watch: Watch) -> str:
+    """When the last reading was made."""
+    return text(round(watch.as_of * 1_000_000))

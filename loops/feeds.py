@@ -1,0 +1,161 @@
+"""News for many listeners at once: encoded once, sent a few at a time; who is slow is let go."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from store.errors import StoreBusy
+
+LOG = logging.getLogger("marquee.feeds")
+
+# Listeners of all feeds, and feeds of one source: each costs something with each news.
+MOST, FEEDS = 5_000, 20
+# So many are sent to before others have their turn.
+STEP = 25
+# Seconds after which listeners hear that nothing has happened.
+HEARTBEAT = 15.0
+SILENCE = b":\n\n"
+# News that a listener may miss while the last one is still on its way.
+PATIENCE = 2
+
+
+class Source(Protocol):
+    """What there is news of."""
+
+    number: int
+    next: asyncio.Event
+    gone: bool
+
+
+class Listener:
+    """Someone who listens."""
+
+    def __init__(self, send: "Callable[[bytes], asyncio.Future[None]]") -> None:
+        """`send` gives a future that is done when there is room for more."""
+        self.left = asyncio.Event()
+        self.slow = False
+        self._send = send
+        self._sending: asyncio.Future[None] | None = None
+        self._missed = 0
+
+    def tell(self, data: bytes) -> None:
+        """Send this, or miss it if there is no room; who misses too much is let go."""
+        if self.left.is_set():
+            return
+        if self._sending is not None and not self._sending.done():
+            self._missed += 1
+            if self._missed > PATIENCE:
+                self.slow = True
+                self.left.set()
+            return
+        self._missed = 0
+        try:
+            self._sending = self._send(data)
+        except Exception:  # the connection is gone
+            self.left.set()
+
+
+class Feed:
+    """The listeners to one thing."""
+
+    def __init__(
+        self, source: Source, make: Callable[[], tuple[str, bytes]], touch: Callable[[], object]
+    ) -> None:
+        """`make` gives the present state as (id, event); `touch` says that someone listens."""
+        self.listeners: set[Listener] = set()
+        self.source = source
+        self._make = make
+        self._touch = touch
+        self._made: tuple[int, str, bytes] = (-1, "", b"")
+
+    def latest(self) -> tuple[str, bytes]:
+        """The present state, as (id, event)."""
+        if self._made[0] != self.source.number:
+            self._made = (self.source.number, *self._make())
+        return self._made[1:]
+
+    async def run(self, heartbeat: float) -> None:
+        """Tell the listeners, as long as there are any."""
+        source = self.source
+        sent = source.number
+        while self.listeners and self._goes_on():
+            if sent == source.number:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(heartbeat):
+                        await source.next.wait()
+            if not self._goes_on():
+                break
+            self._touch()
+            data = SILENCE if sent == source.number else self.latest()[1]
+            sent = source.number
+            for count, listener in enumerate(list(self.listeners), 1):
+                listener.tell(data)
+                if not count % STEP:
+                    await asyncio.sleep(0)
+        for listener in self.listeners:
+            listener.left.set()
+
+    def _goes_on(self) -> bool:
+        return not self.source.gone
+
+
+class Feeds:
+    """All feeds."""
+
+    def __init__(self, most: int = MOST, heartbeat: float = HEARTBEAT) -> None:
+        self.dropped = 0  # listeners that were slow
+        self._most = most
+        self._heartbeat = heartbeat
+        self._feeds: dict[Hashable, tuple[Feed, asyncio.Task[None]]] = {}
+        self._closed = False
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return sum(len(feed.listeners) for feed, _ in self._feeds.values())
+
+    def join(
+        self,
+        name: Hashable,
+        listener: Listener,
+        source: Source,
+        make: Callable[[], tuple[str, bytes]],
+        touch: Callable[[], object],
+    ) -> Feed:
+        """The feed of this name, to which `listener` listens from now on; `StoreBusy` if full."""
+        if self._closed or self.listeners >= self._most:
+            raise StoreBusy("as many are listening as there is room for")
+        feed, task = self._feeds.get(name, (None, None))
+        if feed is None or task is None or task.done():
+            if sum(each.source is source for each, _ in self._feeds.values()) >= FEEDS:
+                raise StoreBusy("this is listened to in as many ways as there is room for")
+            feed = Feed(source, make, touch)
+            feed.listeners.add(listener)
+            self._feeds[name] = feed, asyncio.create_task(feed.run(self._heartbeat))
+            self._feeds[name][1].add_done_callback(lambda task: self._end(name, task))
+        feed.listeners.add(listener)
+        return feed
+
+    def leave(self, feed: Feed, listener: Listener) -> None:
+        """A listener listens no more."""
+        feed.listeners.discard(listener)
+        self.dropped += listener.slow
+
+    def close(self) -> None:
+        """Let all go."""
+        self._closed = True
+        for feed, task in self._feeds.values():
+            task.cancel()
+            for listener in feed.listeners:
+                listener.left.set()
+
+    def _end(self, name: Hashable, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()):
+            LOG.error("a feed has failed", exc_info=error)
+        known = self._feeds.get(name)
+        if known is not None and known[1] is task:
+            del self._feeds[name]
+            for listener in known[0].listeners:
+                listener.left.set()

@@ -1,0 +1,305 @@
+"""Reads each watched host every few seconds, as long as someone asks for it.
+
+A host is watched by (key, host) from the first time that someone asks. One reading of each is on
+its way at a time, and whoever asks meanwhile waits for it, or is given the last one. A host that
+nobody has asked for in a while is read once an hour, so that its history goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from random import random
+from time import monotonic, time
+from typing import Any, Protocol
+
+from cachetools import TTLCache
+
+from rules.growth import increases
+from rules.history import Closed, History, Page
+from rules.other_days import NO_OTHER_DAYS, OtherDays
+from rules.toppages import Reading
+from store.errors import StoreAway, StoreBusy, StoreError, StoreRefused
+
+LOG = logging.getLogger("marquee.sampler")
+
+PERIOD = 5.0
+# Readings are spread by so much of a period, so that hosts do not keep step.
+JITTER = 0.1
+# A reading is as good as a new one for so many seconds.
+SHARED = 3.0
+# After so many seconds without a question, a host is read once in so many.
+IDLE, RARELY = 600.0, 3_600.0
+# Hosts that are watched at a time.
+MOST = 200
+# A reading that is this many periods old is stale, and none to take a difference to.
+STALE = 3.0
+LOOK = 1.0
+# Things made of a reading that are kept.
+MADE = 64
+
+Key = tuple[str, str]
+
+
+class Source(Protocol):
+    """Where readings come from; `a_minute` limits them for each host."""
+
+    name: str
+    a_minute: int | None
+
+    async def read(self, key: str, host: str) -> Reading:
+        """A reading; raises `StoreRefused` for an unknown key or host, `StoreAway` for none."""
+
+
+class Watch:
+    """A host that is watched. Moments are of the sampler's clock, in seconds."""
+
+    def __init__(self, key: str, host: str, now: float) -> None:
+        self.key = key
+        self.host = host
+        self.history = History()
+        self.reading: Reading | None = None
+        self.gains: list[tuple[int, str]] = []  # since the reading before
+        self.number = 0  # of readings
+        self.as_of = 0.0  # when the last was made, in seconds since 1970
+        self.read_at = 0.0
+        self.asked = now
+        self.due = now
+        self.error: StoreError | None = None
+        self.other_days: OtherDays = NO_OTHER_DAYS
+        self.flight: asyncio.Task[None] | None = None
+        self.next = asyncio.Event()  # set, and replaced, when there is a new reading
+        self.gone = False
+        # What has been made of this reading; what is ready to be sent as it is, and until when.
+        self.made: dict[Any, Any] = {}
+        self.ready: Any = None
+        self.ready_until = 0.0
+
+    def rising(self, window: int, limit: int, threshold: float) -> list[Page]:
+        """The pages, as `History.rising` has them; made once for each reading."""
+        asked = ("rising", window, limit, threshold)
+        found: list[Page] | None = self.made.get(asked)
+        if found is None:
+            found = self.history.rising(
+                window, limit=limit, other_days=self.other_days, threshold=threshold
+            )
+            self.keep(asked, found)
+        return found
+
+    def keep(self, name: Any, made: Any) -> None:
+        """Keep what was made of this reading, as long as there is no newer one."""
+        if len(self.made) >= MADE:
+            self.made.clear()
+        self.made[name] = made
+
+
+class Sampler:
+    """Watches hosts; to be used on one event loop."""
+
+    def __init__(
+        self,
+        source: Source,
+        keep: Callable[[Key, Closed, dict[str, str]], Awaitable[None]],
+        remember: Callable[[Key], Awaitable[OtherDays]],
+        *,
+        period: float = PERIOD,
+        most: int = MOST,
+        clock: Callable[[], float] = monotonic,
+        wall: Callable[[], float] = time,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        """`keep` writes a minute that is over, `remember` reads what other days say."""
+        self.period = period
+        self.readings = 0
+        self.failures = 0
+        self._source = source
+        self._keep = keep
+        self._remember = remember
+        self._most = most
+        self._clock, self._wall, self._chance = clock, wall, chance
+        self._watches: dict[Key, Watch] = {}
+        self._refused: TTLCache[Key, str] = TTLCache(4_096, min(SHARED, period), clock)
+        self._shared = min(SHARED, period * 0.6)
+        self._work: set[asyncio.Task[None]] = set()
+
+    @property
+    def watches(self) -> Collection[Watch]:
+        """All that is watched."""
+        return self._watches.values()
+
+    def stale(self, watch: Watch) -> bool:
+        """Whether the last reading is older than it should be."""
+        return self._clock() - watch.read_at > STALE * self.period
+
+    def age(self, watch: Watch) -> float:
+        """Seconds since the last reading."""
+        return self._clock() - watch.read_at
+
+    def resume(self, keys: Iterable[Key]) -> None:
+        """Watch what was watched before a restart; rarely, until someone asks."""
+        now = self._clock()
+        for key, host in keys:
+            if len(self._watches) < self._most:
+                watch = self._watches[key, host] = Watch(key, host, now - IDLE)
+                watch.due = now + self._chance() * RARELY
+
+    def look(self, key: str, host: str) -> Watch | None:
+        """The watch of a host, if it has a reading to be shown; this is a question."""
+        watch = self._watches.get((key, host))
+        if watch is None or watch.reading is None:
+            return None
+        self._asked(watch)
+        # One that is stale is shown only if there is no newer one to be had.
+        return watch if watch.error is not None or not self.stale(watch) else None
+
+    async def ask(self, key: str, host: str) -> Watch:
+        """The watch of a host, with a reading; the first question waits for one.
+
+        Raises `StoreRefused` for a key or host that is not known, `StoreAway` if there never was
+        a reading and there is none now, `StoreBusy` if too many hosts are watched.
+        """
+        found = self.look(key, host)
+        if found is not None:
+            return found
+        refused = self._refused.get((key, host))
+        if refused is not None:
+            raise StoreRefused(refused)
+        watch = self._watches.get((key, host)) or self._watch(key, host)
+        self._asked(watch)
+        # After a failure it is tried again when it is due, however many ask.
+        if watch.flight is None and (watch.error is None or watch.due <= watch.asked):
+            self._depart(watch)
+        if watch.flight is not None:
+            await asyncio.shield(watch.flight)
+        if watch.reading is None:
+            raise watch.error or StoreAway("there is no reading yet", self.period)
+        return watch
+
+    def once(self) -> float:
+        """Begin all readings that are due; seconds until the next is."""
+        now = self._clock()
+        following = now + LOOK
+        for watch in list(self._watches.values()):
+            if watch.flight is None:
+                if watch.due <= now:
+                    self._depart(watch)
+                else:
+                    following = min(following, watch.due)
+        return max(0.01, following - now)
+
+    async def run(self) -> None:
+        """Read for ever."""
+        while True:
+            await asyncio.sleep(self.once())
+
+    async def close(self) -> None:
+        """Let go of what is on its way, and keep the minutes that are not over."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        for watch in self._watches.values():
+            if watch.reading is not None and (closed := watch.history.finish()) is not None:
+                await self._keep_minute(watch, closed, watch.reading.titles)
+
+    def _asked(self, watch: Watch) -> None:
+        now = self._clock()
+        if now - watch.asked > IDLE and watch.error is None:
+            watch.due = min(watch.due, watch.read_at + self.period)
+        watch.asked = now
+
+    def _watch(self, key: str, host: str) -> Watch:
+        now = self._clock()
+        if len(self._watches) >= self._most:
+            longest = min(
+                (each for each in self._watches.values() if each.flight is None),
+                key=lambda each: (each.reading is not None, each.asked),
+                default=None,
+            )
+            if longest is None or (longest.reading and now - longest.asked < IDLE):
+                raise StoreBusy("so many hosts are watched that there is no room for another")
+            self._drop(longest)
+        watch = self._watches[key, host] = Watch(key, host, now)
+        return watch
+
+    def _drop(self, watch: Watch) -> None:
+        self._watches.pop((watch.key, watch.host), None)
+        watch.gone = True
+        watch.ready_until = 0.0
+        self._tell(watch)
+
+    def _depart(self, watch: Watch) -> None:
+        watch.flight = self._spawn(self._fly(watch))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        return task
+
+    async def _fly(self, watch: Watch) -> None:
+        began = self._clock()
+        watch.due = began + self._pace(watch, began)
+        try:
+            reading = await self._source.read(watch.key, watch.host)
+            self.readings += 1
+            self._take(watch, reading)
+        except StoreRefused as error:
+            watch.error = error
+            watch.reading = None
+            self._refused[watch.key, watch.host] = str(error)
+            self._drop(watch)
+        except StoreError as error:
+            self.failures += 1
+            watch.error = error
+            if isinstance(error, StoreAway) and error.wait:
+                watch.due = max(began + self._shared, self._clock() + error.wait)
+        except Exception as error:
+            self.failures += 1
+            LOG.exception("a reading failed")
+            watch.error = StoreError(f"the reading failed: {error}")
+        finally:
+            watch.flight = None
+
+    def _take(self, watch: Watch, reading: Reading) -> None:
+        now = self._clock()
+        before = watch.reading
+        if before is None or now - watch.read_at > STALE * self.period:
+            watch.gains = []
+        else:
+            watch.gains = increases(before.visitors, reading.visitors)
+        watch.reading = reading
+        watch.error = None
+        watch.number += 1
+        watch.as_of, watch.read_at = self._wall(), now
+        watch.ready_until = 0.0
+        watch.made.clear()
+        closed = watch.history.add(reading.visitors, watch.as_of)
+        if closed is not None:
+            self._spawn(self._keep_minute(watch, closed, reading.titles))
+        self._tell(watch)
+
+    def _tell(self, watch: Watch) -> None:
+        told, watch.next = watch.next, asyncio.Event()
+        told.set()
+
+    async def _keep_minute(self, watch: Watch, closed: Closed, titles: Mapping[str, str]) -> None:
+        named = {path: titles[path] for path in closed.sums if path in titles}
+        try:
+            await self._keep((watch.key, watch.host), closed, named)
+            if closed.minute % 5 == 0 or watch.other_days is NO_OTHER_DAYS:
+                watch.other_days = await self._remember((watch.key, watch.host))
+        except StoreError as error:
+            LOG.warning("minute averages of %s were not kept: %s", watch.host, error)
+
+    def _pace(self, watch: Watch, now: float) -> float:
+        """Seconds until the next reading."""
+        if now - watch.asked > IDLE:
+            return RARELY * (1 + JITTER * (2 * self._chance() - 1))
+        pace = self.period
+        if self._source.a_minute is not None:
+            active = sum(
+                each.host == watch.host and now - each.asked <= IDLE
+                for each in self._watches.values()
+            )
+            # A little less than what the upstream takes, shared fairly.
+            pace = max(pace, 65 / self._source.a_minute * active)
+        return pace * (1 + JITTER * (2 * self._chance() - 1))

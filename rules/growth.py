@@ -1,0 +1,120 @@
+"""Which pages gain visitors: by how much, and how surprising that is for a page of its size.
+
+Visitors of a page come and go independently, so their number at a moment is a Poisson one. What a
+page may be expected to have is estimated from its past, which is only so long: readings of the
+same visitors tell nothing new, so a past counts as a number of independent `looks` (the variance
+of a time average over an M/M/∞ queue's occupancy). The score is that of Li and Ma (Astrophysical
+Journal 272, 1983, formula 17) for a count against a background that was itself counted, with a
+correction for continuity of both; its tail is right for two visitors as for thousands.
+"""
+
+from collections.abc import Mapping
+from math import exp, log, sqrt
+from operator import itemgetter
+from typing import NamedTuple
+
+NEW, RISING, STEADY, FALLING, GONE = "new", "rising", "steady", "falling", "gone"
+
+# Seconds that a visitor stays, about: how soon a later reading tells something new.
+STAY = 60.0
+# So surprising is what is called rising, in standard deviations.
+THRESHOLD = 4.0
+# A page with fewer visitors, now and expected, says nothing.
+MINIMUM = 5
+# Other days count as if so many more visitors had been seen, who did as on no day in particular.
+DOUBT = 10.0
+
+
+class Usual(NamedTuple):
+    """What other days say: the factor by which a page grows in these minutes, and its variance.
+
+    The variance is that of the factor's logarithm.
+    """
+
+    factor: float = 1.0
+    variance: float = 0.0
+
+
+AS_EVER = Usual()
+
+
+class Judgement(NamedTuple):
+    """What is thought of a page: the visitors expected, how surprising those there are, a state."""
+
+    expected: float | None
+    score: float
+    state: str
+
+
+def increases(before: Mapping[str, int], now: Mapping[str, int]) -> list[tuple[int, str]]:
+    """(gain, path) of the pages in both readings that gained, most first, then as they came."""
+    known = before.get
+    gains = [
+        (visitors - was, path)
+        for path, visitors in now.items()
+        if (was := known(path, visitors)) < visitors
+    ]
+    gains.sort(key=itemgetter(0), reverse=True)
+    return gains
+
+
+def looks(seconds: float, stay: float = STAY) -> float:
+    """Of how many independent readings the average over so many seconds is worth; 1 at least."""
+    stays = seconds / stay
+    if stays < 1e-3:
+        return 1.0
+    return stays * stays / (2 * (stays - 1 + exp(-stays)))
+
+
+def usual(before: float, after: float, days: int) -> Usual:
+    """What `days` other days say, on which a page had on average these visitors.
+
+    `before` is at the time of day from which the past is taken, `after` at that of now.
+    """
+    seen_before, seen_after = days * before + DOUBT, days * after + DOUBT
+    return Usual(seen_after / seen_before, 1 / seen_before + 1 / seen_after)
+
+
+def score(visitors: int, expected: float, independent: float) -> float:
+    """How surprising so many visitors are, as a standard normal deviate; negative for too few.
+
+    `expected` is an average worth so many `independent` readings.
+    """
+    more = visitors > expected
+    step = 0.5 if more else -0.5
+    seen, past = visitors - step, max(0.0, independent * expected + step)
+    if (seen * independent > past) != more:
+        return 0.0
+    both = seen + past
+    likelihood = seen * log((1 + independent) * seen / both)
+    if past:
+        likelihood += past * log((1 + independent) / independent * past / both)
+    deviate = sqrt(2 * max(0.0, likelihood))
+    return deviate if more else -deviate
+
+
+def judge(
+    visitors: int,
+    average: float | None,
+    independent: float,
+    other_days: Usual = AS_EVER,
+    threshold: float = THRESHOLD,
+) -> Judgement:
+    """What is thought of a page with so many visitors.
+
+    `average` is that of its past, worth so many `independent` readings; None if there is no past
+    to go by.
+    """
+    if average is None:
+        return Judgement(None, 0.0, STEADY)
+    expected = average * other_days.factor
+    if max(visitors, expected) < MINIMUM:
+        return Judgement(expected, 0.0, STEADY)
+    # What other days say is not certain either.
+    independent = 1 / (1 / independent + expected * other_days.variance)
+    found = score(visitors, expected, independent)
+    if found >= threshold:
+        return Judgement(expected, found, RISING if average else NEW)
+    if found <= -threshold:
+        return Judgement(expected, found, FALLING if visitors else GONE)
+    return Judgement(expected, found, STEADY)

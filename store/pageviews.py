@@ -1,0 +1,79 @@
+"""Pageviews of the log: those that came since last asked, and at the start those of late.
+
+They are read after their commit, off the way of those who send them: an event that is not on disk
+is no visitor, and taking events costs nothing more.
+"""
+
+import sqlite3
+from time import time_ns
+from typing import Any
+
+import msgspec
+
+from store.database import Database
+from store.presence import Presence
+from store.sites import Sites
+
+CATEGORY, NAME = "page interaction", "pageview"
+# Rows of a step.
+STEP = 2_000
+# Ids begin with their milliseconds.
+SHIFT = 22
+NEWEST = "SELECT coalesce(max(id), 0) FROM event"
+# All rows in one value: after each row the thread would have to wait for the interpreter.
+NEXT = """
+SELECT count(*), max(id), json_group_array(json_array(app, session, at, host, path, title))
+FROM (
+    SELECT
+        id, app, session, at,
+        data ->> '$.host' AS host, data ->> '$.path' AS path, data ->> '$.title' AS title
+    FROM event
+    WHERE id > ? AND id <= ? AND name = ? AND category = ?
+        AND session IS NOT NULL AND data IS NOT NULL
+    ORDER BY id LIMIT ?
+)
+"""
+
+Row = tuple[int, str, int, Any, Any, Any]
+_rows = msgspec.json.Decoder(list[Row]).decode
+
+
+class Pageviews:
+    """Has the presence follow the log."""
+
+    def __init__(self, database: Database, sites: Sites, presence: Presence) -> None:
+        self._database = database
+        self._sites = sites
+        self._presence = presence
+        self._last = 0
+
+    async def step(self) -> bool:
+        """Take the next pageviews; whether there may be more at once."""
+        now = time_ns() // 1000
+        # What is older than a visit lasts tells of nobody who is there.
+        after = max(self._last, int(now / 1000 - self._presence.stay * 1000) << SHIFT)
+
+        def job(connection: sqlite3.Connection) -> tuple[int, int, str]:
+            newest = connection.execute(NEWEST).fetchone()[0]
+            if newest <= after:
+                return 0, after, "[]"
+            count, last, rows = connection.execute(
+                NEXT, (after, newest, NAME, CATEGORY, STEP)
+            ).fetchone()
+            return count, last if count == STEP else newest, rows
+
+        count, self._last, rows = await self._database.read(job)
+        for app, session, at, host, path, title in _rows(rows):
+            if not isinstance(host, str) or not isinstance(path, str):
+                continue
+            host = host.lower()
+            if self._sites.lists(app, host):
+                self._presence.see(
+                    app,
+                    host,
+                    path,
+                    session,
+                    ago=(now - at) / 1e6,
+                    title=title if isinstance(title, str) else "",
+                )
+        return count == STEP

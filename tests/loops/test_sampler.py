@@ -1,0 +1,363 @@
+"""Watched hosts: read when due, once at a time, shared by all who ask, bounded."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from loops import sampler
+from loops.sampler import IDLE, RARELY, Sampler
+from rules.history import Closed
+from rules.other_days import NO_OTHER_DAYS, OtherDays
+from rules.toppages import Reading
+from store.errors import StoreAway, StoreBusy, StoreError, StoreRefused
+
+T = TypeVar("T")
+Key = tuple[str, str]
+
+
+class Source:
+    """Gives what it is told to give."""
+
+    name = "fake"
+    a_minute: int | None = None
+
+    def __init__(self) -> None:
+        self.visitors = {"/": 10}
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.asked: Counter[Key] = Counter()
+        self.under_way: Counter[Key] = Counter()
+        self.most_at_once = 0
+
+    async def read(self, key: str, host: str) -> Reading:
+        self.asked[key, host] += 1
+        self.under_way[key, host] += 1
+        self.most_at_once = max(self.most_at_once, self.under_way[key, host])
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+            return Reading(dict(self.visitors), {"/": "Home"})
+        finally:
+            self.under_way[key, host] -= 1
+
+
+class Stage:
+    """A sampler with a clock that is set by hand."""
+
+    def __init__(self, most: int = 200) -> None:
+        self.now = 1_000_000_020.0
+        self.source = Source()
+        self.kept: list[tuple[Key, Closed, dict[str, str]]] = []
+        self.remembered = 0
+        self.sampler = Sampler(
+            self.source,
+            self.keep,
+            self.remember,
+            most=most,
+            clock=lambda: self.now,
+            wall=lambda: self.now,
+            chance=lambda: 0.5,
+        )
+
+    async def keep(self, key: Key, closed: Closed, titles: dict[str, str]) -> None:
+        self.kept.append((key, closed, titles))
+
+    async def remember(self, key: Key) -> OtherDays:
+        self.remembered += 1
+        return NO_OTHER_DAYS
+
+    async def go(self, seconds: float) -> None:
+        """Let time pass, second by second, and all that is due be done."""
+        for _ in range(round(seconds)):
+            self.now += 1
+            self.sampler.once()
+            await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def run(work: Callable[[Stage], Awaitable[T]], most: int = 200) -> T:
+    async def main() -> T:
+        stage = Stage(most)
+        try:
+            return await work(stage)
+        finally:
+            await stage.sampler.close()
+
+    return asyncio.run(main())
+
+
+def test_a_thousand_first_questions_cost_one_reading() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.gate = asyncio.Event()
+        asking = [asyncio.create_task(stage.sampler.ask("k", "h")) for _ in range(1_000)]
+        await settle()
+        stage.source.gate.set()
+        watches = {id(await each) for each in asking}
+        assert len(watches) == 1
+        assert stage.source.asked == {("k", "h"): 1}
+        assert (await stage.sampler.ask("k", "h")).gains == []
+
+    run(work)
+
+
+def test_it_is_read_every_period_and_says_what_gained() -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        stage.source.visitors = {"/": 12, "/new": 3}
+        await stage.go(5)
+        assert watch.gains == [(2, "/")]
+        stage.source.visitors = {"/": 12, "/new": 4}
+        await stage.go(5)
+        assert watch.gains == [(1, "/new")]
+        assert watch.number == 3
+        assert watch.as_of == stage.now
+
+    run(work)
+
+
+def test_what_has_no_right_age_to_compare_with_gains_nothing() -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        stage.source.error = StoreAway("away")
+        await stage.go(20)
+        stage.source.error = None
+        stage.source.visitors = {"/": 50}
+        await stage.go(5)
+        assert watch.number == 2
+        assert watch.gains == []
+
+    run(work)
+
+
+def test_one_question_at_a_time_is_on_its_way_however_slow() -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        stage.source.gate = asyncio.Event()
+        await stage.go(60)
+        assert stage.source.most_at_once == 1
+        assert stage.source.asked["k", "h"] == 2
+        asking = [asyncio.create_task(stage.sampler.ask("k", "h")) for _ in range(9)]
+        await settle()
+        assert stage.source.asked["k", "h"] == 2
+        stage.source.gate.set()
+        await asyncio.gather(*asking)
+        assert watch.number == 2
+
+    run(work)
+
+
+def test_the_last_good_reading_is_given_while_there_is_none() -> None:
+    async def work(stage: Stage) -> None:
+        first = await stage.sampler.ask("k", "h")
+        stage.source.error = StoreAway("away")
+        await stage.go(40)
+        watch = await stage.sampler.ask("k", "h")
+        assert watch is first
+        assert watch.reading is not None
+        assert stage.sampler.age(watch) == 40
+        assert stage.sampler.stale(watch)
+        asked = stage.source.asked["k", "h"]
+        for _ in range(100):
+            await stage.sampler.ask("k", "h")
+        assert stage.source.asked["k", "h"] == asked
+        stage.source.error = None
+        await stage.go(5)
+        assert not stage.sampler.stale(watch)
+        assert stage.sampler.age(watch) <= 5
+
+    run(work)
+
+
+def test_without_any_reading_the_reason_is_told_and_the_source_is_spared() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.error = StoreAway("the upstream is down")
+        for _ in range(50):
+            with pytest.raises(StoreAway, match="down"):
+                await stage.sampler.ask("k", "h")
+        assert stage.source.asked["k", "h"] == 1
+        stage.source.error = None
+        await stage.go(5)
+        assert (await stage.sampler.ask("k", "h")).reading is not None
+
+    run(work)
+
+
+def test_a_source_that_says_when_to_come_back_is_left_alone_until_then() -> None:
+    async def work(stage: Stage) -> None:
+        await stage.sampler.ask("k", "h")
+        stage.source.error = StoreAway("too often", 30.0)
+        await stage.go(5)
+        assert stage.source.asked["k", "h"] == 2
+        await stage.go(29)
+        assert stage.source.asked["k", "h"] == 2
+        stage.source.error = None
+        await stage.go(1)
+        assert stage.source.asked["k", "h"] == 3
+
+    run(work)
+
+
+def test_an_unknown_key_or_host_is_told_and_not_watched() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.error = StoreRefused("no such key")
+        for _ in range(20):
+            with pytest.raises(StoreRefused, match="no such key"):
+                await stage.sampler.ask("k", "h")
+        assert stage.source.asked["k", "h"] == 1
+        assert not stage.sampler.watches
+        stage.source.error = None
+        stage.now += 4
+        assert (await stage.sampler.ask("k", "h")).number == 1
+
+    run(work)
+
+
+def test_a_key_that_is_no_longer_known_ends_the_watch() -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        waiting = asyncio.create_task(watch.next.wait())
+        stage.source.error = StoreRefused("revoked")
+        await stage.go(6)
+        assert watch.gone
+        assert waiting.done()
+        with pytest.raises(StoreRefused):
+            await stage.sampler.ask("k", "h")
+
+    run(work)
+
+
+def test_a_fault_of_ours_is_logged_and_goes_by(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        stage.source.error = ZeroDivisionError("oops")
+        await stage.go(6)
+        stage.source.error = None
+        await stage.go(6)
+        assert watch.number == 2
+
+    run(work)
+    assert "a reading failed" in caplog.text
+
+
+def test_a_host_that_nobody_asks_for_is_read_once_an_hour() -> None:
+    async def work(stage: Stage) -> None:
+        await stage.sampler.ask("k", "h")
+        await stage.go(IDLE + 10)
+        before = stage.source.asked["k", "h"]
+        assert before == pytest.approx(IDLE / 5, abs=4)
+        await stage.go(RARELY * 3)
+        assert stage.source.asked["k", "h"] - before == pytest.approx(3, abs=1)
+        # Who asks then is given a fresh reading, and it goes on as before.
+        await stage.go(60)
+        asked = stage.source.asked["k", "h"]
+        await asyncio.gather(*(stage.sampler.ask("k", "h") for _ in range(5)))
+        assert stage.source.asked["k", "h"] == asked + 1
+        await stage.go(20)
+        assert stage.source.asked["k", "h"] >= asked + 4
+
+    run(work)
+
+
+def test_a_host_that_was_just_read_in_its_hour_is_read_on_once_someone_asks() -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        await stage.go(IDLE + 10)
+        number = watch.number
+        while watch.number == number:
+            await stage.go(1)
+        await stage.go(2)
+        assert await stage.sampler.ask("k", "h") is watch
+        await stage.go(10)
+        assert watch.number >= number + 3
+
+    run(work)
+
+
+def test_no_more_hosts_are_watched_than_there_is_room_for() -> None:
+    async def work(stage: Stage) -> None:
+        for number in range(3):
+            await stage.sampler.ask("k", f"{number}")
+        with pytest.raises(StoreBusy):
+            await stage.sampler.ask("k", "3")
+        await stage.go(IDLE - 5)
+        await stage.sampler.ask("k", "0")
+        await stage.go(10)
+        watch = await stage.sampler.ask("k", "3")  # in the place of one that nobody asks for
+        assert watch.number == 1
+        assert len(stage.sampler.watches) == 3
+        assert any(each.host == "0" for each in stage.sampler.watches)
+
+    run(work, most=3)
+
+
+def test_keys_for_one_host_share_what_its_upstream_takes() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.a_minute = 200
+        for number in range(50):
+            await stage.sampler.ask(f"{number}", "h")
+        before = stage.source.asked.total()
+        await stage.go(120)
+        assert stage.source.asked.total() - before <= 400
+        assert min(stage.source.asked.values()) >= 6
+
+    run(work)
+
+
+def test_minutes_are_kept_and_what_is_left_of_one_at_the_end() -> None:
+    async def work(stage: Stage) -> None:
+        await stage.sampler.ask("k", "h")
+        await stage.go(70)
+        ((key, closed, titles),) = stage.kept
+        assert key == ("k", "h")
+        assert closed.sums["/"] == 10 * closed.readings
+        assert titles == {"/": "Home"}
+        assert stage.remembered == 1
+        await stage.sampler.close()
+        read = stage.source.asked["k", "h"]
+        assert sum(each.readings for _, each, _ in stage.kept) == read
+
+    run(work)
+
+
+def test_minutes_that_cannot_be_kept_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(stage: Stage) -> None:
+        async def full(*_: object) -> None:
+            raise StoreError("the disk is full")
+
+        stage.sampler._keep = full
+        watch = await stage.sampler.ask("k", "h")
+        await stage.go(200)
+        assert watch.number > 30
+
+    run(work)
+    assert "the disk is full" in caplog.text
+
+
+def test_what_was_watched_goes_on_rarely_after_a_restart() -> None:
+    async def work(stage: Stage) -> None:
+        stage.sampler.resume([("k", f"{number}") for number in range(10)])
+        assert len(stage.sampler.watches) == 5
+        await stage.go(RARELY * 1.2)
+        assert set(stage.source.asked.values()) == {1}
+        assert (await stage.sampler.ask("k", "0")).number == 2
+
+    run(work, most=5)
+
+
+def test_the_next_look_is_as_soon_as_something_is_due() -> None:
+    async def work(stage: Stage) -> None:
+        assert stage.sampler.once() == sampler.LOOK
+        watch = await stage.sampler.ask("k", "h")
+        watch.due = stage.now + 0.25
+        assert stage.sampler.once() == pytest.approx(0.25)
+
+    run(work)

@@ -1,0 +1,131 @@
+"""Minute averages: kept, added up, told, let go; and what other days say."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from rules.history import Closed
+from rules.other_days import NO_OTHER_DAYS
+from store import audience
+from store.audience import DAY, Audiences, Average
+from store.database import Database
+
+T = TypeVar("T")
+NOW = 28_000_000  # minutes since 1970
+KEY = ("token", "www.example.com")
+
+
+def run(path: Path, work: Callable[[Database], Awaitable[T]]) -> T:
+    async def main() -> T:
+        database = await Database.open(path / "marquee.db")
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(main())
+
+
+def count(database: Database, table: str) -> Awaitable[int]:
+    sql = f"SELECT count(*) FROM {table}"
+    return database.read(lambda it: it.execute(sql).fetchone()[0])
+
+
+def test_a_minute_that_came_in_parts_adds_up(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 8)
+        await kept.keep(KEY, Closed(NOW, 4, {"/": 40, "/a": 2}), {"/": "Home"})
+        await kept.keep(KEY, Closed(NOW, 8, {"/": 20}), {})
+        await kept.keep(KEY, Closed(NOW + 1, 10, {"/a": 5}), {})
+        await kept.keep(KEY, Closed(NOW + 2, 10, {}), {})
+        assert await kept.history(KEY, "/", NOW, NOW + 3) == [
+            Average(NOW, 5.0), Average(NOW + 1, 0.0), Average(NOW + 2, 0.0),
+        ]  # fmt: skip
+        assert await kept.history(KEY, "/a", NOW + 1, NOW + 2) == [Average(NOW + 1, 0.5)]
+        assert await kept.history(KEY, "/nowhere", NOW, NOW + 3) == []
+        assert await kept.history(("other", KEY[1]), "/", NOW, NOW + 3) == []
+        assert await Audiences(database, "legacy", 8).history(KEY, "/", NOW, NOW + 3) == []
+
+    run(tmp_path, work)
+
+
+def test_the_most_visited_pages_of_a_minute_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "KEPT", 3)
+
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 8)
+        await kept.keep(KEY, Closed(NOW, 1, {f"/{n}": n for n in range(9)}), {})
+        for path, many in (("/8", 8.0), ("/6", 6.0)):
+            assert await kept.history(KEY, path, NOW, NOW + 1) == [Average(NOW, many)]
+        assert await kept.history(KEY, "/5", NOW, NOW + 1) == []
+
+    run(tmp_path, work)
+
+
+def test_what_is_too_old_goes_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 2)
+        for key in (KEY, ("token", "gone.example.com")):
+            await kept.keep(key, Closed(NOW, 1, {"/old": 9, "/": 9}), {})
+        await kept.keep(KEY, Closed(NOW + 2 * DAY, 1, {"/": 9}), {})
+        assert await kept.history(KEY, "/old", NOW, NOW + 1) == [Average(NOW, 9.0)]
+        await kept.keep(KEY, Closed(NOW + 2 * DAY + 1, 1, {"/": 9}), {})
+        assert len(await kept.history(KEY, "/", NOW, NOW + 9 * DAY)) == 2
+        assert await count(database, "audience_visitors") == 2
+        assert await count(database, "audience_minute") == 2
+        assert await count(database, "audience_path") == 1
+        assert await kept.watched(10) == [KEY]
+
+    run(tmp_path, work)
+
+
+def test_hosts_that_were_read_last_are_watched_again_first(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 8)
+        for number in range(5):
+            await kept.keep((f"{number}", "h"), Closed(NOW + number, 1, {"/": 1}), {})
+        assert await kept.watched(2) == [("4", "h"), ("3", "h")]
+
+    run(tmp_path, work)
+
+
+def test_other_days_tell_how_a_page_goes_on_at_this_time(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 8)
+        assert (await kept.other_days(KEY, NOW * 60)).paths == {}
+        # On each of five days the page has 100 visitors, then 160, as it has now.
+        for day in range(1, 6):
+            for minute in range(-60, 15):
+                visitors = 1_000 if minute < 0 else 1_600
+                closed = Closed(NOW - day * DAY + minute, 10, {"/": visitors})
+                await kept.keep(KEY, closed, {})
+        found = await kept.other_days(KEY, NOW * 60)
+        now = NOW * 60
+        usual = found.usual("/", now - 1_200, now - 300, now + 60)
+        assert usual.factor == pytest.approx(1.6, abs=0.02)
+        assert 0 < usual.variance < 0.01
+        assert found.usual("/other", now - 1_200, now - 300, now) == NO_OTHER_DAYS.usual(
+            "/other", 0, 0, 0
+        )
+        # Nothing is known of the hours before.
+        assert found.usual("/", now - 8_000, now - 7_000, now).factor == 1.0
+
+    run(tmp_path, work)
+
+
+def test_a_minute_of_many_pages_holds_the_writer_shortly(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 8)
+        commits = database.commits
+        for minute in range(3):
+            sums = {f"/{n}": n + 1 for n in range(10_000)}
+            await kept.keep(KEY, Closed(NOW + minute, 12, sums), {"/9999": "T"})
+        assert database.commits - commits == 3
+        assert await count(database, "audience_visitors") == 3 * audience.KEPT
+
+    run(tmp_path, work)
