@@ -31,7 +31,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, event_log, imports, options, rebuild
+from commands import apps, backup, event_log, imports, options, rebuild, restore
 from commands import stories as story_commands
 from handlers import (
     access,
@@ -76,7 +76,7 @@ from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from sample import fill, pristine
-from settings import SettingError, Settings
+from settings import PROGRAM, SettingError, Settings
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
@@ -655,7 +655,7 @@ def where(
         lines.append(f"  a campaign  {root}/campaigns/{first}/")
         lines.append(f"  and why     {root}/api/v1/campaigns/{first}/candidates")
     else:
-        lines.append("  no campaign yet: python server.py import DIR")
+        lines.append(f"  no campaign yet: {PROGRAM} import DIR")
     if made:
         lines.append(f"  stories     {root}/api/v1/stories/{made[0].public_token}")
     if marquee.played:
@@ -668,14 +668,22 @@ def where(
     return "\n".join(lines)
 
 
+class Words(argparse.ArgumentParser):
+    """A parser whose examples call the program as its user does; its subparsers are such, too."""
+
+    def format_help(self) -> str:
+        """The help."""
+        return super().format_help().replace("python server.py", PROGRAM)
+
+
 def parser() -> argparse.ArgumentParser:
     """The words that an owner may say."""
-    said = argparse.ArgumentParser(
-        prog="server.py",
+    said = Words(
+        prog=PROGRAM.rpartition(" ")[2],
         description=__doc__.partition("\n")[0],
         epilog="example: python server.py serve --sample --port 8000",
     )
-    words = said.add_subparsers(dest="command", metavar="COMMAND")
+    words: Any = said.add_subparsers(dest="command", metavar="COMMAND")
     common = options.common()
     serving = words.add_parser(
         "serve",
@@ -685,7 +693,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
     )
     options.add_settings(serving)
-    for command in (imports, story_commands, apps, event_log, rebuild):
+    for command in (imports, story_commands, apps, event_log, backup, restore, rebuild):
         command.add(words, common)
     return said
 

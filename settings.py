@@ -5,6 +5,7 @@ from the TOML file that `--config` names, else from the defaults here.
 """
 
 import difflib
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -19,6 +20,9 @@ from msgspec import Meta
 from store.retention import LEAST_DAYS
 
 PREFIX = "MARQUEE_"
+# Whether this is the one file that `make dist` makes, and how its user calls this program.
+ONE_FILE = hasattr(sys, "frozen")
+PROGRAM = "marquee" if ONE_FILE else "python server.py"
 Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 

@@ -11,7 +11,7 @@ import msgspec
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from settings import Settings
+from settings import PROGRAM, Settings
 from store.desk import desk
 from store.importing import import_folder
 from store.outcome import Outcome, Result
@@ -91,7 +91,7 @@ def _table(result: Result) -> str:
     if result.number is None:
         lines.append("Nothing was new, and nothing was changed.")
     if result.rejected:
-        lines.append("What was rejected, and why: python server.py import --rejects")
+        lines.append(f"What was rejected, and why: {PROGRAM} import --rejects")
     return "\n".join(lines)
 
 

@@ -22,18 +22,27 @@ def migrate(connection: sqlite3.Connection, folder: Path = FOLDER) -> None:
 
     Raises `StoreNewer`, before any change, if the database has one that is not in `folder`.
     """
-    files = {int(file.name.split("_")[0]): file for file in sorted(folder.glob("*.sql"))}
-    applied = _applied(connection)
+    applied = refuse_newer(connection, folder)
+    connection.execute(LEDGER)
+    for number, file in _files(folder).items():
+        if number not in applied:
+            _apply(connection, number, file)
+
+
+def refuse_newer(connection: sqlite3.Connection, folder: Path = FOLDER) -> dict[int, str]:
+    """The migrations that the database has, by number; `StoreNewer` if one is not in `folder`."""
+    files, applied = _files(folder), _applied(connection)
     for number, name in applied.items():
         if number not in files:
             raise StoreNewer(
                 f"the database was written by a newer Marquee (it has migration {number}, "
                 f"{name!r}; this one knows up to {max(files)}): update the program"
             )
-    connection.execute(LEDGER)
-    for number, file in files.items():
-        if number not in applied:
-            _apply(connection, number, file)
+    return applied
+
+
+def _files(folder: Path) -> dict[int, Path]:
+    return {int(file.name.split("_")[0]): file for file in sorted(folder.glob("*.sql"))}
 
 
 def _applied(connection: sqlite3.Connection) -> dict[int, str]:

@@ -255,7 +255,9 @@ def test_without_access_log_a_request_is_no_line(start):
     assert len(server.logged) == before
 
 
-@pytest.mark.parametrize("command", ["", "serve", "import", "app"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "import", "app", "backup", "restore", "rebuild"]
+)
 def test_help_shows_an_example(command, run):
     answer = run(*command.split(), "--help")
     assert answer.returncode == 0

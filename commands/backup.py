@@ -1,0 +1,78 @@
+"""`backup`: a copy of the data folder, also while a server runs."""
+
+import argparse
+import os
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tqdm import tqdm
+
+from settings import PROGRAM, Settings
+from store.backup import Backup, back_up
+
+# More than this behind a server, which is to have the machine first.
+NICE = 10
+FOLDER = "backups"
+
+
+def add(words: Any, common: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser = words.add_parser(
+        "backup",
+        parents=[common],
+        help="back the data folder up, also while a server runs",
+        description=(
+            "Copy the database and the images, as they are at one moment, while events come in; "
+            "the copy is checked and on disk when this ends. It holds what was deleted since, so "
+            "let old ones go. Put back with: restore"
+        ),
+        epilog=(
+            "examples: python server.py backup --data data --to /var/backups/marquee --keep 7; "
+            "python server.py backup --to marquee.tar"
+        ),
+    )
+    parser.add_argument(
+        "--to",
+        metavar="DIR|FILE.tar",
+        help="a folder, in which each backup has a folder by its time (backups in the data "
+        "folder), or one file",
+    )
+    parser.add_argument(
+        "--keep", type=int, default=0, metavar="N", help="leave only the newest N in that folder"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Back up, and tell where it is."""
+    data = Path(settings.data)
+    os.nice(NICE)
+    hidden = True if arguments.json else None
+    with tqdm(unit="B", unit_scale=True, disable=hidden, delay=0.5, leave=False) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        to = Path(arguments.to) if arguments.to else data / FOLDER
+        place, made = back_up(data, to, told, max(0, arguments.keep))
+    if arguments.json:
+        print(msgspec.json.encode({"place": str(place), **msgspec.to_builtins(made)}).decode())
+    else:
+        print(_told(place, made))
+    return 0
+
+
+def _told(place: Path, made: Backup) -> str:
+    lines = [
+        f"backup    {place}",
+        f"of        {made.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"events    {made.events:,}",
+        f"bytes     {made.bytes:,}",
+        f"images    {made.images:,}",
+    ]
+    if made.lacking:
+        lines.append(f"lost      {len(made.lacking):,} images, which the data folder itself lacks")
+    return "\n".join([*lines, f"put back  {PROGRAM} restore {place} --data DIR"])
