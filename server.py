@@ -102,6 +102,7 @@ from store.staging import Staging
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
 from store.views import Views
+from supervisor import Supervisor
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
 
 LOG = logging.getLogger("marquee")
@@ -590,6 +591,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
     # Before anything is kept: what cannot be served with or listened on is told at once.
     tls = certificate(settings)
     sockets = inherited() or listening(settings)
+    supervisor = Supervisor(os.environ, os.getpid())
     with Lock(data):
         async with AsyncExitStack() as opened:
             database = await Database.open(data / DATABASE)
@@ -615,9 +617,13 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 gc.freeze()
                 gc.set_threshold(20_000, 20, 50)
                 print(where(settings, sockets, marquee, made, as_json), flush=True)
+                watched = asyncio.create_task(supervisor.watch())
+                supervisor.ready(f"serving on {root(settings, sockets)}")
                 await marquee.ending.wait()
+                supervisor.stopping()
             finally:
                 await marquee.stop()
+            watched.cancel()
     return marquee.status
 
 
@@ -630,6 +636,17 @@ def listening(settings: Settings) -> list[socket.socket]:
         raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
 
 
+def root(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """The address under which what is on `sockets` is found from this machine."""
+    if sockets[0].family == socket.AF_UNIX:
+        return "http://localhost"
+    host, port = sockets[0].getsockname()[:2]
+    # A wildcard is no address to open; this machine's own is.
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = f"[{named}]" if ":" in named else named
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+
+
 def where(
     settings: Settings,
     sockets: Sequence[socket.socket],
@@ -638,29 +655,25 @@ def where(
     as_json: bool,
 ) -> str:
     """What is said at the start: where to look, and the apps that the sample `made`."""
-    root, unix = "http://localhost", sockets[0].family == socket.AF_UNIX
-    if not unix:
-        host, port = sockets[0].getsockname()[:2]
-        # A wildcard is no address to open; this machine's own is.
-        named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-        host = f"[{named}]" if ":" in named else named
-        root = f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+    address, unix = root(settings, sockets), sockets[0].family == socket.AF_UNIX
     data = str(marquee.data.resolve())
     if as_json:
-        return msgspec.json.encode({"address": f"{root}/", "data": data, "apps": made}).decode()
+        return msgspec.json.encode({"address": f"{address}/", "data": data, "apps": made}).decode()
     lines = ["Marquee is ready."]
-    lines.append(f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {root}/")
+    lines.append(
+        f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {address}/"
+    )
     if marquee.rotation.book.campaigns:
         first = next(iter(marquee.rotation.book.campaigns))
-        lines.append(f"  a campaign  {root}/campaigns/{first}/")
-        lines.append(f"  and why     {root}/api/v1/campaigns/{first}/candidates")
+        lines.append(f"  a campaign  {address}/campaigns/{first}/")
+        lines.append(f"  and why     {address}/api/v1/campaigns/{first}/candidates")
     else:
         lines.append(f"  no campaign yet: {PROGRAM} import DIR")
     if made:
-        lines.append(f"  stories     {root}/api/v1/stories/{made[0].public_token}")
+        lines.append(f"  stories     {address}/api/v1/stories/{made[0].public_token}")
     if marquee.played:
-        lines.append(f"  rising      {root}/live/{played.HOST}?apikey={played.TOKEN}")
-    lines.append(f"  health      {root}/readyz and {root}/metrics")
+        lines.append(f"  rising      {address}/live/{played.HOST}?apikey={played.TOKEN}")
+    lines.append(f"  health      {address}/readyz and {address}/metrics")
     lines.append(f"  data        {data}")
     if made:
         lines += ["", "The sample's apps, with secret tokens that are told just this once:"]

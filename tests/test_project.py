@@ -21,7 +21,8 @@ ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
 # Besides folders of code: what each is for can be read in the README.
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
-FILES = {"server.py", "settings.py", "logs.py", "sample.py", "setup.cfg", "ruff.toml", "Makefile"}
+FILES = {"server.py", "settings.py", "logs.py", "sample.py", "supervisor.py"}
+TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
 PAPERS = {"README.md", "CHANGELOG.md", "LICENSE", ".gitignore"}
 LOCKS = {"requirements.lock", "requirements-dev.lock"}
 # Written so that they do not find themselves.
@@ -109,7 +110,7 @@ def test_no_committed_file_names_a_registry_or_a_place_of_one_machine() -> None:
 
 def test_nothing_lies_at_the_top_that_has_no_place_there() -> None:
     there = {path.relative_to(ROOT).parts[0] for path in tracked()}
-    assert there - FOLDERS - FILES - PAPERS - LOCKS - set(CODE) == set()
+    assert there - FOLDERS - FILES - TOOLS - PAPERS - LOCKS - set(CODE) == set()
 
 
 def test_the_changelog_tells_of_this_version(config: ConfigParser) -> None:
@@ -201,7 +202,7 @@ STUBS = {
 }
 EVERYTHING = (
     "ca-certificates git make openssl procps python3 python3-venv "
-    "chromium chromium-driver gcc libc6-dev strace nginx"
+    "chromium chromium-driver gcc libc6-dev strace nginx caddy libpython3-dev systemd"
 )
 
 

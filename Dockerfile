@@ -1,0 +1,21 @@
+# docker build -t marquee . && docker run -p 8000:8000 -v marquee:/data marquee
+FROM python:3.11-slim-bookworm AS built
+WORKDIR /opt/marquee
+COPY requirements.lock setup.cfg ./
+COPY deploy/install.py deploy/
+RUN python deploy/install.py
+
+FROM python:3.11-slim-bookworm
+WORKDIR /opt/marquee
+COPY --from=built /opt/marquee/.venv .venv
+COPY . .
+# /data is the state, and all that it writes to; a number, so that Kubernetes knows it is not root.
+RUN install -d -o 10001 -g 10001 -m 0700 /data
+USER 10001:10001
+VOLUME /data
+# All addresses of the container; which of the host's, `docker run -p` says.
+ENV MARQUEE_HOST=0.0.0.0 MARQUEE_DATA=/data PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+EXPOSE 8000
+HEALTHCHECK --start-period=60s --interval=10s --timeout=3s CMD [".venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+ENTRYPOINT [".venv/bin/python", "server.py"]
+CMD ["serve"]
