@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import sqlite3
 import ssl
 import sys
 from collections import Counter
@@ -31,7 +30,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, backup, event_log, imports, options, rebuild, restore
+from commands import apps, backup, doctor, event_log, imports, options, rebuild, restore
 from commands import stories as story_commands
 from handlers import (
     access,
@@ -98,6 +97,7 @@ from store.retention import Retention
 from store.salt import salt
 from store.shelves import Reads, Shelves
 from store.sites import Sites
+from store.soundness import SQLITE, UNHARMED
 from store.staging import Staging
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
@@ -106,8 +106,6 @@ from supervisor import Supervisor
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
 
 LOG = logging.getLogger("marquee")
-# The first SQLite whose WAL two connections cannot harm (sqlite.org/wal.html, "the WAL-reset bug").
-SOUND_SQLITE = (3, 51, 3)
 STATIC: dict[str, Any] = {
     "static_path": str(ROOT / "static"),
     "static_url_prefix": "/static/",
@@ -298,9 +296,10 @@ class Marquee:
             "taking": not self.ending.is_set(),
         }
         notes = []
-        if sqlite3.sqlite_version_info < SOUND_SQLITE:
+        if SQLITE < UNHARMED:
+            version = ".".join(map(str, SQLITE))
             notes.append(
-                f"SQLite {sqlite3.sqlite_version} can harm a database that two connections write "
+                f"SQLite {version} can harm a database that two connections write "
                 "(mended in 3.51.3); one connection alone writes here, so keep other programs out"
             )
         return health.Readiness(checks, notes)
@@ -444,7 +443,8 @@ class Marquee:
 
     def _commanding(self) -> Application:
         """What commands speak to, on the owner's socket."""
-        return Application(self.control.routes(), log_function=lambda _: None)
+        ready = (r"/readyz", health.Ready, {"readiness": self.readiness})
+        return Application([*self.control.routes(), ready], log_function=lambda _: None)
 
     async def _listen(
         self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
@@ -708,6 +708,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_settings(serving)
     for command in (imports, story_commands, apps, event_log, backup, restore, rebuild):
         command.add(words, common)
+    options.add_settings(doctor.add(words, common))
     return said
 
 

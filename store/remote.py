@@ -2,7 +2,8 @@
 
 Plain HTTP: `POST /ask/<command>` for commands, as JSON; `POST /import` and
 `POST /import/<number>/<call>` for an import, as MessagePack; `POST /rebuild`, answered by a line
-for each step and one for the end; `POST /export` for a stream of events; `POST /replay/<number>`.
+for each step and one for the end; `POST /export` for a stream of events; `POST /replay/<number>`;
+`GET /readyz`.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ STATUSES: dict[int, type[StoreError]] = {
 PATIENCE = 300.0
 # Bytes of an export that are read at a time.
 PIECE = 262_144
+# Seconds for an answer that takes no work.
+MOMENT = 5.0
 # No arguments, in MessagePack.
 NOTHING = b"\x90"
 # What fits the address of a Unix socket.
@@ -119,6 +122,25 @@ async def ask(path: Path, command: Command[R]) -> R:
 
     answer: R = msgspec.json.decode(await asyncio.to_thread(exchange), type=command.answer())
     return answer
+
+
+class Readiness(msgspec.Struct):
+    """What the server says of itself: what has to hold, and what its owner should know."""
+
+    checks: dict[str, bool]
+    notes: list[str]
+
+
+def readiness(path: Path) -> Readiness:
+    """How the server is; `StoreError` if it does not say in a moment."""
+    with contextlib.closing(Line(path)) as line:
+        try:
+            line.connect()
+            line.sock.settimeout(MOMENT)
+            line.request("GET", "/readyz")
+            return msgspec.json.decode(line.getresponse().read(), type=Readiness)
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+            raise StoreGone(str(error)) from error
 
 
 async def rebuild(path: Path, told: Callable[[int], object]) -> Rebuilt:

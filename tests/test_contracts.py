@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("wire", "rules", "store", "loops", "handlers", "commands")
+PACKAGES = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
 LINT = Path(sys.executable).parent / "lint-imports"
 
 # Contract, then files and what they import.
@@ -20,6 +20,8 @@ BREAKS = [
     ("floors", {"store/new.py": "loops"}),
     ("floors", {"loops/new.py": "handlers.base"}),
     ("floors", {"handlers/new.py": "commands"}),
+    ("floors", {"handlers/new.py": "checks"}),
+    ("floors", {"checks/new.py": "commands"}),
     ("roof", {"handlers/new.py": "server"}),
     ("roof", {"commands/new.py": "server"}),
     ("values", {"store/new.py": "settings"}),
@@ -31,9 +33,11 @@ BREAKS = [
     ("rules", {"rules/new.py": "tornado.web"}),
     ("sql", {"handlers/new.py": "sqlite3"}),
     ("sql", {"loops/new.py": "aiosqlite"}),
+    ("sql", {"checks/new.py": "sqlite3"}),
     ("handlers", {"handlers/new.py": "", "handlers/other.py": "handlers.new"}),
     ("loops", {"loops/new.py": "", "loops/other.py": "loops.new"}),
     ("commands", {"commands/new.py": "", "commands/other.py": "commands.new"}),
+    ("checks", {"checks/new.py": "", "checks/other.py": "checks.new"}),
     ("store", {"store/new.py": "", "store/other.py": "store.new"}),
     ("circles", {"wire/new.py": "wire.other", "wire/other.py": "wire.new"}),
 ]

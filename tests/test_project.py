@@ -18,7 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
+CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
 # Besides folders of code: what each is for can be read in the README.
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
 FILES = {"server.py", "settings.py", "logs.py", "sample.py", "supervisor.py"}

@@ -256,7 +256,7 @@ def test_without_access_log_a_request_is_no_line(start):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "serve", "import", "app", "backup", "restore", "rebuild"]
+    "command", ["", "serve", "import", "app", "backup", "restore", "doctor", "rebuild"]
 )
 def test_help_shows_an_example(command, run):
     answer = run(*command.split(), "--help")

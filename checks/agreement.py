@@ -1,0 +1,68 @@
+"""Settings that each are right, and do not go together."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+
+from checks.finding import Finding, fault, note, well
+from settings import Settings
+
+
+def agreement(settings: Settings) -> Iterator[Finding]:
+    """Where the settings contradict each other, or ask for what nobody should want."""
+    found = list(_contradictions(settings))
+    yield from found or [well("settings", "they go together")]
+    yield from _exposure(settings)
+
+
+def _contradictions(settings: Settings) -> Iterator[Finding]:
+    if settings.max_body > settings.max_batch:
+        words = f"max_body ({settings.max_body:,}) is more than max_batch ({settings.max_batch:,})"
+        yield fault("settings", words, "raise max_batch: it bounds all bodies of events")
+    if settings.max_body > settings.queue_bytes // 4:
+        words = f"queue_bytes ({settings.queue_bytes:,}) has room for less than four max_body"
+        yield fault("settings", words, "raise queue_bytes, or lower max_body")
+    if settings.body_seconds > settings.idle_seconds:
+        words = "body_seconds is more than idle_seconds: a slow body may take longer than silence"
+        yield note("settings", words, "raise idle_seconds")
+    if settings.header_seconds > settings.body_seconds:
+        words = "header_seconds is more than body_seconds: a head of some bytes may take longer"
+        yield note("settings", words, "lower header_seconds")
+    if settings.server == "tornado" or settings.loop == "asyncio":
+        words = "server or loop is one that is there to compare, or to look for faults"
+        yield note("settings", words, "leave them out, and it is several times as fast")
+    if settings.log_level == "debug":
+        yield note("settings", "log_level is debug: many lines", "leave it out")
+    if settings.access_log:
+        words = "access_log writes a line for each request, which costs much of the speed"
+        yield note("settings", words, "leave it out, or log in the proxy")
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    everyone = [each for each in settings.trusted() if each != "unix" and _everyone(each)]
+    if everyone:
+        words = f"{everyone[0]} lets everyone say who the client is"
+        yield fault("proxies", words, "name the proxy's own address alone")
+    elif not _beyond(settings.host) and not settings.proxies and not settings.tls_cert:
+        words = "none is named, and only this machine can connect"
+        yield note("proxies", words, "if a proxy stands in front, name it: --proxies 127.0.0.1")
+    elif _beyond(settings.host) and not settings.proxies and not settings.tls_cert:
+        yield fault(
+            "proxies",
+            f"it listens on {settings.host or 'all addresses'} without TLS, and no proxy is named: "
+            "tokens travel in the clear, or all clients look like the proxy",
+            "give it a certificate (--tls-cert, --tls-key), or name the proxy in front (--proxies)",
+        )
+    else:
+        yield well("proxies", settings.proxies or "none, and it speaks TLS itself")
+
+
+def _everyone(network: str) -> bool:
+    return ip_network(network).prefixlen == 0
+
+
+def _beyond(host: str) -> bool:
+    """Whether others than this machine can connect."""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"

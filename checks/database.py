@@ -1,0 +1,76 @@
+"""The databases: sound, of this version, in step, and of a time that has been."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from checks.finding import Finding, fault, note, well
+from settings import PROGRAM
+from store.checkup import Look, look
+from store.desk import DATABASE, IMAGES, VIEWS
+
+# Events behind which the views of a busy server may be, and bytes that its WAL may have.
+BEHIND, WAL = 500_000, 268_435_456
+# No clock of a machine that runs this stood before.
+BUILT = datetime(2025, 1, 1, tzinfo=UTC)
+# Seconds by which the newest event may be ahead of the clock.
+AHEAD = 60
+
+
+def database(data: Path, now: datetime) -> Iterator[Finding]:
+    """All that can be told of the databases in a data folder, by reading them."""
+    yield from _clock(now)
+    path = data / DATABASE
+    if not path.exists():
+        rest = [name for name in (VIEWS, IMAGES) if (data / name).exists()]
+        if rest:
+            words = f"{DATABASE} is gone, and {', '.join(rest)} is there"
+            yield fault("database", words, f"{PROGRAM} restore BACKUP --replace")
+        elif data.is_dir():
+            yield note("database", "there is none yet", f"{PROGRAM} serve makes it")
+        return
+    found = look(data)
+    if found.faults:
+        words = f"{path} is not sound: {'; '.join(found.faults)}"
+        yield fault("database", words, f"{PROGRAM} restore BACKUP --replace; test the disk")
+        return
+    if found.newer:
+        yield fault("database", found.newer, "update the program, or restore an older backup")
+        return
+    yield well("database", "its pages, its indexes' form and the log's sums are right")
+    yield from _rest(path, found, now)
+
+
+def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
+    if found.pending:
+        words = f"{found.pending} changes of its form are due"
+        yield note("version", words, "back it up; the next start brings them")
+    if found.lost:
+        words = f"{found.lost:,} banners' images are missing in {path.parent / IMAGES}"
+        yield fault("images", words, "import them again, or copy images/ from a backup")
+    if found.views:
+        yield note("views", found.views, "they are made anew at the next start")
+    elif found.behind > BEHIND:
+        words = f"they are {found.behind:,} events behind the log"
+        yield fault("views", words, f"see the log of the server; or: {PROGRAM} rebuild")
+    else:
+        yield well("views", f"{found.behind:,} events behind the log")
+    wal = path.with_name(f"{path.name}-wal")
+    size = wal.stat().st_size if wal.exists() else 0
+    if size > WAL:
+        words = f"the write-ahead log has grown to {size // 1_048_576:,} MB"
+        yield fault("wal", words, f"end the program that keeps on reading (fuser -v {path})")
+    if found.newest is not None:
+        received = datetime.fromtimestamp(found.newest / 1e6, UTC)
+        ahead = (received - now).total_seconds()
+        if ahead > AHEAD:
+            words = f"it is {ahead:,.0f} s behind the newest event, which came in at {received}"
+            yield fault("clock", words, "set it, and keep it so (timedatectl set-ntp true)")
+        else:
+            yield well("clock", f"the newest event came in {-ahead:,.0f} s ago")
+
+
+def _clock(now: datetime) -> Iterator[Finding]:
+    if now < BUILT:
+        remedy = "set it, and keep it so (timedatectl set-ntp true)"
+        yield fault("clock", f"it says {now:%Y-%m-%d}", remedy)
