@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev test test-long lint format lock bench clean
+.PHONY: help run install install-dev test test-long lint format lock bench dist clean
 
 help: ## say what there is (also plain `make`)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ lock: ## choose the newest versions that setup.cfg allows, and lock them
 bench: install ## measure on this machine (minutes): make bench ARGS=FOLDER
 	$(BIN)/python -m bench $(ARGS)
 
+dist: ## make dist/marquee, one file that needs no Python where it runs
+	@$(PYTHON) deploy/dist.py
+
 clean: ## remove what can be made again; keeps DATA
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

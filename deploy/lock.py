@@ -15,11 +15,12 @@ HEAD = "# Made by `make lock` from setup.cfg. Versions and hashes are what every
 
 
 def main() -> None:
-    """Lock what serves, then what tests; the latter on the versions that serve."""
+    """Lock what serves, then what tests and what makes the one file, on the versions that serve."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
     serves = config["options"]["install_requires"]
     tests = config["options.extras_require"]["dev"]
+    makes = config["options.extras_require"]["dist"]
     # The tool lives outside .venv: what it needs is then no part of what is locked and tested.
     tool = ROOT / "build" / "lock"
     venv.create(tool, with_pip=True, clear=True)
@@ -27,6 +28,7 @@ def main() -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-tools"], check=True)
     lock(python, serves, ROOT / "requirements.lock")
     lock(python, f"-c {ROOT}/requirements.lock\n{serves}\n{tests}", ROOT / "requirements-dev.lock")
+    lock(python, f"-c {ROOT}/requirements.lock\n{serves}\n{makes}", ROOT / "requirements-dist.lock")
     sys.stdout.write("lock: done; see what changed with `git diff --stat`, then `make test`\n")
 
 

@@ -24,7 +24,7 @@ FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", 
 FILES = {"server.py", "settings.py", "logs.py", "sample.py", "supervisor.py"}
 TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
 PAPERS = {"README.md", "CHANGELOG.md", "LICENSE", ".gitignore"}
-LOCKS = {"requirements.lock", "requirements-dev.lock"}
+LOCKS = {"requirements.lock", "requirements-dev.lock", "requirements-dist.lock"}
 # Written so that they do not find themselves.
 FORBIDDEN = re.compile(
     r"pypi[.]org|python[h]osted|npmjs[.]|deb[.]debian|golang[.]org/sumdb|proxy[.]golang"
@@ -54,21 +54,23 @@ def requirements(lines: str) -> list[Requirement]:
     return [Requirement(line) for line in lines.splitlines() if line and line[0] != "#"]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", sorted(LOCKS))
 def test_the_lock_has_every_dependency_within_its_range(config: ConfigParser, name: str) -> None:
     wanted = requirements(config["options"]["install_requires"])
-    if "dev" in name:
-        wanted += requirements(config["options.extras_require"]["dev"])
+    for extra, lines in config["options.extras_require"].items():
+        if extra in name:
+            wanted += requirements(lines)
     lock = installer["read_lock"](ROOT / name)
     for one in wanted:
         version, _ = lock[installer["plain"](one.name)]
         assert one.specifier.contains(version), f"{one} is locked at {version}: `make lock`"
 
 
-def test_tests_run_on_the_very_packages_that_serve() -> None:
+@pytest.mark.parametrize("name", sorted(LOCKS))
+def test_tests_run_on_the_very_packages_that_serve_and_so_does_the_one_file(name: str) -> None:
     serves = installer["read_lock"](ROOT / "requirements.lock")
-    tests = installer["read_lock"](ROOT / "requirements-dev.lock")
-    assert serves.items() <= tests.items()
+    others = installer["read_lock"](ROOT / name)
+    assert serves.items() <= others.items()
 
 
 def imported(paths: Iterable[Path]) -> dict[str, Path]:
@@ -209,11 +211,30 @@ EVERYTHING = (
 @pytest.mark.parametrize(
     ("have", "apt", "fail", "code", "steps"),
     [
-        (EVERYTHING, "ill", "", 0, ["make install-dev", "make lint", "make test"]),
+        (EVERYTHING, "ill", "", 0, ["make install-dev", "make lint", "make dist", "make test"]),
         ("make git", "well", "", 0, ["apt-get update", "apt-get install", "make install-dev"]),
         ("make git", "ill", "", 1, ["apt-get update"] * 4),
-        (EVERYTHING, "well", "lint", 1, ["make install-dev", "make lint", "make test"]),
-        (EVERYTHING, "well", "test", 1, ["make install-dev", "make lint", "make test"]),
+        (
+            EVERYTHING,
+            "well",
+            "lint",
+            1,
+            ["make install-dev", "make lint", "make dist", "make test"],
+        ),
+        (
+            EVERYTHING,
+            "well",
+            "dist",
+            1,
+            ["make install-dev", "make lint", "make dist", "make test"],
+        ),
+        (
+            EVERYTHING,
+            "well",
+            "test",
+            1,
+            ["make install-dev", "make lint", "make dist", "make test"],
+        ),
         (EVERYTHING, "well", "install-dev", 1, ["make install-dev", "make install-dev"]),
     ],
 )
