@@ -9,11 +9,14 @@ from store.apps import CreateApp, ListApps, NewApp
 from store.campaigns import book
 from store.database import Database
 from store.importing import import_folder
+from store.passwords import digest, make_up
 from store.staging import Staging
 from store.stories import PutStories
+from store.users import CreateUser, ListUsers
 
 APPS = (1, 2, 3)
 SEED = 1
+OWNER = "owner"
 
 
 async def pristine(database: Database) -> bool:
@@ -32,6 +35,15 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
     await PutStories(tuple(stories())).run(database)
     made.append(await CreateApp(played.NAME, played.TOKEN, (played.HOST,)).run(database))
     return made
+
+
+async def make_owner(database: Database) -> str | None:
+    """Make a user, if there is none; the password, which is to be told once."""
+    if await ListUsers().run(database):
+        return None
+    password = make_up()
+    await CreateUser(OWNER, digest(password), by="the sample").run(database)
+    return password
 
 
 def write(folder: Path) -> None:

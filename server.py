@@ -10,6 +10,7 @@ import ctypes
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 import sqlite3
@@ -31,7 +32,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, event_log, imports, options, rebuild
+from commands import apps, event_log, imports, options, rebuild, users
 from commands import stories as story_commands
 from handlers import (
     access,
@@ -71,11 +72,12 @@ from loops.rotation import Rotation
 from loops.sampler import MOST, Sampler
 from loops.upkeep import Upkeep
 from loops.visits import Visits
+from owners import Owners
 from rules import played
 from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
-from sample import fill, pristine
+from sample import OWNER, fill, make_owner, pristine
 from settings import SettingError, Settings
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
@@ -101,6 +103,7 @@ from store.sites import Sites
 from store.staging import Staging
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
+from store.users import ListUsers
 from store.views import Views
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
 
@@ -166,8 +169,12 @@ class Marquee:
         rules: EventRules,
         views: Views,
         salt: bytes,
+        invitation: str | None = None,
     ) -> None:
-        """`database` is open, with this `salt`; this process alone holds the folder `data`."""
+        """`database` is open, with this `salt`; this process alone holds the folder `data`.
+
+        `invitation` is the token of the link by which the first user is made.
+        """
         self.settings = settings
         self.database = database
         self.data = data
@@ -230,6 +237,7 @@ class Marquee:
             self.replays,
         )
         self.lanes = self._lanes()
+        self.owners = Owners(self, invitation)
         self.listener: Server | HTTPServer | None = None
         self.servers: list[Server | HTTPServer] = []
         self.loops: list[asyncio.Task[None]] = []
@@ -252,6 +260,7 @@ class Marquee:
             self.upkeep.run,
             self.visits.run,
             self.sampler.run,
+            self.owners.pulse.run,
             self._watch,
             self.staging.clear,
         ):
@@ -266,6 +275,7 @@ class Marquee:
     async def stop(self) -> None:
         """Answer what is in flight, write what is in memory."""
         self.feeds.close()
+        self.owners.pulse.close()
         await self.control.close()
         for server in reversed(self.servers):
             if isinstance(server, Server):
@@ -394,7 +404,7 @@ class Marquee:
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
         watched = Audience(self.sampler, self.feeds, self.settings.rising_score)
-        figures = metrics.Metrics(self.lanes, self._routes, self._figures)
+        figures = metrics.Metrics(self.lanes, self._routes, self.figures)
         routes = [
             (r"/", home.Home, {"pages": self.pages}),
             (
@@ -428,6 +438,7 @@ class Marquee:
             *event_rules.routes(self.rules, self.asked),
             *audience.routes(watched, self.audiences),
             *live_page.routes(watched, self.pages),
+            *self.owners.routes(),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
@@ -439,6 +450,7 @@ class Marquee:
             cross_origin_protection=True,
             pages=self.pages,
             authenticate=self.apps.authenticate,
+            owner=self.owners.logins.who,
         )
 
     def _commanding(self) -> Application:
@@ -485,7 +497,8 @@ class Marquee:
         await server.listen(sockets, tls=tls)
         return server
 
-    def _figures(self) -> Iterable[Figure]:
+    def figures(self) -> Iterable[Figure]:
+        """What the parts count, fresh."""
         yield Figure("marquee_ready", "Whether visitors may come", self.readiness().ready)
         yield Figure("marquee_commits_total", "Commits to marquee.db", self.database.commits)
         hold = self.database.longest_hold / 1000
@@ -595,15 +608,21 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             database = await Database.open(data / DATABASE)
             opened.push_async_callback(database.close)
             made: list[NewApp] = []
+            password = None
             if settings.sample and await pristine(database):
                 made = await fill(database, data / IMAGES)
+                password = await make_owner(database)
+            nobody = not await ListUsers().run(database)
+            invitation = secrets.token_urlsafe(24) if nobody else None
             log = await Log.open(
                 database, queue_bytes=settings.queue_bytes, queue_age=settings.queue_seconds
             )
             rules = await EventRules.open(database)
             views = await Views.open(database, data / VIEWS)
             opened.push_async_callback(views.close)
-            marquee = Marquee(settings, database, data, log, rules, views, await salt(database))
+            marquee = Marquee(
+                settings, database, data, log, rules, views, await salt(database), invitation
+            )
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)
@@ -614,7 +633,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(20_000, 20, 50)
-                print(where(settings, sockets, marquee, made, as_json), flush=True)
+                print(where(settings, sockets, marquee, made, password, as_json), flush=True)
                 await marquee.ending.wait()
             finally:
                 await marquee.stop()
@@ -635,9 +654,13 @@ def where(
     sockets: Sequence[socket.socket],
     marquee: Marquee,
     made: Sequence[NewApp],
+    password: str | None,
     as_json: bool,
 ) -> str:
-    """What is said at the start: where to look, and the apps that the sample `made`."""
+    """What is said at the start: where to look, and the apps that the sample `made`.
+
+    `password` is that of the owner whom the sample made.
+    """
     root, unix = "http://localhost", sockets[0].family == socket.AF_UNIX
     if not unix:
         host, port = sockets[0].getsockname()[:2]
@@ -646,8 +669,12 @@ def where(
         host = f"[{named}]" if ":" in named else named
         root = f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
     data = str(marquee.data.resolve())
+    invitation = marquee.owners.invitation.token
+    first_user = f"{root}/admin/setup?token={invitation}" if invitation else None
     if as_json:
-        return msgspec.json.encode({"address": f"{root}/", "data": data, "apps": made}).decode()
+        said = {"address": f"{root}/", "data": data, "apps": made}
+        more = {"setup": first_user, "owner": password and {"name": OWNER, "password": password}}
+        return msgspec.json.encode(said | {k: v for k, v in more.items() if v}).decode()
     lines = ["Marquee is ready."]
     lines.append(f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {root}/")
     if marquee.rotation.book.campaigns:
@@ -660,8 +687,16 @@ def where(
         lines.append(f"  stories     {root}/api/v1/stories/{made[0].public_token}")
     if marquee.played:
         lines.append(f"  rising      {root}/live/{played.HOST}?apikey={played.TOKEN}")
+    if first_user:
+        lines.append(f"  your pages  {first_user}")
+        lines.append("              (make the first user there: the link works once)")
+    else:
+        lines.append(f"  your pages  {root}/admin/")
     lines.append(f"  health      {root}/readyz and {root}/metrics")
     lines.append(f"  data        {data}")
+    if password:
+        lines += ["", "Who may log in there, with a password that is told just this once:"]
+        lines.append(f"  name {OWNER}  password {password}")
     if made:
         lines += ["", "The sample's apps, with secret tokens that are told just this once:"]
     lines += [f"  {it.name}  public {it.public_token}  secret {it.secret_token}" for it in made]
@@ -685,7 +720,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
     )
     options.add_settings(serving)
-    for command in (imports, story_commands, apps, event_log, rebuild):
+    for command in (imports, story_commands, apps, users, event_log, rebuild):
         command.add(words, common)
     return said
 
