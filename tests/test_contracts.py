@@ -32,6 +32,10 @@ BREAKS = [
     ("sql", {"handlers/new.py": "sqlite3"}),
     ("sql", {"loops/new.py": "aiosqlite"}),
     ("handlers", {"handlers/new.py": "", "handlers/other.py": "handlers.new"}),
+    (
+        "admin",
+        {"handlers/admin/new.py": "", "handlers/admin/other.py": "handlers.admin.new"},
+    ),
     ("loops", {"loops/new.py": "", "loops/other.py": "loops.new"}),
     ("commands", {"commands/new.py": "", "commands/other.py": "commands.new"}),
     ("store", {"store/new.py": "", "store/other.py": "store.new"}),
