@@ -1,22 +1,43 @@
 """The owner's pages put together: their parts from the running program, routes, pulse."""
 
+import asyncio
 import os
 import platform
 import sqlite3
+import sys
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from handlers.admin import condition, login, overview, users
+from handlers.admin import (
+    apps,
+    campaigns,
+    condition,
+    event_rules,
+    events,
+    login,
+    overview,
+    rejects,
+    uploads,
+    users,
+)
 from handlers.admin.login import Invitation
 from handlers.admin.overview import Board, Chart
 from loops.pulse import Pulse, Reading
+from loops.uploads import Progress, Uploads
 from rules import words
+from store.audit import add
+from store.child import importing
 from store.logins import Logins
+from store.outcome import Result
+from store.uploads import Upload, clear
 
 if TYPE_CHECKING:
     from server import Marquee
 
+# In one file (zipapp) there is no server.py beside this one, and that file is what runs.
+HERE = Path(__file__).with_name("server.py")
+PROGRAM = str(HERE if HERE.exists() else Path(sys.argv[0]).resolve())
 CHARTS = (
     Chart("events", "Events", "a second"),
     Chart("wait", "Until an event is on disk", "ms, 99 of 100", 1000.0),
@@ -38,6 +59,7 @@ class Owners:
         self.invitation = Invitation(invitation)
         self.pulse = Pulse(self._reading)
         self.board = Board(marquee.pages, self.pulse, CHARTS)
+        self.uploads = Uploads(self._import)
 
     def routes(self) -> list[Any]:
         """All that stands at `/admin/`."""
@@ -47,8 +69,38 @@ class Owners:
             *overview.routes(self.board, marquee.readiness, self._glance),
             *login.routes(database, self.logins, self.invitation),
             *users.routes(database, self.logins),
+            *campaigns.routes(lambda: marquee.rotation.book, marquee.present, marquee.rank),
+            *uploads.routes(database, self.uploads, marquee.data, marquee.settings.max_upload),
+            *apps.routes(database),
+            *events.routes(database, marquee.asked, marquee.changes),
+            *event_rules.routes(database, marquee.rules, marquee.asked),
+            *rejects.routes(database, marquee.replays),
             *condition.routes(marquee.readiness, marquee.figures, self._facts),
         ]
+
+    async def start(self) -> None:
+        """Clear away what uploads left behind that were cut off."""
+        await asyncio.to_thread(clear, self._marquee.data)
+
+    async def stop(self) -> None:
+        """End what would not end by itself: who watches, and what is being imported."""
+        self.pulse.close()
+        await self.uploads.close()
+
+    async def _import(self, upload: Upload, source: str, progress: Progress) -> Result:
+        # By the very command, in a process of its own: what serves has no time to parse.
+        words = ["import", str(upload.folder), "--source", source, "--json", "--progress"]
+        settings = self._marquee.settings
+        words += ["--data", str(self._marquee.data.resolve())]
+        words += ["--log-level", settings.log_level, "--log-format", settings.log_format]
+        result = await importing([sys.executable, PROGRAM, *words], progress)
+        await add(
+            self._marquee.database,
+            source.removeprefix("upload by "),
+            "imported campaigns",
+            f"import {result.number}" if result.number else "nothing new",
+        )
+        return result
 
     def _reading(self) -> Reading:
         marquee = self._marquee

@@ -197,6 +197,7 @@ class Marquee:
         self.stories = stories.Stories(Reads(database, micros), self.shelves)
         self.story_events = story_events.StoryEvents(self.shelves, log, salt)
         self.changes = Changes(database, log, views)
+        self.replays = Replays(database, log, rules)
         self.retention = Retention(database, views, settings.retention_days)
         self.upkeep = Upkeep((self.retention.once, self.changes.clean))
         self.images = Images(database, data / IMAGES, settings.image_cache)
@@ -252,6 +253,7 @@ class Marquee:
         playing = self._playing()
         if self.played:
             await self.sampler.ask(played.TOKEN, played.HOST)
+        await self.owners.start()
         for loop in (
             *playing,
             self.rotation.run,
@@ -275,7 +277,7 @@ class Marquee:
     async def stop(self) -> None:
         """Answer what is in flight, write what is in memory."""
         self.feeds.close()
-        self.owners.pulse.close()
+        await self.owners.stop()
         await self.control.close()
         for server in reversed(self.servers):
             if isinstance(server, Server):
@@ -331,7 +333,12 @@ class Marquee:
         figures = await self.views.read(live)
         return found if figures == found.live else replace(found, live=figures)
 
-    async def _rank(self, campaign: int, slot: int) -> Ranking | None:
+    def present(self) -> int:
+        """The slot now."""
+        return period_at(now(), self.zone).slot
+
+    async def rank(self, campaign: int, slot: int) -> Ranking | None:
+        """What a campaign shows in a slot, with the figures of this moment; None if unknown."""
         book = self.rotation.book
         if campaign not in book.campaigns:
             return None
@@ -410,7 +417,7 @@ class Marquee:
             (
                 r"/api/v1/campaigns/(\d{1,19})/candidates",
                 candidates.Candidates,
-                {"present": lambda: period_at(now(), self.zone).slot, "rank": self._rank},
+                {"present": self.present, "rank": self.rank},
             ),
             (
                 r"/api/v1/conversions/?",

@@ -326,6 +326,12 @@ def _apps(connection: sqlite3.Connection) -> list[App]:
     ]
 
 
+async def names(database: Database) -> dict[int, str]:
+    """The apps' names by their ids."""
+    sql = "SELECT id, name FROM app ORDER BY id"
+    return await database.read(lambda connection: dict(connection.execute(sql).fetchall()))
+
+
 def _check_free(
     connection: sqlite3.Connection, name: str | None, public: str | None, app: int = 0
 ) -> None:

@@ -21,7 +21,16 @@ ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "commands")
 # Besides folders of code: what each is for can be read in the README.
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
-FILES = {"server.py", "owners.py", "settings.py", "logs.py", "sample.py", "setup.cfg", "ruff.toml", "Makefile"}
+FILES = {
+    "server.py",
+    "owners.py",
+    "settings.py",
+    "logs.py",
+    "sample.py",
+    "setup.cfg",
+    "ruff.toml",
+    "Makefile",
+}
 PAPERS = {"README.md", "CHANGELOG.md", "LICENSE", ".gitignore"}
 LOCKS = {"requirements.lock", "requirements-dev.lock"}
 # Written so that they do not find themselves.

@@ -92,6 +92,10 @@ class Page(Asking):
         }
         return self.pages.html(f"admin/{template}", **{"wrong": "", **frame, **values})
 
+    def word(self, name: str) -> str | None:
+        """A text argument; None if there is none, or it was left empty in a form."""
+        return (super().word(name) or "").strip() or None
+
     def query(self, **changes: object) -> str:
         """This page's address with other arguments; None leaves one out, empty ones go."""
         said = dict(parse_qsl(self.request.query))
