@@ -99,9 +99,10 @@ def zipped(files: list[tuple[str, bytes]]) -> bytes:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "campaigns", "campaigns?slot=3", "campaigns/1", "campaigns/1?slot=4", 
-     "campaigns/1/preview", "campaigns/upload", "imports", "imports/1", "apps", "apps/1", "events", "events?order=asc",
-     "rules", "rules/edit", "rejects", "health", "users", "audit", "account"],
+    ["", "campaigns", "campaigns?slot=3", "campaigns/1", "campaigns/1?slot=4",
+     "campaigns/1/preview", "campaigns/upload", "imports", "imports/1", "apps", "apps/1",
+     "events", "events?order=asc", "rules", "rules/edit", "rejects",
+     "health", "users", "audit", "account"],
 )  # fmt: skip
 def test_every_page_is_there_small_and_sound(owner, path):
     answer = owner.get(f"/admin/{path}")
