@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 # So many wrong ones cost nothing; each further one doubles the wait, from 1 s on.
 FREE = 5
-# Seconds. An account's is short, as strangers can bring it about.
-OF_ACCOUNT, OF_ADDRESS = 30.0, 900.0
+# Seconds. Neither is long, as strangers can bring both about: an account's from anywhere, an
+# address's where many come by one.
+OF_ACCOUNT, OF_ADDRESS = 30.0, 120.0
 # After so many seconds without a try all is forgotten.
 FORGOTTEN = 3_600.0
 KEPT = 20_000

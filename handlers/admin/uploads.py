@@ -79,6 +79,10 @@ class Uploading(Page):
             await asyncio.to_thread(self.reading.write, chunk)
         except StoreError as error:
             self.refused = error
+        except ValueError:
+            # The browser left, and what was being written is closed.
+            if self.upload is not None:
+                raise
 
     def get(self) -> None:
         """The form."""

@@ -25,3 +25,6 @@ CREATE TABLE audit (
     deed TEXT NOT NULL,
     about TEXT NOT NULL
 ) STRICT;
+
+-- An app's rejects are found among those of others.
+CREATE INDEX event_reject_app ON event_reject (app, id);
