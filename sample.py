@@ -28,7 +28,8 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
     """Put the sample in; its apps, whose secret tokens are to be told once."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
-        await import_folder(Path(folder), Staging(database, images))
+        staging = Staging(database, images)
+        await import_folder(Path(folder), staging, source="the sample")
     made = [
         await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
     ]

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
-from contest import ROOT, Running
+from contest import ROOT, Running, ours
 from events import own
 from growth import fill
 from report import Promise, options, report
@@ -26,7 +26,8 @@ from store.log import Log
 
 HEAD = ("page", "p50, ms", "p99, ms", "KB")
 WITHIN, WEIGHT, SHARE = 0.030, 60_000, 0.05
-ASKED, VIEWERS, REJECTS = 60, 8, 100_000
+ASKED, VIEWERS, REJECTS = 200, 8, 100_000
+PASSWORD = "correct horse"
 SESSION = "e2085be5-9137-4e4e-80b5-000000000007"
 PAGES = (
     "",
@@ -55,19 +56,14 @@ PAGES = (
 def main() -> int:
     parser = options(__doc__ or "", data=False, rounds=0)
     parser.add_argument("--size", type=int, default=1_000_000, help="events (%(default)s)")
+    parser.add_argument("--data", help="a folder to fill and to keep (default: one that goes)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder:
-        data = Path(folder, "data")
-        marquee, _ = own(data, "bench")
-        command = [sys.executable, "server.py", "user", "create", "bench", "--data", str(data)]
-        subprocess.run(command, cwd=ROOT, check=True, input=b"correct horse\n", capture_output=True)
-        write_campaign(Path(folder, "campaigns"))
-        command = [sys.executable, "server.py", "import", f"{folder}/campaigns"]
-        subprocess.run([*command, "--data", str(data)], cwd=ROOT, check=True, capture_output=True)
-        command = [sys.executable, "server.py", "app", "create", "quiet", "--data", str(data)]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        data = Path(given.data or folder, "data")
+        if not data.exists():
+            prepare(data, Path(folder, "campaigns"))
         asyncio.run(fill(data, given.size))
-        asyncio.run(reject(data))
+        marquee = ours(str(data))
         with marquee.running() as running:
             key = {"Cookie": log_in(running)}
             rows, slowest, heaviest = pages(running, key)
@@ -85,6 +81,20 @@ def main() -> int:
         {f"pages over {given.size:,} events": (HEAD, rows), "live": (head, found)},
         promises,
     )
+
+
+def prepare(data: Path, campaigns: Path) -> None:
+    """A user, two apps, a campaign, and as many rejects as are kept."""
+    own(data, "bench")
+    write_campaign(campaigns)
+    for words in (
+        ["app", "create", "quiet"],
+        ["user", "create", "bench"],
+        ["import", str(campaigns)],
+    ):
+        command = [sys.executable, "server.py", *words, "--data", str(data)]
+        subprocess.run(command, cwd=ROOT, check=True, input=PASSWORD.encode(), capture_output=True)
+    asyncio.run(reject(data))
 
 
 async def reject(data: Path) -> None:
@@ -109,7 +119,7 @@ def write_campaign(folder: Path) -> None:
 def log_in(running: Running) -> str:
     """A session's cookie."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port)) as line:
-        said = urlencode({"name": "bench", "password": "correct horse"})
+        said = urlencode({"name": "bench", "password": PASSWORD})
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         line.request("POST", "/admin/login", said, {**kind, "Sec-Fetch-Site": "same-origin"})
         return line.getresponse().headers["Set-Cookie"].split(";")[0]

@@ -74,13 +74,18 @@ def main() -> None:
         driver = browser(data)
         try:
             told = json.loads(server.stdout.readline())
-            play(told, given.play)
+            over = threading.Event()
+            players = play(told, over)
+            time.sleep(given.play)
             log_in(driver, told)
             if given.all:
                 shoot_all(driver, told["address"], given.all)
             else:
                 for name, (path, wide, high, dark) in PICTURES.items():
                     shoot(driver, told["address"] + path, HERE / f"{name}.png", wide, high, dark)
+            over.set()
+            for each in players:
+                each.join()
         finally:
             driver.quit()
             server.terminate()
@@ -95,16 +100,16 @@ def browser(profile: str) -> webdriver.Chrome:
     return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
 
-def play(told: dict, seconds: float) -> None:
-    """Visits and events, more and less of them, some of which are wrong."""
+def play(told: dict, over: threading.Event) -> list[threading.Thread]:
+    """Visits and events until it is over, more and less of them, some of which are wrong."""
     host, chance = re.sub(r"^\w+://|/$", "", told["address"]), random.Random(7)
     token = told["apps"][0]["secret_token"]
     key = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    began, until = time.monotonic(), time.monotonic() + seconds
+    began = time.monotonic()
 
     def visitor(number: int) -> None:
         line = http.client.HTTPConnection(host)
-        while time.monotonic() < until:
+        while not over.is_set():
             page = f"/campaigns/{chance.randrange(1, 12)}/"
             line.request("GET", page)
             line.getresponse().read()
@@ -126,11 +131,10 @@ def play(told: dict, seconds: float) -> None:
             wave = 1.2 + abs((time.monotonic() - began + number * 3) % 40 - 20) / 12
             time.sleep(chance.random() * 0.12 * wave)
 
-    threads = [threading.Thread(target=visitor, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=visitor, args=(number,), daemon=True) for number in range(6)]
     for each in threads:
         each.start()
-    for each in threads:
-        each.join()
+    return threads
 
 
 def log_in(driver: webdriver.Chrome, told: dict) -> None:

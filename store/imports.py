@@ -19,7 +19,7 @@ GROUP BY import.id ORDER BY import.id DESC
 """
 FILES = """
 SELECT name, read, stored, duplicate, rejected FROM file WHERE import = ? ORDER BY name
-LIMIT 1000
+LIMIT 30000
 """
 
 
@@ -62,7 +62,7 @@ async def imports(
 
 
 async def one(database: Database, number: int) -> tuple[Imported, list[File]] | None:
-    """An import and its files (up to 1,000); None if there is none."""
+    """An import and its files; None if there is none."""
 
     def job(connection: sqlite3.Connection) -> tuple[Imported, list[File]] | None:
         row = connection.execute(LIST, (number + 1, 1)).fetchone()

@@ -1,6 +1,7 @@
 """Campaign folders from a browser: taken as they come, imported beside what is served, told of."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from handlers.base import Refusal
 from loops.uploads import Uploads
 from store.database import Database
 from store.errors import StoreBusy, StoreError
-from store.imports import imports, one
+from store.imports import File, imports, one
+from store.outcome import Outcome
 from store.rejects import rejects
 from store.uploads import Form, Upload
 
@@ -152,7 +154,23 @@ class Progress(Page):
         found = None
         if number is not None:
             found = await rejects(self.database, number=number, limit=LIMIT)
-        self.show("uploaded.html", "Upload", job=job, result=job.result, found=found)
+        files = grouped(job.result.files) if job.result else []
+        self.show("uploaded.html", "Upload", job=job, result=job.result, files=files, found=found)
+
+
+def grouped(files: Sequence[Outcome | File]) -> list[File]:
+    """A row for each file, and one for all images of a folder of which nothing is to be said."""
+    rows: dict[str, File] = {}
+    for each in files:
+        folder, _, name = each.name.rpartition("/")
+        image = name.startswith("image_") and not each.rejected
+        row = rows.get(said := f"{folder}/image_*" if image else each.name)
+        counts = (each.read, each.stored, each.duplicate, each.rejected)
+        if row is not None:
+            sums = (row.read, row.stored, row.duplicate, row.rejected)
+            counts = tuple(map(sum, zip(sums, counts, strict=True)))  # type: ignore[assignment]
+        rows[said] = File(said, *counts)
+    return list(rows.values())
 
 
 class Imports(Page):
@@ -190,7 +208,7 @@ class Import(Page):
             "import.html",
             f"Import {number}",
             imported=imported,
-            files=files,
+            files=grouped(files),
             rejected=page.rejected,
             kept=page.kept,
             further=self.query(before=page.next) if page.next else None,
