@@ -1,5 +1,6 @@
 """The owner's pages, from outside: what they show, what they change."""
 
+import contextlib
 import io
 import re
 import socket
@@ -300,7 +301,7 @@ def test_an_uploaded_folder_is_in_force_and_its_rejects_are_told(owner, sampled)
     newest = re.search(r"/admin/imports/(\d+)", imports.text)[1]
     assert "8 rows of this import are kept" in words(owner.get(f"/admin/imports/{newest}"))
     assert "imported campaigns" in owner.get("/admin/audit").text
-    assert not any((sampled.data / "uploads").iterdir())
+    assert not lying(sampled)
     again = outcome(owner, upload(owner, *campaign(701, bad=2)))
     assert "nothing was new" in again
 
@@ -329,7 +330,7 @@ def test_what_cannot_be_imported_is_told_and_changes_nothing(owner, sampled, fil
     assert answer.status == status
     assert said in (words(answer) if status == 422 else outcome(owner, answer))
     assert owner.get("/admin/imports").text == before
-    assert not any((sampled.data / "uploads").iterdir())
+    assert not lying(sampled)
 
 
 def test_no_upload_without_logging_in(sampled):
@@ -346,8 +347,8 @@ def test_a_browser_that_leaves_amid_its_upload_leaves_nothing(owner, sampled):
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         connection.sendall(head.encode() + content[:-500])
-        wait_for(lambda: any((sampled.data / "uploads").iterdir()))
-    wait_for(lambda: not any((sampled.data / "uploads").iterdir()))
+        wait_for(lambda: lying(sampled))
+    wait_for(lambda: not lying(sampled))
     assert sampled.ask("/campaigns/704/").status == 404
     # Nor does it count any more among those that come in at once.
     for _ in range(4):
@@ -362,7 +363,7 @@ def test_an_upload_larger_than_may_be_is_refused(start):
     assert answer.status == 422 and "larger than 2,000 bytes" in words(answer)
     bomb = zipped([("1/clicks_1.csv", b"x" * 100_000)])
     assert "larger" in outcome(owner, upload(owner, ("a.zip", bomb)))
-    assert not any((server.data / "uploads").iterdir())
+    assert not lying(server)
 
 
 def test_what_a_kill_left_of_an_upload_goes_at_the_next_start(start):
@@ -393,7 +394,13 @@ def test_pages_go_on_while_a_large_upload_is_imported_and_a_stop_cuts_it_off(sta
     assert server.stop() == 0
     assert time.monotonic() - began < 8
     assert "Traceback" not in server.log, server.log
-    assert not (server.data / "uploads").exists() or not any((server.data / "uploads").iterdir())
+    assert not lying(server)
+
+
+def lying(server) -> list[str]:
+    """What lies in the folder of uploads."""
+    folder = server.data / "uploads"
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
@@ -402,3 +409,20 @@ def wait_for(holds: Callable[[], bool]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("it does not come to hold")
+
+
+def test_the_same_holds_on_tornados_own_server(start):
+    server = start("--sample", "--server", "tornado")
+    time.sleep(0.3)
+    owner = Visitor(server).log_in(*owner_of(server))
+    assert "In force" in outcome(owner, upload(owner, ("mine.zip", zipped(campaign(705)))))
+    assert server.ask("/campaigns/705/").status == 200
+    with contextlib.closing(server.connect()) as connection:
+        connection.request("GET", "/admin/live", headers={"Cookie": owner.cookie})
+        stream = connection.getresponse()
+        told = iter(lambda: stream.readline().decode(), "")
+        assert "<svg" in next(line for line in told if line.startswith("data: "))
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 8
+    assert "Traceback" not in server.log, server.log
