@@ -154,12 +154,7 @@ class ReplayAll(Base):
     async def replay(self, kept: Reject) -> str:
         """What became of one."""
         try:
-            _, verdict = await self.replays.replay(kept.id)
-            return "wrong" if verdict in ("conflict", "rejected") else verdict
-        except WrongEvent:
-            return "wrong"
-        except StoreRefused:
-            return "gone"
+            return (await self.replays.told(kept.id)).status
         except StoreError as error:
             return f"!{error}"
 
