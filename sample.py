@@ -17,6 +17,8 @@ from store.users import CreateUser, ListUsers
 APPS = (1, 2, 3)
 SEED = 1
 OWNER = "owner"
+# Who did it, in the list of what was changed.
+SAMPLE = "the sample"
 
 
 async def pristine(database: Database) -> bool:
@@ -29,12 +31,14 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
         staging = Staging(database, images)
-        await import_folder(Path(folder), staging, source="the sample")
+        await import_folder(Path(folder), staging, source=SAMPLE)
     made = [
-        await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
+        await CreateApp(f"Sample app {number}", f"token_{number}", by=SAMPLE).run(database)
+        for number in APPS
     ]
-    await PutStories(tuple(stories())).run(database)
-    made.append(await CreateApp(played.NAME, played.TOKEN, (played.HOST,)).run(database))
+    await PutStories(tuple(stories()), by=SAMPLE).run(database)
+    watched = CreateApp(played.NAME, played.TOKEN, (played.HOST,), by=SAMPLE)
+    made.append(await watched.run(database))
     return made
 
 
@@ -43,7 +47,7 @@ async def make_owner(database: Database) -> str | None:
     if await ListUsers().run(database):
         return None
     password = make_up()
-    await CreateUser(OWNER, digest(password), by="the sample").run(database)
+    await CreateUser(OWNER, digest(password), by=SAMPLE).run(database)
     return password
 
 
