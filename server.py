@@ -197,7 +197,6 @@ class Marquee:
         self.stories = stories.Stories(Reads(database, micros), self.shelves)
         self.story_events = story_events.StoryEvents(self.shelves, log, salt)
         self.changes = Changes(database, log, views)
-        self.replays = Replays(database, log, rules)
         self.retention = Retention(database, views, settings.retention_days)
         self.upkeep = Upkeep((self.retention.once, self.changes.clean))
         self.images = Images(database, data / IMAGES, settings.image_cache)
