@@ -10,7 +10,7 @@ def moment(at: int | None) -> str:
     """A moment in µs as day and second, UTC."""
     if at is None:
         return "never"
-    return (EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%d %H:%M:%S")
+    return (EPOCH + timedelta(microseconds=at)).isoformat(" ", "seconds")[:19]
 
 
 def short(said: str) -> str:
