@@ -26,6 +26,7 @@ from handlers.admin.overview import Board, Chart
 from loops.pulse import Pulse, Reading
 from loops.uploads import Progress, Uploads
 from rules import words
+from rules.attempts import Attempts
 from store.audit import add
 from store.child import importing
 from store.logins import Logins
@@ -57,6 +58,7 @@ class Owners:
         self._began = monotonic()
         self.logins = Logins(marquee.database)
         self.invitation = Invitation(invitation)
+        self.attempts = Attempts()
         self.pulse = Pulse(self._reading)
         self.board = Board(marquee.pages, self.pulse, CHARTS)
         self.uploads = Uploads(self._import)
@@ -67,8 +69,8 @@ class Owners:
         database = marquee.database
         return [
             *overview.routes(self.board, marquee.readiness, self._glance),
-            *login.routes(database, self.logins, self.invitation),
-            *users.routes(database, self.logins),
+            *login.routes(database, self.logins, self.invitation, self.attempts),
+            *users.routes(database, self.logins, self.attempts),
             *campaigns.routes(lambda: marquee.rotation.book, marquee.present, marquee.rank),
             *uploads.routes(database, self.uploads, marquee.data, marquee.settings.max_upload),
             *apps.routes(database),

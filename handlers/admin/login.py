@@ -34,11 +34,13 @@ class Invitation:
         return self.token is not None and hmac.compare_digest(self.token.encode(), said.encode())
 
 
-def routes(database: Database, logins: Logins, invitation: Invitation) -> list[Any]:
-    """Where these are."""
+def routes(
+    database: Database, logins: Logins, invitation: Invitation, attempts: Attempts
+) -> list[Any]:
+    """Where these are; `attempts` are the wrong ones so far."""
     parts = {"logins": logins, "invitation": invitation}
     return [
-        (r"/admin/login", Login, {**parts, "attempts": Attempts(), "clock": monotonic}),
+        (r"/admin/login", Login, {**parts, "attempts": attempts, "clock": monotonic}),
         (r"/admin/logout", Logout, {"logins": logins}),
         (r"/admin/setup", Setup, {**parts, "database": database}),
     ]

@@ -1,9 +1,11 @@
 """Who may be here, and what they changed."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 from handlers.admin.page import Page, failing
+from rules.attempts import Attempts
 from rules.password import fault
 from store.audit import entries
 from store.database import Database
@@ -15,13 +17,13 @@ from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 LIMIT = 50
 
 
-def routes(database: Database, logins: Logins) -> list[Any]:
-    """Where these are."""
+def routes(database: Database, logins: Logins, attempts: Attempts) -> list[Any]:
+    """Where these are; `attempts` are the wrong passwords so far."""
     parts = {"database": database}
     return [
         (r"/admin/users", Users, parts),
         (r"/admin/users/remove", Remove, parts),
-        (r"/admin/account", Account, {**parts, "logins": logins}),
+        (r"/admin/account", Account, {**parts, "logins": logins, "attempts": attempts}),
         (r"/admin/audit", Audit, parts),
     ]
 
@@ -85,10 +87,11 @@ class Remove(Page):
 class Account(Page):
     """`/admin/account`: one's own password."""
 
-    def initialize(self, database: Database, logins: Logins) -> None:
-        """`logins` know the old password."""
+    def initialize(self, database: Database, logins: Logins, attempts: Attempts) -> None:
+        """`logins` know the old password; wrong ones are among the `attempts`."""
         self.database = database
         self.logins = logins
+        self.attempts = attempts
 
     def get(self) -> None:
         """The form."""
@@ -102,8 +105,8 @@ class Account(Page):
         if new != self.get_body_argument("again", "", False):
             wrong = "the two new passwords are not the same"
         try:
-            if wrong is None and await self.logins.check(self.owner.name, old) is None:
-                wrong = "the old password is another one"
+            if wrong is None and not await self.knows(self.owner.name, old):
+                wrong = "the old password is another one, or there were too many wrong ones of late"
             if wrong is not None:
                 words = f"{wrong[:1].upper()}{wrong[1:]}."
                 self.show("account.html", "Your password", 422, wrong=words)
@@ -113,6 +116,17 @@ class Account(Page):
         except StoreError as error:
             raise failing(error) from None
         self.done("/admin/login", "password")
+
+    async def knows(self, name: str, password: str) -> bool:
+        """Whether this is the old password; who guesses has to wait, as for a login."""
+        address, now = self.request.remote_ip or "", monotonic()
+        if self.attempts.wait(name, address, now) > 0:
+            return False
+        self.attempts.failed(name, address, now)
+        if await self.logins.check(name, password) is None:
+            return False
+        self.attempts.succeeded(name, address)
+        return True
 
 
 class Audit(Page):
