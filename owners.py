@@ -18,6 +18,7 @@ from handlers.admin import (
     login,
     overview,
     rejects,
+    stories,
     uploads,
     users,
 )
@@ -32,6 +33,7 @@ from store.child import importing
 from store.logins import Logins
 from store.outcome import Result
 from store.uploads import Upload, clear
+from store.usage import Usage
 
 if TYPE_CHECKING:
     from server import Marquee
@@ -73,6 +75,7 @@ class Owners:
             *users.routes(database, self.logins, self.attempts),
             *campaigns.routes(lambda: marquee.rotation.book, marquee.present, marquee.rank),
             *uploads.routes(database, self.uploads, marquee.data, marquee.settings.max_upload),
+            *stories.routes(database, Usage(marquee.views)),
             *apps.routes(database),
             *events.routes(database, marquee.asked, marquee.changes),
             *event_rules.routes(database, marquee.rules, marquee.asked),
@@ -107,7 +110,7 @@ class Owners:
     def _reading(self) -> Reading:
         marquee = self._marquee
         views = sum(lane.statuses[200] for lane in marquee.lanes if lane.name == "campaign page")
-        caches = (marquee.images.cache, marquee.apps.cache)
+        caches = (marquee.images.cache, marquee.apps.cache, marquee.shelves.cache)
         hits, loads = (sum(getattr(it, name) for it in caches) for name in ("hits", "loads"))
         share = self._share(hits, loads)
         return Reading(

@@ -87,6 +87,20 @@ class ListStories(Command[list[Kept]], frozen=True):
         return await database.read(job)
 
 
+async def story(database: Database, number: int) -> Kept | None:
+    """One story."""
+    sql = "SELECT id, app, place, shown_from, shown_until, metadata, changed_at FROM story "
+    row = await database.read(lambda it: it.execute(f"{sql} WHERE id = ?", (number,)).fetchone())
+    return None if row is None else Kept(*row)
+
+
+async def unused(database: Database) -> int:
+    """The first id beyond those of all stories."""
+    sql = "SELECT coalesce(max(id), 0) FROM story"
+    highest: int = (await database.read(lambda it: it.execute(sql).fetchone()))[0]
+    return min(highest + 1, 2**63 - 1)
+
+
 class RemoveStories(Command[RemovedStories], frozen=True):
     """Remove stories by their ids; their events and counts stay."""
 

@@ -18,6 +18,7 @@ Who = Callable[[str], Awaitable[Owner | None]]
 PLACES = (
     ("/admin/", "Overview"),
     ("/admin/campaigns", "Campaigns"),
+    ("/admin/stories", "Stories"),
     ("/admin/events", "Events"),
     ("/admin/rules", "Event rules"),
     ("/admin/rejects", "Rejects"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import socket
 import time
@@ -102,7 +103,8 @@ def zipped(files: list[tuple[str, bytes]]) -> bytes:
     "path",
     ["", "campaigns", "campaigns?slot=3", "campaigns/1", "campaigns/1?slot=4",
      "campaigns/1/preview", "campaigns/upload", "imports", "imports/1", "apps", "apps/1",
-     "events", "events?order=asc", "rules", "rules/edit", "rejects",
+     "stories", "stories?app=2", "stories?app=99", "stories/edit", "stories/edit?id=1",
+     "stories/1/remove", "events", "events?order=asc", "rules", "rules/edit", "rejects",
      "health", "users", "audit", "account"],
 )  # fmt: skip
 def test_every_page_is_there_small_and_sound(owner, path):
@@ -128,7 +130,9 @@ def test_every_page_is_there_small_and_sound(owner, path):
     ("path", "status"),
     [("campaigns/99999999", 404), ("campaigns/1?slot=5", 422), ("apps/999", 404), ("nothing", 404),
      ("events/1", 404), ("events/9999999999999999999", 404), ("rejects/1", 404),
-     ("imports/999", 404), ("uploads/nothing", 404), ("apps/1/revoke?token=999", 404),
+     ("imports/999", 404), ("stories/999/remove", 404),
+     ("stories/edit?id=999", 404), ("stories?start=x", 422), ("uploads/nothing", 404),
+     ("apps/1/revoke?token=999", 404),
      ("events?from=yesterday", 422), ("events?cursor=%ff", 400), ("events?cursor=zz", 422),
      ("events?source=nowhere", 422), ("events?app=-1", 422), ("rejects?app=x", 422),
      ("campaigns?after=x", 422), ("audit?before=x", 422)],
@@ -426,3 +430,42 @@ def test_the_same_holds_on_tornados_own_server(start):
         assert server.stop() == 0
         assert time.monotonic() - began < 8
     assert "Traceback" not in server.log, server.log
+
+
+def test_a_story_is_made_shown_changed_and_removed(owner, sampled):
+    page = words(owner.get("/admin/stories"))
+    assert "image1.png" in page and "image3.png" in page and "image4.png" not in page
+    assert "image4.png" in words(owner.get("/admin/stories?app=2"))
+    fields = {"app": "1", "id": "77", "metadata": '{"img": "new.png"}'}
+    for wrong, said in (
+        ({"metadata": "{"}, "/metadata"),
+        ({"metadata": '{"img": 3}'}, "img"),
+        ({"id": "x"}, "/id"),
+        ({"from": "2026-02-01", "until": "2026-01-01"}, "/until"),
+        ({"app": "999"}, "no app"),
+        ({"id": "4"}, "app 2"),
+    ):
+        answer = owner.post("/admin/stories/edit", **{**fields, **wrong})
+        assert answer.status == 422 and said in words(answer), wrong
+    assert owner.post("/admin/stories/edit", **fields).status == 303
+
+    def shown() -> list[str]:
+        answer = sampled.ask("/api/v1/stories/cached/token_1")
+        return [each["metadata"] for each in answer.json()["metadata"]]
+
+    assert shown()[-1] == "new.png"  # at once
+    form = owner.get("/admin/stories/edit?id=77")
+    assert "new.png" in form.text
+    owner.post("/admin/stories/edit", **{**fields, "order": "-1", "until": "2100-01-01"})
+    assert shown()[0] == "new.png"
+    assert "2100-01-01T00:00:00" in owner.get("/admin/stories/edit?id=77").text
+    said = {"story_id": 77, "event_type": "impression", "user_id": "somebody"}
+    assert sampled.ask("/api/v1/event/token_1", "POST", json.dumps(said).encode()).status == 202
+    page = words(owner.get("/admin/stories"))
+    assert "1 impression" in page and "1 today" in page
+    assert owner.get("/admin/stories/77/remove").status == 200
+    assert owner.post("/admin/stories/77/remove").status == 303
+    assert owner.post("/admin/stories/77/remove").status == 404
+    assert "new.png" not in shown()
+    changes = words(owner.get("/admin/audit"))
+    assert all(f"{deed} a story" in changes for deed in ("made", "changed", "removed"))
