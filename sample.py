@@ -9,11 +9,16 @@ from store.apps import CreateApp, ListApps, NewApp
 from store.campaigns import book
 from store.database import Database
 from store.importing import import_folder
+from store.passwords import digest, make_up
 from store.staging import Staging
 from store.stories import PutStories
+from store.users import CreateUser, ListUsers
 
 APPS = (1, 2, 3)
 SEED = 1
+OWNER = "owner"
+# Who did it, in the list of what was changed.
+SAMPLE = "the sample"
 
 
 async def pristine(database: Database) -> bool:
@@ -25,13 +30,25 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
     """Put the sample in; its apps, whose secret tokens are to be told once."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
-        await import_folder(Path(folder), Staging(database, images))
+        staging = Staging(database, images)
+        await import_folder(Path(folder), staging, source=SAMPLE)
     made = [
-        await CreateApp(f"Sample app {number}", f"token_{number}").run(database) for number in APPS
+        await CreateApp(f"Sample app {number}", f"token_{number}", by=SAMPLE).run(database)
+        for number in APPS
     ]
-    await PutStories(tuple(stories())).run(database)
-    made.append(await CreateApp(played.NAME, played.TOKEN, (played.HOST,)).run(database))
+    await PutStories(tuple(stories()), by=SAMPLE).run(database)
+    watched = CreateApp(played.NAME, played.TOKEN, (played.HOST,), by=SAMPLE)
+    made.append(await watched.run(database))
     return made
+
+
+async def make_owner(database: Database) -> str | None:
+    """Make a user, if there is none; the password, which is to be told once."""
+    if await ListUsers().run(database):
+        return None
+    password = make_up()
+    await CreateUser(OWNER, digest(password), by=SAMPLE).run(database)
+    return password
 
 
 def write(folder: Path) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -30,7 +31,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, backup, doctor, event_log, imports, options, rebuild, restore
+from commands import apps, backup, doctor, event_log, imports, options, rebuild, restore, users
 from commands import stories as story_commands
 from handlers import (
     access,
@@ -70,11 +71,12 @@ from loops.rotation import Rotation
 from loops.sampler import MOST, Sampler
 from loops.upkeep import Upkeep
 from loops.visits import Visits
+from owners import Owners
 from rules import played
 from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
-from sample import fill, pristine
+from sample import OWNER, fill, make_owner, pristine
 from settings import PROGRAM, SettingError, Settings
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
@@ -101,6 +103,7 @@ from store.soundness import SQLITE, UNHARMED
 from store.staging import Staging
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
+from store.users import ListUsers
 from store.views import Views
 from supervisor import Supervisor
 from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
@@ -165,8 +168,12 @@ class Marquee:
         rules: EventRules,
         views: Views,
         salt: bytes,
+        invitation: str | None = None,
     ) -> None:
-        """`database` is open, with this `salt`; this process alone holds the folder `data`."""
+        """`database` is open, with this `salt`; this process alone holds the folder `data`.
+
+        `invitation` is the token of the link by which the first user is made.
+        """
         self.settings = settings
         self.database = database
         self.data = data
@@ -229,6 +236,7 @@ class Marquee:
             self.replays,
         )
         self.lanes = self._lanes()
+        self.owners = Owners(self, invitation)
         self.listener: Server | HTTPServer | None = None
         self.servers: list[Server | HTTPServer] = []
         self.loops: list[asyncio.Task[None]] = []
@@ -243,6 +251,7 @@ class Marquee:
         playing = self._playing()
         if self.played:
             await self.sampler.ask(played.TOKEN, played.HOST)
+        await self.owners.start()
         for loop in (
             *playing,
             self.rotation.run,
@@ -251,6 +260,7 @@ class Marquee:
             self.upkeep.run,
             self.visits.run,
             self.sampler.run,
+            self.owners.pulse.run,
             self._watch,
             self.staging.clear,
         ):
@@ -265,6 +275,7 @@ class Marquee:
     async def stop(self) -> None:
         """Answer what is in flight, write what is in memory."""
         self.feeds.close()
+        await self.owners.stop()
         await self.control.close()
         for server in reversed(self.servers):
             if isinstance(server, Server):
@@ -321,7 +332,12 @@ class Marquee:
         figures = await self.views.read(live)
         return found if figures == found.live else replace(found, live=figures)
 
-    async def _rank(self, campaign: int, slot: int) -> Ranking | None:
+    def present(self) -> int:
+        """The slot now."""
+        return period_at(now(), self.zone).slot
+
+    async def rank(self, campaign: int, slot: int) -> Ranking | None:
+        """What a campaign shows in a slot, with the figures of this moment; None if unknown."""
         book = self.rotation.book
         if campaign not in book.campaigns:
             return None
@@ -394,13 +410,13 @@ class Marquee:
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
         watched = Audience(self.sampler, self.feeds, self.settings.rising_score)
-        figures = metrics.Metrics(self.lanes, self._routes, self._figures)
+        figures = metrics.Metrics(self.lanes, self._routes, self.figures)
         routes = [
             (r"/", home.Home, {"pages": self.pages}),
             (
                 r"/api/v1/campaigns/(\d{1,19})/candidates",
                 candidates.Candidates,
-                {"present": lambda: period_at(now(), self.zone).slot, "rank": self._rank},
+                {"present": self.present, "rank": self.rank},
             ),
             (
                 r"/api/v1/conversions/?",
@@ -428,6 +444,7 @@ class Marquee:
             *event_rules.routes(self.rules, self.asked),
             *audience.routes(watched, self.audiences),
             *live_page.routes(watched, self.pages),
+            *self.owners.routes(),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
@@ -439,6 +456,7 @@ class Marquee:
             cross_origin_protection=True,
             pages=self.pages,
             authenticate=self.apps.authenticate,
+            owner=self.owners.logins.who,
         )
 
     def _commanding(self) -> Application:
@@ -486,7 +504,8 @@ class Marquee:
         await server.listen(sockets, tls=tls)
         return server
 
-    def _figures(self) -> Iterable[Figure]:
+    def figures(self) -> Iterable[Figure]:
+        """What the parts count, fresh."""
         yield Figure("marquee_ready", "Whether visitors may come", self.readiness().ready)
         yield Figure("marquee_commits_total", "Commits to marquee.db", self.database.commits)
         hold = self.database.longest_hold / 1000
@@ -597,15 +616,21 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             database = await Database.open(data / DATABASE)
             opened.push_async_callback(database.close)
             made: list[NewApp] = []
+            password = None
             if settings.sample and await pristine(database):
                 made = await fill(database, data / IMAGES)
+                password = await make_owner(database)
+            nobody = not await ListUsers().run(database)
+            invitation = secrets.token_urlsafe(24) if nobody else None
             log = await Log.open(
                 database, queue_bytes=settings.queue_bytes, queue_age=settings.queue_seconds
             )
             rules = await EventRules.open(database)
             views = await Views.open(database, data / VIEWS)
             opened.push_async_callback(views.close)
-            marquee = Marquee(settings, database, data, log, rules, views, await salt(database))
+            marquee = Marquee(
+                settings, database, data, log, rules, views, await salt(database), invitation
+            )
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, marquee.end)
@@ -616,7 +641,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(20_000, 20, 50)
-                print(where(settings, sockets, marquee, made, as_json), flush=True)
+                print(where(settings, sockets, marquee, made, password, as_json), flush=True)
                 watched = asyncio.create_task(supervisor.watch())
                 supervisor.ready(f"serving on {root(settings, sockets)}")
                 await marquee.ending.wait()
@@ -652,13 +677,21 @@ def where(
     sockets: Sequence[socket.socket],
     marquee: Marquee,
     made: Sequence[NewApp],
+    password: str | None,
     as_json: bool,
 ) -> str:
-    """What is said at the start: where to look, and the apps that the sample `made`."""
+    """What is said at the start: where to look, and the apps that the sample `made`.
+
+    `password` is that of the owner whom the sample made.
+    """
     address, unix = root(settings, sockets), sockets[0].family == socket.AF_UNIX
     data = str(marquee.data.resolve())
+    invitation = marquee.owners.invitation.token
+    first_user = f"{address}/admin/setup?token={invitation}" if invitation else None
     if as_json:
-        return msgspec.json.encode({"address": f"{address}/", "data": data, "apps": made}).decode()
+        said = {"address": f"{address}/", "data": data, "apps": made}
+        more = {"setup": first_user, "owner": password and {"name": OWNER, "password": password}}
+        return msgspec.json.encode(said | {k: v for k, v in more.items() if v}).decode()
     lines = ["Marquee is ready."]
     lines.append(
         f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {address}/"
@@ -673,8 +706,16 @@ def where(
         lines.append(f"  stories     {address}/api/v1/stories/{made[0].public_token}")
     if marquee.played:
         lines.append(f"  rising      {address}/live/{played.HOST}?apikey={played.TOKEN}")
+    if first_user:
+        lines.append(f"  your pages  {first_user}")
+        lines.append("              (make the first user there: the link works once)")
+    else:
+        lines.append(f"  your pages  {address}/admin/")
     lines.append(f"  health      {address}/readyz and {address}/metrics")
     lines.append(f"  data        {data}")
+    if password:
+        lines += ["", "Who may log in there, with a password that is told just this once:"]
+        lines.append(f"  name {OWNER}  password {password}")
     if made:
         lines += ["", "The sample's apps, with secret tokens that are told just this once:"]
     lines += [f"  {it.name}  public {it.public_token}  secret {it.secret_token}" for it in made]
@@ -706,7 +747,10 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
     )
     options.add_settings(serving)
-    for command in (imports, story_commands, apps, event_log, backup, restore, rebuild):
+    for command in (
+        *(imports, story_commands, apps, users, event_log),
+        *(backup, restore, rebuild),
+    ):
         command.add(words, common)
     options.add_settings(doctor.add(words, common))
     return said

@@ -92,6 +92,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[
         int, Meta(ge=0, description="days for which events are kept, 31 or more; 0 for ever")
     ] = 0
+    max_upload: Annotated[
+        Bytes, Meta(description="bytes of an uploaded campaign folder, packed and unpacked")
+    ] = 1_073_741_824
     image_cache: Annotated[Bytes, Meta(description="bytes of banner images kept in memory")] = (
         67_108_864
     )

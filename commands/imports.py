@@ -39,6 +39,10 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "--rejects", action="store_true", help="show the rows that imports did not take"
     )
     parser.add_argument("--limit", type=int, default=100, help="how many of those (100)")
+    parser.add_argument(
+        "--progress", action="store_true", help="with --json: also a line for each step on the way"
+    )
+    parser.add_argument("--source", metavar="WORDS", help="where it is said to come from (DIR)")
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -48,10 +52,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         return asyncio.run(_rejects(Path(settings.data), arguments.limit, arguments.json))
     if arguments.folder is None:
         arguments.parser.error("which folder? give DIR, or --rejects")
-    return asyncio.run(_import(Path(arguments.folder), Path(settings.data), arguments.json))
+    return asyncio.run(_import(arguments, Path(settings.data)))
 
 
-async def _import(folder: Path, data: Path, as_json: bool) -> int:
+async def _import(arguments: argparse.Namespace, data: Path) -> int:
+    as_json = arguments.json
     # On a terminal alone; what is piped is read by a program.
     hidden = as_json or not sys.stderr.isatty()
     with (
@@ -62,9 +67,12 @@ async def _import(folder: Path, data: Path, as_json: bool) -> int:
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+            if as_json and arguments.progress:
+                print(msgspec.json.encode({"done": done, "total": total}).decode(), flush=True)
 
         async with desk(data) as store:
-            result = await import_folder(folder, store.intake(), progress)
+            folder = Path(arguments.folder)
+            result = await import_folder(folder, store.intake(), progress, arguments.source)
     if as_json:
         print(msgspec.json.encode(asdict(result)).decode())
     else:

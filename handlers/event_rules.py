@@ -32,7 +32,8 @@ class Ruling(Asking):
 
     async def prepare(self) -> None:
         """Let the owner in."""
-        await self.access("admin")
+        access = await self.access("admin")
+        self.by = f"token {access.token}" if access else ""
 
     def key(self, category: str, name: str) -> Key:
         """Which rule is meant; raises `Refusal`."""
@@ -81,7 +82,7 @@ class One(Ruling):
         """Put a rule in force, at once."""
         key = self.key(category, name)
         try:
-            new = await self._rules.put(key, self.schema())
+            new = await self._rules.put(key, self.schema(), self.by)
         except BadSchema as error:
             raise _bad(error) from None
         except StoreRefused as error:
@@ -91,7 +92,7 @@ class One(Ruling):
 
     async def delete(self, category: str, name: str) -> None:
         """Let it no longer hold."""
-        if not await self._rules.delete(self.key(category, name)):
+        if not await self._rules.delete(self.key(category, name), self.by):
             raise Refusal(404, "There is no such rule.")
         self.set_status(204)
         self.finish()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from store.audit import note
 from store.cache import Cache
 from store.commands import Command
 from store.database import Database
@@ -129,6 +130,7 @@ class CreateApp(Command[NewApp], frozen=True):
             app = connection.execute(sql, row).lastrowid
             assert app is not None
             token = _add_token(connection, app, ("write", "read"))
+            note(connection, self.by, "made an app", f"{app} ({name})")
             return NewApp(app, name, public, token.secret_token)
 
         made = await database.write(job)
@@ -158,6 +160,7 @@ class ChangeApp(Command[App], frozen=True):
             app = find_app(connection, self.app)
             _check_free(connection, name, public, app)
             connection.execute(CHANGE, (name, public, hosts, self.strict, app))
+            note(connection, self.by, "changed an app", app)
             return next(each for each in _apps(connection) if each.id == app)
 
         changed = await database.write(job)
@@ -181,6 +184,7 @@ class RemoveApp(Command[RemovedApp], frozen=True):
             for table in ("story", "event_rule", "token"):
                 connection.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608
             connection.execute("DELETE FROM app WHERE id = ?", (app,))
+            note(connection, self.by, "removed an app", f"{app} ({name})")
             return removed
 
         removed = await database.write(job)
@@ -210,7 +214,10 @@ class CreateToken(Command[NewToken], frozen=True):
         scopes = tuple(scope for scope in SCOPES if scope in self.scopes)
 
         def job(connection: sqlite3.Connection) -> NewToken:
-            return _add_token(connection, find_app(connection, self.app), scopes)
+            token = _add_token(connection, find_app(connection, self.app), scopes)
+            about = f"token {token.id} ({' '.join(scopes)}) of app {token.app}"
+            note(connection, self.by, "made a token", about)
+            return token
 
         return await database.write(job)
 
@@ -230,7 +237,9 @@ class RevokeToken(Command[Token], frozen=True):
 
         def job(connection: sqlite3.Connection) -> Token:
             sql = "UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
-            connection.execute(sql, (_now(), number))
+            changed = connection.execute(sql, (_now(), number)).rowcount
+            if changed:
+                note(connection, self.by, "revoked a token", f"token {number}")
             sql = "SELECT id, scopes, created_at, revoked_at FROM token WHERE id = ?"
             row = connection.execute(sql, (number,)).fetchone()
             if row is None:
@@ -254,7 +263,7 @@ class Apps:
     def __init__(self, database: Database, clock: Callable[[], float] = monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._known: Cache[int, Known | None] = Cache(self._load, size=10_000, seconds=TRUSTED)
+        self.cache: Cache[int, Known | None] = Cache(self._load, size=10_000, seconds=TRUSTED)
         self._seen: dict[bytes, Known] = {}
 
     def peek(self, authorization: str) -> Known | None:
@@ -270,7 +279,7 @@ class Apps:
         parts = TOKEN.fullmatch(token)
         if parts is None:
             return None
-        known = await self._known.get(int(parts[1]))
+        known = await self.cache.get(int(parts[1]))
         if known is None or not hmac.compare_digest(known.sha256, _sha256(token)):
             return None
         if len(self._seen) >= SEEN:
@@ -315,6 +324,12 @@ def _apps(connection: sqlite3.Connection) -> list[App]:
         App(number, name, public, msgspec.json.decode(hosts), bool(strict), at, tokens[number])
         for number, name, public, hosts, strict, at in connection.execute(sql)
     ]
+
+
+async def names(database: Database) -> dict[int, str]:
+    """The apps' names by their ids."""
+    sql = "SELECT id, name FROM app ORDER BY id"
+    return await database.read(lambda connection: dict(connection.execute(sql).fetchall()))
 
 
 def _check_free(

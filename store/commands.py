@@ -13,9 +13,17 @@ from store.database import Database
 
 R = TypeVar("R")
 
+# Who asks, where nobody else is named.
+TERMINAL = "the terminal"
 
-class Command(msgspec.Struct, Generic[R], frozen=True, forbid_unknown_fields=True):
-    """The base of commands; a subclass has fields, and `run` with its answer's type."""
+
+class Command(msgspec.Struct, Generic[R], frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The base of commands; a subclass has fields, and `run` with its answer's type.
+
+    `by` is who stands in the list of what was changed (`store/audit.py`).
+    """
+
+    by: str = TERMINAL
 
     async def run(self, database: Database) -> R:
         """Do it; raises `StoreRefused`, with words for people, for what can't be done."""

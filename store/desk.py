@@ -22,6 +22,7 @@ from store.rejects import ListRejects
 from store.replaying import Replayed, Replays
 from store.staging import Staging
 from store.stories import ListStories, PutStories, RemoveStories
+from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 from store.views import Rebuilt, Views
 
 R = TypeVar("R")
@@ -34,6 +35,7 @@ COMMANDS: dict[str, type[Command[Any]]] = {
         *(CreateApp, ListApps, ChangeApp, RemoveApp, CreateToken, RevokeToken),
         *(PutStories, ListStories, RemoveStories),
         *(ListRejects, ListEventRejects),
+        *(CreateUser, ListUsers, RemoveUser, SetPassword),
     )
 }
 DATABASE, VIEWS, IMAGES, SOCKET = "marquee.db", "views.db", "images", "marquee.sock"

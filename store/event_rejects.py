@@ -12,10 +12,12 @@ from store.database import Database
 
 LIST = """
 SELECT id, app, received, errors, body FROM event_reject
-WHERE id < ? AND app = coalesce(?, app) AND received >= coalesce(?, received)
+WHERE id < ? AND {app} AND received >= coalesce(?, received)
 AND received < coalesce(?, received + 1)
 ORDER BY id DESC LIMIT ?
 """
+# Each has an index of its own to go by.
+OF_ALL, OF_ONE = LIST.format(app="? IS NULL"), LIST.format(app="app = ?")
 ONE = "SELECT id, app, received, errors, body FROM event_reject WHERE id = ?"
 STRICT = "SELECT strict FROM app WHERE id = ?"
 # Bytes of bodies on one page: one may have 256 KiB.
@@ -82,7 +84,8 @@ async def rejects(
         first = 2**63 - 1 if before is None else before
         found: list[Reject] = []
         size = 0
-        for row in connection.execute(LIST, (first, *values, limit + 1)):
+        sql = OF_ALL if wanted.app is None else OF_ONE
+        for row in connection.execute(sql, (first, *values, limit + 1)):
             if len(found) == limit or (found and size + len(row[4]) > PAGE_BYTES):
                 return found, found[-1].id
             found.append(Reject(*row))

@@ -11,6 +11,7 @@ import msgspec
 
 from rules.rulebook import ALL, Key, Rulebook
 from rules.schema import BadSchema, Rule
+from store.audit import note
 from store.database import Database
 from store.errors import StoreRefused
 
@@ -65,8 +66,10 @@ class EventRules:
         """The rule, if there is one."""
         return next((each for each in self._kept if each.key == key), None)
 
-    async def put(self, key: Key, schema: Any) -> bool:
+    async def put(self, key: Key, schema: Any, by: str) -> bool:
         """Put a rule in force, in place of the one that was; whether there was none.
+
+        `by` says who does it, in the list of what was changed.
 
         Raises `BadSchema` for a schema that cannot be a rule, `StoreRefused` for an unknown app.
         """
@@ -83,6 +86,7 @@ class EventRules:
             if before >= MOST:
                 raise StoreRefused(f"there are {MOST} rules already")
             connection.execute(PUT, (*key, text, time_ns() // 1000))
+            note(connection, by, "set an event rule", _words(key))
             return bool(
                 connection.execute("SELECT count(*) FROM event_rule").fetchone()[0] > before
             )
@@ -92,10 +96,17 @@ class EventRules:
             self._take(await self._database.read(_load))
         return new
 
-    async def delete(self, key: Key) -> bool:
+    async def delete(self, key: Key, by: str) -> bool:
         """Let a rule no longer hold; whether there was one."""
+
+        def job(connection: sqlite3.Connection) -> int:
+            count = connection.execute(DELETE, key).rowcount
+            if count:
+                note(connection, by, "removed an event rule", _words(key))
+            return count
+
         async with self._lock:
-            count = await self._database.write(lambda it: it.execute(DELETE, key).rowcount)
+            count = await self._database.write(job)
             self._take(await self._database.read(_load))
         return bool(count)
 
@@ -114,6 +125,11 @@ class EventRules:
         self._kept = kept
         self._compiled = compiled
         self.book = Rulebook({key: rule for key, (_, rule) in compiled.items()})
+
+
+def _words(key: Key) -> str:
+    app, category, name = key
+    return f"{category} / {name}" + (f" of app {app}" if app != ALL else "")
 
 
 def _load(connection: sqlite3.Connection) -> list[EventRule]:

@@ -178,6 +178,11 @@ class Events:
         row = await self._database.read(lambda it: it.execute(sql, (number,)).fetchone())
         return None if row is None else _event(row)
 
+    async def kinds(self, most: int) -> list[tuple[str, str]]:
+        """Some of the types of events that there are: (category, name)."""
+        sql = "SELECT DISTINCT category, name FROM kind ORDER BY category, name LIMIT ?"
+        return await self._views.read(lambda it: it.execute(sql, (most,)).fetchall())
+
     async def export(
         self, wanted: Filter, *, newest_first: bool = False
     ) -> AsyncIterator[list[Event]]:

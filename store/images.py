@@ -90,17 +90,17 @@ class Images:
         """`folder` holds the files; `room` is how many bytes of them may be in memory."""
         self._database = database
         self._folder = folder
-        self._cache: Cache[int, Picture | None] = Cache(
+        self.cache: Cache[int, Picture | None] = Cache(
             self._load, size=room, seconds=FRESH, weigh=lambda it: len(it.body) if it else 200
         )
 
     async def picture(self, banner: int) -> Picture | None:
         """The banner's image, None if it has none."""
-        return await self._cache.get(banner)
+        return await self.cache.get(banner)
 
     def forget(self) -> None:
         """Read afresh from now on; to be called when an import was published."""
-        self._cache.clear()
+        self.cache.clear()
 
     async def _load(self, banner: int) -> Picture | None:
         def newest(connection: sqlite3.Connection) -> tuple[bytes, str] | None:

@@ -39,9 +39,14 @@ LOGGED, KEPT = 20, 4_096
 
 
 async def import_folder(
-    folder: Path, intake: Intake, progress: Progress = lambda done, total: None
+    folder: Path,
+    intake: Intake,
+    progress: Progress = lambda done, total: None,
+    source: str | None = None,
 ) -> Result:
     """Import what `folder` holds; `progress` is told how many bytes were read, of how many.
+
+    `source` is where it is said to come from, if not from the folder.
 
     Raises `StoreRefused` if the folder or a file in it is not what it should be, and what the
     intake raises; nothing has changed then.
@@ -49,7 +54,7 @@ async def import_folder(
     began = perf_counter()
     found = survey(folder)
     hashes = {source.name: examine(source) for source in found.sources}
-    number = await intake.begin(found.place)
+    number = await intake.begin(source or found.place)
     try:
         outcomes = await Import(intake, found.sources, hashes, progress).run()
         new = not all(outcome.known for outcome in outcomes)

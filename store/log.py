@@ -20,6 +20,7 @@ from store.database import Database
 from store.errors import StoreError, StoreFull
 from store.identifiers import Identifiers
 from store.rejected import Bounds
+from store.waits import Waits
 
 LOG = logging.getLogger("marquee.log")
 
@@ -51,6 +52,7 @@ class Log:
         self.counts = committed  # as committed
         self.queued = 0  # bytes that wait, as `room` reckons them
         self.longest_wait = 0.0  # seconds from an append to its commit, at most
+        self.waits = Waits()  # each as long as the longest of its commit
         self.bounds = bounds or Bounds()
         self._database = database
         self._loop = asyncio.get_running_loop()
@@ -253,7 +255,9 @@ class Log:
     def _leave(self, batch: Batch) -> None:
         self.queued -= batch.cost
         if batch.cost:
-            self.longest_wait = max(self.longest_wait, monotonic() - batch.since)
+            wait = monotonic() - batch.since
+            self.longest_wait = max(self.longest_wait, wait)
+            self.waits.add(wait, len(batch.rows) or 1)
         self._oldest = self._batches[0].since
 
 

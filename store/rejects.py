@@ -35,17 +35,24 @@ class Rejects:
     next: int | None
 
 
-async def rejects(database: Database, *, before: int | None = None, limit: int = 100) -> Rejects:
-    """The newest `limit` rejected rows whose id is below `before`, and how many there are."""
+async def rejects(
+    database: Database, *, before: int | None = None, limit: int = 100, number: int | None = None
+) -> Rejects:
+    """The newest `limit` rejected rows whose id is below `before`, and how many there are.
+
+    Of the import of that `number` alone, if one is given.
+    """
+    which, whose = (PUBLISHED, ()) if number is None else (f"{PUBLISHED} AND import = ?", (number,))
 
     def job(connection: sqlite3.Connection) -> Rejects:
         sql = (
-            f"SELECT id, import, file, line, reason, row FROM reject WHERE {PUBLISHED} "  # noqa: S608
+            f"SELECT id, import, file, line, reason, row FROM reject WHERE {which} "  # noqa: S608
             "AND id < ? ORDER BY id DESC LIMIT ?"
         )
-        values = (2**63 - 1 if before is None else before, limit + 1)
+        values = (*whose, 2**63 - 1 if before is None else before, limit + 1)
         rows = [Rejected(*row) for row in connection.execute(sql, values)]
-        kept = connection.execute(f"SELECT count(*) FROM reject WHERE {PUBLISHED}").fetchone()[0]  # noqa: S608
+        count = f"SELECT count(*) FROM reject WHERE {which}"  # noqa: S608
+        kept = connection.execute(count, whose).fetchone()[0]
         sql = "SELECT value FROM counter WHERE name = ?"
         dropped = connection.execute(sql, (DROPPED,)).fetchone()
         more = len(rows) > limit

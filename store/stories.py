@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import time_ns
 from typing import Literal
 
 from rules.story import Story
 from store.apps import STORIES, find_app
+from store.audit import note
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreRefused
@@ -65,7 +67,7 @@ class PutStories(Command[list[Put]], frozen=True):
 
     async def run(self, database: Database) -> list[Put]:
         """What became of each."""
-        parts = await Steps(database).write(self.stories, _put_all)
+        parts = await Steps(database).write(self.stories, partial(_put_all, self.by))
         await database.changed(STORIES)
         return [each for part in parts for each in part]
 
@@ -85,6 +87,20 @@ class ListStories(Command[list[Kept]], frozen=True):
         return await database.read(job)
 
 
+async def story(database: Database, number: int) -> Kept | None:
+    """One story."""
+    sql = "SELECT id, app, place, shown_from, shown_until, metadata, changed_at FROM story "
+    row = await database.read(lambda it: it.execute(f"{sql} WHERE id = ?", (number,)).fetchone())
+    return None if row is None else Kept(*row)
+
+
+async def unused(database: Database) -> int:
+    """The first id beyond those of all stories."""
+    sql = "SELECT coalesce(max(id), 0) FROM story"
+    highest: int = (await database.read(lambda it: it.execute(sql).fetchone()))[0]
+    return min(highest + 1, 2**63 - 1)
+
+
 class RemoveStories(Command[RemovedStories], frozen=True):
     """Remove stories by their ids; their events and counts stay."""
 
@@ -97,14 +113,20 @@ class RemoveStories(Command[RemovedStories], frozen=True):
             for story in dict.fromkeys(self.stories):
                 if not connection.execute("DELETE FROM story WHERE id = ?", (story,)).rowcount:
                     raise StoreRefused(f"there is no story {story}")
+                note(connection, self.by, "removed a story", story)
 
         await database.write(job)
         await database.changed(STORIES)
         return RemovedStories(sorted(set(self.stories)))
 
 
-def _put_all(connection: sqlite3.Connection, stories: Sequence[Story]) -> list[Put]:
-    return [_put(connection, story) for story in stories]
+def _put_all(by: str, connection: sqlite3.Connection, stories: Sequence[Story]) -> list[Put]:
+    found = [_put(connection, story) for story in stories]
+    for story, put in zip(stories, found, strict=True):
+        if put.verdict in ("stored", "changed"):
+            deed = "made a story" if put.verdict == "stored" else "changed a story"
+            note(connection, by, deed, story.id)
+    return found
 
 
 def _put(connection: sqlite3.Connection, story: Story) -> Put:

@@ -35,6 +35,10 @@ BREAKS = [
     ("sql", {"loops/new.py": "aiosqlite"}),
     ("sql", {"checks/new.py": "sqlite3"}),
     ("handlers", {"handlers/new.py": "", "handlers/other.py": "handlers.new"}),
+    (
+        "admin",
+        {"handlers/admin/new.py": "", "handlers/admin/other.py": "handlers.admin.new"},
+    ),
     ("loops", {"loops/new.py": "", "loops/other.py": "loops.new"}),
     ("commands", {"commands/new.py": "", "commands/other.py": "commands.new"}),
     ("checks", {"checks/new.py": "", "checks/other.py": "checks.new"}),

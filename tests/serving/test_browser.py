@@ -1,21 +1,10 @@
 """The campaign page in a real browser."""
 
-import json
-
 import pytest
+from chromium import requested
 from selenium.webdriver.common.by import By
 
 WIDTHS = [(360, 740), (1280, 800)]
-
-
-def requested(browser) -> set[str]:
-    """The addresses asked for since last asked."""
-    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return {
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    }
 
 
 def shown(browser) -> str:

@@ -10,10 +10,13 @@ import stat
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from visitor import owner_of
 
 ROOT = Path(__file__).parents[2]
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 README = (ROOT / "README.md").read_text()
 
 
@@ -336,6 +339,9 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start, tmp_path):
     answer = connection.getresponse()
     answer.read()
     assert answer.headers["Set-Cookie"].endswith("; Secure")
+    said = urlencode(dict(zip(("name", "password"), owner_of(server), strict=True)))
+    connection.request("POST", "/admin/login", said, {**FORM, "Sec-Fetch-Site": "same-origin"})
+    assert "; Secure" in connection.getresponse().headers["Set-Cookie"]
     connection.close()
     assert server.stop() == 0
 

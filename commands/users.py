@@ -1,0 +1,111 @@
+"""`user`: who may see and change everything in a browser."""
+
+import argparse
+import asyncio
+import sys
+from dataclasses import asdict
+from getpass import getpass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rules.password import fault
+from rules.timestamp import text
+from settings import Settings
+from store.commands import Command
+from store.desk import desk
+from store.errors import StoreRefused
+from store.passwords import digest, make_up
+from store.users import CreateUser, ListUsers, RemoveUser, SetPassword, User
+
+
+def add(words: Any, common: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser = words.add_parser(
+        "user",
+        help="make and list users of the pages at /admin/",
+        description="Users of the pages at /admin/. A password is asked for twice at a terminal, "
+        "else it is the first line of stdin.",
+        epilog="example: python server.py user create maria",
+    )
+    deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
+    for name, words_of, make in (
+        ("create", "make a user", CreateUser),
+        ("password", "give a user another password; the user's sessions end", SetPassword),
+    ):
+        deed = deeds.add_parser(
+            name,
+            parents=[common],
+            help=words_of,
+            epilog=f"examples: python server.py user {name} maria; "
+            f"python server.py user {name} maria --generate",
+        )
+        deed.add_argument("name", metavar="NAME")
+        deed.add_argument(
+            "--generate", action="store_true", help="make the password up, and print it once"
+        )
+        deed.set_defaults(run=run, command=make)
+    listing = deeds.add_parser(
+        "list", parents=[common], help="list users", epilog="example: python server.py user list"
+    )
+    listing.set_defaults(run=run, command=ListUsers)
+    remove = deeds.add_parser(
+        "remove",
+        parents=[common],
+        help="remove a user; the user's sessions end",
+        epilog="example: python server.py user remove maria",
+    )
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(run=run, command=RemoveUser)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Do the deed and print what came of it."""
+    kind, made_up = arguments.command, None
+    command: Command[Any]
+    if kind is ListUsers:
+        command = ListUsers()
+    elif kind is RemoveUser:
+        command = RemoveUser(arguments.name)
+    else:
+        password = made_up = make_up() if arguments.generate else None
+        if password is None:
+            password = _asked(arguments.name)
+        command = kind(arguments.name, digest(password))
+    result = asyncio.run(_do(Path(settings.data), command))
+    told = [_told(each) for each in result] if isinstance(result, list) else _told(result)
+    if isinstance(told, dict) and made_up:
+        told["password"] = made_up
+    if arguments.json:
+        print(msgspec.json.encode({"users": told} if isinstance(told, list) else told).decode())
+    elif isinstance(told, list):
+        lines = [f"{user['id']}  {user['name']}  last seen {user['seen_at']}" for user in told]
+        print("\n".join(lines) or "There is no user yet.")
+    else:
+        for name, value in told.items():
+            print(f"{name.replace('_', ' '):<12}{value}")
+    return 0
+
+
+async def _do(data: Path, command: Command[Any]) -> Any:
+    async with desk(data) as store:
+        return await store.ask(command)
+
+
+def _asked(name: str) -> str:
+    """The password; raises `StoreRefused` for one that cannot be."""
+    if sys.stdin.isatty():
+        password = getpass(f"Password for {name}: ")
+        if getpass("Once more: ") != password:
+            raise StoreRefused("the two are not the same; nothing was changed")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if (wrong := fault(password, name)) is not None:
+        raise StoreRefused(f"{wrong}; nothing was changed")
+    return password
+
+
+def _told(user: User) -> dict[str, Any]:
+    seen = "never" if user.seen_at is None else text(user.seen_at)
+    return {**asdict(user), "created_at": text(user.created_at), "seen_at": seen}

@@ -1,0 +1,164 @@
+"""Apps and their tokens."""
+
+from time import time_ns
+from typing import Any
+
+from handlers.admin.page import Page, failing
+from handlers.base import Refusal
+from rules.words import moment
+from store.apps import (
+    SCOPES,
+    App,
+    ChangeApp,
+    CreateApp,
+    CreateToken,
+    ListApps,
+    NewApp,
+    NewToken,
+    RevokeToken,
+)
+from store.database import Database
+from store.errors import StoreError
+
+LIMIT = 100
+
+
+def routes(database: Database) -> list[Any]:
+    """Where these are."""
+    parts = {"database": database}
+    return [
+        (r"/admin/apps", Apps, parts),
+        (r"/admin/apps/(\d{1,18})", One, parts),
+        (r"/admin/apps/(\d{1,18})/tokens", Tokens, parts),
+        (r"/admin/apps/(\d{1,18})/revoke", Revoke, parts),
+    ]
+
+
+class Base(Page):
+    """What has to do with apps."""
+
+    def initialize(self, database: Database) -> None:
+        """`database` holds them."""
+        self.database = database
+
+    async def app(self, number: str) -> App:
+        """The app; raises 404."""
+        for app in await ListApps().run(self.database):
+            if app.id == int(number):
+                return app
+        raise Refusal(404, "There is no app with this number.")
+
+    def told(self, title: str, made: NewApp | NewToken, app: int, scopes: str) -> None:
+        """Answer with a token, which is not to be seen again, and how to use it."""
+        address = f"{self.request.protocol}://{self.request.host}"
+        now = moment(time_ns() // 1000)
+        self.show("token.html", title, made=made, app=app, scopes=scopes, address=address, now=now)
+
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of a form: one a line, or with commas or blanks between."""
+        return tuple(self.said("hosts").replace(",", " ").split())
+
+
+class Apps(Base):
+    """`/admin/apps`: all of them, and a new one."""
+
+    async def get(self) -> None:
+        """The list."""
+        await self.list()
+
+    async def post(self) -> None:
+        """Make one, whose token is shown once."""
+        fields = {name: self.said(name) for name in ("name", "public_token", "hosts")}
+        try:
+            made = await CreateApp(
+                fields["name"],
+                fields["public_token"] or None,
+                self.hosts(),
+                self.ticked("strict"),
+                by=self.by,
+            ).run(self.database)
+        except StoreError as error:
+            refusal = failing(error)
+            await self.list(refusal.status_code, wrong=refusal.detail, fields=fields)
+            return
+        self.told(f"{made.name} is made", made, made.id, "write read")
+
+    async def list(self, status: int = 200, **more: Any) -> None:
+        """Answer with the list, and `more`."""
+        after = self.number("after") or 0
+        apps = [app for app in await ListApps().run(self.database) if app.id > after]
+        further = self.query(after=apps[LIMIT - 1].id) if len(apps) > LIMIT else None
+        values = {"apps": apps[:LIMIT], "further": further, "fields": {}, **more}
+        self.show("apps.html", "Apps", status, **values)
+
+
+class One(Base):
+    """`/admin/apps/{id}`."""
+
+    deeds = {"changed": "That is how it is now.", "revoked": "The token is refused from now on."}  # noqa: RUF012
+
+    async def get(self, number: str) -> None:
+        """The app and its tokens."""
+        await self.one(await self.app(number))
+
+    async def post(self, number: str) -> None:
+        """Change its hosts, and whether it is strict."""
+        app = await self.app(number)
+        try:
+            command = ChangeApp(
+                number, hosts=self.hosts(), strict=self.ticked("strict"), by=self.by
+            )
+            await command.run(self.database)
+        except StoreError as error:
+            refusal = failing(error)
+            await self.one(app, refusal.status_code, wrong=refusal.detail)
+            return
+        self.done(f"/admin/apps/{app.id}", "changed")
+
+    async def one(self, app: App, status: int = 200, **more: Any) -> None:
+        """Answer with the app, and `more`."""
+        self.show("app.html", app.name, status, app=app, scopes=SCOPES, **more)
+
+
+class Tokens(Base):
+    """`/admin/apps/{id}/tokens`: another one."""
+
+    async def post(self, number: str) -> None:
+        """Make it, and show it once."""
+        app = await self.app(number)
+        scopes = tuple(self.get_body_arguments("scopes"))
+        try:
+            made = await CreateToken(str(app.id), scopes, by=self.by).run(self.database)
+        except StoreError as error:
+            refusal = failing(error)
+            words = "Tick what the token may do." if not scopes else refusal.detail
+            self.show(
+                "app.html", app.name, refusal.status_code, app=app, scopes=SCOPES, wrong=words
+            )
+            return
+        self.told(f"A token of {app.name}", made, app.id, " ".join(made.scopes))
+
+
+class Revoke(Base):
+    """`/admin/apps/{id}/revoke?token=`: asks once more."""
+
+    async def get(self, number: str) -> None:
+        """The question."""
+        app = await self.app(number)
+        token = self.number("token")
+        found = next((each for each in app.tokens if each.id == token), None)
+        if found is None:
+            raise Refusal(404, "This app has no such token.")
+        self.show("revoke.html", "Revoke a token", app=app, token=found)
+
+    async def post(self, number: str) -> None:
+        """Revoke it."""
+        app = await self.app(number)
+        token = self.whole("token")
+        if token not in (each.id for each in app.tokens):
+            raise Refusal(404, "This app has no such token.")
+        try:
+            await RevokeToken(str(token), by=self.by).run(self.database)
+        except StoreError as error:
+            raise failing(error) from None
+        self.done(f"/admin/apps/{app.id}", "revoked")

@@ -1,0 +1,190 @@
+"""Logging in and out, and the first user."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from handlers.admin.page import COOKIE, Page
+from handlers.base import Refusal
+from rules.attempts import Attempts
+from rules.password import fault
+from store.database import Database
+from store.errors import StoreBusy, StoreRefused
+from store.logins import LONGEST, Logins, Owner
+from store.passwords import digest
+from store.users import CreateUser
+
+LOG = logging.getLogger("marquee.admin")
+WRONG = "This is not the name and password of a user."
+NAME, PASSWORD = 100, 1_000
+
+
+class Invitation:
+    """The one-time link by which the first user is made; valid until used."""
+
+    def __init__(self, token: str | None) -> None:
+        """None if there is a user already."""
+        self.token = token
+
+    def takes(self, said: str) -> bool:
+        """Whether this is the link's token."""
+        return self.token is not None and hmac.compare_digest(self.token.encode(), said.encode())
+
+
+def routes(
+    database: Database, logins: Logins, invitation: Invitation, attempts: Attempts
+) -> list[Any]:
+    """Where these are; `attempts` are the wrong ones so far."""
+    parts = {"logins": logins, "invitation": invitation}
+    return [
+        (r"/admin/login", Login, {**parts, "attempts": attempts, "clock": monotonic}),
+        (r"/admin/logout", Logout, {"logins": logins}),
+        (r"/admin/setup", Setup, {**parts, "database": database}),
+    ]
+
+
+class Entering(Page):
+    """The base of what begins a session."""
+
+    open = True
+
+    async def enter(self, logins: Logins, owner: Owner, where: str) -> None:
+        """Begin a session and lead on."""
+        cookie = await logins.begin(owner)
+        self.set_cookie(
+            COOKIE,
+            cookie,
+            path="/admin",
+            max_age=LONGEST,
+            httponly=True,
+            samesite="Lax",
+            secure=self.request.protocol == "https",
+        )
+        self.done(where)
+
+
+class Login(Entering):
+    """`/admin/login`."""
+
+    deeds = {"password": "The new password holds. Log in with it."}  # noqa: RUF012
+
+    def initialize(
+        self,
+        logins: Logins,
+        invitation: Invitation,
+        attempts: Attempts,
+        clock: Callable[[], float],
+    ) -> None:
+        """`attempts` are the wrong ones so far, by `clock` (seconds)."""
+        self._logins = logins
+        self._invitation = invitation
+        self._attempts = attempts
+        self._clock = clock
+
+    def get(self) -> None:
+        """The form."""
+        if self.owner is not None:
+            self.done(self._next(self.word("next") or ""))
+            return
+        self._form("", self.word("next") or "")
+
+    async def post(self) -> None:
+        """Begin a session; the same words and the same time for all that is wrong."""
+        name, password = self.said("name")[:NAME], self.get_body_argument("password", "", False)
+        address, wanted = self.request.remote_ip or "", self.said("next")
+        wait = self._attempts.wait(name, address, self._clock())
+        if wait > 0:
+            self._later(wait, wanted)
+            return
+        # It counts as wrong until it proves right: many at once are no way around the wait.
+        self._attempts.failed(name, address, self._clock())
+        try:
+            owner = await self._logins.check(name, password[:PASSWORD])
+        except StoreBusy:
+            self._later(1.0, wanted)
+            return
+        if owner is None:
+            LOG.warning("a wrong name or password came from %s", address)
+            self._form(WRONG, wanted, 422)
+            return
+        self._attempts.succeeded(name, address)
+        await self.enter(self._logins, owner, self._next(wanted))
+
+    def _later(self, wait: float, wanted: str) -> None:
+        seconds = int(wait) + 1
+        self.set_header("Retry-After", str(seconds))
+        words = f"There were too many wrong ones. Try again in {seconds} s."
+        self._form(words, wanted, 429)
+
+    def _form(self, wrong: str, wanted: str, status: int = 200) -> None:
+        nobody = self._invitation.token is not None
+        self.show("login.html", "Log in", status, wrong=wrong, next=wanted, nobody=nobody)
+
+    def _next(self, wanted: str) -> str:
+        """Where to go on: a page of ours, whatever was asked for."""
+        plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
+        return wanted if plain and wanted.startswith("/admin/") else "/admin/"
+
+
+class Logout(Page):
+    """`/admin/logout`."""
+
+    open = True
+
+    def initialize(self, logins: Logins) -> None:
+        """`logins` hold the session."""
+        self._logins = logins
+
+    async def post(self) -> None:
+        """End the session, at once."""
+        if token := self.get_cookie(COOKIE):
+            await self._logins.end(token)
+        self.clear_cookie(COOKIE, path="/admin")
+        self.done("/admin/login")
+
+
+class Setup(Entering):
+    """`/admin/setup?token=`: the first user is made here, by who has seen the terminal."""
+
+    def initialize(self, database: Database, logins: Logins, invitation: Invitation) -> None:
+        """`invitation` is the link's."""
+        self._database = database
+        self._logins = logins
+        self._invitation = invitation
+
+    def get(self) -> None:
+        """The form."""
+        self._check(self.word("token") or "")
+        self._form("")
+
+    async def post(self) -> None:
+        """Make the user, and begin a session."""
+        self._check(self.said("token"))
+        name, password = self.said("name"), self.get_body_argument("password", "", False)
+        if password != self.get_body_argument("again", "", False):
+            self._form("The two passwords are not the same.", name)
+            return
+        if (wrong := fault(password, name)) is not None:
+            self._form(f"{wrong[:1].upper()}{wrong[1:]}.", name)
+            return
+        kept = await asyncio.to_thread(digest, password)
+        try:
+            user = await CreateUser(name, kept, first=True, by=name).run(self._database)
+        except StoreRefused as error:
+            self._form(f"{str(error)[:1].upper()}{str(error)[1:]}.", name)
+            return
+        self._invitation.token = None
+        await self.enter(self._logins, Owner(user.id, user.name), "/admin/")
+
+    def _check(self, token: str) -> None:
+        if not self._invitation.takes(token):
+            words = "This link was used, or is not the one that the terminal named last."
+            raise Refusal(404, words)
+
+    def _form(self, wrong: str, name: str = "owner") -> None:
+        token = self._invitation.token
+        status = 422 if wrong else 200
+        self.show("setup.html", "Welcome", status, wrong=wrong, name=name, token=token)

@@ -1,0 +1,146 @@
+"""The first page: what goes on, drawn on the server and sent on as it changes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from tornado.iostream import StreamClosedError
+
+from handlers.admin.page import COOKIE, Page
+from handlers.answers import Pages
+from handlers.base import Refusal
+from handlers.health import Readiness
+from loops.pulse import KEPT, PERIOD, Pulse
+from rules import words
+from rules.charts import ceiling, line
+
+# Who watches at once.
+VIEWERS = 100
+# Beats after which a watcher's session is looked at again.
+LOOK = 5
+
+
+class Chart(NamedTuple):
+    """A figure of the pulse, and how it is told."""
+
+    name: str
+    title: str
+    unit: str
+    times: float = 1.0
+
+
+class Board:
+    """The charts as HTML; made once a beat, however many look."""
+
+    def __init__(self, pages: Pages, pulse: Pulse, charts: Sequence[Chart]) -> None:
+        self.pulse = pulse
+        self.viewers = 0
+        self._pages = pages
+        self._charts = charts
+        self._made: tuple[int, dict[str, str]] = (-1, {})
+        self._told: tuple[int, bytes] = (-1, b"")
+
+    def cards(self) -> dict[str, str]:
+        """What stands in each card."""
+        if self._made[0] != self.pulse.beats:
+            self._made = self.pulse.beats, {each.name: self._card(each) for each in self._charts}
+        return self._made[1]
+
+    def message(self) -> bytes:
+        """The same as a server-sent event."""
+        if self._told[0] != self.pulse.beats:
+            told = b"data: " + msgspec.json.encode(self.cards()) + b"\n\n"
+            self._told = self.pulse.beats, told
+        return self._told[1]
+
+    def _card(self, chart: Chart) -> str:
+        kept = self.pulse.history.get(chart.name, ())
+        values = [None if value is None else value * chart.times for value in kept]
+        now = next((value for value in reversed(values) if value is not None), None)
+        if values and values[-1] is None:
+            now = None
+        shown = "–" if now is None else words.number(now)
+        label = f"{chart.title}: {shown} {chart.unit}"
+        return self._pages.html(
+            "admin/card.html",
+            chart=chart,
+            value=shown,
+            top=words.number(ceiling(values)),
+            drawn=line(values, label),
+            minutes=int(KEPT * PERIOD / 60),
+        ).decode()
+
+
+def routes(
+    board: Board, readiness: Callable[[], Readiness], glance: Callable[[], dict[str, Any]]
+) -> list[Any]:
+    """Where these are; `glance` gives what else stands there at once."""
+    parts = {"board": board}
+    return [
+        (r"/admin/?", Overview, {**parts, "readiness": readiness, "glance": glance}),
+        (r"/admin/live", Live, parts),
+    ]
+
+
+class Overview(Page):
+    """`/admin/`."""
+
+    def initialize(
+        self, board: Board, readiness: Callable[[], Readiness], glance: Callable[[], dict[str, Any]]
+    ) -> None:
+        """See `routes`."""
+        self._board = board
+        self._readiness = readiness
+        self._glance = glance
+
+    async def get(self) -> None:
+        """The page as of now."""
+        if self.request.path == "/admin":
+            self.redirect("/admin/", status=303)
+            return
+        self.show(
+            "overview.html",
+            "Overview",
+            cards=self._board.cards(),
+            ready=self._readiness(),
+            **self._glance(),
+        )
+
+
+class Live(Page):
+    """`/admin/live`: the charts, beat for beat, as server-sent events."""
+
+    def initialize(self, board: Board) -> None:
+        """`board` has them."""
+        self._board = board
+
+    async def get(self) -> None:
+        """Tell each beat until the viewer leaves, is logged out, or the server ends."""
+        if self._board.viewers >= VIEWERS:
+            raise Refusal(503, "Too many are watching.")
+        self.set_header("Content-Type", "text/event-stream")
+        # A proxy that gathers answers would hold back what is live.
+        self.set_header("X-Accel-Buffering", "no")
+        if self.request.method == "HEAD":
+            return
+        self._board.viewers += 1
+        try:
+            self.write(b"retry: 3000\n\n")
+            await self.flush()
+            while await self._board.pulse.beat():
+                if self._board.pulse.beats % LOOK == 0 and not await self._still():
+                    return
+                self.write(self._board.message())
+                await self.flush()
+        except StreamClosedError:
+            return
+        finally:
+            self._board.viewers -= 1
+
+    def turn_away(self) -> None:
+        """A stream is nothing that one could be led on from."""
+        raise Refusal(401, "You are not logged in any more.")
+
+    async def _still(self) -> bool:
+        who = self.settings["owner"]
+        return await who(self.get_cookie(COOKIE) or "") is not None

@@ -1,0 +1,142 @@
+"""What every page of the owner's has: who is logged in, its frame, and its forms' safety."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from handlers.answers import HTML, Pages
+from handlers.asking import Asking
+from handlers.base import Refusal
+from rules import words
+from store.errors import StoreBusy, StoreError, StoreRefused
+from store.logins import Owner
+
+COOKIE = "mq_owner"
+# What is shown after something was done: a page says it by the name in its address.
+Who = Callable[[str], Awaitable[Owner | None]]
+# What stands in the navigation: (address, words).
+PLACES = (
+    ("/admin/", "Overview"),
+    ("/admin/campaigns", "Campaigns"),
+    ("/admin/stories", "Stories"),
+    ("/admin/events", "Events"),
+    ("/admin/rules", "Event rules"),
+    ("/admin/rejects", "Rejects"),
+    ("/admin/apps", "Apps"),
+    ("/admin/health", "Health"),
+)
+ABOUT = (("/admin/users", "Users"), ("/admin/audit", "Changes"))
+
+
+class Page(Asking):
+    """The base of the owner's pages; `settings` carry `pages` and `owner`.
+
+    Every form is a POST, which needs to come from a page of ours: the cookie is `SameSite=Lax`,
+    and the application's `cross_origin_protection` looks at `Sec-Fetch-Site` and `Origin`. Every
+    browser sends at least one of them with a form, also with scripts off.
+    """
+
+    # Whether it is for anyone, logged in or not.
+    open = False
+    # What its address may say was done, in words.
+    deeds: dict[str, str] = {}  # noqa: RUF012
+    owner: Owner | None = None
+
+    @property
+    def by(self) -> str:
+        """Who stands in the list of what was changed."""
+        return self.owner.name if self.owner else ""
+
+    @property
+    def pages(self) -> Pages:
+        """What makes pages."""
+        pages: Pages = self.settings["pages"]
+        return pages
+
+    async def prepare(self) -> None:
+        """Let in who is logged in."""
+        headers = self.request.headers
+        if self.request.method == "POST" and not (
+            "Sec-Fetch-Site" in headers or "Origin" in headers
+        ):
+            raise Refusal(403, "A form is sent from one of these pages, by a browser.")
+        token = self.get_cookie(COOKIE)
+        who: Who = self.settings["owner"]
+        self.owner = await who(token) if token else None
+        if self.owner is None and not self.open:
+            self.turn_away()
+
+    def turn_away(self) -> None:
+        """Send a visitor who is not logged in to do so."""
+        if self.request.method not in ("GET", "HEAD"):
+            raise Refusal(401, "You are not logged in any more: log in, and do it again.")
+        query = {} if self.request.path == "/admin/" else {"next": self.request.uri or ""}
+        self.redirect("/admin/login" + (f"?{urlencode(query)}" if query else ""), status=303)
+
+    def show(self, template: str, title: str, status: int = 200, **values: Any) -> None:
+        """Answer with a page of `templates/admin/`."""
+        self.set_status(status)
+        self.set_header(*HTML)
+        self.finish(self.page(template, title, **values))
+
+    def page(self, template: str, title: str, **values: Any) -> bytes:
+        """The page's bytes."""
+        frame = {
+            "title": title,
+            "owner": self.owner,
+            "places": PLACES,
+            "about": ABOUT,
+            "path": self.request.path,
+            "done": self.deeds.get(self.word("done") or ""),
+            "words": words,
+            "query": self.query,
+        }
+        return self.pages.html(f"admin/{template}", **{"wrong": "", **frame, **values})
+
+    def word(self, name: str) -> str | None:
+        """A text argument; None if there is none, or it was left empty in a form."""
+        return (super().word(name) or "").strip() or None
+
+    def query(self, **changes: object) -> str:
+        """This page's address with other arguments; None leaves one out, empty ones go."""
+        said = dict(parse_qsl(self.request.query))
+        said |= {name: "" if value is None else str(value) for name, value in changes.items()}
+        said = {name: value for name, value in said.items() if value and name != "done"}
+        return self.request.path + (f"?{urlencode(said)}" if said else "")
+
+    def done(self, path: str, deed: str = "") -> None:
+        """Lead on to a page, which says what was done."""
+        self.redirect(
+            f"{path}{'&' if '?' in path else '?'}done={deed}" if deed else path, status=303
+        )
+
+    def said(self, name: str) -> str:
+        """A form's field, without blanks around it."""
+        return self.get_body_argument(name, "").strip()
+
+    def ticked(self, name: str) -> bool:
+        """Whether a form's box is ticked."""
+        return bool(self.get_body_argument(name, ""))
+
+    def whole(self, name: str) -> int:
+        """A whole number of a form's field; raises 422."""
+        said = self.said(name)
+        if not (said.isascii() and said.isdigit() and len(said) < 19):
+            raise Refusal(422, f"`{name}` is not a whole number.")
+        return int(said)
+
+
+def failing(error: StoreError) -> Refusal:
+    """The refusal that a store's error comes to."""
+    if isinstance(error, StoreRefused):
+        return Refusal(422, f"{_sentence(error)}.")
+    return (
+        Refusal(503, f"{_sentence(error)}. Try again in a moment.")
+        if isinstance(error, StoreBusy)
+        else Refusal(503, f"{_sentence(error)}.")
+    )
+
+
+def _sentence(error: StoreError) -> str:
+    said = str(error)
+    return said[:1].upper() + said[1:]

@@ -1,0 +1,145 @@
+"""Who may be here, and what they changed."""
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+from handlers.admin.page import Page, failing
+from rules.attempts import Attempts
+from rules.password import fault
+from store.audit import entries
+from store.database import Database
+from store.errors import StoreError
+from store.logins import Logins
+from store.passwords import digest, make_up
+from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
+
+LIMIT = 50
+
+
+def routes(database: Database, logins: Logins, attempts: Attempts) -> list[Any]:
+    """Where these are; `attempts` are the wrong passwords so far."""
+    parts = {"database": database}
+    return [
+        (r"/admin/users", Users, parts),
+        (r"/admin/users/remove", Remove, parts),
+        (r"/admin/account", Account, {**parts, "logins": logins, "attempts": attempts}),
+        (r"/admin/audit", Audit, parts),
+    ]
+
+
+class Users(Page):
+    """`/admin/users`: all of them, and a new one."""
+
+    deeds = {"removed": "The user is gone, and logged out everywhere."}  # noqa: RUF012
+
+    def initialize(self, database: Database) -> None:
+        """`database` holds them."""
+        self.database = database
+
+    async def get(self) -> None:
+        """The list."""
+        await self.list()
+
+    async def post(self) -> None:
+        """Make one, with a password that is shown once."""
+        password = make_up()
+        kept = await asyncio.to_thread(digest, password)
+        try:
+            made = await CreateUser(self.said("name"), kept, by=self.by).run(self.database)
+        except StoreError as error:
+            refusal = failing(error)
+            await self.list(refusal.status_code, wrong=refusal.detail)
+            return
+        await self.list(made=made, password=password)
+
+    async def list(self, status: int = 200, **more: Any) -> None:
+        """Answer with the list, and `more`."""
+        users = await ListUsers().run(self.database)
+        self.show("users.html", "Users", status, users=users, **{"made": None, **more})
+
+
+class Remove(Page):
+    """`/admin/users/remove?name=`: asks once more."""
+
+    def initialize(self, database: Database) -> None:
+        """`database` holds them."""
+        self.database = database
+
+    def get(self) -> None:
+        """The question."""
+        self.show("remove_user.html", "Remove a user", name=self.word("name") or "")
+
+    async def post(self) -> None:
+        """Remove the user; nobody removes themselves, so one is left."""
+        name = self.said("name")
+        if name.lower() == self.by.lower():
+            words = "You cannot remove yourself; another user can."
+            self.show("remove_user.html", "Remove a user", 422, name=name, wrong=words)
+            return
+        try:
+            await RemoveUser(name, by=self.by).run(self.database)
+        except StoreError as error:
+            raise failing(error) from None
+        self.done("/admin/users", "removed")
+
+
+class Account(Page):
+    """`/admin/account`: one's own password."""
+
+    def initialize(self, database: Database, logins: Logins, attempts: Attempts) -> None:
+        """`logins` know the old password; wrong ones are among the `attempts`."""
+        self.database = database
+        self.logins = logins
+        self.attempts = attempts
+
+    def get(self) -> None:
+        """The form."""
+        self.show("account.html", "Your password")
+
+    async def post(self) -> None:
+        """Set it; all sessions of the user end, this one too."""
+        assert self.owner is not None
+        old, new = (self.get_body_argument(name, "", False) for name in ("old", "new"))
+        wrong = fault(new, self.owner.name)
+        if new != self.get_body_argument("again", "", False):
+            wrong = "the two new passwords are not the same"
+        try:
+            if wrong is None and not await self.knows(self.owner.name, old):
+                wrong = "the old password is another one, or there were too many wrong ones of late"
+            if wrong is not None:
+                words = f"{wrong[:1].upper()}{wrong[1:]}."
+                self.show("account.html", "Your password", 422, wrong=words)
+                return
+            kept = await asyncio.to_thread(digest, new)
+            await SetPassword(self.owner.name, kept, by=self.by).run(self.database)
+        except StoreError as error:
+            raise failing(error) from None
+        self.done("/admin/login", "password")
+
+    async def knows(self, name: str, password: str) -> bool:
+        """Whether this is the old password; who guesses has to wait, as for a login."""
+        address, now = self.request.remote_ip or "", monotonic()
+        if self.attempts.wait(name, address, now) > 0:
+            return False
+        self.attempts.failed(name, address, now)
+        if await self.logins.check(name, password) is None:
+            return False
+        self.attempts.succeeded(name, address)
+        return True
+
+
+class Audit(Page):
+    """`/admin/audit`: what owners changed."""
+
+    def initialize(self, database: Database) -> None:
+        """`database` holds it."""
+        self.database = database
+
+    async def get(self) -> None:
+        """A page of it, newest first."""
+        found, more = await entries(
+            self.database, who=self.word("who") or None, before=self.number("before"), limit=LIMIT
+        )
+        further = None if more is None else self.query(before=more)
+        self.show("audit.html", "Changes", entries=found, who=self.word("who"), further=further)

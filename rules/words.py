@@ -1,0 +1,50 @@
+"""Figures and moments as people read them."""
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNITS = ("bytes", "KB", "MB", "GB", "TB")
+
+
+def moment(at: int | None) -> str:
+    """A moment in µs as day and second, UTC."""
+    if at is None:
+        return "never"
+    return (EPOCH + timedelta(microseconds=at)).isoformat(" ", "seconds")[:19]
+
+
+def short(said: str) -> str:
+    """A moment as RFC 3339 has it (`rules/timestamp.py`), to the millisecond."""
+    return said.replace("T", " ")[:23]
+
+
+def number(value: float) -> str:
+    """A number with its thousands apart, and of decimals what can be made out."""
+    if value and abs(value) < 10:
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:,.1f}" if abs(value) < 100 and value % 1 else f"{value:,.0f}"
+
+
+def size(count: float) -> str:
+    """A number of bytes."""
+    for unit in UNITS:
+        if count < 1000 or unit == UNITS[-1]:
+            return (
+                f"{count:,.0f} {unit}" if count >= 100 or unit == "bytes" else f"{count:.1f} {unit}"
+            )
+        count /= 1000
+    raise AssertionError
+
+
+def seconds(value: float) -> str:
+    """A length of time."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.1f} ms"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} minutes" if value < 7200 else f"{value / 3600:.0f} hours"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """So many of them."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,52 @@
+"""What owners changed: who, when, what; never a secret. The newest entries are kept."""
+
+import sqlite3
+from dataclasses import dataclass
+from time import time_ns
+
+from store.database import Database
+
+KEPT = 100_000
+LONGEST = 300
+ADD = "INSERT INTO audit (at, who, deed, about) VALUES (?, ?, ?, ?)"
+LIST = """
+SELECT n, at, who, deed, about FROM audit WHERE n < ? AND who = coalesce(?, who)
+ORDER BY n DESC LIMIT ?
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change; `at` in µs."""
+
+    n: int
+    at: int
+    who: str
+    deed: str
+    about: str
+
+
+def note(connection: sqlite3.Connection, who: str, deed: str, about: object = "") -> None:
+    """Enter a change in the transaction that makes it; `deed` says it, `about` of what."""
+    row = (time_ns() // 1000, who, deed, str(about)[:LONGEST])
+    number = connection.execute(ADD, row).lastrowid
+    assert number is not None
+    connection.execute("DELETE FROM audit WHERE n <= ?", (number - KEPT,))
+
+
+async def add(database: Database, who: str, deed: str, about: object = "") -> None:
+    """Enter a change that took more than one transaction, when it is done."""
+    await database.write(lambda connection: note(connection, who, deed, about))
+
+
+async def entries(
+    database: Database, *, who: str | None = None, before: int | None = None, limit: int = 50
+) -> tuple[list[Entry], int | None]:
+    """The newest changes below number `before`, and where to go on; None at the end."""
+
+    def job(connection: sqlite3.Connection) -> tuple[list[Entry], int | None]:
+        first = 2**63 - 1 if before is None else before
+        rows = [Entry(*row) for row in connection.execute(LIST, (first, who, limit + 1))]
+        return rows[:limit], rows[limit - 1].n if len(rows) > limit else None
+
+    return await database.read(job)

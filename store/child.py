@@ -1,0 +1,62 @@
+"""An import in a process of its own, followed by what it prints."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from store.errors import StoreError, StoreRefused
+from store.outcome import Outcome, Result
+
+# A line may tell of thousands of files.
+LONGEST_LINE = 64 * 1024 * 1024
+SAID = "marquee: "
+
+
+async def importing(command: Sequence[str], progress: Callable[[int, int], None]) -> Result:
+    """Run the import `command`, which is told to print JSON, and its progress in lines.
+
+    Raises `StoreRefused` in the command's words if it took nothing. Ends it when cancelled.
+    """
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, limit=LONGEST_LINE
+    )
+    said = asyncio.create_task(_passed_on(process))
+    found: dict[str, Any] = {}
+    try:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            told = msgspec.json.decode(line)
+            if "total" in told:
+                progress(told["done"], told["total"])
+            else:
+                found = told
+        await process.wait()
+        words = await said
+    except BaseException:
+        said.cancel()
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+        raise
+    if not found:
+        if words:
+            raise StoreRefused(words)
+        raise StoreError(f"the import ended with status {process.returncode}")
+    files = [Outcome(**each) for each in found["files"]]
+    return Result(found["number"], files, found["strays"], found["seconds"])
+
+
+async def _passed_on(process: asyncio.subprocess.Process) -> str:
+    """Pass on what it logs; the words with which it ended."""
+    words = ""
+    assert process.stderr is not None
+    async for line in process.stderr:
+        text = line.decode(errors="replace")
+        if text.startswith(SAID):
+            words = text.removeprefix(SAID).strip()
+        sys.stderr.write(text)
+    return words

@@ -1,0 +1,116 @@
+"""Owners' sessions in browsers: the cookie's bytes are told once, and kept as a hash.
+
+A session ends when it is logged out, a week after it was used last, a month after it began, and
+with its user's password.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import time
+
+from store.database import Database
+from store.errors import StoreBusy
+from store.passwords import matches
+
+DAY = 86_400
+IDLE, LONGEST = 7 * DAY, 30 * DAY
+# Seconds after which the use of a session is written down again.
+NOTED = 600
+# Passwords that wait to be looked at; one is, at a time.
+WAITING = 20
+MICROS = 1_000_000
+
+WHO = """
+SELECT user.id, name, began_at, used_at FROM login JOIN user ON user.id = login.user
+WHERE sha256 = ? AND used_at > ? AND began_at > ?
+"""
+OLD = "DELETE FROM login WHERE used_at <= ? OR began_at <= ?"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who is logged in."""
+
+    id: int
+    name: str
+
+
+class Logins:
+    """The sessions of all users."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time) -> None:
+        """`clock` tells the seconds since 1970."""
+        self._database = database
+        self._clock = clock
+        self._looking = asyncio.Semaphore(1)
+        self._waiting = 0
+
+    async def check(self, name: str, password: str) -> Owner | None:
+        """The user of this name, if that is the password; as long in coming if not.
+
+        Raises `StoreBusy` when too many are asking.
+        """
+        if self._waiting >= WAITING:
+            raise StoreBusy("too many are logging in at this moment")
+
+        def job(connection: sqlite3.Connection) -> tuple[int, str, str] | None:
+            sql = "SELECT id, name, digest FROM user WHERE name = ?"
+            row: tuple[int, str, str] | None = connection.execute(sql, (name,)).fetchone()
+            return row
+
+        self._waiting += 1
+        try:
+            async with self._looking:
+                row = await self._database.read(job)
+                right = await asyncio.to_thread(matches, row and row[2], password)
+        finally:
+            self._waiting -= 1
+        return Owner(row[0], row[1]) if right and row else None
+
+    async def begin(self, owner: Owner) -> str:
+        """Begin a session; what its cookie is to hold."""
+        token = secrets.token_urlsafe(32)
+        at = self._now()
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(OLD, self._bounds(at))
+            connection.execute(
+                "INSERT INTO login VALUES (?, ?, ?, ?)", (_sha256(token), owner.id, at, at)
+            )
+            connection.execute("UPDATE user SET seen_at = ? WHERE id = ?", (at, owner.id))
+
+        await self._database.write(job)
+        return token
+
+    async def who(self, token: str) -> Owner | None:
+        """Whose session this is; None for one that has ended, or never was."""
+        at, key = self._now(), _sha256(token)
+        row = await self._database.read(
+            lambda it: it.execute(WHO, (key, *self._bounds(at))).fetchone()
+        )
+        if row is None:
+            return None
+        number, name, _, used = row
+        if at - used > NOTED * MICROS:
+            sql = "UPDATE login SET used_at = ? WHERE sha256 = ?"
+            await self._database.write(lambda it: it.execute(sql, (at, key)).rowcount)
+        return Owner(number, name)
+
+    async def end(self, token: str) -> None:
+        """End a session, at once."""
+        sql = "DELETE FROM login WHERE sha256 = ?"
+        await self._database.write(lambda it: it.execute(sql, (_sha256(token),)).rowcount)
+
+    def _now(self) -> int:
+        return int(self._clock() * MICROS)
+
+    def _bounds(self, at: int) -> tuple[int, int]:
+        return at - IDLE * MICROS, at - LONGEST * MICROS
+
+
+def _sha256(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,104 @@
+"""Users: who may see and change everything in a browser. Their passwords come here as digests."""
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from time import time_ns
+
+from store.audit import note
+from store.commands import Command
+from store.database import Database
+from store.errors import StoreRefused
+
+NAME = re.compile(r"[\w.@+-]{1,100}")
+
+
+@dataclass(frozen=True)
+class User:
+    """A user; times are microseconds since 1970, `seen_at` the last login."""
+
+    id: int
+    name: str
+    created_at: int
+    seen_at: int | None
+
+
+class CreateUser(Command[User], frozen=True):
+    """Make a user; as the `first` one, only while there is none."""
+
+    name: str
+    digest: str
+    first: bool = False
+
+    async def run(self, database: Database) -> User:
+        """The user; `StoreRefused` for a name that is taken, or not right."""
+        if not NAME.fullmatch(self.name):
+            raise StoreRefused("a user's name has 1 to 100 letters, digits and . _ @ + -")
+
+        def job(connection: sqlite3.Connection) -> User:
+            if self.first and connection.execute("SELECT 1 FROM user LIMIT 1").fetchone():
+                raise StoreRefused("there is a user by now: log in")
+            sql = "SELECT name FROM user WHERE name = ?"
+            if taken := connection.execute(sql, (self.name,)).fetchone():
+                raise StoreRefused(f"there is a user {taken[0]!r} already")
+            at = time_ns() // 1000
+            sql = "INSERT INTO user (name, digest, created_at) VALUES (?, ?, ?)"
+            number = connection.execute(sql, (self.name, self.digest, at)).lastrowid
+            assert number is not None
+            note(connection, self.by, "made a user", self.name)
+            return User(number, self.name, at, None)
+
+        return await database.write(job)
+
+
+class ListUsers(Command[list[User]], frozen=True):
+    """All users."""
+
+    async def run(self, database: Database) -> list[User]:
+        """The users by their ids."""
+        sql = "SELECT id, name, created_at, seen_at FROM user ORDER BY id"
+        return await database.read(lambda it: [User(*row) for row in it.execute(sql)])
+
+
+class RemoveUser(Command[User], frozen=True):
+    """Remove a user, whose sessions end at once."""
+
+    name: str
+
+    async def run(self, database: Database) -> User:
+        """The user that was; `StoreRefused` if there is none."""
+
+        def job(connection: sqlite3.Connection) -> User:
+            user = _find(connection, self.name)
+            connection.execute("DELETE FROM user WHERE id = ?", (user.id,))
+            note(connection, self.by, "removed a user", user.name)
+            return user
+
+        return await database.write(job)
+
+
+class SetPassword(Command[User], frozen=True):
+    """Give a user another password; the user's sessions end at once."""
+
+    name: str
+    digest: str
+
+    async def run(self, database: Database) -> User:
+        """The user; `StoreRefused` if there is none."""
+
+        def job(connection: sqlite3.Connection) -> User:
+            user = _find(connection, self.name)
+            connection.execute("UPDATE user SET digest = ? WHERE id = ?", (self.digest, user.id))
+            connection.execute("DELETE FROM login WHERE user = ?", (user.id,))
+            note(connection, self.by, "set a password", user.name)
+            return user
+
+        return await database.write(job)
+
+
+def _find(connection: sqlite3.Connection, name: str) -> User:
+    sql = "SELECT id, name, created_at, seen_at FROM user WHERE name = ?"
+    row = connection.execute(sql, (name,)).fetchone()
+    if row is None:
+        raise StoreRefused(f"there is no user {name!r}")
+    return User(*row)

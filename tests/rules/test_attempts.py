@@ -1,0 +1,77 @@
+"""How long wrong passwords make one wait."""
+
+import pytest
+
+from rules.attempts import FORGOTTEN, FREE, OF_ACCOUNT, OF_ADDRESS, Attempts, network
+
+
+def fail(
+    attempts: Attempts, times: int, account: str = "maria", address: str = "192.0.2.1"
+) -> None:
+    for _ in range(times):
+        attempts.failed(account, address, 0.0)
+
+
+def test_the_first_wrong_ones_cost_nothing_then_the_wait_doubles() -> None:
+    attempts = Attempts()
+    waits = []
+    for _ in range(FREE + 4):
+        fail(attempts, 1)
+        waits.append(attempts.wait("maria", "192.0.2.1", 0.0))
+    assert waits == [0.0] * FREE + [1.0, 2.0, 4.0, 8.0]
+    assert attempts.wait("maria", "192.0.2.1", 5.0) == 3.0
+    assert attempts.wait("maria", "192.0.2.1", 8.0) == 0.0
+
+
+def test_an_address_waits_whatever_account_it_tries_and_an_account_wherever_it_is_tried() -> None:
+    attempts = Attempts()
+    fail(attempts, 200)
+    assert attempts.wait("other", "192.0.2.1", 0.0) == OF_ADDRESS
+    assert attempts.wait("MARIA", "198.51.100.7", 0.0) == OF_ACCOUNT
+    assert attempts.wait("other", "198.51.100.7", 0.0) == 0.0
+
+
+def test_strangers_do_not_hold_up_an_owner_where_she_has_got_in_before() -> None:
+    attempts = Attempts()
+    attempts.succeeded("maria", "203.0.113.5")
+    fail(attempts, 200)
+    assert attempts.wait("maria", "203.0.113.5", 0.0) == 0.0
+    assert attempts.wait("maria", "203.0.113.6", 0.0) == OF_ACCOUNT
+
+
+def test_getting_in_forgets_what_was_wrong() -> None:
+    attempts = Attempts()
+    fail(attempts, FREE + 3)
+    attempts.succeeded("maria", "192.0.2.1")
+    fail(attempts, FREE)
+    assert attempts.wait("maria", "192.0.2.1", 0.0) == 0.0
+
+
+def test_all_is_forgotten_after_an_hour() -> None:
+    attempts = Attempts()
+    fail(attempts, 200)
+    attempts.failed("maria", "192.0.2.1", FORGOTTEN)
+    assert attempts.wait("maria", "192.0.2.1", FORGOTTEN) == 0.0
+
+
+def test_it_holds_no_more_than_it_may_however_many_try() -> None:
+    attempts = Attempts(kept=100)
+    for number in range(1_000):
+        attempts.failed(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0.0)
+        attempts.succeeded(f"friend{number}", f"10.1.{number // 250}.{number % 250}")
+    assert len(attempts) <= 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("", "", True),
+    ],
+)
+def test_an_ipv6_party_is_known_by_its_network(one: str, other: str, same: bool) -> None:
+    assert (network(one) == network(other)) is same

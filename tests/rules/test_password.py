@@ -1,0 +1,21 @@
+"""What a password must be."""
+
+import pytest
+
+from rules.password import fault
+
+
+@pytest.mark.parametrize(
+    "right", ["correct horse", "s23in-qd2ty-6i2nu-hncu7", "Ünïcode wörds", "x1!y2?z3#a"]
+)
+def test_a_long_one_is_taken_whatever_it_is_made_of(right: str) -> None:
+    assert fault(right, "maria") is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "short one", "aaaaaaaaaaaa", "abababababab", "1234567890", "password123", "Passwort2024!",
+     "maria2024!!", "qwertyuiop", "x" * 501],
+)  # fmt: skip
+def test_what_is_short_or_tried_first_is_not(wrong: str) -> None:
+    assert fault(wrong, "Maria" if wrong.startswith("maria") else "other")

@@ -1,0 +1,37 @@
+"""Figures and moments as people read them."""
+
+import pytest
+
+from rules.words import moment, number, plural, seconds, short, size
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0"), (0.5, "0.5"), (1.234, "1.23"), (12.34, "12.3"), (99, "99"), (1234.5, "1,234")],
+)
+def test_a_number(value: float, said: str) -> None:
+    assert number(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (250_000, "250 KB"), (3.5e9, "3.5 GB")],
+)
+def test_a_size(value: float, said: str) -> None:
+    assert size(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.0015, "1.5 ms"), (0.25, "250 ms"), (3, "3 s"), (600, "10 minutes"), (86_400, "24 hours")],
+)
+def test_a_length_of_time(value: float, said: str) -> None:
+    assert seconds(value) == said
+
+
+def test_a_moment_and_how_many() -> None:
+    assert moment(None) == "never"
+    assert moment(1_600_000_000_000_000) == "2020-09-13 12:26:40"
+    assert moment(-62_135_596_800_000_000) == "0001-01-01 00:00:00"
+    assert short("2021-01-01T09:15:27.243860Z") == "2021-01-01 09:15:27.243"
+    assert plural(1, "event") == "1 event" and plural(1_000, "event") == "1,000 events"

@@ -1,0 +1,236 @@
+"""Users and their sessions, from outside."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from visitor import FORM, Visitor, owner_of, words
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "correct horse"
+
+
+def make(data: Path, *said: str, stdin: str = f"{PASSWORD}\n") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "server.py", "user", *said, "--data", str(data)]
+    return subprocess.run(
+        command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def maria(served):
+    """A server with a user."""
+    assert make(served.data, "create", "maria").returncode == 0
+    return served
+
+
+def test_nobody_sees_a_page_without_logging_in(maria):
+    for path in ("/admin/", "/admin/users", "/admin/audit?who=x", "/admin/health"):
+        answer = maria.ask(path)
+        assert answer.status == 303
+        assert answer.headers["Location"].startswith("/admin/login")
+    assert maria.ask("/admin/live").status == 401
+    assert maria.ask("/admin/users", "POST", b"name=mallory", **FORM).status == 401
+    assert "mallory" not in make(maria.data, "list").stdout
+
+
+def test_one_logs_in_and_gets_to_where_one_wanted(maria):
+    visitor = Visitor(maria)
+    sent = visitor.get("/admin/audit?who=maria").headers["Location"]
+    assert 'value="/admin/audit?who=maria"' in visitor.get(sent).text
+    answer = visitor.post(
+        "/admin/login", name="maria", password=PASSWORD, next="/admin/audit?who=maria"
+    )
+    assert (answer.status, answer.headers["Location"]) == (303, "/admin/audit?who=maria")
+    cookie = answer.headers["Set-Cookie"]
+    for part in ("HttpOnly", "SameSite=Lax", "Path=/admin"):
+        assert part in cookie
+    assert "Secure" not in cookie
+    assert "made a user" not in words(visitor.get("/admin/audit?who=maria"))
+    assert "made a user" in words(visitor.get("/admin/audit"))
+
+
+def test_the_cookie_is_dead_after_logging_out(maria):
+    visitor = Visitor(maria).log_in("maria", PASSWORD)
+    cookie = visitor.cookie
+    assert visitor.get("/admin/").status == 200
+    assert visitor.post("/admin/logout").status == 303
+    assert visitor.cookie == ""
+    visitor.cookie = cookie
+    assert visitor.get("/admin/").status == 303
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["https://evil.example/", "//evil.example", "/admin/../x", "/\\evil.example", "javascript:x",
+     "/admin/x\r\nSet-Cookie: a=b", "/admin//../..", ""],
+)  # fmt: skip
+def test_a_login_leads_nowhere_else(maria, place):
+    answer = Visitor(maria).post("/admin/login", name="maria", password=PASSWORD, next=place)
+    assert answer.status == 303
+    assert answer.headers["Location"].startswith("/admin/")
+    assert "a=b" not in str(answer.headers.get("Set-Cookie"))
+
+
+def test_what_is_wrong_is_told_in_the_same_words_and_leads_to_waiting(start, tmp_path):
+    server = start()
+    make(server.data, "create", "maria")
+    visitor = Visitor(server)
+    pages = {
+        visitor.post("/admin/login", name=name, password="wrong " * 3).text
+        for name in ("maria", "nobody", "maria")
+    }
+    assert len(pages) == 1
+    for _ in range(5):
+        answer = visitor.post("/admin/login", name="nobody", password="wrong " * 3)
+    assert answer.status == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+    # The right one waits as well: otherwise it could be found out meanwhile.
+    assert visitor.post("/admin/login", name="maria", password=PASSWORD).status == 429
+    time.sleep(int(answer.headers["Retry-After"]))
+    assert visitor.post("/admin/login", name="maria", password=PASSWORD).status == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Sec_Fetch_Site": "same-site"}, 403),
+        ({"Sec_Fetch_Site": "same-origin"}, 303),
+        ({"Origin": "own"}, 303),
+    ],
+)
+def test_a_form_is_taken_from_our_own_pages_alone(maria, headers, status):
+    visitor = Visitor(maria).log_in("maria", PASSWORD)
+    if headers.get("Origin") == "own":
+        headers = {"Origin": f"http://127.0.0.1:{maria.port}"}
+    kind = {"Content_Type": FORM["Content_Type"]}
+    assert visitor.post("/admin/logout", {**kind, **headers}).status == status
+
+
+def test_the_first_user_is_made_by_the_link_that_the_terminal_named(start):
+    server = start()
+    time.sleep(0.3)
+    link = re.search(r"(/admin/setup\?token=(\S+))", "".join(server.told))
+    assert link
+    visitor = Visitor(server)
+    assert "There is no user yet" in words(visitor.get("/admin/login"))
+    assert visitor.get("/admin/setup?token=other").status == 404
+    assert visitor.get("/admin/setup").status == 404
+    assert visitor.get(link[1]).status == 200
+    fields = {"name": "maria", "password": PASSWORD, "again": PASSWORD}
+    assert visitor.post("/admin/setup", token="other", **fields).status == 404
+    for wrong in ({"again": "another"}, {"password": "short", "again": "short"}, {"name": "a b"}):
+        assert visitor.post("/admin/setup", **{"token": link[2], **fields, **wrong}).status == 422
+    answer = visitor.post("/admin/setup", token=link[2], **fields)
+    assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
+    assert visitor.get("/admin/").status == 200
+    assert Visitor(server).get(link[1]).status == 404
+    assert Visitor(server).post("/admin/setup", token=link[2], **fields).status == 404
+    assert "There is no user yet" not in words(Visitor(server).get("/admin/login"))
+    server.stop()
+    again = start()
+    time.sleep(0.3)
+    assert "/admin/setup" not in "".join(again.told)
+    # A session outlives the server.
+    visitor.server = again
+    assert visitor.get("/admin/").status == 200
+
+
+def test_a_user_whom_the_terminal_made_meanwhile_shuts_the_link(start):
+    server = start("--json")
+    link = json.loads(server.told[0])["setup"]
+    make(server.data, "create", "otto")
+    token = link.partition("token=")[2]
+    answer = Visitor(server).post(
+        "/admin/setup", token=token, name="eve", password=PASSWORD, again=PASSWORD
+    )
+    assert answer.status == 422
+    assert "log in" in words(answer)
+
+
+def test_the_sample_has_an_owner_whose_password_is_told_once(start):
+    server = start("--sample")
+    time.sleep(0.3)
+    Visitor(server).log_in(*owner_of(server))
+    server.stop()
+    again = start("--sample")
+    time.sleep(0.3)
+    assert "password" not in "".join(again.told)
+
+
+def test_users_are_made_listed_and_removed_at_the_terminal(maria):
+    made = make(maria.data, "create", "otto", "--generate", "--json")
+    password = json.loads(made.stdout)["password"]
+    visitor = Visitor(maria).log_in("otto", password)
+    listed = json.loads(make(maria.data, "list", "--json").stdout)["users"]
+    assert {each["name"] for each in listed} >= {"maria", "otto"}
+    assert make(maria.data, "create", "otto").returncode == 1
+    weak = make(maria.data, "create", "paula", stdin="password123\n")
+    assert weak.returncode == 1 and "first" in weak.stderr and "Traceback" not in weak.stderr
+    assert make(maria.data, "password", "otto", stdin="another horse\n").returncode == 0
+    assert visitor.get("/admin/").status == 303
+    visitor.log_in("otto", "another horse")
+    assert make(maria.data, "remove", "otto").returncode == 0
+    assert visitor.get("/admin/").status == 303
+    assert make(maria.data, "remove", "otto").returncode == 1
+
+
+def test_users_are_made_and_removed_in_the_pages(maria):
+    visitor = Visitor(maria).log_in("maria", PASSWORD)
+    made = visitor.post("/admin/users", name="paula")
+    password = re.search(r'class="secret">([^<]+)<', made.text)[1]
+    assert password not in visitor.get("/admin/users").text
+    assert visitor.post("/admin/users", name="paula").status == 422
+    paula = Visitor(maria).log_in("paula", password)
+    assert paula.post("/admin/users/remove", name="paula").status == 422
+    assert visitor.get("/admin/users/remove?name=paula").status == 200
+    assert visitor.post("/admin/users/remove", name="paula").status == 303
+    assert paula.get("/admin/").status == 303
+    assert password not in visitor.get("/admin/audit").text
+
+
+def test_a_new_password_ends_all_sessions_of_its_user(maria):
+    make(maria.data, "create", "nina")
+    nina, elsewhere = (Visitor(maria).log_in("nina", PASSWORD) for _ in range(2))
+    new = {"new": "another horse", "again": "another horse"}
+    assert nina.post("/admin/account", old="wrong", **new).status == 422
+    assert nina.post("/admin/account", old=PASSWORD, new="x" * 12, again="x" * 12).status == 422
+    assert nina.post("/admin/account", old=PASSWORD, **new).status == 303
+    assert nina.get("/admin/").status == elsewhere.get("/admin/").status == 303
+    nina.log_in("nina", "another horse")
+
+
+def test_the_live_charts_go_on_until_one_is_logged_out(maria):
+    visitor = Visitor(maria).log_in("maria", PASSWORD)
+    connection = maria.connect()
+    connection.request("GET", "/admin/live", headers={"Cookie": visitor.cookie})
+    stream = connection.getresponse()
+    assert stream.headers["Content-Type"].startswith("text/event-stream")
+    told = iter(lambda: stream.readline().decode(), "")
+    first = json.loads(next(line for line in told if line.startswith("data: "))[6:])
+    assert "<svg" in first["events"]
+    visitor.post("/admin/logout")
+    assert sum(line.startswith("data: ") for line in told) <= 6  # and then it ends
+    connection.close()
+
+
+def test_a_server_that_ends_does_not_wait_for_who_watches(start):
+    server = start("--sample")
+    time.sleep(0.3)
+    visitor = Visitor(server).log_in(*owner_of(server))
+    connection = server.connect()
+    connection.request("GET", "/admin/live", headers={"Cookie": visitor.cookie})
+    stream = connection.getresponse()
+    stream.readline()
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 5
+    connection.close()

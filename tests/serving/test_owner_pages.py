@@ -1,0 +1,471 @@
+"""The owner's pages, from outside: what they show, what they change."""
+
+import contextlib
+import io
+import json
+import re
+import socket
+import time
+import zipfile
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+from test_events import body
+from visitor import Visitor, owner_of, words
+
+EVIL = "<script>alert(1)</script>\"'&"
+SESSION = "0d3f7a52-0000-4e4e-80b5-f1ffddc25423"
+
+
+@pytest.fixture(scope="module")
+def owner(sampled) -> Visitor:
+    time.sleep(0.3)
+    return Visitor(sampled).log_in(*owner_of(sampled))
+
+
+@pytest.fixture(scope="module")
+def app(owner) -> "Client":
+    return Client(owner, "Shop")
+
+
+class Client:
+    """An app that was made in the pages."""
+
+    def __init__(self, owner: Visitor, name: str, **fields: str) -> None:
+        page = owner.post("/admin/apps", name=name, **fields)
+        assert page.status == 200, words(page)
+        self.server = owner.server
+        self.token = re.search(r'id="token">([^<]+)<', page.text)[1]
+        self.id = re.search(r"/admin/apps/(\d+)", page.text)[1]
+
+    def send(self, **event):
+        said = {"Authorization": f"Bearer {self.token}", "Content_Type": "application/json"}
+        return self.server.ask("/events", "POST", body(**event), **said)
+
+
+def multipart(*files: tuple[str, bytes]) -> tuple[bytes, str]:
+    parts = [
+        f'--edge\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'.encode()
+        + content
+        + b"\r\n"
+        for name, content in files
+    ]
+    return b"".join(parts) + b"--edge--\r\n", "multipart/form-data; boundary=edge"
+
+
+def upload(owner: Visitor, *files: tuple[str, bytes]):
+    content, kind = multipart(*files)
+    headers = owner.named({"Content_Type": kind, "Sec_Fetch_Site": "same-origin"})
+    return owner.server.ask("/admin/campaigns/upload", "POST", content, **headers)
+
+
+def outcome(owner: Visitor, answer) -> str:
+    """What became of an upload, in words."""
+    assert answer.status == 303, words(answer)
+    for _ in range(100):
+        page = owner.get(answer.headers["Location"])
+        if "data-again" not in page.text:
+            return words(page)
+        assert 'http-equiv="refresh"' in page.text  # with scripts off, too, it goes on
+        time.sleep(0.1)
+    raise AssertionError("it does not end")
+
+
+def campaign(number: int, *, bad: int = 0, earns: int = 3) -> list[tuple[str, bytes]]:
+    """A folder with one campaign, in which the banners `earns`, 2 and 1 earn in this order."""
+    files = []
+    for slot in range(1, 5):
+        base = number * 1000 + slot * 100
+        clicks = [f"{base + n},{n},{number}" for n in range(1, 6)] + ["x,y,z"] * bad
+        earned = [(earns, 9), (2, 5), (1, 4)]
+        sold = [f"{base + n},{base + n},{revenue}" for n, revenue in earned]
+        shown = [f"{n},{number}" for n in range(1, 6 + slot)]
+        for kind, head, rows in (
+            ("clicks", "click_id,banner_id,campaign_id", clicks),
+            ("conversions", "conversion_id,click_id,revenue", sold),
+            ("impressions", "banner_id,campaign_id", shown),
+        ):
+            content = "\n".join([head, *rows, ""]).encode()
+            files.append((f"mine/{slot}/{kind}_{slot}.csv", content))
+    return files
+
+
+def zipped(files: list[tuple[str, bytes]]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "campaigns", "campaigns?slot=3", "campaigns/1", "campaigns/1?slot=4",
+     "campaigns/1/preview", "campaigns/upload", "imports", "imports/1", "apps", "apps/1",
+     "stories", "stories?app=2", "stories?app=99", "stories/edit", "stories/edit?id=1",
+     "stories/1/remove", "events", "events?order=asc", "rules", "rules/edit", "rejects",
+     "health", "users", "audit", "account"],
+)  # fmt: skip
+def test_every_page_is_there_small_and_sound(owner, path):
+    answer = owner.get(f"/admin/{path}")
+    assert answer.status == 200
+    assert len(answer.body) < 60_000
+    text = answer.text
+    assert text.count("<h1>") == 1 and text.count("<main") == 1
+    assert 'lang="en"' in text and "viewport" in text
+    # Nothing that the policy would have to allow, and nothing from elsewhere.
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", text)
+    assert not re.search(r"<script(?![^>]*src=)", text) and "<style" not in text
+    assert not re.search(r'(src|href|action)="(?!/)', text.replace('href="#main"', ""))
+    # Each field has words.
+    for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", text):
+        before = text[: text.index(field)]
+        assert "hidden" in field or before.rfind("<label") > before.rfind("</label>"), field
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("campaigns/99999999", 404), ("campaigns/1?slot=5", 422), ("apps/999", 404), ("nothing", 404),
+     ("events/1", 404), ("events/9999999999999999999", 404), ("rejects/1", 404),
+     ("imports/999", 404), ("stories/999/remove", 404),
+     ("stories/edit?id=999", 404), ("stories?start=x", 422), ("uploads/nothing", 404),
+     ("apps/1/revoke?token=999", 404),
+     ("events?from=yesterday", 422), ("events?cursor=%ff", 400), ("events?cursor=zz", 422),
+     ("events?source=nowhere", 422), ("events?app=-1", 422), ("rejects?app=x", 422),
+     ("campaigns?after=x", 422), ("audit?before=x", 422)],
+)  # fmt: skip
+def test_what_is_not_there_is_told_in_a_page(owner, path, status):
+    answer = owner.get(f"/admin/{path}")
+    assert answer.status == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def test_a_token_is_shown_once_and_works_until_it_is_revoked(owner):
+    shop = Client(owner, "Once", hosts="www.example.com, shop.example.com", strict="1")
+    assert (
+        shop.token not in owner.get("/admin/apps").text + owner.get(f"/admin/apps/{shop.id}").text
+    )
+    page = words(owner.get("/admin/apps"))
+    assert "Once strict" in page and "www.example.com, shop.example.com" in page
+    assert shop.send().status == 202
+    number = shop.token.split("_")[1]
+    assert owner.get(f"/admin/apps/{shop.id}/revoke?token={number}").status == 200
+    assert owner.post(f"/admin/apps/{shop.id}/revoke", token=number).status == 303
+    time.sleep(1)
+    assert shop.send().status == 401
+    assert "revoked" in words(owner.get(f"/admin/apps/{shop.id}"))
+    assert owner.post("/admin/apps/1/revoke", token=number).status == 404
+
+
+def test_an_app_is_changed_and_what_is_wrong_is_told_where_it_was_said(owner, app):
+    there = f"/admin/apps/{app.id}"
+    assert owner.post(there, hosts="a.example b.example", strict="1").status == 303
+    page = owner.get(f"{there}?done=changed").text
+    assert "a.example, b.example" in page and "checked" in page
+    wrong = owner.post(there, hosts="not a host!")
+    assert wrong.status == 422 and "no host" in words(wrong)
+    assert owner.post(there, hosts="").status == 303
+    assert owner.post("/admin/apps", name="Shop").status == 422
+    assert 'value="x y"' in owner.post("/admin/apps", name="", hosts="x y").text
+    assert owner.post(f"{there}/tokens").status == 422
+    page = owner.post(f"{there}/tokens", scopes="read")
+    assert "read" in words(page) and 'id="token"' in page.text
+
+
+def test_what_others_sent_is_text_in_every_page(owner, app):
+    event = {"category": EVIL, "name": EVIL, "session_id": EVIL, "data": {EVIL: EVIL}}
+    assert app.send(**event).status == 202
+    assert app.send(**event, timestamp=EVIL).status == 422
+    Client(owner, EVIL)
+    owner.post("/admin/rules/edit", app="0", category=EVIL, name=EVIL, schema="{}", deed="save")
+    found = owner.get(f"/admin/events?{urlencode({'name': EVIL})}")
+    number = re.search(r"/admin/events/(\d+)", found.text)[1]
+    edit = urlencode({"category": EVIL, "name": EVIL})
+    for path in (
+        "events", f"events?{urlencode({'name': EVIL})}",
+        f"events/{number}", f"events/{number}/delete",
+        f"sessions?{urlencode({'id': EVIL})}", f"sessions/forget?{urlencode({'id': EVIL})}",
+        "rejects", "rules", f"rules/edit?{edit}", "apps", "audit",
+        f"audit?{urlencode({'who': EVIL})}", f"users/remove?{urlencode({'name': EVIL})}",
+    ):  # fmt: skip
+        text = owner.get(f"/admin/{path}").text
+        assert "<script>alert" not in text and "alert(1)" in text, path
+    owner.post("/admin/rules/edit", app="0", category=EVIL, name=EVIL, schema="{}", deed="remove")
+
+
+def test_an_event_is_found_followed_and_forgotten(owner, app):
+    for at in ("09:15:27.2", "09:15:30", "10:15:30"):
+        app.send(session_id=SESSION, timestamp=f"2021-01-01T{at}")
+    app.send(session_id="another", timestamp="2021-01-02T00:00:00")
+    app.send(session_id=SESSION, timestamp="no time")
+    both = words(owner.get("/admin/events?from=2021-01-01T09:15&to=2021-01-03"))
+    assert "2021-01-01 10:15:30" in both and "2021-01-02" in both
+    assert both.index("2021-01-02") < both.index("2021-01-01")
+    one = words(owner.get("/admin/events?from=2021-01-01T09:16&to=2021-01-01T10:15:31&order=asc"))
+    assert "10:15:30" in one and "09:15:30" not in one and "2021-01-02" not in one
+    timeline = owner.get(f"/admin/sessions?id={SESSION}")
+    said = words(timeline)
+    assert said.index("09:15:27.2") < said.index("3 s later") < said.index("60 minutes later")
+    first = re.search(r"/admin/events/(\d+)", timeline.text)[1]
+    assert SESSION in words(owner.get(f"/admin/events/{first}"))
+    assert owner.get(f"/admin/events/{first}/delete").status == 200
+    assert owner.post(f"/admin/events/{first}/delete").status == 303
+    assert owner.get(f"/admin/events/{first}").status == 404
+    assert owner.post("/admin/sessions/forget").status == 422
+    assert owner.get(f"/admin/sessions/forget?id={SESSION}").status == 200
+    answer = owner.post("/admin/sessions/forget", id=SESSION)
+    assert "is gone" in words(owner.get(answer.headers["Location"]))
+    assert "Nothing is kept" in words(owner.get(f"/admin/sessions?id={SESSION}"))
+    assert SESSION not in owner.get("/admin/rejects").text
+    changes = owner.get("/admin/audit").text
+    assert "forgot a session" in changes and "2 events, 1 reject" in changes
+    assert SESSION not in changes
+
+
+def test_many_events_are_paged_by_an_address(owner, app):
+    for number in range(55):
+        app.send(category="paged", data={"host": "x", "path": f"/{number}"})
+    first = owner.get("/admin/events?category=paged")
+    further = re.search(r'href="([^"]+)" rel="next"', first.text)[1].replace("&amp;", "&")
+    second = owner.get(further)
+    seen = re.findall(r"/admin/events/(\d+)", first.text + second.text)
+    assert len(seen) == len(set(seen)) == 55
+    assert 'rel="next"' not in second.text
+
+
+def test_a_rule_is_tried_set_broken_mended_and_its_rejects_replayed(owner, app):
+    kind = {"app": "0", "category": "shop", "name": "sale"}
+    for price in (1, 2, "three"):
+        assert app.send(category="shop", name="sale", data={"price": price}).status == 202
+    schema = '{"type": "object", "properties": {"price": {"type": "number"}}}'
+    tried = owner.post("/admin/rules/edit", **kind, schema=schema, deed="try")
+    assert "Of the newest 3 events of this type, this rule would have rejected 1" in words(tried)
+    assert "/data/price" in tried.text
+    assert "sale" not in words(owner.get("/admin/rules"))
+    assert owner.post("/admin/rules/edit", **kind, schema=schema, deed="save").status == 303
+    assert "shop / sale all apps" in words(owner.get("/admin/rules"))
+    assert app.send(category="shop", name="sale", data={"price": "four"}).status == 422
+    assert app.send(category="shop", name="sale", data={"price": "five"}).status == 422
+    listed = owner.get(f"/admin/rejects?app={app.id}")
+    assert "/data/price" in listed.text and "five" in listed.text
+    number = re.search(r"/admin/rejects/(\d+)", listed.text)[1]
+    assert "five" in owner.get(f"/admin/rejects/{number}").text
+    still = owner.post(f"/admin/rejects/{number}")
+    assert still.status == 422 and "still not" in words(still)
+    edit = f"/admin/rules/edit?{urlencode({'category': 'shop', 'name': 'sale'})}"
+    assert '"number"' in owner.get(edit).text.replace("&quot;", '"')
+    assert owner.post("/admin/rules/edit", **kind, schema="{}", deed="save").status == 303
+    assert owner.post(f"/admin/rejects/{number}").status == 303
+    assert owner.post(f"/admin/rejects/{number}").status == 404
+    replayed = owner.post("/admin/rejects/replay", app=app.id)
+    assert "1 event stored" in words(replayed)
+    found = owner.get("/admin/events?category=shop&name=sale").text
+    assert "four" in found and "five" in found
+    assert owner.post("/admin/rules/edit", **kind, schema="{}", deed="remove").status == 303
+    assert "shop / sale" not in words(owner.get("/admin/rules"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [("{", "JSON"), ('{"type": 3}', "/type"), ('{"$ref": "https://x.example/"}', "/$ref"),
+     ('{"a": NaN}', "NaN"), ("", "JSON")],
+)  # fmt: skip
+@pytest.mark.parametrize("deed", ["try", "save"])
+def test_what_is_no_rule_is_told_and_stays_in_the_form(owner, schema, said, deed):
+    answer = owner.post(
+        "/admin/rules/edit", app="0", category="c", name="n", schema=schema, deed=deed
+    )
+    assert answer.status == 422
+    assert said in words(answer)
+    assert 'maxlength="100"' in answer.text and schema[:20].replace('"', "&quot;") in answer.text
+
+
+def test_a_rule_for_an_app_that_is_none_is_refused(owner):
+    answer = owner.post(
+        "/admin/rules/edit", app="999", category="c", name="n", schema="{}", deed="save"
+    )
+    assert answer.status == 422 and "no app 999" in words(answer)
+
+
+def test_an_uploaded_folder_is_in_force_and_its_rejects_are_told(owner, sampled):
+    assert sampled.ask("/campaigns/701/").status == 404
+    said = outcome(owner, upload(owner, *campaign(701, bad=2), ("mine/notes.txt", b"x")))
+    assert "8 rejected" in said and "In force: 62 rows stored" in said
+    assert "clicks_1.csv, line 7" in said and "x,y,z" in said
+    assert "mine/notes.txt" in said
+    assert sampled.ask("/campaigns/701/").status == 200
+    page = words(owner.get("/admin/campaigns/701?slot=2"))
+    assert re.search(r"Banner 3 earned most 9.00.*Banner 2 earned most 5.00.*Banner 1 ", page)
+    assert "Campaign 701" in words(owner.get("/admin/campaigns?number=701"))
+    imports = owner.get("/admin/imports")
+    assert "upload by owner" in imports.text and str(sampled.data) not in imports.text
+    newest = re.search(r"/admin/imports/(\d+)", imports.text)[1]
+    assert "8 rows of this import are kept" in words(owner.get(f"/admin/imports/{newest}"))
+    assert "imported campaigns" in owner.get("/admin/audit").text
+    assert not lying(sampled)
+    again = outcome(owner, upload(owner, *campaign(701, bad=2)))
+    assert "nothing was new" in again
+
+
+def test_a_zip_of_a_folder_does_as_well(owner, sampled):
+    said = outcome(owner, upload(owner, ("mine.zip", zipped(campaign(702)))))
+    assert "In force" in said
+    assert sampled.ask("/campaigns/702/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "said"),
+    [
+        ([], 422, "No file was chosen"),
+        ([("", b"")], 422, "No file was chosen"),
+        ([("a.csv", b"x")], 303, "holds nothing to import"),
+        ([("clicks_1.csv", b"no header\n1,2,3\n")], 303, "lacks its header"),
+        ([("clicks_1.csv", b"\xff\xfe\0")], 303, "is not a CSV file"),
+        ([("x/clicks_1.csv", b"x"), ("y/clicks_1.csv", b"y")], 422, "twice"),
+        ([("a.zip", b"no zip")], 303, "zip file cannot be read"),
+    ],
+)
+def test_what_cannot_be_imported_is_told_and_changes_nothing(owner, sampled, files, status, said):
+    before = owner.get("/admin/imports").text
+    answer = upload(owner, *files)
+    assert answer.status == status
+    assert said in (words(answer) if status == 422 else outcome(owner, answer))
+    assert owner.get("/admin/imports").text == before
+    assert not lying(sampled)
+
+
+def test_no_upload_without_logging_in(sampled):
+    assert upload(Visitor(sampled), *campaign(703)).status == 401
+    assert sampled.ask("/campaigns/703/").status == 404
+
+
+def test_a_browser_that_leaves_amid_its_upload_leaves_nothing(owner, sampled):
+    content, kind = multipart(*campaign(704))
+    with socket.create_connection(("127.0.0.1", sampled.port)) as connection:
+        head = (
+            "POST /admin/campaigns/upload HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\n"
+            f"Cookie: {owner.cookie}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + content[:-500])
+        wait_for(lambda: lying(sampled))
+    wait_for(lambda: not lying(sampled))
+    assert sampled.ask("/campaigns/704/").status == 404
+    # Nor does it count any more among those that come in at once.
+    for _ in range(4):
+        assert upload(owner).status == 422
+
+
+def test_an_upload_larger_than_may_be_is_refused(start):
+    server = start("--sample", "--max-upload", "2000")
+    time.sleep(0.3)
+    owner = Visitor(server).log_in(*owner_of(server))
+    answer = upload(owner, ("clicks_1.csv", b"x" * 5_000))
+    assert answer.status == 422 and "larger than 2,000 bytes" in words(answer)
+    bomb = zipped([("1/clicks_1.csv", b"x" * 100_000)])
+    assert "larger" in outcome(owner, upload(owner, ("a.zip", bomb)))
+    assert not lying(server)
+
+
+def test_what_a_kill_left_of_an_upload_goes_at_the_next_start(start):
+    server = start()
+    server.stop()
+    left = server.data / "uploads" / "0123" / "1"
+    left.mkdir(parents=True)
+    (left / "clicks_1.csv").write_text("x")
+    start()
+    assert not left.exists()
+
+
+def test_pages_go_on_while_a_large_upload_is_imported_and_a_stop_cuts_it_off(start):
+    server = start("--sample")
+    time.sleep(0.3)
+    owner = Visitor(server).log_in(*owner_of(server))
+    rows = "".join(f"{n % 4000},{n % 90}\n" for n in range(400_000))
+    content = f"banner_id,campaign_id\n{rows}".encode()
+    answer = upload(owner, ("impressions_1.csv", content))
+    slowest = 0.0
+    for _ in range(20):
+        began = time.perf_counter()
+        assert server.ask("/campaigns/1/").status == 200
+        slowest = max(slowest, time.perf_counter() - began)
+    assert slowest < 1
+    assert answer.status == 303
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 8
+    assert "Traceback" not in server.log, server.log
+    assert not lying(server)
+
+
+def lying(server) -> list[str]:
+    """What lies in the folder of uploads."""
+    folder = server.data / "uploads"
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it does not come to hold")
+
+
+def test_the_same_holds_on_tornados_own_server(start):
+    server = start("--sample", "--server", "tornado")
+    time.sleep(0.3)
+    owner = Visitor(server).log_in(*owner_of(server))
+    assert "In force" in outcome(owner, upload(owner, ("mine.zip", zipped(campaign(705)))))
+    assert server.ask("/campaigns/705/").status == 200
+    with contextlib.closing(server.connect()) as connection:
+        connection.request("GET", "/admin/live", headers={"Cookie": owner.cookie})
+        stream = connection.getresponse()
+        told = iter(lambda: stream.readline().decode(), "")
+        assert "<svg" in next(line for line in told if line.startswith("data: "))
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 8
+    assert "Traceback" not in server.log, server.log
+
+
+def test_a_story_is_made_shown_changed_and_removed(owner, sampled):
+    page = words(owner.get("/admin/stories"))
+    assert "image1.png" in page and "image3.png" in page and "image4.png" not in page
+    assert "image4.png" in words(owner.get("/admin/stories?app=2"))
+    fields = {"app": "1", "id": "77", "metadata": '{"img": "new.png"}'}
+    for wrong, said in (
+        ({"metadata": "{"}, "/metadata"),
+        ({"metadata": '{"img": 3}'}, "img"),
+        ({"id": "x"}, "/id"),
+        ({"from": "2026-02-01", "until": "2026-01-01"}, "/until"),
+        ({"app": "999"}, "no app"),
+        ({"id": "4"}, "app 2"),
+    ):
+        answer = owner.post("/admin/stories/edit", **{**fields, **wrong})
+        assert answer.status == 422 and said in words(answer), wrong
+    assert owner.post("/admin/stories/edit", **fields).status == 303
+
+    def shown() -> list[str]:
+        answer = sampled.ask("/api/v1/stories/cached/token_1")
+        return [each["metadata"] for each in answer.json()["metadata"]]
+
+    assert shown()[-1] == "new.png"  # at once
+    form = owner.get("/admin/stories/edit?id=77")
+    assert "new.png" in form.text
+    owner.post("/admin/stories/edit", **{**fields, "order": "-1", "until": "2100-01-01"})
+    assert shown()[0] == "new.png"
+    assert "2100-01-01T00:00:00" in owner.get("/admin/stories/edit?id=77").text
+    said = {"story_id": 77, "event_type": "impression", "user_id": "somebody"}
+    assert sampled.ask("/api/v1/event/token_1", "POST", json.dumps(said).encode()).status == 202
+    page = words(owner.get("/admin/stories"))
+    assert "1 impression" in page and "1 today" in page
+    assert owner.get("/admin/stories/77/remove").status == 200
+    assert owner.post("/admin/stories/77/remove").status == 303
+    assert owner.post("/admin/stories/77/remove").status == 404
+    assert "new.png" not in shown()
+    changes = words(owner.get("/admin/audit"))
+    assert all(f"{deed} a story" in changes for deed in ("made", "changed", "removed"))

@@ -1,0 +1,211 @@
+"""Users, their sessions, and the list of what was changed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from store.apps import CreateApp, CreateToken, RevokeToken
+from store.audit import KEPT, entries, note
+from store.database import Database
+from store.errors import StoreBusy, StoreRefused
+from store.logins import IDLE, LONGEST, NOTED, WAITING, Logins
+from store.passwords import digest, make_up, matches
+from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
+
+DIGEST = digest("correct horse")
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Callable[[Callable[[Database], Awaitable[None]]], None]:
+    def run(test: Callable[[Database], Awaitable[None]]) -> None:
+        async def main() -> None:
+            database = await Database.open(tmp_path / "marquee.db")
+            try:
+                await test(database)
+            finally:
+                await database.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_a_password_is_known_by_its_digest_alone() -> None:
+    assert matches(DIGEST, "correct horse")
+    assert not matches(DIGEST, "correct horse ")
+    assert not matches(None, "correct horse")
+    assert not matches("no digest at all", "correct horse")
+    assert DIGEST.startswith("$argon2id$") and "correct" not in DIGEST
+    assert digest("correct horse") != DIGEST
+    assert len({make_up() for _ in range(100)}) == 100
+
+
+def test_nobody_costs_as_much_as_a_user() -> None:
+    """By the parameters: what takes as long can't be told apart by its time."""
+    from store.passwords import NOBODY
+
+    assert NOBODY.split("$")[:4] == DIGEST.split("$")[:4]
+    assert len(NOBODY) == len(DIGEST)
+
+
+def test_a_user_is_made_listed_and_removed(drive) -> None:
+    async def test(database: Database) -> None:
+        made = await CreateUser("Maria", DIGEST).run(database)
+        with pytest.raises(StoreRefused, match="already"):
+            await CreateUser("maria", DIGEST).run(database)
+        with pytest.raises(StoreRefused, match="by now"):
+            await CreateUser("otto", DIGEST, first=True).run(database)
+        assert [(it.id, it.name, it.seen_at) for it in await ListUsers().run(database)] == [
+            (made.id, "Maria", None)
+        ]
+        await RemoveUser("MARIA").run(database)
+        assert await ListUsers().run(database) == []
+        with pytest.raises(StoreRefused, match="no user"):
+            await RemoveUser("maria").run(database)
+        assert (await CreateUser("otto", DIGEST, first=True).run(database)).id > made.id
+
+    drive(test)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 101, "a\nb", "<b>"])
+def test_a_name_that_cannot_be_is_refused(drive, name: str) -> None:
+    async def test(database: Database) -> None:
+        with pytest.raises(StoreRefused, match="letters"):
+            await CreateUser(name, DIGEST).run(database)
+
+    drive(test)
+
+
+def test_a_session_lasts_until_it_is_logged_out(drive) -> None:
+    async def test(database: Database) -> None:
+        await CreateUser("maria", DIGEST).run(database)
+        logins = Logins(database)
+        assert await logins.check("maria", "wrong") is None
+        assert await logins.check("nobody", "correct horse") is None
+        owner = await logins.check("MARIA", "correct horse")
+        assert owner is not None and owner.name == "maria"
+        one, other = await logins.begin(owner), await logins.begin(owner)
+        assert await logins.who(one) == owner == await logins.who(other)
+        await logins.end(one)
+        assert await logins.who(one) is None
+        assert await logins.who(other) == owner
+        (user,) = await ListUsers().run(database)
+        assert user.seen_at is not None
+
+    drive(test)
+
+
+def test_a_cookie_is_not_in_the_database(drive, tmp_path: Path) -> None:
+    async def test(database: Database) -> None:
+        await CreateUser("maria", DIGEST).run(database)
+        logins = Logins(database)
+        owner = await logins.check("maria", "correct horse")
+        assert owner is not None
+        token = await logins.begin(owner)
+        await database.scrub()
+        held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert token.encode() not in held and b"correct horse" not in held
+
+    drive(test)
+
+
+def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_beginning(drive) -> None:
+    async def test(database: Database) -> None:
+        await CreateUser("maria", DIGEST).run(database)
+        clock = Clock()
+        logins = Logins(database, clock)
+        owner = await logins.check("maria", "correct horse")
+        assert owner is not None
+        token, unused = await logins.begin(owner), await logins.begin(owner)
+        began = clock.now
+        while clock.now < began + LONGEST - NOTED:
+            assert await logins.who(token) == owner
+            clock.now += IDLE - NOTED
+        clock.now = began + IDLE
+        assert await logins.who(unused) is None
+        clock.now = began + LONGEST
+        assert await logins.who(token) is None
+        await logins.begin(owner)
+        kept = await database.read(lambda it: it.execute("SELECT count(*) FROM login").fetchone())
+        assert kept == (1,)
+
+    drive(test)
+
+
+@pytest.mark.parametrize("end", [SetPassword("maria", DIGEST), RemoveUser("maria")])
+def test_a_users_sessions_end_with_the_password_and_the_user(drive, end) -> None:
+    async def test(database: Database) -> None:
+        await CreateUser("maria", DIGEST).run(database)
+        logins = Logins(database)
+        owner = await logins.check("maria", "correct horse")
+        assert owner is not None
+        token = await logins.begin(owner)
+        await end.run(database)
+        assert await logins.who(token) is None
+
+    drive(test)
+
+
+def test_no_more_passwords_wait_than_may(drive) -> None:
+    async def test(database: Database) -> None:
+        logins = Logins(database)
+        asked = [asyncio.create_task(logins.check("x", "y")) for _ in range(WAITING + 2)]
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        assert sum(isinstance(each, StoreBusy) for each in done) == 2
+        assert await logins.check("x", "y") is None
+
+    drive(test)
+
+
+def test_what_is_changed_is_listed_without_secrets(drive) -> None:
+    async def test(database: Database) -> None:
+        await CreateUser("maria", DIGEST).run(database)
+        app = await CreateApp("Shop", by="maria").run(database)
+        token = await CreateToken("Shop", ("read",), by="maria").run(database)
+        await RevokeToken(str(token.id), by="maria").run(database)
+        await RevokeToken(str(token.id), by="maria").run(database)  # changes nothing
+        found, more = await entries(database)
+        assert more is None
+        assert [(each.who, each.deed) for each in found] == [
+            ("maria", "revoked a token"),
+            ("maria", "made a token"),
+            ("maria", "made an app"),
+            ("the terminal", "made a user"),
+        ]
+        told = " ".join(each.about for each in found)
+        assert app.secret_token not in told and token.secret_token not in told
+        assert DIGEST not in told
+        page, more = await entries(database, who="maria", limit=2)
+        assert len(page) == 2 and more is not None
+        rest, more = await entries(database, who="maria", before=more, limit=2)
+        assert [each.deed for each in rest] == ["made an app"] and more is None
+
+    drive(test)
+
+
+def test_the_list_of_changes_is_bounded(drive) -> None:
+    async def test(database: Database) -> None:
+        def many(connection) -> None:
+            connection.execute(
+                "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?) "
+                "INSERT INTO audit (at, who, deed, about) SELECT n, 'a', 'b', 'c' FROM n",
+                (KEPT,),
+            )
+            note(connection, "maria", "did more", "x" * 10_000)
+
+        await database.write(many)
+        kept = await database.read(
+            lambda it: it.execute("SELECT count(*), max(length(about)) FROM audit").fetchone()
+        )
+        assert kept == (KEPT, 300)
+
+    drive(test)

@@ -1,0 +1,28 @@
+"""Quantiles of waits."""
+
+import pytest
+
+from store.waits import GROWTH, Waits
+
+
+def test_a_quantile_is_within_a_class_of_the_truth() -> None:
+    waits = Waits()
+    for number in range(1, 1_001):
+        waits.add(number / 10_000)
+    assert waits.take(0.99) == pytest.approx(0.099, rel=GROWTH - 1)
+
+
+def test_it_begins_anew_and_says_nothing_of_nothing() -> None:
+    waits = Waits()
+    assert waits.take(0.99) is None
+    waits.add(0.0)
+    waits.add(1e9)
+    assert (waits.take(0.5) or 0) <= 0.0002
+    assert waits.take(0.5) is None
+
+
+def test_what_comes_together_counts_as_so_many() -> None:
+    waits = Waits()
+    waits.add(0.001, 1_000)
+    waits.add(1.0, 1)
+    assert (waits.take(0.99) or 1) < 0.002
