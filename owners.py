@@ -6,11 +6,12 @@ import platform
 import sqlite3
 import sys
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
 from handlers.admin import (
     apps,
+    audience,
     campaigns,
     condition,
     event_rules,
@@ -28,6 +29,7 @@ from loops.pulse import Pulse, Reading
 from loops.uploads import Progress, Uploads
 from rules import words
 from rules.attempts import Attempts
+from rules.days import day_at
 from store.audit import add
 from store.child import importing
 from store.logins import Logins
@@ -47,6 +49,7 @@ CHARTS = (
     Chart("commits", "Commits", "a second"),
     Chart("pages", "Banner pages", "a second"),
     Chart("hits", "Found in memory", "% of look-ups", 100.0),
+    Chart("visitors", "Visitors of watched hosts", "now"),
     Chart("lag", "Views behind the log", "events"),
 )
 
@@ -62,7 +65,8 @@ class Owners:
         self.invitation = Invitation(invitation)
         self.attempts = Attempts()
         self.pulse = Pulse(self._reading)
-        self.board = Board(marquee.pages, self.pulse, CHARTS)
+        self.board = Board(marquee.pages, self.pulse, CHARTS, self._rising)
+        self.usage = Usage(marquee.views)
         self.uploads = Uploads(self._import)
 
     def routes(self) -> list[Any]:
@@ -75,7 +79,8 @@ class Owners:
             *users.routes(database, self.logins, self.attempts),
             *campaigns.routes(lambda: marquee.rotation.book, marquee.present, marquee.rank),
             *uploads.routes(database, self.uploads, marquee.data, marquee.settings.max_upload),
-            *stories.routes(database, Usage(marquee.views)),
+            *stories.routes(database, self.usage),
+            *audience.routes(database, marquee.sampler, marquee.settings.rising_score),
             *apps.routes(database),
             *events.routes(database, marquee.asked, marquee.changes),
             *event_rules.routes(database, marquee.rules, marquee.asked),
@@ -113,13 +118,19 @@ class Owners:
         caches = (marquee.images.cache, marquee.apps.cache, marquee.shelves.cache)
         hits, loads = (sum(getattr(it, name) for it in caches) for name in ("hits", "loads"))
         share = self._share(hits, loads)
+        visitors = sum(map(audience.visitors, marquee.sampler.watches))
         return Reading(
             {
                 "events": marquee.log.counts.stored,
                 "commits": marquee.database.commits,
                 "pages": views,
             },
-            {"wait": marquee.log.waits.take(0.99), "hits": share, "lag": marquee.views.lag},
+            {
+                "wait": marquee.log.waits.take(0.99),
+                "hits": share,
+                "visitors": visitors,
+                "lag": marquee.views.lag,
+            },
         )
 
     _seen = (0, 0)
@@ -130,9 +141,14 @@ class Owners:
         new, asked = hits - before[0], hits - before[0] + loads - before[1]
         return new / asked if asked else None
 
-    def _glance(self) -> dict[str, Any]:
+    def _rising(self) -> list[audience.Rising]:
+        marquee = self._marquee
+        return audience.rising(lambda: marquee.sampler.watches, marquee.settings.rising_score)
+
+    async def _glance(self) -> dict[str, Any]:
         marquee = self._marquee
         counts, book = marquee.log.counts, marquee.rotation.book
+        users = await self.usage.users(day_at(time_ns() // 1000))
         hints = []
         if not book.campaigns:
             hints.append(("/admin/campaigns/upload", "Upload a campaign folder"))
@@ -140,6 +156,7 @@ class Owners:
             ("Campaigns", "/admin/campaigns", f"{len(book.campaigns):,}"),
             ("Events stored", "/admin/events", f"{counts.stored:,}"),
             ("Events rejected", "/admin/rejects", f"{counts.rejected:,}"),
+            ("Users of stories today", "/admin/stories", f"{sum(users.values()):,}"),
             ("Running for", "", words.seconds(monotonic() - self._began)),
         ]
         return {"hints": hints, "facts": facts}

@@ -41,6 +41,7 @@ OWNED = {
     "upload": "campaigns/upload",
     "imports": "imports",
     "import": "imports/1",
+    "audience": "audience",
     "stories": "stories",
     "story": "stories/edit?id=1",
     "remove-story": "stories/1/remove",

@@ -4,6 +4,7 @@ import re
 from datetime import date
 
 LAST = date.max.toordinal() - 1
+EPOCH = date(1970, 1, 1).toordinal() - 1
 _FORM = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -19,6 +20,11 @@ def day_of(text: str) -> int:
         return date.fromisoformat(text).toordinal() - 1
     except ValueError as error:
         raise NotDay(f"is not a date: {error}") from None
+
+
+def day_at(at: int) -> int:
+    """The day of a moment in µs since 1970."""
+    return at // 86_400_000_000 + EPOCH
 
 
 def text_of(day: int) -> str:

@@ -25,6 +25,10 @@ SELECT story, name, sum(events) FROM story_day JOIN kind ON kind.id = kind
 WHERE day = ?1 AND story_day.app = ?2 AND story = coalesce(?3, story)
 GROUP BY story, name HAVING sum(events) > 0 ORDER BY story, name
 """
+TODAY = """
+SELECT app, users FROM log.app CROSS JOIN active ON active.app = log.app.id
+WHERE span = 1 AND day = ?
+"""
 ACTIVE = "SELECT day, users FROM active WHERE app = ? AND span = ? AND day BETWEEN ? AND ?"
 
 
@@ -66,6 +70,10 @@ class Usage:
             return [users.get(day, 0) for day in range(first, last + 1)]
 
         return await self._caught_up(job)
+
+    async def users(self, day: int) -> dict[int, int]:
+        """Each app's users of a day, as far as the views have come."""
+        return await self._views.read(lambda it: dict(it.execute(TODAY, (day,)).fetchall()))
 
     async def _caught_up(self, job: Callable[[sqlite3.Connection], T]) -> T:
         wanted: int | None = None

@@ -256,3 +256,8 @@ def test_ci_installs_what_is_missing_and_fails_when_a_check_does(
     ran = [line for line in done.stdout.splitlines() if line.startswith(("make ", "apt-get "))]
     assert [" ".join(line.split()[:2]) for line in ran][: len(steps)] == steps
     assert all("--no-skips" in line for line in ran if line.startswith("make test"))
+
+
+def test_each_migration_has_a_number_of_its_own_without_a_gap() -> None:
+    numbers = [int(file.name[:3]) for file in sorted((ROOT / "store/migrations").glob("*.sql"))]
+    assert numbers == [*range(1, len(numbers) + 1)]

@@ -1,6 +1,6 @@
 """The first page: what goes on, drawn on the server and sent on as it changes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,8 +32,16 @@ class Chart(NamedTuple):
 class Board:
     """The charts as HTML; made once a beat, however many look."""
 
-    def __init__(self, pages: Pages, pulse: Pulse, charts: Sequence[Chart]) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        pulse: Pulse,
+        charts: Sequence[Chart],
+        rising: Callable[[], Sequence[Any]],
+    ) -> None:
+        """`rising` are the pages that gain visitors now."""
         self.pulse = pulse
+        self._rising = rising
         self.viewers = 0
         self._pages = pages
         self._charts = charts
@@ -43,7 +51,9 @@ class Board:
     def cards(self) -> dict[str, str]:
         """What stands in each card."""
         if self._made[0] != self.pulse.beats:
-            self._made = self.pulse.beats, {each.name: self._card(each) for each in self._charts}
+            cards = {each.name: self._card(each) for each in self._charts}
+            rising = self._pages.html("admin/rising.html", pages=self._rising())
+            self._made = self.pulse.beats, cards | {"rising": rising.decode()}
         return self._made[1]
 
     def message(self) -> bytes:
@@ -72,7 +82,9 @@ class Board:
 
 
 def routes(
-    board: Board, readiness: Callable[[], Readiness], glance: Callable[[], dict[str, Any]]
+    board: Board,
+    readiness: Callable[[], Readiness],
+    glance: Callable[[], Awaitable[dict[str, Any]]],
 ) -> list[Any]:
     """Where these are; `glance` gives what else stands there at once."""
     parts = {"board": board}
@@ -86,7 +98,10 @@ class Overview(Page):
     """`/admin/`."""
 
     def initialize(
-        self, board: Board, readiness: Callable[[], Readiness], glance: Callable[[], dict[str, Any]]
+        self,
+        board: Board,
+        readiness: Callable[[], Readiness],
+        glance: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         """See `routes`."""
         self._board = board
@@ -103,7 +118,7 @@ class Overview(Page):
             "Overview",
             cards=self._board.cards(),
             ready=self._readiness(),
-            **self._glance(),
+            **await self._glance(),
         )
 
 

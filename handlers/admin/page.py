@@ -22,6 +22,7 @@ PLACES = (
     ("/admin/events", "Events"),
     ("/admin/rules", "Event rules"),
     ("/admin/rejects", "Rejects"),
+    ("/admin/audience", "Audience"),
     ("/admin/apps", "Apps"),
     ("/admin/health", "Health"),
 )

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from handlers.admin.page import Page, failing
 from handlers.base import Refusal
 from rules.charts import ceiling, line
-from rules.days import text_of
+from rules.days import day_at, text_of
 from rules.faults import Fault
 from rules.story import WrongStory
 from rules.story import story as read
@@ -21,8 +21,6 @@ from store.stories import Kept, ListStories, PutStories, RemoveStories, story, u
 from store.usage import Usage
 
 LIMIT, DAYS = 100, 30
-# Microseconds of a day, and days from year 1 to 1970.
-DAY, EPOCH = 86_400_000_000, 719_162
 FIELDS = ("id", "metadata", "order", "from", "until")
 
 
@@ -56,7 +54,7 @@ class Stories(Page):
         start = self.number("start") or 0
         kept = await ListStories(str(app)).run(self.database)
         now = time_ns() // 1000
-        today = now // DAY + EPOCH
+        today = day_at(now)
         try:
             counts = await self.usage.stories(app, today)
             users = await self.usage.active(app, today - DAYS + 1, today)

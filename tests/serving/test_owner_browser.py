@@ -18,7 +18,7 @@ from visitor import Visitor, owner_of
 
 PAGES = (
     "", "campaigns", "campaigns/1", "campaigns/1/preview", "campaigns/upload", "imports",
-    "imports/1", "apps", "apps/1", "apps/1/revoke?token=1", "stories",
+    "imports/1", "apps", "apps/1", "apps/1/revoke?token=1", "audience", "stories",
     "stories/edit", "stories/edit?id=1", "stories/1/remove", "events", "rules", "rules/edit",
     "rules/edit?category=page+interaction&name=pageview", "rejects", "health", "users",
     "users/remove?name=x", "audit", "account", "sessions/forget?id=x",

@@ -103,7 +103,7 @@ def zipped(files: list[tuple[str, bytes]]) -> bytes:
     "path",
     ["", "campaigns", "campaigns?slot=3", "campaigns/1", "campaigns/1?slot=4",
      "campaigns/1/preview", "campaigns/upload", "imports", "imports/1", "apps", "apps/1",
-     "stories", "stories?app=2", "stories?app=99", "stories/edit", "stories/edit?id=1",
+     "audience", "stories", "stories?app=2", "stories?app=99", "stories/edit", "stories/edit?id=1",
      "stories/1/remove", "events", "events?order=asc", "rules", "rules/edit", "rejects",
      "health", "users", "audit", "account"],
 )  # fmt: skip
@@ -469,3 +469,15 @@ def test_a_story_is_made_shown_changed_and_removed(owner, sampled):
     assert "new.png" not in shown()
     changes = words(owner.get("/admin/audit"))
     assert all(f"{deed} a story" in changes for deed in ("made", "changed", "removed"))
+
+
+def test_the_audience_and_what_rises_is_told(owner, sampled):
+    page = owner.get("/admin/audience")
+    assert "played.example" in page.text
+    address = re.search(r'href="(/live/played[^"]+)"', page.text)[1].replace("&amp;", "&")
+    assert sampled.ask(address).status == 200
+    Client(owner, "Watched by nobody", hosts="unwatched.example")
+    assert "unwatched.example" in words(owner.get("/admin/audience"))
+    front = words(owner.get("/admin/"))
+    assert "Rising pages" in front and "Visitors of watched hosts" in front
+    assert "Users of stories today" in front
