@@ -213,6 +213,7 @@ class Marquee:
             renew=self._with_live if settings.live_figures else None,
         )
         self.sites = Sites(database)
+        database.watch(APPS, self.sites.refresh)
         self.presence = Presence(settings.visit_seconds)
         pageviews = Pageviews(database, self.sites, self.presence)
         self.visits = Visits(self.sites.refresh, pageviews.step, self.presence.sweep)

@@ -498,6 +498,12 @@ def test_hosts_that_change_count_at_once(app):
     assert app.ask(WAYS[1], Origin=OWN[0]).headers["Access-Control-Allow-Origin"] == OWN[0]
     command(app.server, ChangeApp(app.token, hosts=("new.example",)))
     assert app.ask(WAYS[1], Origin=OWN[0]).headers["Access-Control-Allow-Origin"] is None
+    pages = {
+        host: app.ask(f"/live/toppages/?apikey={{}}&host={host}").status
+        for host in ("www.example.com", "new.example")
+    }
+    assert pages["new.example"] == 200
+    assert pages["www.example.com"] != 200
     new = "https://new.example"
     assert app.ask(WAYS[1], Origin=new).headers["Access-Control-Allow-Origin"] == new
 
