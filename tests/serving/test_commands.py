@@ -1,6 +1,7 @@
 """Commands, with a server beside them and without."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -117,6 +118,14 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_and_nothing_changes(
     assert json.loads(run("import", str(folder), "--data", data, "--json").stdout)["stored"] == 62
 
 
+def waits(pid: int) -> bool:
+    """Whether a process has got as far as a loop of events."""
+    try:
+        return any("eventpoll" in os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # one of them was closed meanwhile
+        return False
+
+
 def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
     with Lock(tmp_path / "data"):  # which the command waits for
         waiting = subprocess.Popen(
@@ -125,7 +134,8 @@ def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(1.5)
+        while not waits(waiting.pid):
+            time.sleep(0.02)
         waiting.send_signal(signal.SIGINT)
         said = waiting.communicate(timeout=10)[1]
     assert (waiting.returncode, said) == (130, "marquee: interrupted\n")
