@@ -30,6 +30,7 @@ from loops.uploads import Progress, Uploads
 from rules import words
 from rules.attempts import Attempts
 from rules.days import day_at
+from settings import ONE_FILE
 from store.audit import add
 from store.child import importing
 from store.logins import Logins
@@ -40,9 +41,8 @@ from store.usage import Usage
 if TYPE_CHECKING:
     from server import Marquee
 
-# In one file (zipapp) there is no server.py beside this one, and that file is what runs.
-HERE = Path(__file__).with_name("server.py")
-PROGRAM = str(HERE if HERE.exists() else Path(sys.argv[0]).resolve())
+# This program once more: in one file it is what runs; else Python is, with server.py beside this.
+BESIDE = [] if ONE_FILE else [str(Path(__file__).with_name("server.py"))]
 CHARTS = (
     Chart("events", "Events", "a second"),
     Chart("wait", "Until an event is on disk", "ms, 99 of 100", 1000.0),
@@ -103,7 +103,7 @@ class Owners:
         settings = self._marquee.settings
         words += ["--data", str(self._marquee.data.resolve())]
         words += ["--log-level", settings.log_level, "--log-format", settings.log_format]
-        result = await importing([sys.executable, PROGRAM, *words], progress)
+        result = await importing([sys.executable, *BESIDE, *words], progress)
         await add(
             self._marquee.database,
             source.removeprefix("upload by "),

@@ -182,7 +182,7 @@ class Marquee:
         self.status = 0
         self.room = Room(settings.held_bytes)
         self.answered: Counter[tuple[str, int]] = Counter()
-        self.pages = Pages(lambda name: Static.make_static_url(STATIC, name))
+        self.pages = Pages(lambda name: Static.make_static_url(STATIC, name), PROGRAM)
         self.apps = Apps(database)
         self.log = log
         self.rules = rules

@@ -11,6 +11,7 @@ from settings import PROGRAM
 from store.backup import NOTE, last_backup
 from store.desk import DATABASE, IMAGES, SOCKET, VIEWS
 from store.restoring import PART
+from store.uploads import FOLDER as UPLOADS
 
 MEGABYTE = 1_048_576
 # Below this it may stop for want of room within hours, and below that before anybody looks.
@@ -24,7 +25,7 @@ OURS = {
     *(DATABASE + end for end in BESIDE),
     *(VIEWS + end for end in BESIDE),
     *(f"{VIEWS}-new{end}" for end in BESIDE),
-    *(IMAGES, SOCKET, NOTE, "lock", "backups"),
+    *(IMAGES, SOCKET, NOTE, UPLOADS, "lock", "backups"),
 }
 
 

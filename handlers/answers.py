@@ -70,9 +70,14 @@ def held(request: Request, tag: str) -> bool:
 class Pages:
     """HTML made from `templates/`."""
 
-    def __init__(self, static: Callable[[str], str]) -> None:
-        """`static` gives the address of a file in `static/`, with its version."""
-        self._loader = Loader(str(ROOT / "templates"), namespace={"static": static})
+    def __init__(self, static: Callable[[str], str], program: str = "python server.py") -> None:
+        """`static` gives the address of a file in `static/`, with its version.
+
+        `program` is how commands are called.
+        """
+        self._loader = Loader(
+            str(ROOT / "templates"), namespace={"static": static, "program": program}
+        )
 
     def html(self, template: str, **values: object) -> bytes:
         """The template's page."""

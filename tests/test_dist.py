@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -122,6 +123,43 @@ def test_it_serves_imports_backs_up_and_looks_itself_over(alone: Alone, tmp_path
         "marquee",
         "other",
     ]
+
+
+def test_an_upload_is_imported_by_the_one_file_too(alone: Alone) -> None:
+    """By the import command, in a process of its own: which is the file once more."""
+    made = alone.run("user", "create", "maria", "--generate", "--data", "data", "--json")
+    assert made.returncode == 0, made.stderr
+    rows = b"click_id,banner_id,campaign_id\r\n1,2,88\r\n"
+    content = (
+        b'--edge\r\nContent-Disposition: form-data; name="files"; filename="clicks_1.csv"\r\n'
+        b"Content-Type: text/csv\r\n\r\n" + rows + b"\r\n--edge--\r\n"
+    )
+    with alone.serving() as (host, port, _):
+        connection = http.client.HTTPConnection(host, port, timeout=20)
+        with contextlib.closing(connection):
+
+            def post(path: str, content: bytes, kind: str, **more: str) -> http.client.HTTPResponse:
+                headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin", **more}
+                connection.request("POST", path, content, headers)
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 303, path
+                return answer
+
+            form = urlencode({"name": "maria", "password": json.loads(made.stdout)["password"]})
+            kind = "application/x-www-form-urlencoded"
+            cookie = post("/admin/login", form.encode(), kind).headers["Set-Cookie"].split(";")[0]
+            kind = "multipart/form-data; boundary=edge"
+            post("/admin/campaigns/upload", content, kind, Cookie=cookie)
+            until = time.monotonic() + 20
+            while True:
+                connection.request("GET", "/campaigns/88/")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 200:
+                    break
+                assert time.monotonic() < until
+                time.sleep(0.1)
 
 
 def test_started_by_nohup_it_survives_its_terminal(alone: Alone, tmp_path: Path) -> None:
