@@ -164,6 +164,8 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     person.press("Replay all")
     person.sees("1 event stored, 0 still wrong.")
     person.press("Events")
+    person.fill(category="shop", name="sale")
+    person.press("Search")
     person.sees('{"price":8}')
 
     # A chart moves.
