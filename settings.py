@@ -8,6 +8,7 @@ import difflib
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -161,8 +162,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return said
 
 
-def table() -> Iterator[tuple[str, type[Any], Any, str, tuple[str, ...]]]:
+@cache
+def table() -> tuple[tuple[str, type[Any], Any, str, tuple[str, ...]], ...]:
     """Each setting as (name, type, default, description, choices)."""
+    return tuple(_settings())
+
+
+def _settings() -> Iterator[tuple[str, type[Any], Any, str, tuple[str, ...]]]:
     for field in msgspec.inspect.type_info(Settings).fields:  # type: ignore[attr-defined]
         kind, description = field.type, ""
         if isinstance(kind, msgspec.inspect.Metadata):

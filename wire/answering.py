@@ -228,8 +228,12 @@ class Answering(Holding):
         server = self.server
         assert way.lane is not None
         way.lane.statuses[response.status] += 1
-        if framing.keep_alive and way.usual and not (response.large or server.counting):
-            # As it is nearly always.
+        held = self._body_share is not None and self._body_share.held
+        if (
+            framing.keep_alive
+            and way.usual
+            and not (response.large or server.counting or held or self._cut)
+        ):  # as it is nearly always
             server.stats.requests += 1
             self.write(b"".join((response.head, server.date, response.body)))
             self.phase = IDLE
