@@ -187,7 +187,7 @@ class Marquee:
         self.log = log
         self.rules = rules
         self.views = views
-        self.folding = Folding(views.step)
+        self.folding = Folding(views.step, crowded=lambda: log.crowded)
         self.events = events.Events(self.apps, log, rules)
         database.watch(APPS, rules.reload)
         self.asked = Events(database, views)

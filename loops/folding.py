@@ -10,15 +10,28 @@ LOG = logging.getLogger("marquee.folding")
 PERIOD = 0.5
 # After a step, acknowledging has the machine to itself for this part of the time that it took.
 REST = 0.5
-MOST = 20_000
+# A step that is full while more waits for the disk than one commit takes is one in a burst: the
+# machine is the senders' then, but for this part, and the views have all of it a little afterwards.
+BURST_REST = 3.0
+# More than comes in a period, unless it is such a burst.
+MOST = 40_000
 
 
 class Folding:
     """Has the views follow the log."""
 
-    def __init__(self, step: Callable[[int], Awaitable[int]], most: int = MOST) -> None:
-        """`step` folds up to so many events and says how many there were."""
+    def __init__(
+        self,
+        step: Callable[[int], Awaitable[int]],
+        most: int = MOST,
+        crowded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`step` folds up to so many events and says how many there were.
+
+        `crowded` says whether more events wait to be acknowledged than one commit takes.
+        """
         self._step = step
+        self._crowded = crowded
         self._most = most
         self._told = False
 
@@ -35,8 +48,9 @@ class Folding:
             self._told = True
             return PERIOD
         took = perf_counter() - began
-        rest = REST * took
-        return rest if count >= self._most else max(rest, PERIOD - took)
+        if count >= self._most:
+            return (BURST_REST if self._crowded() else REST) * took
+        return max(REST * took, PERIOD - took)
 
     async def run(self) -> None:
         """Fold for ever; a step that has begun is finished also when this is cancelled."""

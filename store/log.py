@@ -97,6 +97,11 @@ class Log:
         """Seconds for which the oldest request has waited."""
         return monotonic() - self._oldest if self.queued else 0.0
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more waits than the next commit takes."""
+        return len(self._batches) > 1
+
     def room(self, size: int) -> bool:
         """Whether a request of `size` bytes may be taken now; if not, it is to be `refuse`d."""
         if not self.queued:

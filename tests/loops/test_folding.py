@@ -21,6 +21,17 @@ def test_a_full_step_is_followed_by_another_after_a_rest() -> None:
     assert 0 < rest < folding.PERIOD
 
 
+def test_in_a_burst_requests_have_most_of_the_machine_and_the_views_what_is_left() -> None:
+    async def step(most: int) -> int:
+        await asyncio.sleep(0.02)
+        return most
+
+    async def rest(*, crowded: bool) -> float:
+        return await Folding(step, 5, lambda: crowded).once()
+
+    assert asyncio.run(rest(crowded=True)) > 2 * asyncio.run(rest(crowded=False)) > 0
+
+
 def test_what_trickles_in_is_folded_in_a_while() -> None:
     async def step(_: int) -> int:
         return 1

@@ -206,11 +206,15 @@ def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> N
     async def use(database: Database) -> None:
         log = await Log.open(database)
         with held(database):
-            futures = [log.append([row()] * 500) for _ in range(40)]
+            futures = [log.append([row()] * 500) for _ in range(2)]
+            assert not log.crowded
+            futures += [log.append([row()] * 500) for _ in range(38)]
+            assert log.crowded
         await asyncio.gather(*futures)
         assert 12 <= database.commits <= 20
         assert counts(log) == (20_000, 0, 0, 0)
         assert log.queued == 0
+        assert not log.crowded
 
     with_database(tmp_path, use)
 
