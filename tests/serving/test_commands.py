@@ -136,6 +136,7 @@ def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
         )
         while not waits(waiting.pid):
             time.sleep(0.02)
+        time.sleep(0.5)  # until the loop is told of signals, too
         waiting.send_signal(signal.SIGINT)
         said = waiting.communicate(timeout=10)[1]
     assert (waiting.returncode, said) == (130, "marquee: interrupted\n")
