@@ -1,5 +1,6 @@
 """Commands, with a server beside them and without."""
 
+import contextlib
 import json
 import os
 import re
@@ -120,10 +121,11 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_and_nothing_changes(
 
 def waits(pid: int) -> bool:
     """Whether a process has got as far as a loop of events."""
-    try:
-        return any("eventpoll" in os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:  # one of them was closed meanwhile
-        return False
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            if "eventpoll" in os.readlink(each):
+                return True
+    return False
 
 
 def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
