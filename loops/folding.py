@@ -11,8 +11,9 @@ PERIOD = 0.5
 # After a step, acknowledging has the machine to itself for this part of the time that it took.
 REST = 0.5
 # A step that is full while more waits for the disk than one commit takes is one in a burst: the
-# machine is the senders' then, but for this part, and the views have all of it a little afterwards.
-BURST_REST = 3.0
+# machine is the senders' then, but for a tenth, and the views have all of it a little afterwards.
+# What goes on for longer (seconds) is no burst, and the views are to follow.
+BURST_REST, BURST = 9.0, 15.0
 # More than comes in a period, unless it is such a burst.
 MOST = 40_000
 
@@ -33,6 +34,7 @@ class Folding:
         self._step = step
         self._crowded = crowded
         self._most = most
+        self._since: float | None = None  # when steps began to be full
         self._told = False
 
     async def once(self) -> float:
@@ -47,10 +49,15 @@ class Folding:
                 LOG.error("the views do not follow the log: %s", error)
             self._told = True
             return PERIOD
-        took = perf_counter() - began
-        if count >= self._most:
-            return (BURST_REST if self._crowded() else REST) * took
-        return max(REST * took, PERIOD - took)
+        now = perf_counter()
+        took = now - began
+        if count < self._most:
+            self._since = None
+            return max(REST * took, PERIOD - took)
+        if self._since is None:
+            self._since = began
+        burst = self._crowded() and now - self._since < BURST
+        return (BURST_REST if burst else REST) * took
 
     async def run(self) -> None:
         """Fold for ever; a step that has begun is finished also when this is cancelled."""

@@ -49,6 +49,8 @@ class Pageviews:
 
     async def step(self) -> bool:
         """Take the next pageviews; whether there may be more at once."""
+        if not self._sites.listing:  # no pageview is a visit then, and reading them is dear
+            return False
         now = time_ns() // 1000
         # What is older than a visit lasts tells of nobody who is there.
         after = max(self._last, int(now / 1000 - self._presence.stay * 1000) << SHIFT)

@@ -32,6 +32,25 @@ def test_in_a_burst_requests_have_most_of_the_machine_and_the_views_what_is_left
     assert asyncio.run(rest(crowded=True)) > 2 * asyncio.run(rest(crowded=False)) > 0
 
 
+def test_what_goes_on_for_longer_than_a_burst_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def step(most: int) -> int:
+        await asyncio.sleep(0.02)
+        return most if len(rests) != 3 else 0
+
+    rests: list[float] = []
+
+    async def run() -> None:
+        loop = Folding(step, 5, lambda: True)
+        for burst in (15.0, 15.0, 0.0, 15.0, 15.0):
+            monkeypatch.setattr(folding, "BURST", burst)
+            rests.append(await loop.once())
+
+    asyncio.run(run())
+    first, second, late, caught_up, another = rests
+    assert min(first, second, another) > 4 * late > 0
+    assert caught_up < folding.PERIOD
+
+
 def test_what_trickles_in_is_folded_in_a_while() -> None:
     async def step(_: int) -> int:
         return 1
