@@ -1,6 +1,8 @@
 """Growth: what a fuller log does to acknowledging, to queries and to the folds' lag.
 
-The log is filled in this process through the store itself, then served by our own server.
+The log is filled in this process through the store itself, then served by our own server. Events
+come about as they happened, up to an hour late. Each query is answered by a page of 25: sessions
+have more events in a fuller log, and longer answers would tell nothing of the log.
 """
 
 import asyncio
@@ -26,7 +28,8 @@ HEAD = (
     *("events", "single/s", "CPU µs", "lag, s", "lines/s", "CPU µs", "caught up, s"),
     *("session", "type and time", "newest page"),
 )
-STEP, SESSIONS, ASKED = 2_000, 20_000, 500
+STEP, SESSIONS, ASKED, PAGE = 2_000, 20_000, 500, 25
+DAYS, LATE = 30 * 86_400_000_000, 3_600_000_000  # µs
 WITHIN = 1.25  # of the value at the second size
 LAG = 2.0  # seconds
 FOLDED = re.compile(r"^marquee_fold_lag_(\w+) (\S+)", re.MULTILINE)
@@ -75,15 +78,16 @@ async def fill(data: Path, stop: int) -> None:
     database = await Database.open(data / "marquee.db")
     log = await Log.open(database)
     views = await Views.open(database, data / "views.db")
-    begin = time.time_ns() // 1000 - 30 * 86_400_000_000
+    start, begin = log.counts.stored, time.time_ns() // 1000 - DAYS
     chance = random.Random(log.counts.stored)
     sessions = [f"e2085be5-9137-4e4e-80b5-{number:012d}" for number in range(SESSIONS)]
     texts = [f'{{"host":"www.example.com","path":"/p/{number}"}}' for number in range(977)]
     while log.counts.stored < stop:
         some = []
+        moment = begin + DAYS * (log.counts.stored - start) // (stop - start)
         for number in range(min(STEP, stop - log.counts.stored)):
             session, name = chance.choice(sessions), chance.choice(("pageview", "cta click"))
-            at = begin + chance.randrange(30 * 86_400_000_000)
+            at = moment - chance.randrange(LATE)
             text = texts[number % len(texts)]
             some.append((1, 1, session, None, "page interaction", name, at, None, None, text))
         await asyncio.gather(log.append(some), views.step())
@@ -133,7 +137,7 @@ def queries(running: Running, token: str) -> list[tuple[float, float]]:
     for kind in kinds:
         spent = []
         for _ in range(ASKED):
-            path = f"/events?{kind()}"
+            path = f"/events?limit={PAGE}&{kind()}"
             began = time.perf_counter()
             status, _, body = running.get(path, {"Authorization": f"Bearer {token}"})
             spent.append(time.perf_counter() - began)
