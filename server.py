@@ -60,6 +60,7 @@ from handlers import (
 )
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
+from handlers.docs import page as docs
 from handlers.metrics import Figure
 from handlers.taking import now as micros
 from handlers.watching import Audience
@@ -448,6 +449,7 @@ class Marquee:
             *self.owners.routes(),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
             (r"/metrics", metrics.Exposition, {"metrics": figures}),
+            *docs.routes(self.pages),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
         ]
         return Application(

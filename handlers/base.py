@@ -14,7 +14,7 @@ from store.apps import Access
 LOG = logging.getLogger("marquee.handlers")
 
 # What people open in a browser; everything else is for programs.
-FOR_PEOPLE = ("/campaigns/", "/admin", "/live/")
+FOR_PEOPLE = ("/campaigns/", "/banners/", "/admin", "/live/")
 
 Authenticate = Callable[[str], Awaitable[Access | None]]
 

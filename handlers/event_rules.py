@@ -40,10 +40,7 @@ class Ruling(Asking):
         for word in (category, name):
             if not 1 <= len(word) <= LONGEST_WORD or "\0" in word:
                 raise Refusal(422, f"A category or name has 1 to {LONGEST_WORD} characters.")
-        said = self.get_query_argument("app", str(ALL))
-        if not (said.isascii() and said.isdigit() and len(said) < 19):
-            raise Refusal(422, "`app` is the number of an app.")
-        return int(said), category, name
+        return self.number("app") or ALL, category, name
 
     def schema(self) -> Any:
         """The schema that was sent; raises `Refusal`."""

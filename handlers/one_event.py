@@ -10,7 +10,7 @@ from store.apps import Access, Apps
 from store.changes import Changes
 from store.errors import StoreError, StoreRefused
 from store.event_rules import EventRules
-from store.events import Event, Events
+from store.events import Events, LoggedEvent
 
 ADDRESS = r"(?:/api/v1)?/events/(\d{1,19})"
 
@@ -58,7 +58,7 @@ class One(Asking):
         self.set_status(204)
         self.finish()
 
-    async def _found(self, said: str, access: Access) -> Event:
+    async def _found(self, said: str, access: Access) -> LoggedEvent:
         event = await self._events.get(min(int(said), LARGEST))
         if event is None or ("admin" not in access.scopes and event.app != access.app):
             raise Refusal(404, "There is no such event.")

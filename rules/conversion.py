@@ -1,16 +1,19 @@
 """What a right conversion is (SPEC 1, Serving), and the rows of clicks and conversions."""
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from rules.event import CLICK, CONVERSION, LENGTHS, Row, WrongEvent
+from rules.event import CLICK, CONVERSION, LENGTHS, Row, Session, WrongEvent
 from rules.faults import Fault, pointer
 from rules.rows import LARGEST, RowError, micros
 from rules.strict import NotJson, decode
 
 CATEGORY = "banner"
+# Digits of an id as text, and the most that is a number of micros.
+DIGITS, MOST = "^[0-9]{1,19}$", LARGEST / 1_000_000
 UNKNOWN = Fault("/click_id", "is no click that is known here")
 
 
@@ -20,6 +23,14 @@ class Click(NamedTuple):
     campaign: int
     banner: int
     slot: int
+
+
+class Earned(msgspec.Struct, forbid_unknown_fields=True):
+    """A conversion as it is sent."""
+
+    click_id: Annotated[int, Meta(ge=0, le=LARGEST)] | Annotated[str, Meta(pattern=DIGITS)]
+    revenue: Annotated[float, Meta(ge=0, le=MOST)]
+    sender_id: Session | None = None
 
 
 class Conversion(NamedTuple):
@@ -69,27 +80,31 @@ def read(body: bytes) -> Conversion:
         value = decode(body)
     except NotJson as error:
         raise WrongEvent([error.fault], malformed=True) from None
-    if not isinstance(value, dict):
-        raise WrongEvent([Fault("", "is not an object")])
-    faults: list[Fault] = []
-    click = revenue = 0
     try:
-        click = _click(value)
+        sender = msgspec.convert(value, Earned).sender_id
+        return Conversion(_click(value), _revenue(value), sender)
+    except ValueError:
+        raise WrongEvent(_faults(value)) from None
+
+
+def _faults(value: Any) -> list[Fault]:
+    """All that is wrong."""
+    if not isinstance(value, dict):
+        return [Fault("", "is not an object")]
+    faults: list[Fault] = []
+    try:
+        _click(value)
     except ValueError as error:
         faults.append(Fault("/click_id", str(error)))
     try:
-        revenue = _revenue(value)
+        _revenue(value)
     except ValueError as error:
         faults.append(Fault("/revenue", str(error).removeprefix("revenue ")))
-    sender = value.get("sender_id")
-    longest = LENGTHS["sender_id"]
+    sender, longest = value.get("sender_id"), LENGTHS["sender_id"]
     if sender is not None and not (isinstance(sender, str) and 1 <= len(sender) <= longest):
         faults.append(Fault("/sender_id", f"is not a string of 1 to {longest} characters"))
-    others = [name for name in value if name not in ("click_id", "revenue", "sender_id")]
-    faults += [Fault(pointer([name]), "is not known here") for name in others[:20]]
-    if faults:
-        raise WrongEvent(faults)
-    return Conversion(click, revenue, sender)
+    others = [name for name in value if name not in Earned.__struct_fields__]
+    return faults + [Fault(pointer([name]), "is not known here") for name in others[:20]]
 
 
 def _click(value: dict[str, Any]) -> int:

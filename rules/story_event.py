@@ -21,7 +21,7 @@ FAULTS = 20
 QUOTES, MORE_QUOTES = 6, 4
 
 
-class Sent(msgspec.Struct, forbid_unknown_fields=True):
+class SentStoryEvent(msgspec.Struct, forbid_unknown_fields=True):
     """An event as it is sent."""
 
     story_id: Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -39,7 +39,7 @@ class StoryEvent(NamedTuple):
     at: int
 
 
-_read = msgspec.json.Decoder(Sent).decode
+_read = msgspec.json.Decoder(SentStoryEvent).decode
 
 
 def read(body: bytes, now: int) -> StoryEvent:

@@ -58,7 +58,7 @@ def shown(kept: Reject) -> Shown:
     return found
 
 
-class Page(msgspec.Struct):
+class Rejects(msgspec.Struct):
     """Some rejects, and where to go on; None at the end."""
 
     rejected: list[Shown]
@@ -108,20 +108,20 @@ async def reject(database: Database, number: int) -> tuple[Reject, bool] | None:
     return await database.read(job)
 
 
-class ListEventRejects(Command[Page], frozen=True):
+class ListEventRejects(Command[Rejects], frozen=True):
     """Events that were not right, newest first, after where `cursor` is."""
 
     wanted: Filter = Filter()
     limit: int = 100
     cursor: str | None = None
 
-    async def run(self, database: Database) -> Page:
+    async def run(self, database: Database) -> Rejects:
         """A page of them."""
         return await page(database, self.wanted, self.limit, self.cursor)
 
 
-async def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> Page:
+async def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> Rejects:
     """A page of rejects, as it is told; `cursor` is the one of the page before."""
     before = None if cursor is None else int(cursor)
     found, following = await rejects(database, wanted, before=before, limit=limit)
-    return Page([shown(each) for each in found], None if following is None else str(following))
+    return Rejects([shown(each) for each in found], None if following is None else str(following))

@@ -37,8 +37,9 @@ LISTS = 64
 # Steps of the views that a query waits for, at most.
 TRIES = 5
 EXPORTED = 500
-POSITION = struct.Struct(">qQ")
-FIRST, LAST = (-(2**63), -1), (2**63 - 1, 2**63 - 1)
+POSITION, NO_CURSOR = struct.Struct(">qQ"), "is no cursor that was given out here"
+LARGEST = 2**63 - 1
+FIRST, LAST = (-LARGEST - 1, -1), (LARGEST, LARGEST)
 
 Position = tuple[int, int]  # at, id
 
@@ -71,7 +72,7 @@ class Filter:
         return {name: value for name, value in wanted.items() if value is not None}
 
 
-class Event(msgspec.Struct):
+class LoggedEvent(msgspec.Struct):
     """An event as it is answered."""
 
     id: str
@@ -93,7 +94,7 @@ class Page(msgspec.Struct):
     although it goes on.
     """
 
-    events: list[Event]
+    events: list[LoggedEvent]
     cursor: str | None
 
 
@@ -172,7 +173,7 @@ class Events:
             await self._views.step()
         raise StoreBusy("the views are being made, or are far behind")
 
-    async def get(self, number: int) -> Event | None:
+    async def get(self, number: int) -> LoggedEvent | None:
         """One event."""
         sql = f"SELECT {COLUMNS} FROM event WHERE id = ? AND data IS NOT NULL"  # noqa: S608
         row = await self._database.read(lambda it: it.execute(sql, (number,)).fetchone())
@@ -185,7 +186,7 @@ class Events:
 
     async def export(
         self, wanted: Filter, *, newest_first: bool = False
-    ) -> AsyncIterator[list[Event]]:
+    ) -> AsyncIterator[list[LoggedEvent]]:
         """All events that are wanted, some hundreds at a time; nothing is held in between."""
         cursor = None
         while True:
@@ -336,13 +337,15 @@ def _position(cursor: str) -> Position:
     try:
         at, number = POSITION.unpack(base64.urlsafe_b64decode(cursor + "=="))
     except (binascii.Error, struct.error, ValueError):
-        raise BadCursor("is no cursor that was given out here") from None
+        raise BadCursor(NO_CURSOR) from None
+    if number > LARGEST:
+        raise BadCursor(NO_CURSOR)
     return at, number
 
 
-def _event(row: Row) -> Event:
+def _event(row: Row) -> LoggedEvent:
     number, sender, app, source, session, category, name, data, at, received = row
-    return Event(
+    return LoggedEvent(
         str(number),
         sender,
         app,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from store.events import Event, Events, Filter
+from store.events import Events, Filter, LoggedEvent
 
 COLUMNS = (
     "id", "sender_id", "app", "source", "session_id",
@@ -36,7 +36,7 @@ class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield _encode_lines(some) if self.format == "ndjson" else _rows(map(_cells, some))
 
 
-def _cells(event: Event) -> list[str]:
+def _cells(event: LoggedEvent) -> list[str]:
     fields: dict[str, Any] = msgspec.structs.asdict(event)
     fields["data"] = bytes(event.data).decode()
     said = ["" if fields[name] is None else str(fields[name]) for name in COLUMNS]

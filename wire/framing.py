@@ -71,8 +71,8 @@ def request_line(line: bytes) -> tuple[str, bytes, int]:
     method, target, major, minor = match.groups()
     if major != b"1" or minor not in b"01":
         raise Refusal(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
-    if method in (b"CONNECT", b"TRACE"):
-        raise Refusal(501, f"This server has no use for {method.decode()}.")
+    if method == b"CONNECT":  # whose target is another server's
+        raise Refusal(501, "This server is no proxy.")
     if not _TARGET.fullmatch(target):
         raise Refusal(400, "The request target holds characters that must be percent-encoded.")
     return method.decode(), target, int(minor)

@@ -17,7 +17,7 @@ from store.audit import add
 from store.changes import Changes
 from store.database import Database
 from store.errors import StoreBusy, StoreError
-from store.events import BadCursor, Event, Events, Filter
+from store.events import BadCursor, Events, Filter, LoggedEvent
 from store.events import Page as Found
 
 LIMIT = 50
@@ -55,7 +55,7 @@ class Base(Page):
             return micros(f"{said}:00Z")
         return super().moment(name)
 
-    async def found(self, number: str) -> Event:
+    async def found(self, number: str) -> LoggedEvent:
         """The event; raises 404."""
         event = await self.events.get(min(int(number), LARGEST))
         if event is None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from handlers.admin.page import Page
+from handlers.asking import LARGEST
 from handlers.base import Refusal
 from rules.event import WrongEvent
 from rules.faults import Fault
@@ -89,7 +90,7 @@ class One(Base):
     async def post(self, number: str) -> None:
         """Judge it again."""
         try:
-            event, verdict = await self.replays.replay(int(number))
+            event, verdict = await self.replays.replay(min(int(number), LARGEST))
         except WrongEvent as wrong:
             await self.one(number, wrong.faults, 422, "It is still not a right event.")
             return
@@ -108,7 +109,7 @@ class One(Base):
         self, number: str, still: list[Fault], status: int = 200, wrong: str = ""
     ) -> None:
         """Answer with the reject, and what is wrong with it still."""
-        found = await reject(self.database, min(int(number), 2**63 - 1))
+        found = await reject(self.database, min(int(number), LARGEST))
         if found is None:
             raise Refusal(404, "There is no such rejected event.")
         kept, _ = found

@@ -42,6 +42,8 @@ ROWS = [
     Row("GET", r"/healthz", "/healthz", ANYONE),
     Row("GET", r"/readyz", "/readyz", ANYONE),
     Row("GET", r"/metrics", "/metrics", ANYONE),
+    Row("GET", r"/api/v1/openapi\.json", "/api/v1/openapi.json", ANYONE),
+    Row("GET", r"/api/v1/docs/?", "/api/v1/docs/", ANYONE),
     Row("GET", r"/static/(.*)", "/static/marquee.css", ANYONE),
     Row("GET", r"/banners/(\d{1,19})", "/banners/101", ANYONE),
     Row("GET", r"/campaigns/(\d{1,19})/?", "/campaigns/1/", ANYONE),

@@ -12,7 +12,7 @@ from opened import Opened
 
 from store import events, views
 from store.errors import StoreBusy
-from store.events import BadCursor, Event, Events, Filter, Page
+from store.events import BadCursor, Events, Filter, LoggedEvent, Page
 from store.sessions import session_key
 
 Stored = tuple[int, Any]  # its id, its row
@@ -243,7 +243,7 @@ def test_all_events_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         async with Opened(tmp_path) as opened:
             rows = [row(at=n * 7 % 50, session=str(n % 2)) for n in range(60)]
             stored = list(zip(await opened.append(*rows), rows, strict=True))
-            found: list[Event] = []
+            found: list[LoggedEvent] = []
             async for some in opened.events.export(Filter(session="1")):
                 assert len(some) <= 7
                 found += some

@@ -1,0 +1,107 @@
+"""Banners: campaigns' pages, images, clicks, conversions, and why a banner is shown."""
+
+import msgspec
+
+from handlers.docs.operations import (
+    FULL,
+    HTML,
+    Answer,
+    Argument,
+    Body,
+    Operation,
+    Resource,
+)
+from rules.conversion import Earned
+
+
+class Accepted(msgspec.Struct):
+    """What was taken, and is on disk."""
+
+    id: str
+
+
+class Ranked(msgspec.Struct, omit_defaults=True):
+    """A banner in its campaign's ranking; figures are told to a token with `read`."""
+
+    banner: int
+    why: str
+    revenue: float | None = None
+    clicks: int | None = None
+    impressions: int | None = None
+
+
+class Candidates(msgspec.Struct):
+    """What a campaign shows in a quarter of the hour, in rank order."""
+
+    campaign: int
+    slot: int
+    rule: str
+    banners: list[Ranked]
+
+
+PICTURE = {"type": "string", "contentMediaType": "image/*"}
+RESOURCE = Resource(
+    "Banners",
+    "One of a campaign's best banners of this quarter of the hour, never the same twice running.",
+    (
+        Operation(
+            "GET",
+            "/campaigns/{campaign}/",
+            "A campaign's page, with one of its banners",
+            {200: Answer("The page.", str, HTML, {"Set-Cookie": "What was shown last."})},
+            words="Which banner was shown last is in a cookie of this campaign alone.",
+            for_people=True,
+        ),
+        Operation(
+            "GET",
+            "/campaigns/{campaign}/banners/{banner}/click",
+            "Where a click on the banner leads",
+            {302: Answer("The click is on disk.", headers={"Location": "The banner's target."})},
+            words="The target has `mq_click`, the click's id, added to its query.",
+            for_people=True,
+        ),
+        Operation(
+            "GET",
+            "/banners/{banner}",
+            "A banner's image",
+            {
+                200: Answer("The image, or one drawn with its number.", PICTURE, "image/*"),
+                304: Answer("The one you have (`If-None-Match`) is the same."),
+            },
+            arguments=[Argument("If-None-Match", "The `ETag` of yours.", where="header")],
+            for_people=True,
+        ),
+        Operation(
+            "GET",
+            "/api/v1/campaigns/{campaign}/candidates",
+            "What a campaign shows, and why",
+            {200: Answer("The banners in rank order.", Candidates)},
+            arguments=[
+                Argument(
+                    "slot",
+                    "A quarter of the hour; the present one if not said.",
+                    {"type": "integer", "enum": [1, 2, 3, 4]},
+                )
+            ],
+            scopes=["read"],
+            optional=True,
+            wrong={404: "There is no such campaign.", 422: "`slot` is none."},
+            words="Without a token: banners and why. With one that may `read`: figures too.",
+        ),
+        Operation(
+            "POST",
+            "/api/v1/conversions",
+            "What a click has earned",
+            {202: Answer("It is on disk.", Accepted, example={"id": "7531444171945543680"})},
+            bodies=[Body(Earned, {"click_id": "7531444171945543680", "revenue": 12.5})],
+            scopes=["write"],
+            wrong={
+                400: "The body is not JSON.",
+                409: "Another conversion came with this `sender_id`.",
+                422: "It is wrong, or of no known click; it is kept among the rejected events.",
+                **FULL,
+            },
+            words="`click_id` is the `mq_click` that the target was opened with.",
+        ),
+    ),
+)

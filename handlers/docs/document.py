@@ -1,0 +1,206 @@
+"""The OpenAPI document: what the resources tell, and the types that check requests."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import UnionType
+from typing import Any, get_args
+
+import msgspec
+
+from handlers.answers import Problem
+from handlers.docs.operations import (
+    HTML,
+    PLACES,
+    PROBLEM,
+    TEXT_BODY,
+    Argument,
+    Body,
+    Operation,
+    Resource,
+)
+
+OPENAPI = "3.1.0"
+# Of the API: its addresses begin with /api/v1.
+VERSION = "1.0"
+Schema = dict[str, Any]
+# The operation of which this is another address.
+SAME = "x-same-as"
+# What a token, or the lack of one, comes to.
+UNKNOWN = {401: "There is no token, or it is not known.", 403: "It lacks the scope."}
+ANY = "What any request may be told: see `status` and `detail`."
+SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A secret token of an app, `mq_<id>_<secret>`: made on the owner's pages, "
+        "or by the command `app`. What it may do is in its scopes.",
+    },
+    "owner": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "mq_owner",
+        "description": "The session of an owner who has logged in.",
+    },
+}
+
+
+class Types:
+    """The schemas of types, each of ours once, under its name."""
+
+    def __init__(self, types: Iterable[Any]) -> None:
+        wanted: list[Any] = [Problem]
+        for each in types:
+            # One of several may be two of ours, of which msgspec could not tell which it is.
+            for part in get_args(each) if isinstance(each, UnionType) else (each,):
+                if part is not None and not isinstance(part, dict) and part not in wanted:
+                    wanted.append(part)
+        schemas, self.components = msgspec.json.schema_components(
+            wanted, ref_template="#/components/schemas/{name}"
+        )
+        self._known = list(zip(wanted, schemas, strict=True))
+
+    def schema(self, of: Any) -> Schema:
+        """The schema of a type; what is one stays as it is."""
+        if isinstance(of, dict):
+            return of
+        if isinstance(of, UnionType):
+            return {"anyOf": [self.schema(part) for part in get_args(of)]}
+        return next(schema for known, schema in self._known if known == of)
+
+
+def document(resources: Sequence[Resource]) -> dict[str, Any]:
+    """The document of an API."""
+    operations = [each for resource in resources for each in resource.operations]
+    types = Types(_types(operations))
+    paths: dict[str, dict[str, Any]] = {}
+    for resource in resources:
+        for operation in resource.operations:
+            method = operation.method.lower()
+            for path in (operation.path, *operation.also):
+                told = _operation(operation, path, resource.name, types)
+                if path != operation.path:
+                    told[SAME] = _identity(method, operation.path)
+                paths.setdefault(path, {})[method] = told
+    return {
+        "openapi": OPENAPI,
+        "info": {
+            "title": "Marquee",
+            "version": VERSION,
+            "summary": "Campaign banners, stories, events, rising pages and daily users",
+            "description": "Times are RFC 3339 in UTC. Errors are `application/problem+json` "
+            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": each.name, "description": each.words} for each in resources],
+        "paths": paths,
+        "components": {
+            "schemas": types.components,
+            "securitySchemes": SECURITY,
+            "responses": {
+                "Problem": _problem(ANY, types),
+                "Page": {
+                    "description": "An error, as a page.",
+                    "content": {HTML: {"schema": TEXT_BODY}},
+                },
+            },
+        },
+    }
+
+
+def places(path: str) -> Iterator[Argument]:
+    """The arguments that stand in an address."""
+    for part in path.split("{")[1:]:
+        yield PLACES[part.partition("}")[0]]._replace(where="path", required=True)
+
+
+def _types(operations: Iterable[Operation]) -> Iterator[Any]:
+    for operation in operations:
+        yield from (each.type for each in (*places(operation.path), *operation.arguments))
+        yield from (each.type for each in operation.bodies)
+        yield from (each.type for each in operation.answers.values())
+
+
+def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": _identity(operation.method.lower(), path),
+        "tags": [tag],
+        "summary": operation.summary,
+    }
+    words = operation.words
+    if operation.scopes:
+        scopes = " or ".join(f"`{each}`" for each in operation.scopes)
+        more = "is not needed; with the scope" if operation.optional else "needs the scope"
+        words = f"{words}\n\nA token {more} {scopes}".strip() + (
+            " it tells more." if operation.optional else "."
+        )
+    if words:
+        told["description"] = words
+    arguments = [*places(path), *operation.arguments]
+    if arguments:
+        told["parameters"] = [_argument(each, types) for each in arguments]
+    if operation.bodies:
+        told["requestBody"] = {
+            "required": True,
+            "content": {each.kind: _body(each, types) for each in operation.bodies},
+        }
+    if operation.scopes:
+        told["security"] = [{"token": []}]
+    elif operation.owner and path not in ("/admin/login", "/admin/setup", "/admin/logout"):
+        told["security"] = [{"owner": []}]
+    if operation.optional:
+        told["security"] = [{}, {"token": []}]
+    told["responses"] = dict(_answers(operation, types))
+    return told
+
+
+def _answers(operation: Operation, types: Types) -> Iterator[tuple[str, dict[str, Any]]]:
+    for status, answer in operation.answers.items():
+        told: dict[str, Any] = {"description": answer.words}
+        if answer.headers:
+            told["headers"] = {
+                name: {"description": words, "schema": {"type": "string"}}
+                for name, words in answer.headers.items()
+            }
+        if answer.type is not None:
+            content = {"schema": types.schema(answer.type)}
+            if answer.example is not None:
+                content["example"] = answer.example
+            told["content"] = {kind: content for kind in (answer.kind, answer.also) if kind}
+        yield str(status), told
+    if operation.for_people:
+        yield "default", {"$ref": "#/components/responses/Page"}
+        return
+    wrong = {**(UNKNOWN if operation.scopes else {}), **operation.wrong}
+    for status, words in sorted(wrong.items()):
+        yield str(status), _problem(words, types)
+    yield "default", {"$ref": "#/components/responses/Problem"}
+
+
+def _problem(words: str, types: Types) -> dict[str, Any]:
+    return {"description": words, "content": {PROBLEM: {"schema": types.schema(Problem)}}}
+
+
+def _argument(argument: Argument, types: Types) -> dict[str, Any]:
+    told = {
+        "name": argument.name,
+        "in": argument.where,
+        "description": argument.words,
+        "required": argument.required,
+        "schema": types.schema(argument.type),
+    }
+    if argument.example is not None:
+        told["example"] = argument.example
+    return told
+
+
+def _body(body: Body, types: Types) -> dict[str, Any]:
+    schema = types.schema(body.type)
+    return {
+        "schema": {"anyOf": [schema, body.also]} if body.also else schema,
+        "example": body.example,
+    }
+
+
+def _identity(method: str, path: str) -> str:
+    words = "".join(each if each.isalnum() else " " for each in path).split()
+    return "_".join([method, *words])

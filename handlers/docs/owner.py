@@ -1,0 +1,103 @@
+"""The owner's pages: HTML for whoever is logged in; forms that only a browser sends."""
+
+from handlers.docs.operations import (
+    FORM,
+    HTML,
+    STREAM,
+    TEXT_BODY,
+    Answer,
+    Argument,
+    Body,
+    Operation,
+    Resource,
+)
+
+AWAY = Answer("You are to log in first.", headers={"Location": "Where."})
+DONE = Answer("It is done.", headers={"Location": "A page that says so."})
+SHOWN = Answer("A page with the result, or with what is wrong.", TEXT_BODY, HTML)
+BEHIND = "The form has to come from one of these pages: `Sec-Fetch-Site` and `Origin` tell."
+
+
+def page(path: str, summary: str, *names: str) -> Operation:
+    """A page, and the arguments of its address."""
+    answers = {200: Answer("The page.", TEXT_BODY, HTML), 303: AWAY}
+    arguments = [Argument(name, "As the page's links have it.") for name in names]
+    return Operation("GET", path, summary, answers, arguments, owner=True, for_people=True)
+
+
+def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
+    """A form of a page, and its fields."""
+    fields = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+    }
+    answers = {200: SHOWN, 303: DONE, 422: SHOWN}
+    bodies = [Body(fields, dict.fromkeys(names, ""), kind)] if names else []
+    return Operation(
+        "POST", path, summary, answers, (), bodies, words=BEHIND, owner=True, for_people=True
+    )
+
+
+RESOURCE = Resource(
+    "Owner's pages",
+    "For people, in a browser, behind a login; told here so that the list is whole.",
+    (
+        page("/admin/login", "Log in", "next"),
+        form("/admin/login", "Begin a session", "name", "password", "next"),
+        form("/admin/logout", "End the session"),
+        page("/admin/setup", "Make the first user", "token"),
+        form("/admin/setup", "Make the first user", "token", "name", "password", "again"),
+        page("/admin/", "Overview"),
+        Operation(
+            "GET",
+            "/admin/live",
+            "The overview's charts, beat for beat",
+            {200: Answer("Server-sent events.", TEXT_BODY, STREAM)},
+            owner=True,
+            for_people=True,
+        ),
+        page("/admin/health", "How it is"),
+        page("/admin/audit", "What owners changed", "who", "before"),
+        page("/admin/account", "One's own password"),
+        form("/admin/account", "Change it", "old", "new", "again"),
+        page("/admin/users", "Who may log in"),
+        form("/admin/users", "Make a user", "name"),
+        page("/admin/users/remove", "Remove a user?", "name"),
+        form("/admin/users/remove", "Remove a user", "name"),
+        page("/admin/campaigns", "Campaigns", "number", "after"),
+        page("/admin/campaigns/{number}", "What a campaign shows, and why", "slot"),
+        page("/admin/campaigns/{number}/preview", "A campaign's page at any time", "slot", "last"),
+        page("/admin/campaigns/upload", "Upload campaigns"),
+        form("/admin/campaigns/upload", "Upload campaigns", "files", kind="multipart/form-data"),
+        page("/admin/uploads/{upload}", "How an upload does"),
+        page("/admin/imports", "Imports", "before"),
+        page("/admin/imports/{number}", "An import, and the rows that it did not take", "before"),
+        page("/admin/apps", "Apps", "after"),
+        form("/admin/apps", "Make an app", "name", "public_token", "hosts", "strict"),
+        page("/admin/apps/{number}", "An app and its tokens"),
+        form("/admin/apps/{number}", "Change an app", "hosts", "strict"),
+        form("/admin/apps/{number}/tokens", "Make a token", "scopes"),
+        page("/admin/apps/{number}/revoke", "Revoke a token?", "token"),
+        form("/admin/apps/{number}/revoke", "Revoke a token", "token"),
+        page("/admin/audience", "Rising pages", "start"),
+        page("/admin/stories", "Stories", "app", "start"),
+        page("/admin/stories/edit", "A story", "id", "app"),
+        form("/admin/stories/edit", "Keep a story", "id", "app", "metadata"),
+        page("/admin/stories/{number}/remove", "Remove a story?"),
+        form("/admin/stories/{number}/remove", "Remove a story"),
+        page("/admin/events", "Find events", "session_id", "category", "name", "order"),
+        page("/admin/events/{id}", "An event"),
+        page("/admin/events/{id}/delete", "Delete an event?"),
+        form("/admin/events/{id}/delete", "Delete an event"),
+        page("/admin/sessions", "A session, moment by moment", "id"),
+        page("/admin/sessions/forget", "Forget a session?", "id"),
+        form("/admin/sessions/forget", "Forget a session", "id"),
+        page("/admin/rules", "Event rules", "start"),
+        page("/admin/rules/edit", "A rule", "app", "category", "name"),
+        form("/admin/rules/edit", "Try or set a rule", "app", "category", "name", "schema", "deed"),
+        page("/admin/rejects", "Rejected events", "app", "from", "to", "before"),
+        form("/admin/rejects/replay", "Take all that are right by now", "app"),
+        page("/admin/rejects/{number}", "A rejected event"),
+        form("/admin/rejects/{number}", "Take it now"),
+    ),
+)

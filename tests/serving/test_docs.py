@@ -1,0 +1,201 @@
+"""The API's documentation: it tells of every path, and what it tells is so."""
+
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from chromium import requested
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from selenium.webdriver.common.by import By
+from test_events import App
+from test_routes import ROWS
+from visitor import Visitor, owner_of
+
+from handlers.docs.operations import PLACES
+
+HERE = Path(__file__).parent
+PROGRAM = Path(sys.executable).with_name("st")
+ADDRESS = "/api/v1/openapi.json"
+
+
+@pytest.fixture(scope="module")
+def told(sampled):
+    return sampled.ask(ADDRESS).json()
+
+
+def operations(told):
+    return [
+        (method.upper(), path, operation)
+        for path, methods in told["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def path_with_examples(path: str) -> str:
+    return re.sub(r"{(\w+)}", lambda it: quote(str(PLACES[it[1]].example), safe=""), path)
+
+
+def alternatives(pattern: str) -> list[str]:
+    """A route's pattern, once with and once without what may be left out at its front."""
+    prefix = "(?:/api/v1)?"
+    if not pattern.startswith(prefix):
+        return [pattern]
+    return ["/api/v1" + pattern.removeprefix(prefix), pattern.removeprefix(prefix)]
+
+
+def test_every_path_that_is_answered_is_told_of_and_every_one_told_of_is_answered(told):
+    told_of = {(method, path) for method, path, _ in operations(told)}
+    routes = {(row.method, each) for row in ROWS for each in alternatives(row.pattern)}
+    answered = {
+        (method, path)
+        for method, path in told_of
+        if any(
+            method == each and re.fullmatch(pattern, path_with_examples(path))
+            for each, pattern in routes
+        )
+    }
+    assert answered == told_of
+    untold = {
+        (method, pattern)
+        for method, pattern in routes
+        if not any(
+            method == each and re.fullmatch(pattern, path_with_examples(path))
+            for each, path in told_of
+        )
+    }
+    assert not untold
+
+
+def test_the_document_is_openapi_3_1(told):
+    assert told["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(told).validate()
+    names = [operation["operationId"] for _, _, operation in operations(told)]
+    assert len(names) == len(set(names))
+
+
+def test_who_has_the_document_is_told_so(sampled):
+    answer = sampled.ask(ADDRESS)
+    again = sampled.ask(ADDRESS, If_None_Match=answer.headers["ETag"])
+    assert (answer.status, again.status, again.body) == (200, 304, b"")
+
+
+def test_bodies_are_told_by_the_types_that_check_them(told):
+    schemas = told["components"]["schemas"]
+    assert schemas["Event"]["additionalProperties"] is False
+    assert schemas["Event"]["properties"]["category"]["maxLength"] == 100
+    assert schemas["SentStoryEvent"]["properties"]["event_type"]["maxLength"] == 50
+    assert schemas["Earned"]["required"] == ["click_id", "revenue"]
+    assert schemas["Sign"]["properties"]["kind"]["enum"] == ["beat", "view"]
+
+
+def test_every_command_of_the_page_is_answered_as_it_stands_there(sampled):
+    """Those of one app, with a token that may all; the owner's need a browser."""
+    page = sampled.ask("/api/v1/docs/").text
+    token = App(sampled).token("write", "read", "admin")
+    commands = map(html.unescape, re.findall("<pre><code>(.*?)</code></pre>", page, re.DOTALL))
+    asked = [each for each in commands if "/admin/" not in each and "/stream" not in each]
+    assert len(asked) > 40
+    for command in asked:
+        done = subprocess.run(
+            ["bash", "-c", f"{command} -s -o /dev/null -w '%{{http_code}}'"],
+            env={"TOKEN": token, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        # Nothing has the ids of the examples, and which app a command is for is the reader's.
+        fits = ("200", "201", "202", "204", "302", "404")
+        fits += ("422",) if "/conversions" in command else ()
+        fits += ("403",) if "/beacon/" in command else ()
+        assert done.stdout in fits, command
+
+
+def test_the_page_loads_nothing_else_and_reads_well_on_a_phone(sampled, browser):
+    address = f"http://127.0.0.1:{sampled.port}"
+    browser.set_window_size(390, 900)
+    requested(browser)
+    browser.get(f"{address}/api/v1/docs/")
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Marquee's API"
+    assert all(each.startswith(address) for each in requested(browser))
+    assert browser.get_log("browser") == []
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(wide) <= 0
+    for link in browser.find_elements(By.CSS_SELECTOR, "a[href^='#']"):
+        name = link.get_attribute("href").partition("#")[2]
+        assert browser.execute_script("return !!document.getElementById(arguments[0])", name), name
+
+
+def test_the_page_is_small_on_its_way(sampled):
+    packed = sampled.ask("/api/v1/docs/", Accept_Encoding="gzip")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(packed.body) < 30_000
+
+
+def asked_all_over(server, *words: str, **headers: str) -> str:
+    """What schemathesis says of the server, by the document that it gives."""
+    named = [f"--header={name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    config = HERE / "requests" / "schemathesis.toml"
+    address = f"http://127.0.0.1:{server.port}{ADDRESS}"
+    command = [PROGRAM, f"--config-file={config}", "run", address, "--no-color"]
+    done = subprocess.run(
+        [*command, "--continue-on-failure", *named, *words],
+        cwd=config.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+OWNERS = "--include-path-regex=^/admin/"
+OTHERS = "--exclude-path-regex=^/admin/"
+# Whoever is logged out by one of these gets nothing of the others.
+STAYING = "--exclude-path-regex=^/admin/(login|logout|setup|account|users)"
+
+
+@pytest.mark.parametrize(
+    "examples", [5, pytest.param(100, marks=pytest.mark.long)], ids=["some", "many"]
+)
+def test_whatever_is_asked_is_answered_as_the_document_says(start, examples):
+    server = start("--sample")
+    said = asked_all_over(
+        server,
+        OTHERS,
+        f"--max-examples={examples}",
+        Authorization=f"Bearer {App(server).token('write', 'read', 'admin')}",
+    )
+    assert re.search(r"Tested: [4-9]\d", said), said
+
+
+@pytest.mark.parametrize(
+    "examples", [1, pytest.param(50, marks=pytest.mark.long)], ids=["some", "many"]
+)
+def test_whatever_an_owner_asks_is_answered_as_the_document_says(start, examples):
+    server = start("--sample")
+    owner = Visitor(server).log_in(*owner_of(server))
+    asked_all_over(
+        server,
+        OWNERS,
+        STAYING,
+        f"--max-examples={examples}",
+        Cookie=owner.cookie,
+        Sec_Fetch_Site="same-origin",
+    )
+
+
+def test_a_document_that_tells_otherwise_is_found_out(start, tmp_path, told):
+    """The same, by a document in which an answer is another: it has to fail."""
+    told = json.loads(json.dumps(told))
+    told["paths"] = {"/healthz": told["paths"]["/healthz"]}
+    answers = told["paths"]["/healthz"]["get"]["responses"]
+    answers["200"]["content"] = {"application/json": {"schema": {"type": "object"}}}
+    (tmp_path / "openapi.json").write_text(json.dumps(told))
+    server = start("--sample")
+    url = f"--url=http://127.0.0.1:{server.port}"
+    command = [PROGRAM, "run", tmp_path / "openapi.json", url, "--no-color", "--max-examples=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "Content-Type" in done.stdout
