@@ -139,26 +139,6 @@ EVENTS = Resource(
             also=["/events"],
         ),
         Operation(
-            "DELETE",
-            "/api/v1/events",
-            "Forget a session",
-            {200: Answer("No byte of it is left in the files.", Forgotten)},
-            arguments=[
-                Argument(
-                    "session_id",
-                    "Who is to be forgotten.",
-                    {"type": "string", "minLength": 1},
-                    required=True,
-                    example=SENT["session_id"],
-                ),
-                Argument("app", "In this app alone.", Number),
-            ],
-            scopes=["write", "admin"],
-            wrong={**ARGUMENTS, **BUSY},
-            words="Figures that counted its events stay as they were.",
-            also=["/events"],
-        ),
-        Operation(
             "GET",
             "/api/v1/events/export",
             "All events that are asked for, as a stream",
@@ -209,6 +189,26 @@ EVENTS = Resource(
             scopes=["write", "admin"],
             wrong={**GONE, **BUSY},
             also=["/events/{id}"],
+        ),
+        Operation(
+            "DELETE",
+            "/api/v1/events",
+            "Forget a session",
+            {200: Answer("No byte of it is left in the files.", Forgotten)},
+            arguments=[
+                Argument(
+                    "session_id",
+                    "Who is to be forgotten.",
+                    {"type": "string", "minLength": 1},
+                    required=True,
+                    example=SENT["session_id"],
+                ),
+                Argument("app", "In this app alone.", Number),
+            ],
+            scopes=["write", "admin"],
+            wrong={**ARGUMENTS, **BUSY},
+            words="Figures that counted its events stay as they were.",
+            also=["/events"],
         ),
     ),
 )

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from test_events import App
 from test_routes import ROWS
 from visitor import Visitor, owner_of
 
+from docs import collection
 from handlers.docs.operations import PLACES
 
 HERE = Path(__file__).parent
@@ -185,6 +187,26 @@ def test_whatever_an_owner_asks_is_answered_as_the_document_says(start, examples
         Cookie=owner.cookie,
         Sec_Fetch_Site="same-origin",
     )
+
+
+def test_the_collection_is_made_from_this_document():
+    assert json.loads(collection.PATH.read_text()) == collection.collection()
+
+
+@pytest.mark.long
+def test_every_request_of_the_collection_is_answered(start, tmp_path):
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("newman comes by npm, which is not installed")
+    server = start("--sample")
+    token = App(server).token("write", "read", "admin")
+    subprocess.run([npm, "install", "--no-fund", "--no-audit", "newman@6.2.2"], cwd=tmp_path)
+    values = {"base": f"http://127.0.0.1:{server.port}", "token": token}
+    given = [f"--env-var={name}={value}" for name, value in values.items()]
+    newman = tmp_path / "node_modules" / ".bin" / "newman"
+    command = [newman, "run", collection.PATH, "--color=off", *given]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_a_document_that_tells_otherwise_is_found_out(start, tmp_path, told):
