@@ -315,6 +315,11 @@ class Marquee:
                 f"SQLite {version} can harm a database that two connections write "
                 "(mended in 3.51.3); one connection alone writes here, so keep other programs out"
             )
+        if self.database.held_back:
+            notes.append(
+                f"marquee.db-wal has {self.database.wal_bytes // 1_000_000} MB: some program has "
+                "been reading marquee.db for long; it is emptied when that one ends"
+            )
         return health.Readiness(checks, notes)
 
     def _show(self, programme: campaigns.Programme) -> None:
@@ -511,6 +516,7 @@ class Marquee:
         """What the parts count, fresh."""
         yield Figure("marquee_ready", "Whether visitors may come", self.readiness().ready)
         yield Figure("marquee_commits_total", "Commits to marquee.db", self.database.commits)
+        yield Figure("marquee_wal_bytes", "Size of marquee.db-wal", self.database.wal_bytes)
         hold = self.database.longest_hold / 1000
         yield Figure(
             "marquee_longest_hold_seconds", "The longest that a step held the writer", hold
@@ -581,9 +587,10 @@ class Marquee:
             self.end()
 
     async def _watch(self) -> None:
-        """End, to be started anew, when the database can no longer be trusted."""
+        """See to the WAL; end, to be started anew, when the database can no longer be trusted."""
         while self.database.failed is None:
             await asyncio.sleep(0.5)
+            await self.database.tend()
         LOG.critical("%s; stopping, as nothing more would be kept", self.database.failed)
         self.status = 1
         self.end()

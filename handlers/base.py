@@ -10,6 +10,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Pages, phrase, problem_body
 from rules.faults import Fault
 from store.apps import Access
+from store.errors import StoreBusy
 
 LOG = logging.getLogger("marquee.handlers")
 
@@ -81,7 +82,11 @@ class Handler(RequestHandler):
         """The error in the words of RFC 9457, or as a page where people read it."""
         raised = (kwargs.get("exc_info") or (None, None, None))[1]
         errors: list[Fault] = []
-        if isinstance(raised, Refusal):
+        if isinstance(raised, StoreBusy):
+            status_code, detail = 503, f"This cannot be looked up now ({raised}); ask again."
+            self.set_status(503)
+            self.set_header("Retry-After", "1")
+        elif isinstance(raised, Refusal):
             detail, errors = raised.detail, raised.errors
             for header in raised.headers:
                 self.set_header(*header)
@@ -99,7 +104,7 @@ class Handler(RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """What a client did wrong is told to it alone; what went wrong here, without its query."""
-        if not isinstance(value, HTTPError):
+        if not isinstance(value, HTTPError | StoreBusy):
             LOG.error(
                 "%s %s raised", self.request.method, self.request.path, exc_info=(typ, value, tb)
             )

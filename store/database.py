@@ -32,7 +32,9 @@ CHECKPOINT_PAGES = 256
 LOOK = 1.0
 # While there is always someone reading, the WAL only grows. Beyond so many bytes the writer waits
 # for the readers to leave, for so many milliseconds at a time, and begins it anew.
-WAL_BYTES, WAIT = 134_217_728, 50
+WAL_BYTES, WAIT = 67_108_864, 50
+# Seconds that one of our own readers may take: it holds a page's asker, and the WAL.
+LONGEST_READ = 2.0
 # How often the WAL is tried to be emptied when it should be, and seconds in between.
 SCRUBS, SCRUB_PAUSE = 50, 0.05
 BUSY = 5_000  # milliseconds to wait otherwise, should another program hold the database
@@ -50,6 +52,7 @@ class Database:
         self.longest_hold = 0.0  # milliseconds that one job held the writer, at most
         self.commits = 0
         self._looked = perf_counter()
+        self._told_grown = False
         self._writer = writer
         self._readers = readers
         self._idle = list(readers)
@@ -92,13 +95,43 @@ class Database:
         return await hop(self._writer, partial(self._transact, job))
 
     async def read(self, job: Job[T]) -> T:
-        """Run `job` on a reader that sees one committed state throughout; keep it short."""
+        """Run `job` on a reader that sees one committed state throughout; keep it short.
+
+        Raises `StoreBusy` for what takes longer than `LONGEST_READ`, which is ended.
+        """
         async with self._free:
             reader = self._idle.pop()
             try:
-                return await hop(reader, partial(self._look, job))
+                return await briefly(reader, partial(self._look, job))
             finally:
                 self._idle.append(reader)
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the WAL; 0 without one."""
+        try:
+            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the WAL has grown, as it does while another program keeps reading."""
+        return self.wal_bytes > WAL_BYTES
+
+    async def tend(self) -> None:
+        """Begin a grown WAL anew, if whoever held it back has left; to be called now and then."""
+        grown = self.held_back
+        if grown and not self._told_grown:
+            LOG.warning(
+                "%s-wal has %d MB: some program has been reading the database for long; it is "
+                "emptied when that one ends",
+                self.path.name,
+                self.wal_bytes // 1_000_000,
+            )
+        self._told_grown = grown
+        if grown and self.failed is None:
+            await hop(self._writer, self._look_after)
 
     def watch(self, what: str, call: Callable[[], Awaitable[object]]) -> None:
         """Have `call` called whenever `what` is said to have `changed`."""
@@ -155,10 +188,9 @@ class Database:
         return result, held
 
     def _look_after(self, connection: sqlite3.Connection) -> None:
-        grown = self.path.with_name(f"{self.path.name}-wal").stat().st_size > WAL_BYTES
         try:
             connection.execute(f"PRAGMA busy_timeout = {WAIT}")
-            _checkpoint(connection, "TRUNCATE" if grown else "PASSIVE")
+            _checkpoint(connection, "TRUNCATE" if self.held_back else "PASSIVE")
         except sqlite3.Error as error:
             # What was committed is in the WAL, and safe.
             self._told(error)
@@ -238,6 +270,21 @@ async def hop(connection: aiosqlite.Connection, job: Job[T]) -> T:
     # aiosqlite's own methods cost a hop a statement; this one runs the whole job in one.
     result: T = await connection._execute(lambda: job(connection._conn))  # type: ignore[no-untyped-call]
     return result
+
+
+async def briefly(connection: aiosqlite.Connection, job: Job[T]) -> T:
+    """`hop` for a reader; raises `StoreBusy` for what takes longer than `LONGEST_READ`."""
+    loop = asyncio.get_running_loop()
+    end = loop.call_later(LONGEST_READ, connection._conn.interrupt)
+    try:
+        return await hop(connection, job)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        words = f"it took longer than {LONGEST_READ:g} s to look this up"
+        raise StoreBusy(words) from error
+    finally:
+        end.cancel()
 
 
 async def close_all(connections: list[aiosqlite.Connection]) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 import aiosqlite
 
-from store.database import Database, close_all, hop, scrub
+from store.database import Database, briefly, close_all, hop, scrub
 from store.errors import StoreError
 
 LOG = logging.getLogger("marquee.views")
@@ -154,11 +154,12 @@ class Views:
         """Run `job` on a reader, to which the log is attached as `log`; keep it short.
 
         It is to read of the views first: what is in them is in the log, if that is read later.
+        Raises `StoreBusy` for what takes too long.
         """
         async with self._free:
             reader = self._idle.pop()
             try:
-                return await hop(reader, partial(_look, job))
+                return await briefly(reader, partial(_look, job))
             finally:
                 self._idle.append(reader)
 

@@ -1,0 +1,167 @@
+"""Who reads for long: ours are ended, and another program's hold the WAL back until they leave."""
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from load import Server, new_load
+
+from store import database
+from store.database import Database
+from store.errors import StoreBusy
+
+ENDLESS = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
+MEGABYTE = 1_000_000
+FILL = "INSERT INTO event_reject (app, received, errors, body) VALUES (1, 1, '[]', zeroblob(?))"
+# A program that is none of ours, and reads for so many seconds.
+READER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM event").fetchone()
+print("reading", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def endless(connection: sqlite3.Connection) -> object:
+    return connection.execute(ENDLESS).fetchone()
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path):
+    data = await Database.open(folder / "marquee.db")
+    try:
+        yield data
+    finally:
+        await data.close()
+
+
+@contextlib.contextmanager
+def foreign_reader(path: Path, seconds: float):
+    words = [sys.executable, "-c", READER, str(path), str(seconds)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
+        yield reader
+        reader.terminate()
+
+
+async def grow(data: Database, size: int) -> None:
+    """Commit so much that the WAL grows by it, if it is held back."""
+    for _ in range(size // MEGABYTE):
+        await data.write(lambda it: it.execute(FILL, (MEGABYTE,)).rowcount)
+
+
+async def shrunk(data: Database, seconds: float) -> bool:
+    """Whether the WAL is small again within so many seconds, tended as the server does."""
+    end = time.monotonic() + seconds
+    while data.wal_bytes > database.WAL_BYTES and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+        await data.tend()
+    return data.wal_bytes <= database.WAL_BYTES
+
+
+def test_a_look_up_that_takes_too_long_is_ended_and_the_next_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LONGEST_READ", 0.2)
+
+    async def run() -> None:
+        async with opened(tmp_path) as data:
+            began = time.monotonic()
+            looks = [data.read(endless) for _ in range(database.READERS)]
+            for found in await asyncio.gather(*looks, return_exceptions=True):
+                assert isinstance(found, StoreBusy)
+            assert time.monotonic() - began < 5
+            assert await data.read(lambda it: it.execute("SELECT 1").fetchone()) == (1,)
+
+    asyncio.run(run())
+
+
+def test_without_that_end_the_same_look_up_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LONGEST_READ", 2.0)
+
+    async def run() -> None:
+        async with opened(tmp_path) as data:
+            look = asyncio.ensure_future(data.read(endless))
+            await asyncio.sleep(1)
+            assert not look.done()
+            await asyncio.gather(look, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_wal_that_another_program_holds_back_is_told_of_and_shrinks_when_that_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with opened(tmp_path) as data:
+            with foreign_reader(data.path, 60):
+                await grow(data, database.WAL_BYTES + 5 * MEGABYTE)
+                await data.tend()
+                assert data.held_back
+                assert "has been reading the database" in caplog.text
+            assert await shrunk(data, 5)
+            assert not data.held_back
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("guard", ["tend", "_checkpoint"])
+def test_without_its_guards_the_wal_stays_as_it_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: str
+) -> None:
+    """The test above can fail: nobody who tends, or a checkpoint that empties nothing."""
+
+    async def idle(_: Database) -> None:
+        pass
+
+    async def run() -> None:
+        async with opened(tmp_path) as data:
+            with foreign_reader(data.path, 60):
+                await grow(data, database.WAL_BYTES + 5 * MEGABYTE)
+            if guard == "tend":
+                monkeypatch.setattr(Database, "tend", idle)
+            else:
+                monkeypatch.setattr(database, "_checkpoint", lambda *_: False)
+            assert not await shrunk(data, 1)
+            monkeypatch.undo()
+
+    asyncio.run(run())
+
+
+@pytest.mark.long
+def test_a_server_under_load_bears_a_reader_of_half_a_minute(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    load = new_load(data)
+    server = Server(data)
+    wal = data / "marquee.db-wal"
+    grown: list[int] = []
+
+    def watch() -> None:
+        with foreign_reader(data / "marquee.db", 60):
+            time.sleep(30)
+            grown.append(wal.stat().st_size)
+        end = time.monotonic() + 5
+        while wal.stat().st_size > database.WAL_BYTES and time.monotonic() < end:
+            time.sleep(0.05)
+        grown.append(wal.stat().st_size)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    load.run(server, 40)
+    watcher.join()
+    assert grown[0] > grown[1] and grown[1] <= database.WAL_BYTES
+    assert len(load.told.acked) > 10_000
+    connection = sqlite3.connect(data / "marquee.db")
+    kept = dict(connection.execute("SELECT session, id FROM event"))
+    connection.close()
+    assert all(kept[key] == number for key, number in load.told.acked.items())
