@@ -5,7 +5,8 @@
 // any moment. Nothing is really synced: the test cuts the power on paper. Files ending in -shm
 // are left out: SQLite builds them anew, and tells nobody what it writes to them.
 //
-// By `disk_fault` the program makes calls fail: syncs (of what ends in a suffix) or writes.
+// By `disk_fault` the program makes calls fail: syncs (of what ends in a suffix) or writes; by
+// `disk_fault_at` the call of a number, counted from then on, and maybe all that follow.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -36,6 +37,9 @@ static uint64_t told;
 static char *paths[FDS]; // of the files in the folder that are open
 static char fault_call, fault_suffix[32];
 static int fault_error;
+static long fault_at, calls;
+static int fault_ever, fault_at_error;
+static char failed_call;
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 
@@ -79,6 +83,12 @@ static int ends_in(const char *path, const char *suffix) {
 
 // Whether this call is to fail; errno is set then.
 static int fails(char call, const char *path) {
+    calls++;
+    if (fault_at && (fault_ever ? calls >= fault_at : calls == fault_at)) {
+        errno = fault_at_error;
+        failed_call = call;
+        return 1;
+    }
     if (call != fault_call || !ends_in(path, fault_suffix)) return 0;
     errno = fault_error;
     return 1;
@@ -92,6 +102,20 @@ void disk_fault(char call, const char *suffix, int error) {
     fault_call = call;
     pthread_mutex_unlock(&lock);
 }
+
+// The `at`th write or sync from now on fails, and all after it if `ever`; 0: none does.
+void disk_fault_at(long at, int ever, int error) {
+    pthread_mutex_lock(&lock);
+    fault_at = at;
+    fault_ever = ever;
+    fault_at_error = error;
+    calls = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+// So many writes and syncs there were since then, and of which kind was the last that failed.
+long disk_calls(void) { return calls; }
+char disk_failed(void) { return failed_call; }
 
 static const char *path_of(int fd) { return fd >= 0 && fd < FDS ? paths[fd] : NULL; }
 

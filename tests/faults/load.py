@@ -22,10 +22,11 @@ COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
 
 
 class Server:
-    """A server process on a data folder, until it is killed."""
+    """A server process on a data folder, until it is killed; `changed` as in unguarded.py."""
 
-    def __init__(self, data: Path, **environ: str) -> None:
-        command = ["server.py", "serve", "--port", "0", "--data", str(data)]
+    def __init__(self, data: Path, *words: str, changed: str = "", **environ: str) -> None:
+        program = ["tests/faults/unguarded.py", changed] if changed else ["server.py"]
+        command = [*program, "serve", "--port", "0", "--data", str(data), *words]
         self.process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -39,13 +40,26 @@ class Server:
             if found := re.search(r"http://([\w.]+):(\d+)/", line):
                 self.host, self.port = found[1], int(found[2])
                 return
-        raise AssertionError("it did not start")
+        raise RuntimeError("it did not start")
 
     def counts(self) -> dict[str, int]:
-        with contextlib.closing(http.client.HTTPConnection(self.host, self.port)) as connection:
-            connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
+        text = self.ask("/metrics").decode()
         return {name: int(float(value)) for name, value in COUNT.findall(text)}
+
+    def ask(self, path: str, token: str = "") -> bytes:
+        """The body of an answer that has to be 200."""
+        with contextlib.closing(http.client.HTTPConnection(self.host, self.port)) as connection:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        assert answer.status == 200, body
+        return body
+
+    def cpu(self) -> float:
+        """CPU seconds that it has used."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         self.process.kill()

@@ -1,0 +1,168 @@
+"""The clock jumps: nothing is lost, found out of order, dropped, or done over and over."""
+
+import json
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from load import Server, new_load
+from sender import missing_from
+
+HOUR, YEARS = 3_600, 10 * 365 * 86_400
+# Ahead by an hour, back, behind by an hour, ten years ahead, and right again.
+JUMPS = (HOUR, 0, -HOUR, YEARS, 0)
+
+
+class Clock:
+    """The clock of programs that run with its environment."""
+
+    def __init__(self, shim: Path, path: Path) -> None:
+        self._path = path
+        self.jump(0)
+        self.environ = {"LD_PRELOAD": str(shim), "CLOCK_AHEAD": str(path)}
+
+    def jump(self, ahead: int) -> None:
+        with self._path.open("r+b" if self._path.exists() else "wb") as file:
+            file.write(struct.pack("=q", ahead))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("gcc") is None:
+        pytest.skip("the shim is compiled by gcc, which is missing")
+    made = tmp_path_factory.mktemp("clock") / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    words = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(made), str(source), "-ldl"]
+    subprocess.run(words, check=True, timeout=60)
+    return made
+
+
+@pytest.fixture
+def clock(built: Path, tmp_path: Path) -> Clock:
+    return Clock(built, tmp_path / "ahead")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    begun: list[Server] = []
+
+    def begin(*words: object, **more: str) -> Server:
+        begun.append(Server(*words, **more))  # type: ignore[arg-type]
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.kill()
+
+
+def found(server: Server, token: str) -> set[str]:
+    """The ids of all events, page by page."""
+    ids: set[str] = set()
+    cursor = ""
+    while True:
+        page = json.loads(server.ask(f"/events?limit=1000{cursor}", token))
+        ids |= {each["id"] for each in page["events"]}
+        if page["cursor"] is None:
+            return ids
+        cursor = f"&cursor={page['cursor']}"
+
+
+def folded(server: Server) -> None:
+    """Wait until the views have all."""
+    end = time.monotonic() + 10
+    while b"marquee_fold_lag_events 0.0" not in server.ask("/metrics"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[set[str], set[str]]:
+    """Ids that were acknowledged while the clock jumped, and those that are found afterwards."""
+    data = folder / "data"
+    load = new_load(data)
+    server = Server(data, changed=changed, **clock.environ)
+
+    def jump() -> None:
+        for ahead in JUMPS:
+            time.sleep(0.4)
+            clock.jump(ahead)
+
+    jumping = threading.Thread(target=jump)
+    jumping.start()
+    load.run(server, 0.5 * len(JUMPS))
+    jumping.join()
+    connection = sqlite3.connect(data / "marquee.db")
+    try:
+        assert missing_from(connection, load.told) == 0
+    finally:
+        connection.close()
+    token = reader_of(data)
+    server = Server(data)
+    try:
+        folded(server)
+        ids = found(server, token)
+    finally:
+        server.kill()
+    return {str(number) for number in load.told.acked.values()}, ids
+
+
+def reader_of(data: Path) -> str:
+    """A token that reads all apps' events."""
+    words = ["server.py", "app", "token", "faults", "--scopes", "admin,read", "--data", str(data)]
+    root = Path(__file__).parents[2]
+    made = subprocess.run(
+        [sys.executable, *words, "--json"], cwd=root, capture_output=True, check=True, timeout=60
+    )
+    return json.loads(made.stdout)["secret_token"]
+
+
+def test_events_are_taken_and_found_whatever_the_clock_does(tmp_path: Path, clock: Clock) -> None:
+    acked, ids = acknowledged_and_found(tmp_path, clock, "")
+    assert len(acked) > 500
+    assert acked <= ids
+
+
+def test_ids_that_fell_with_the_clock_would_not_be_found(tmp_path: Path, clock: Clock) -> None:
+    try:
+        acked, ids = acknowledged_and_found(tmp_path, clock, "ids_follow_the_clock")
+    except AssertionError:
+        return  # an id was given twice, or is lower than one before
+    assert not acked <= ids
+
+
+@pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock"])
+def test_no_event_is_dropped_for_its_age_by_a_clock_that_has_leapt(
+    tmp_path: Path, clock: Clock, serve: Callable[..., Server], changed: str
+) -> None:
+    data = tmp_path / "data"
+    load = new_load(data)
+    load.run(Server(data), 0.3)
+    token = reader_of(data)
+    server = serve(data, "--retention-days", "31", changed=changed, **clock.environ)
+    folded(server)
+    before = found(server, token)
+    assert len(before) > 50
+    clock.jump(YEARS)
+    end = time.monotonic() + 5
+    while found(server, token) == before and time.monotonic() < end:
+        time.sleep(0.3)
+    assert (found(server, token) == before) == (changed == "hasty")
+
+
+def test_a_server_does_nothing_over_and_over_after_a_jump(
+    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+) -> None:
+    server = serve(tmp_path / "data", "--sample", "--no-traffic", **clock.environ)
+    for ahead in JUMPS:
+        clock.jump(ahead)
+        time.sleep(0.3)
+        before = server.cpu()
+        time.sleep(0.7)
+        assert server.cpu() - before < 0.4, ahead
+        assert server.ask("/readyz") and server.ask("/campaigns/1/")

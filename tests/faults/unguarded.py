@@ -1,0 +1,54 @@
+"""The server with something changed: `python unguarded.py CHANGE,… serve …`.
+
+A change makes a test quicker (`hasty`), or takes a guard out, so that a test can show that it
+would see the loss.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import server
+from loops import upkeep
+from store import identifiers, log
+
+
+def hasty() -> None:
+    """What is old goes at once."""
+    upkeep.PERIOD = 0.2
+
+
+def believes_any_clock() -> None:
+    """A clock that leaps ahead is believed, and all is old by it."""
+    upkeep.LEAP = float("inf")
+
+
+def ids_follow_the_clock() -> None:
+    """Ids are the clock's alone, and fall when it does."""
+
+    class Falling(identifiers.Identifiers):
+        def take(self, count: int, milliseconds: int) -> Sequence[int]:
+            self._begin(milliseconds)
+            return super().take(count, milliseconds)
+
+        def one(self, milliseconds: int) -> int:
+            self._begin(milliseconds)
+            return super().one(milliseconds)
+
+        def _begin(self, milliseconds: int) -> None:
+            if self.last >> identifiers.SHIFT > milliseconds:
+                self.last = milliseconds << identifiers.SHIFT
+
+    log.Identifiers = Falling  # type: ignore[misc]
+
+
+CHANGES: dict[str, Callable[[], None]] = {
+    each.__name__: each for each in (hasty, believes_any_clock, ids_follow_the_clock)
+}
+
+if __name__ == "__main__":
+    for name in filter(None, sys.argv[1].split(",")):
+        CHANGES[name]()
+    sys.exit(server.main(sys.argv[2:]))
