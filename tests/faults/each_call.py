@@ -166,7 +166,7 @@ def main(folder: Path, first: int, last: int, step: int, guard: str = "") -> Non
         GUARDS[guard]()
     assert guard or tried(folder / "data", Case(0, 0, False))
     for number, error, ever in product(
-        range(first, last + 1, step), (errno.ENOSPC, errno.EIO), (False, True)
+        range(first, last + 1, step), (errno.ENOSPC, errno.EIO, errno.EROFS), (False, True)
     ):
         case = Case(number, error, ever)
         if not tried(folder / "data", case):

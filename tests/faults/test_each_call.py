@@ -1,4 +1,7 @@
-"""Whichever write or sync fails, by whatever error: what was acknowledged is there."""
+"""Whichever write or sync fails, by whatever error: what was acknowledged is there.
+
+EROFS is what a file system says that was remounted read-only, as the kernel does when a disk fails.
+"""
 
 import os
 import subprocess
