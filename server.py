@@ -62,6 +62,7 @@ from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.docs import page as docs
 from handlers.metrics import Figure
+from handlers.rates import Limited, Rates
 from handlers.taking import now as micros
 from handlers.watching import Audience
 from loops.feeds import Feeds
@@ -189,7 +190,8 @@ class Marquee:
         self.rules = rules
         self.views = views
         self.folding = Folding(views.step, crowded=lambda: log.crowded)
-        self.events = events.Events(self.apps, log, rules)
+        self.rates = Rates(*settings.rates())
+        self.events = events.Events(self.apps, log, rules, limit=self.rates.token)
         database.watch(APPS, rules.reload)
         self.asked = Events(database, views)
         self.replays = Replays(database, log, rules)
@@ -373,8 +375,9 @@ class Marquee:
             *self.beacon.lanes(),
             *health.lanes(),
         ]
-        if self.settings.access_log:
-            for lane in lanes:
+        for lane in lanes:
+            self.rates.limit_lane(lane)
+            if self.settings.access_log:
                 access.log_lane(lane)
         return lanes
 
@@ -457,13 +460,14 @@ class Marquee:
             *docs.routes(self.pages),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
         ]
-        return Application(
+        return Limited(
             mount(self.lanes, routes, Missing, error=problem, room=self.room),
             default_handler_class=Missing,
             log_function=self._answered,
             cross_origin_protection=True,
             pages=self.pages,
             authenticate=self.apps.authenticate,
+            rates=self.rates,
             owner=self.owners.logins.who,
         )
 
@@ -539,6 +543,9 @@ class Marquee:
         words = "How long the oldest of those has waited"
         yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
         yield Figure("marquee_held_bytes", "Bytes that bodies hold", self.room.held)
+        for limit in filter(None, (self.rates.address, self.rates.token)):
+            words = "Requests turned away as too many came"
+            yield Figure("marquee_limited_total", words, limit.refused, ("by", limit.name))
         yield from self._audience_figures()
         if not isinstance(self.listener, Server):
             return
@@ -792,6 +799,11 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("marquee: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except Exception as error:  # a disk that has changed what it holds can lead to any
+        LOG.critical("it cannot go on", exc_info=error)
+        words = f"it cannot go on ({error}); `{PROGRAM} doctor` looks the data folder over"
+        print(f"marquee: {words}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

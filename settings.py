@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
+from rules.rate import Rate, rate_of
 from store.retention import LEAST_DAYS
 
 PREFIX = "MARQUEE_"
@@ -93,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[
         int, Meta(ge=0, description="days for which events are kept, 31 or more; 0 for ever")
     ] = 0
+    rate_per_address: Annotated[
+        str, Meta(description="requests taken from one address, such as 20/s; none: any number")
+    ] = ""
+    rate_per_token: Annotated[
+        str, Meta(description="requests taken with one secret token, such as 1000/s, 100/m, 9/h")
+    ] = ""
     max_upload: Annotated[
         Bytes, Meta(description="bytes of an uploaded campaign folder, packed and unpacked")
     ] = 1_073_741_824
@@ -147,6 +154,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise SettingError(f"proxies: {error}; give such as 10.0.0.7,10.1.0.0/16") from None
         return named
 
+    def rates(self) -> tuple[Rate | None, Rate | None]:
+        """The rates by address and by token; raises `SettingError` for what is none."""
+        found = []
+        for name in ("rate_per_address", "rate_per_token"):
+            said: str = getattr(self, name)
+            try:
+                found.append(rate_of(said) if said else None)
+            except ValueError as error:
+                raise SettingError(f"{name}: {error}") from None
+        by_address, by_token = found
+        return by_address, by_token
+
     def source(self) -> str:
         """The upstream's address, empty for none; raises `SettingError` for what is none."""
         said = self.upstream.strip().rstrip("/")
@@ -199,6 +218,7 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
     settings = msgspec.convert(found, Settings, strict=False)
     settings.zone()
     settings.trusted()
+    settings.rates()
     if 0 < settings.retention_days < LEAST_DAYS:
         raise SettingError(
             f"retention_days: monthly active users look back for 30 days, so it is {LEAST_DAYS} or "

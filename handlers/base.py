@@ -73,7 +73,14 @@ class Handler(RequestHandler):
         access = await authenticate(token.strip()) if scheme.lower() == "bearer" else None
         if access is None:
             raise self._unknown("No such token is known here, or it was revoked.")
+        limit = self.settings["rates"].token
+        if limit is not None and not (verdict := limit.take(access.token)).allowed:
+            self.refuse()
+            raise Refusal(429, limit.words(), headers=limit.fields(verdict))
         return access
+
+    def refuse(self) -> None:
+        """Count that a request whose sender is known was turned away; of most, nothing is."""
 
     def _unknown(self, detail: str) -> Refusal:
         return Refusal(401, detail)

@@ -19,6 +19,10 @@ class Conversions(Asking):
         self._database = database
         self._journal = log
 
+    def refuse(self) -> None:
+        """Count it among the events that were turned away."""
+        self._journal.refuse()
+
     async def post(self) -> None:
         """Take a conversion; answer when it is on disk."""
         access = await self.access_to("write")

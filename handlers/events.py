@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
+from handlers.rates import Limit
 from handlers.taking import (
     ACCEPTED,
     FULL,
@@ -65,12 +66,15 @@ class Events:
         log: Log,
         rules: EventRules,
         clock: Clock = now,
+        limit: Limit | None = None,
     ) -> None:
-        """`clock` tells the microseconds since 1970."""
+        """`clock` tells the microseconds since 1970; `limit` is that of tokens."""
         self._apps = apps
         self._log = log
         self._rules = rules
         self._clock = clock
+        self._limit = limit
+        self._let_in = self.take if limit is None else self._limited
         # A sender's heads are mostly alike; found by their hash, as in `Apps.peek`.
         self._met: dict[bytes, tuple[Known, str | None]] = {}
 
@@ -88,6 +92,10 @@ class Events:
         seen = self._apps.peek(given)
         if seen is None:
             return None if fits else self._turned_away(given)
+        limit = self._limit
+        if limit is not None and not (verdict := limit.look(seen.access.token)).allowed:
+            self._log.refuse()
+            return limit.answer(verdict)
         if fits and "write" in seen.access.scopes and self._log.room(size):
             return None
         return self._refused(seen.access)
@@ -108,7 +116,7 @@ class Events:
         met = self._met.get(head)
         if met is not None and monotonic() < met[0].until:
             known, kind = met
-            return self.take(request.body, kind, known.access)
+            return self._let_in(request.body, kind, known.access)
         given = request.header("Authorization")
         if given is None:
             return NOBODY
@@ -120,13 +128,13 @@ class Events:
             if len(self._met) >= MET:
                 self._met.clear()
             self._met[head] = seen, kind
-        return self.take(request.body, kind, seen.access)
+        return self._let_in(request.body, kind, seen.access)
 
     async def _introduced(self, body: bytes, kind: str | None, given: str) -> Response:
         access = await self._known(given)
         if access is None:
             return STRANGER
-        answer = self.take(body, kind, access)
+        answer = self._let_in(body, kind, access)
         return answer if isinstance(answer, Response) else await answer
 
     async def _known(self, given: str) -> Access | None:
@@ -134,6 +142,17 @@ class Events:
         if scheme.lower() != "bearer":
             return None
         return await self._apps.authenticate(token.strip())
+
+    def _limited(
+        self, body: bytes, kind: str | None, access: Access
+    ) -> Response | Awaitable[Response]:
+        limit = self._limit
+        assert limit is not None
+        verdict = limit.take(access.token)
+        if not verdict.allowed:
+            self._log.refuse()
+            return limit.answer(verdict)
+        return self.take(body, kind, access)
 
     def take(self, body: bytes, kind: str | None, access: Access) -> Response | Awaitable[Response]:
         """Take what a body of a kind (`kind_of`) holds."""

@@ -62,6 +62,11 @@ class Streamed(Asking):
         self._steps: deque[Step] = deque()
         self._results = Results()
 
+    def refuse(self) -> None:
+        """Count it among the events that were turned away; asking for some is none of these."""
+        if self.request.method == "POST":
+            self._journal.refuse()
+
     async def prepare(self) -> None:
         """Let in who may write, while there is room."""
         if self.request.method != "POST":

@@ -57,7 +57,7 @@ def look(data: Path) -> Look:
             images = data / IMAGES
             found.lost = sum(not image_place(images, each).exists() for each in named)
             _look_at_views(data, reader, found)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         found.faults = [str(error)]
     return found
 

@@ -38,6 +38,8 @@ LONGEST_READ = 2.0
 # How often the WAL is tried to be emptied when it should be, and seconds in between.
 SCRUBS, SCRUB_PAUSE = 50, 0.05
 BUSY = 5_000  # milliseconds to wait otherwise, should another program hold the database
+# Where a disk has changed a name or a text, Python cannot read even what SQLite says of it.
+UNREADABLE, NO_TEXT = (sqlite3.Error, UnicodeDecodeError), "Could not decode to UTF-8"
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -72,7 +74,7 @@ class Database:
             for setup in (_set_up_writer, *[_set_up_reader] * READERS):
                 opened.append(await aiosqlite.connect(path, isolation_level=None))
                 await hop(opened[-1], setup)
-        except (sqlite3.Error, OSError) as error:
+        except (*UNREADABLE, OSError) as error:
             await close_all(opened)
             why = "the disk is full" if _is_full(error) else error
             raise StoreError(f"{path} cannot be opened: {why}") from error
@@ -176,7 +178,7 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise self._told(error) from error
         finally:
             held = perf_counter() - began
@@ -204,18 +206,20 @@ class Database:
                 return job(connection)
             finally:
                 connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise self._told(error) from error
 
-    def _told(self, error: sqlite3.Error) -> Exception:
+    def _told(self, error: Exception) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0)
+        if isinstance(error, UnicodeDecodeError) or NO_TEXT in str(error):
+            return StoreError(f"{self.path.name} holds text that nobody wrote: {error}")
         if _is_full(error):
             return StoreFull(f"{self.path.name}: the disk is full")
         if code & 0xFF == sqlite3.SQLITE_BUSY:
             return StoreBusy(f"{self.path.name} is being written by another program: {error}")
         if code & 0xFF in BROKEN:
             self.failed = self.failed or StoreFailed(
-                f"{self.path.name} is broken: {error} ({error.sqlite_errorname})"
+                f"{self.path.name} is broken: {error} ({getattr(error, 'sqlite_errorname', '')})"
             )
             return StoreFailed(str(self.failed))
         return error
@@ -279,7 +283,7 @@ async def briefly(connection: aiosqlite.Connection, job: Job[T]) -> T:
     try:
         return await hop(connection, job)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
             raise
         words = f"it took longer than {LONGEST_READ:g} s to look this up"
         raise StoreBusy(words) from error

@@ -27,7 +27,7 @@ def faults(connection: sqlite3.Connection, *, quick: bool = False) -> list[str]:
             *sums(connection),
             *_strays(connection),
         ]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return [str(error)]
 
 

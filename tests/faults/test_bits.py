@@ -1,0 +1,177 @@
+"""Bits of the data folder are flipped: that is found, or harms nothing, and is told in words.
+
+SQLite has no checksums, so that a flipped bit of a value stays unseen; what is shown here is that
+whatever is flipped leads to an answer in our own words, from a server that runs or a start that
+says why it does not.
+"""
+
+import contextlib
+import http.client
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from load import ROOT, Server, event, new_load
+
+FILES = ("marquee.db", "views.db")
+PATHS = (
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/events?limit=1000",
+    "/events?session_id=k1",
+    "/events?category=faults&order=desc",
+    "/events/rejected",
+    "/api/v1/rules",
+    "/api/v1/stories/token_1",
+    "/api/v1/stories/token_1/counts?date=2021-01-01",
+    "/api/v1/dau/token_1?date=2021-01-01&days=3",
+    "/campaigns/1/",
+    "/admin/",
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with something of everything, and a token for it."""
+    data = tmp_path_factory.mktemp("whole") / "data"
+    server = Server(data, "--sample", "--no-traffic")
+    load = new_load(data)
+    connection = http.client.HTTPConnection(server.host, server.port)
+    headers = {"Authorization": f"Bearer {load.token}", "Content-Type": "application/x-ndjson"}
+    lines = "\n".join(json.dumps(event(f"k{number}")) for number in range(2_000)) + "\n{}\n"
+    connection.request("POST", "/events", lines.encode(), headers)
+    assert connection.getresponse().status == 202
+    connection.close()
+    time.sleep(1.5)  # until the views have all
+    server.process.terminate()
+    server.process.communicate(timeout=20)
+    (data / "marquee.sock").unlink(missing_ok=True)  # which cannot be copied
+    return data, load.token
+
+
+def flip(path: Path, chance: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    for _ in range(chance.choice((1, 8, 64))):
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def served(data: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    """The port of a server on `data` (0 if it did not start), and its process."""
+    words = [sys.executable, "server.py", "serve", "--port", "0", "--data", str(data)]
+    with (
+        data.with_name("log").open("wb") as log,
+        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        assert process.stdout is not None
+        port = 0
+        for line in process.stdout:
+            if found := re.search(rb"http://[\w.]+:(\d+)/", line):
+                port = int(found[1])
+                break
+        try:
+            yield port, process
+        finally:
+            process.kill()
+
+
+def judge(whole: tuple[Path, str], folder: Path, seed: int) -> list[str]:
+    """What a server on a harmed copy said that it should not have; also what the log holds."""
+    data, token = folder / "data", whole[1]
+    shutil.copytree(whole[0], data)
+    chance = random.Random(seed)
+    name = chance.choice(FILES)
+    flip(data / name, chance)
+    wrong = []
+    with served(data) as (port, process):
+        if port:
+            for path in PATHS:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                try:
+                    headers = {"Authorization": f"Bearer {token}"}
+                    connection.request("GET", path, headers=headers)
+                    answer = connection.getresponse()
+                    body = answer.read()
+                    if b"Traceback" in body or b"sqlite3." in body:
+                        wrong.append(f"{path}: {body[:300]!r}")
+                except (OSError, http.client.HTTPException) as error:
+                    # It ends when it finds that its database is broken, and says so.
+                    process.wait(10)
+                    if process.returncode != 1:
+                        wrong.append(f"{path}: {error!r}, status {process.returncode}")
+                    break
+                finally:
+                    connection.close()
+        else:
+            process.wait(20)
+            if process.returncode != 1:
+                wrong.append(f"the start ended with {process.returncode}")
+    log = data.with_name("log").read_text()
+    if not port and "\nmarquee: " not in f"\n{log}":
+        wrong.append("a start that failed does not say why")
+    if "\nTraceback" in f"\n{log}":
+        wrong.append(log[-2_000:])
+    done = subprocess.run(
+        [sys.executable, "server.py", "doctor", "--data", str(data)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "Traceback" in done.stderr:
+        wrong.append(done.stderr[-2_000:])
+    shutil.rmtree(data)
+    return [f"{name}, seed {seed}: {each}" for each in wrong]
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(4), pytest.param(range(4, 104), marks=pytest.mark.long)], ids=["few", "many"]
+)
+def test_flipped_bits_are_answered_in_words(
+    whole: tuple[Path, str], tmp_path: Path, seeds: range
+) -> None:
+    assert [each for seed in seeds for each in judge(whole, tmp_path, seed)] == []
+
+
+def test_views_that_are_harmed_where_all_begins_are_made_anew(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole[0], data)
+    content = bytearray((data / "views.db").read_bytes())
+    content[:100] = bytes(100)
+    (data / "views.db").write_bytes(content)
+    server = Server(data)
+    try:
+        end = time.monotonic() + 10
+        while b"marquee_fold_lag_events 0.0" not in server.ask("/metrics"):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        page = json.loads(server.ask("/events?limit=1000&category=faults", whole[1]))
+        assert len(page["events"]) == 1_000
+    finally:
+        server.kill()
+
+
+def test_doctor_finds_a_table_that_is_gone_from_the_middle(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole[0], data)
+    content = bytearray((data / "marquee.db").read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 8 * 4096] = bytes(8 * 4096)
+    (data / "marquee.db").write_bytes(content)
+    words = [sys.executable, "server.py", "doctor", "--data", str(data)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "marquee.db" in done.stdout

@@ -1,0 +1,80 @@
+"""Rates: never more than they say, in any stretch of time; and all that they say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.rate import Meter, Rate, rate_of, whose
+
+RATES = st.builds(Rate, st.integers(1, 50), st.sampled_from((1, 60, 3_600)))
+
+
+@pytest.mark.parametrize(
+    ("said", "rate"), [("20/s", (20, 1)), ("100/m", (100, 60)), (" 7/h ", (7, 3_600))]
+)
+def test_a_rate_is_said_in_words(said: str, rate: tuple[int, int]) -> None:
+    assert rate_of(said) == rate
+
+
+@pytest.mark.parametrize("said", ["", "0/s", "5", "5/d", "-1/s", "1.5/s", "٣/s", "1/s 2/s"])
+def test_what_is_no_rate_is_said_so(said: str) -> None:
+    with pytest.raises(ValueError, match="is no rate; give such as 20/s"):
+        rate_of(said)
+
+
+@given(RATES, st.lists(st.floats(0, 2), max_size=200))
+def test_in_no_stretch_of_time_is_more_allowed_than_twice_the_rate(
+    rate: Rate, gaps: list[float]
+) -> None:
+    """What came at once, and what was free again by its end (ITU-T I.371, appendix)."""
+    meter, now, taken = Meter(rate), 0.0, []
+    for gap in gaps:
+        now += gap * rate.seconds / rate.most
+        if meter.take("a", now).allowed:
+            taken.append(now)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            stretch = taken[last] - taken[first]
+            allowed = rate.most * (1 + stretch / rate.seconds)
+            assert last - first + 1 <= allowed * (1 + 1e-5)
+
+
+@given(RATES)
+def test_as_many_as_it_says_may_come_at_once_and_then_one_by_one(rate: Rate) -> None:
+    meter = Meter(rate)
+    lefts = [meter.take("a", 5.0).left for _ in range(rate.most)]
+    assert lefts == list(range(rate.most - 1, -1, -1))
+    refused = meter.take("a", 5.0)
+    assert not refused.allowed and 0 < refused.wait <= rate.seconds / rate.most * 1.001
+    assert not meter.look("a", 5.0 + refused.wait * 0.5).allowed
+    assert meter.take("a", 5.0 + refused.wait * 1.001).allowed
+    assert meter.take("b", 5.0).allowed
+
+
+def test_to_look_counts_nothing() -> None:
+    meter = Meter(Rate(1, 1))
+    assert all(meter.look("a", 0.0).allowed for _ in range(5))
+    assert meter.take("a", 0.0).allowed
+    assert not meter.look("a", 0.0).allowed
+
+
+def test_it_remembers_a_bounded_number_and_first_forgets_whom_it_matters_least_for() -> None:
+    meter = Meter(Rate(2, 60), most=100)
+    for number in range(1_000):
+        meter.take(number, number * 0.001)
+        assert len(meter) <= 100
+    assert meter.take(999, 1.0).allowed
+    assert not meter.take(999, 1.0).allowed  # the last ones are known still
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_a_network_of_ipv6_counts_as_one_address(address: str, key: str) -> None:
+    assert whose(address) == key
