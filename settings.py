@@ -87,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 16_777_216
     queue_bytes: Annotated[
         Bytes, Meta(description="bytes of events that may wait for a commit; more is answered 503")
-    ] = 33_554_432
+    ] = 16_777_216
     queue_seconds: Annotated[
         Seconds, Meta(description="how long events may wait before more are answered 503")
     ] = 2.0

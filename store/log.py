@@ -24,7 +24,7 @@ from store.waits import Waits
 
 LOG = logging.getLogger("marquee.log")
 
-QUEUE_BYTES, QUEUE_AGE = 33_554_432, 2.0
+QUEUE_BYTES, QUEUE_AGE = 16_777_216, 2.0
 # What waits holds more memory than the bytes that came: a row in Python, and a request's state.
 ROW_COST, REQUEST_COST = 1_000, 2_000
 # When much waits, a commit takes about this much of it, and stays short.
