@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev test test-long lint format lock bench dist clean
+.PHONY: help run install install-dev test test-long lint format lock audit bench dist clean
 
 help: ## say what there is (also plain `make`)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,11 @@ format: install-dev ## bring all code into the one form
 
 lock: ## choose the newest versions that setup.cfg allows, and lock them
 	$(PYTHON) deploy/lock.py
+
+audit: ## look the locked versions up among known weaknesses (asks the internet)
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && \
+		build/audit/bin/pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 bench: install ## measure on this machine (minutes): make bench ARGS=FOLDER
 	$(BIN)/python -m bench $(ARGS)
