@@ -9,6 +9,7 @@ import msgspec
 from handlers.answers import Problem
 from handlers.docs.operations import (
     HTML,
+    KEYS,
     PLACES,
     PROBLEM,
     TEXT_BODY,
@@ -39,6 +40,15 @@ SECURITY = {
         "in": "cookie",
         "name": "mq_owner",
         "description": "The session of an owner who has logged in.",
+    },
+    **{
+        name: {
+            "type": "apiKey",
+            "in": place,
+            "name": name,
+            "description": "An app's public token; with another upstream, a key of its own.",
+        }
+        for name, place in KEYS.items()
     },
 }
 
@@ -87,7 +97,8 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "version": VERSION,
             "summary": "Campaign banners, stories, events, rising pages and daily users",
             "description": "Times are RFC 3339 in UTC. Errors are `application/problem+json` "
-            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where.",
+            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where. Where the owner "
+            "has set limits, any request may be answered 429, with `Retry-After`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -98,10 +109,7 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "securitySchemes": SECURITY,
             "responses": {
                 "Problem": _problem(ANY, types),
-                "Page": {
-                    "description": "An error, as a page.",
-                    "content": {HTML: {"schema": TEXT_BODY}},
-                },
+                "Page": _page("An error, as a page."),
             },
         },
     }
@@ -133,6 +141,9 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
         words = f"{words}\n\nA token {more} {scopes}".strip() + (
             " it tells more." if operation.optional else "."
         )
+    if operation.keys:
+        names = " or ".join(f"`{each}` ({KEYS[each]})" for each in operation.keys)
+        words = f"{words}\n\nIt needs a key, as {names}: an app's public token.".strip()
     if words:
         told["description"] = words
     arguments = [*places(path), *operation.arguments]
@@ -147,6 +158,8 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
         told["security"] = [{"token": []}]
     elif operation.owner and path not in ("/admin/login", "/admin/setup", "/admin/logout"):
         told["security"] = [{"owner": []}]
+    elif operation.keys:
+        told["security"] = [{each: []} for each in operation.keys]
     if operation.optional:
         told["security"] = [{}, {"token": []}]
     told["responses"] = dict(_answers(operation, types))
@@ -167,13 +180,15 @@ def _answers(operation: Operation, types: Types) -> Iterator[tuple[str, dict[str
                 content["example"] = answer.example
             told["content"] = {kind: content for kind in (answer.kind, answer.also) if kind}
         yield str(status), told
-    if operation.for_people:
-        yield "default", {"$ref": "#/components/responses/Page"}
-        return
     wrong = {**(UNKNOWN if operation.scopes else {}), **operation.wrong}
     for status, words in sorted(wrong.items()):
-        yield str(status), _problem(words, types)
-    yield "default", {"$ref": "#/components/responses/Problem"}
+        yield str(status), _page(words) if operation.for_people else _problem(words, types)
+    name = "Page" if operation.for_people else "Problem"
+    yield "default", {"$ref": f"#/components/responses/{name}"}
+
+
+def _page(words: str) -> dict[str, Any]:
+    return {"description": words, "content": {HTML: {"schema": TEXT_BODY}}}
 
 
 def _problem(words: str, types: Types) -> dict[str, Any]:

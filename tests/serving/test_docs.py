@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -138,18 +139,23 @@ def test_the_page_is_small_on_its_way(sampled):
 
 
 def asked_all_over(server, *words: str, **headers: str) -> str:
-    """What schemathesis says of the server, by the document that it gives."""
+    """What schemathesis says of the server, by the document that it gives.
+
+    It leaves files where it runs: beside the server's data, not here.
+    """
     named = [f"--header={name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    config = HERE / "requests" / "schemathesis.toml"
+    requests = HERE / "requests"
     address = f"http://127.0.0.1:{server.port}{ADDRESS}"
+    config = requests / "schemathesis.toml"
     command = [PROGRAM, f"--config-file={config}", "run", address, "--no-color"]
     done = subprocess.run(
         [*command, "--continue-on-failure", *named, *words],
-        cwd=config.parent,
+        cwd=server.data.parent,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": str(requests / "reading.py")},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert done.returncode == 0, done.stdout[-30_000:] + done.stderr[-2000:]
     return done.stdout
 
 
