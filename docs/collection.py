@@ -31,8 +31,7 @@ HANDED_ON = {
 }
 # What is to be answered where it is not just what went well.
 ANSWERS = {
-    # Which app an example is for is its sender's, and there need be no click, and no reject.
-    "post_api_v1_beacon_public_token": [204, 403],
+    # There need be no click, and no reject.
     "post_api_v1_conversions": [202, 422],
     "post_api_v1_events_rejected_id_replay": [200, 404, 422],
 }

@@ -5,7 +5,9 @@ import msgspec
 from handlers.audience import Told
 from handlers.docs.operations import (
     HTML,
+    KEY,
     KEYS,
+    PLACES,
     STREAM,
     TEXT,
     TEXT_BODY,
@@ -203,6 +205,7 @@ RESOURCE = Resource(
             "/api/v1/beacon/{public_token}",
             "What that script sends",
             {204: Answer("A pageview is on disk; a heartbeat is remembered.")},
+            arguments=[PLACES["public_token"]._replace(where="path", example=KEY)],
             bodies=[
                 Body(
                     Sign,

@@ -97,8 +97,8 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "version": VERSION,
             "summary": "Campaign banners, stories, events, rising pages and daily users",
             "description": "Times are RFC 3339 in UTC. Errors are `application/problem+json` "
-            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where. Where the owner "
-            "has set limits, any request may be answered 429, with `Retry-After`.",
+            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where. Where limits "
+            "are set, any request may be answered 429, with `Retry-After`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -115,15 +115,16 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
     }
 
 
-def places(path: str) -> Iterator[Argument]:
-    """The arguments that stand in an address."""
+def places(path: str, own: Iterable[Argument] = ()) -> Iterator[Argument]:
+    """The arguments that stand in an address; those that an operation has its `own` words for."""
+    known = PLACES | {each.name: each for each in own if each.where == "path"}
     for part in path.split("{")[1:]:
-        yield PLACES[part.partition("}")[0]]._replace(where="path", required=True)
+        yield known[part.partition("}")[0]]._replace(where="path", required=True)
 
 
 def _types(operations: Iterable[Operation]) -> Iterator[Any]:
     for operation in operations:
-        yield from (each.type for each in (*places(operation.path), *operation.arguments))
+        yield from (each.type for each in _arguments(operation, operation.path))
         yield from (each.type for each in operation.bodies)
         yield from (each.type for each in operation.answers.values())
 
@@ -146,8 +147,7 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
         words = f"{words}\n\nIt needs a key, as {names}: an app's public token.".strip()
     if words:
         told["description"] = words
-    arguments = [*places(path), *operation.arguments]
-    if arguments:
+    if arguments := _arguments(operation, path):
         told["parameters"] = [_argument(each, types) for each in arguments]
     if operation.bodies:
         told["requestBody"] = {
@@ -164,6 +164,11 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
         told["security"] = [{}, {"token": []}]
     told["responses"] = dict(_answers(operation, types))
     return told
+
+
+def _arguments(operation: Operation, path: str) -> list[Argument]:
+    others = (each for each in operation.arguments if each.where != "path")
+    return [*places(path, operation.arguments), *others]
 
 
 def _answers(operation: Operation, types: Types) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,8 +24,9 @@ def page(path: str, summary: str, *names: str) -> Operation:
     """A page, and the arguments of its address."""
     answers = {200: Answer("The page.", TEXT_BODY, HTML), 303: AWAY}
     arguments = [Argument(name, "As the page's links have it.") for name in names]
+    wrong = {**_missing(path), **({422: "An argument is wrong."} if names else {})}
     return Operation(
-        "GET", path, summary, answers, arguments, wrong=_missing(path), owner=True, for_people=True
+        "GET", path, summary, answers, arguments, wrong=wrong, owner=True, for_people=True
     )
 
 
@@ -38,6 +39,8 @@ def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
     answers = {200: SHOWN, 303: DONE, 422: SHOWN}
     bodies = [Body(fields, dict.fromkeys(names, ""), kind)] if names else []
     wrong = {401: "You are to log in first.", 403: "It comes from elsewhere.", **_missing(path)}
+    if "password" in names or "old" in names:
+        wrong[429] = "There were too many wrong ones: again after `Retry-After` seconds."
     return Operation(
         "POST",
         path,
@@ -53,7 +56,10 @@ def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
 
 
 def _missing(path: str) -> dict[int, str]:
-    return {404: "There is no such thing (any more)."} if "{" in path else {}
+    missing = {404: "There is no such thing (any more)."} if "{" in path else {}
+    if path == "/admin/setup":
+        missing[404] = "There is a user already, or this is not the link's token."
+    return missing
 
 
 RESOURCE = Resource(
