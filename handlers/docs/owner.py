@@ -39,7 +39,7 @@ def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
     answers = {200: SHOWN, 303: DONE, 422: SHOWN}
     bodies = [Body(fields, dict.fromkeys(names, ""), kind)] if names else []
     wrong = {401: "You are to log in first.", 403: "It comes from elsewhere.", **_missing(path)}
-    if "password" in names or "old" in names:
+    if path in ("/admin/login", "/admin/account"):
         wrong[429] = "There were too many wrong ones: again after `Retry-After` seconds."
     return Operation(
         "POST",
@@ -83,12 +83,12 @@ RESOURCE = Resource(
         page("/admin/health", "How it is"),
         page("/admin/audit", "What owners changed", "who", "before"),
         page("/admin/account", "One's own password"),
-        form("/admin/account", "Change it", "old", "new", "again"),
+        form("/admin/account", "Change it", "name", "old", "new", "again"),
         page("/admin/users", "Who may log in"),
         form("/admin/users", "Make a user", "name"),
         page("/admin/users/remove", "Remove a user?", "name"),
         form("/admin/users/remove", "Remove a user", "name"),
-        page("/admin/campaigns", "Campaigns", "number", "after"),
+        page("/admin/campaigns", "Campaigns", "number", "slot", "after"),
         page("/admin/campaigns/{number}", "What a campaign shows, and why", "slot"),
         page("/admin/campaigns/{number}/preview", "A campaign's page at any time", "slot", "last"),
         page("/admin/campaigns/upload", "Upload campaigns"),
