@@ -100,7 +100,7 @@ HOW = (
         {"type": "integer", "minimum": 1, "maximum": MOST},
     ),
 )
-UNKNOWN = {400: "The key or the host is not known.", 401: "There is no key."}
+UNKNOWN = {400: "The key or the host is not known.", 401: "There is no key, or no host."}
 AWAY = {503: "There is no reading of this host: ask again, after `Retry-After` seconds."}
 WRONG = {**UNKNOWN, 422: "An argument is wrong.", **AWAY}
 TOP = Argument(

@@ -25,8 +25,13 @@ from docs import collection
 from handlers.docs.operations import PLACES
 
 REQUESTS = Path(__file__).parent / "requests"
-HOOKED = {**os.environ, "SCHEMATHESIS_HOOKS": str(REQUESTS / "reading.py")}
-BUILD = Path(__file__).parents[2] / "build" / "newman"
+ROOT = Path(__file__).parents[2]
+HOOKED = {
+    **os.environ,
+    "SCHEMATHESIS_HOOKS": str(REQUESTS / "reading.py"),
+    "PYTHONPATH": str(ROOT),
+}
+BUILD = ROOT / "build" / "newman"
 PROGRAM = Path(sys.executable).with_name("st")
 ADDRESS = "/api/v1/openapi.json"
 
