@@ -28,6 +28,12 @@ SAME = "x-same-as"
 # What a token, or the lack of one, comes to.
 UNKNOWN = {401: "There is no token, or it is not known.", 403: "It lacks the scope."}
 ANY = "What any request may be told: see `status` and `detail`."
+AGAIN = {
+    "Retry-After": {
+        "description": "Seconds after which to ask again.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
 SECURITY = {
     "token": {
         "type": "http",
@@ -187,7 +193,10 @@ def _answers(operation: Operation, types: Types) -> Iterator[tuple[str, dict[str
         yield str(status), told
     wrong = {**(UNKNOWN if operation.scopes else {}), **operation.wrong}
     for status, words in sorted(wrong.items()):
-        yield str(status), _page(words) if operation.for_people else _problem(words, types)
+        told = _page(words) if operation.for_people else _problem(words, types)
+        if status in (429, 503):
+            told["headers"] = AGAIN
+        yield str(status), told
     name = "Page" if operation.for_people else "Problem"
     yield "default", {"$ref": f"#/components/responses/{name}"}
 
