@@ -1,9 +1,9 @@
 """Write the collection of requests for API clients: python docs/collection.py
 
 It is in Postman's format (2.1), which Postman, Bruno, Insomnia, Hoppscotch and newman read, and is
-made from the same document as the page. Set its variables `base` and `token` (a token with the
-scopes `read`, `write` and `admin`), and run its requests from the first to the last: some hand
-an id on to later ones.
+made from the same document as the page. Set its variables `base`, `token` (a token with the scopes
+`read`, `write` and `admin`) and `apikey` (an app's public token), and run its requests from the
+first to the last: some hand an id on to later ones.
 """
 
 import json
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from handlers.docs.document import document  # noqa: E402
-from handlers.docs.operations import FORM  # noqa: E402
-from handlers.docs.page import RESOURCES, grouped  # noqa: E402
+from handlers.docs.operations import FORM, KEY  # noqa: E402
+from handlers.docs.page import RESOURCES, grouped, keyed  # noqa: E402
 
 PATH = ROOT / "docs" / "marquee.postman_collection.json"
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
@@ -31,8 +31,7 @@ HANDED_ON = {
 }
 # What is to be answered where it is not just what went well.
 ANSWERS = {
-    # Which app an example is for is its sender's, and there need be no click, and no reject.
-    "post_api_v1_beacon_public_token": [204, 403],
+    # There need be no click, and no reject.
     "post_api_v1_conversions": [202, 422],
     "post_api_v1_events_rejected_id_replay": [200, 404, 422],
 }
@@ -61,6 +60,7 @@ def collection() -> dict[str, Any]:
         "variable": [
             {"key": "base", "value": "http://127.0.0.1:8000"},
             {"key": "token", "value": ""},
+            {"key": "apikey", "value": KEY},
             *({"key": name, "value": "1"} for name, _ in HANDED_ON.values()),
         ],
         "item": folders,
@@ -75,6 +75,8 @@ def _left_out(operation: dict[str, Any]) -> bool:
 def _item(operation: dict[str, Any]) -> dict[str, Any]:
     name, path = operation["operationId"], operation["path"]
     query = []
+    if keyed(operation):
+        query.append({"key": "apikey", "value": "{{apikey}}", "disabled": False})
     for each in operation.get("parameters", ()):
         example = str(each.get("example", ""))
         if each["in"] == "path":

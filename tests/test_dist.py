@@ -99,6 +99,9 @@ def test_it_serves_imports_backs_up_and_looks_itself_over(alone: Alone, tmp_path
         assert found
         assert ask(host, port, found[1].decode())
         assert ask(host, port, "/static/marquee.css")
+        assert json.loads(ask(host, port, "/api/v1/openapi.json"))["openapi"] == "3.1.0"
+        style = re.search(rb'href="(/static/docs\.css[^"]*)"', ask(host, port, "/api/v1/docs/"))
+        assert style and ask(host, port, style[1].decode())
         assert json.loads(ask(host, port, "/readyz"))["ready"]
         # Nothing of it comes from elsewhere than its own folder and the system.
         maps = Path(f"/proc/{pid}/maps").read_text()

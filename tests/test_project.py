@@ -203,7 +203,7 @@ STUBS = {
     "id": "echo 0",
 }
 EVERYTHING = (
-    "ca-certificates git make openssl procps python3 python3-venv "
+    "ca-certificates curl git make openssl procps python3 python3-venv "
     "chromium chromium-driver gcc libc6-dev strace nginx caddy libpython3-dev systemd"
 )
 

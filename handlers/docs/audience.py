@@ -5,6 +5,9 @@ import msgspec
 from handlers.audience import Told
 from handlers.docs.operations import (
     HTML,
+    KEY,
+    KEYS,
+    PLACES,
     STREAM,
     TEXT,
     TEXT_BODY,
@@ -16,6 +19,7 @@ from handlers.docs.operations import (
     Resource,
 )
 from handlers.increasing import Gain
+from handlers.toppages import LIMIT as TOLD
 from handlers.watching import LIMIT, MOST
 from rules.beacon import Sign
 from rules.history import LONGEST, SHORTEST, WINDOW
@@ -76,13 +80,7 @@ class VisitedPages(msgspec.Struct):
     pages: list[VisitedPage]
 
 
-KEY = Argument(
-    "apikey",
-    "An app's public token; with another upstream, a key of its own.",
-    {"type": "string", "minLength": 1},
-    required=True,
-    example="token_played",
-)
+IN_QUERY = ("apikey",)
 HOST = Argument(
     "host",
     "A host that the app lists.",
@@ -102,11 +100,13 @@ HOW = (
         {"type": "integer", "minimum": 1, "maximum": MOST},
     ),
 )
-UNKNOWN = {400: "The key or the host is not known.", 401: "There is no key."}
+UNKNOWN = {400: "The key or the host is not known.", 401: "There is no key, or no host."}
 AWAY = {503: "There is no reading of this host: ask again, after `Retry-After` seconds."}
 WRONG = {**UNKNOWN, 422: "An argument is wrong.", **AWAY}
 TOP = Argument(
-    "limit", "So many pages; 10 if not said.", {"type": "integer", "minimum": 1, "maximum": PAGES}
+    "limit",
+    f"So many pages; {TOLD} if not said.",
+    {"type": "integer", "minimum": 1, "maximum": PAGES},
 )
 RESOURCE = Resource(
     "Audience",
@@ -117,7 +117,8 @@ RESOURCE = Resource(
             "/api/v1.0/increasingconcurrents",
             "Pages with more visitors than five seconds ago",
             {200: Answer("The pages, most first.", list[Gain], headers={"Age": "In seconds."})},
-            arguments=[KEY, HOST],
+            arguments=[HOST],
+            keys=IN_QUERY,
             wrong={**UNKNOWN, **AWAY},
         ),
         Operation(
@@ -125,7 +126,8 @@ RESOURCE = Resource(
             "/api/v1/audience/{host}/rising",
             "Which pages rise",
             {200: Answer("The pages, with how surprising each is for its size.", Rising)},
-            arguments=[KEY, *HOW],
+            arguments=HOW,
+            keys=IN_QUERY,
             wrong=WRONG,
         ),
         Operation(
@@ -133,8 +135,8 @@ RESOURCE = Resource(
             "/api/v1/audience/{host}/history",
             "A page's visitors, minute by minute",
             {200: Answer("Averages of minutes.", History)},
+            keys=IN_QUERY,
             arguments=[
-                KEY,
                 Argument(
                     "path", "The page.", {"type": "string", "minLength": 1}, True, example="/"
                 ),
@@ -148,7 +150,8 @@ RESOURCE = Resource(
             "/api/v1/audience/{host}/stream",
             "Which pages rise, as they do",
             {200: Answer("The list of `rising` with each reading.", TEXT_BODY, STREAM)},
-            arguments=[KEY, *HOW],
+            arguments=HOW,
+            keys=IN_QUERY,
             wrong=WRONG,
             words="Server-sent events; `Last-Event-ID` goes on where it was.",
         ),
@@ -157,7 +160,8 @@ RESOURCE = Resource(
             "/live/{host}",
             "The same as a page for people",
             {200: Answer("The page.", TEXT_BODY, HTML)},
-            arguments=[KEY],
+            keys=IN_QUERY,
+            wrong={**UNKNOWN, **AWAY},
             for_people=True,
         ),
         Operation(
@@ -165,7 +169,8 @@ RESOURCE = Resource(
             "/live/{host}/stream",
             "What that page shows with each reading",
             {200: Answer("A part of the page with each reading.", TEXT_BODY, STREAM)},
-            arguments=[KEY],
+            keys=IN_QUERY,
+            wrong={**UNKNOWN, **AWAY},
             for_people=True,
         ),
         Operation(
@@ -173,7 +178,8 @@ RESOURCE = Resource(
             "/live/toppages/",
             "This server's pages by visitors, for others to read",
             {200: Answer("The pages, most visitors first.", list[Visited])},
-            arguments=[KEY, HOST, TOP],
+            arguments=[HOST, TOP],
+            keys=tuple(KEYS),
             wrong=UNKNOWN,
         ),
         Operation(
@@ -181,7 +187,8 @@ RESOURCE = Resource(
             "/live/toppages/v3/",
             "The same in the form of version 3",
             {200: Answer("The pages, most visitors first.", VisitedPages)},
-            arguments=[KEY, HOST, TOP],
+            arguments=[HOST, TOP],
+            keys=tuple(KEYS),
             wrong=UNKNOWN,
         ),
         Operation(
@@ -198,6 +205,7 @@ RESOURCE = Resource(
             "/api/v1/beacon/{public_token}",
             "What that script sends",
             {204: Answer("A pageview is on disk; a heartbeat is remembered.")},
+            arguments=[PLACES["public_token"]._replace(where="path", example=KEY)],
             bodies=[
                 Body(
                     Sign,

@@ -12,6 +12,7 @@ from handlers.docs.operations import (
     Resource,
 )
 from rules.conversion import Earned
+from rules.slots import SLOTS
 
 
 class Accepted(msgspec.Struct):
@@ -50,6 +51,7 @@ RESOURCE = Resource(
             "A campaign's page, with one of its banners",
             {200: Answer("The page.", str, HTML, {"Set-Cookie": "What was shown last."})},
             words="Which banner was shown last is in a cookie of this campaign alone.",
+            wrong={404: "There is no such campaign."},
             for_people=True,
         ),
         Operation(
@@ -58,6 +60,7 @@ RESOURCE = Resource(
             "Where a click on the banner leads",
             {302: Answer("The click is on disk.", headers={"Location": "The banner's target."})},
             words="The target has `mq_click`, the click's id, added to its query.",
+            wrong={404: "There is no such campaign, or no such banner."},
             for_people=True,
         ),
         Operation(
@@ -69,6 +72,7 @@ RESOURCE = Resource(
                 304: Answer("The one you have (`If-None-Match`) is the same."),
             },
             arguments=[Argument("If-None-Match", "The `ETag` of yours.", where="header")],
+            wrong={404: "There is no such banner."},
             for_people=True,
         ),
         Operation(
@@ -80,7 +84,7 @@ RESOURCE = Resource(
                 Argument(
                     "slot",
                     "A quarter of the hour; the present one if not said.",
-                    {"type": "integer", "enum": [1, 2, 3, 4]},
+                    {"type": "integer", "enum": list(SLOTS)},
                 )
             ],
             scopes=["read"],

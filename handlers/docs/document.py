@@ -9,6 +9,7 @@ import msgspec
 from handlers.answers import Problem
 from handlers.docs.operations import (
     HTML,
+    KEYS,
     PLACES,
     PROBLEM,
     TEXT_BODY,
@@ -27,6 +28,12 @@ SAME = "x-same-as"
 # What a token, or the lack of one, comes to.
 UNKNOWN = {401: "There is no token, or it is not known.", 403: "It lacks the scope."}
 ANY = "What any request may be told: see `status` and `detail`."
+AGAIN = {
+    "Retry-After": {
+        "description": "Seconds after which to ask again.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
 SECURITY = {
     "token": {
         "type": "http",
@@ -39,6 +46,15 @@ SECURITY = {
         "in": "cookie",
         "name": "mq_owner",
         "description": "The session of an owner who has logged in.",
+    },
+    **{
+        name: {
+            "type": "apiKey",
+            "in": place,
+            "name": name,
+            "description": "An app's public token; with another upstream, a key of its own.",
+        }
+        for name, place in KEYS.items()
     },
 }
 
@@ -87,7 +103,8 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "version": VERSION,
             "summary": "Campaign banners, stories, events, rising pages and daily users",
             "description": "Times are RFC 3339 in UTC. Errors are `application/problem+json` "
-            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where.",
+            "(RFC 9457): `detail` says what to do, and `errors` what is wrong where. Where limits "
+            "are set, any request may be answered 429, with `Retry-After`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -98,24 +115,22 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "securitySchemes": SECURITY,
             "responses": {
                 "Problem": _problem(ANY, types),
-                "Page": {
-                    "description": "An error, as a page.",
-                    "content": {HTML: {"schema": TEXT_BODY}},
-                },
+                "Page": _page("An error, as a page."),
             },
         },
     }
 
 
-def places(path: str) -> Iterator[Argument]:
-    """The arguments that stand in an address."""
+def places(path: str, own: Iterable[Argument] = ()) -> Iterator[Argument]:
+    """The arguments that stand in an address; those that an operation has its `own` words for."""
+    known = PLACES | {each.name: each for each in own if each.where == "path"}
     for part in path.split("{")[1:]:
-        yield PLACES[part.partition("}")[0]]._replace(where="path", required=True)
+        yield known[part.partition("}")[0]]._replace(where="path", required=True)
 
 
 def _types(operations: Iterable[Operation]) -> Iterator[Any]:
     for operation in operations:
-        yield from (each.type for each in (*places(operation.path), *operation.arguments))
+        yield from (each.type for each in _arguments(operation, operation.path))
         yield from (each.type for each in operation.bodies)
         yield from (each.type for each in operation.answers.values())
 
@@ -133,10 +148,12 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
         words = f"{words}\n\nA token {more} {scopes}".strip() + (
             " it tells more." if operation.optional else "."
         )
+    if operation.keys:
+        names = " or ".join(f"`{each}` ({KEYS[each]})" for each in operation.keys)
+        words = f"{words}\n\nIt needs a key, as {names}: an app's public token.".strip()
     if words:
         told["description"] = words
-    arguments = [*places(path), *operation.arguments]
-    if arguments:
+    if arguments := _arguments(operation, path):
         told["parameters"] = [_argument(each, types) for each in arguments]
     if operation.bodies:
         told["requestBody"] = {
@@ -147,10 +164,17 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
         told["security"] = [{"token": []}]
     elif operation.owner and path not in ("/admin/login", "/admin/setup", "/admin/logout"):
         told["security"] = [{"owner": []}]
+    elif operation.keys:
+        told["security"] = [{each: []} for each in operation.keys]
     if operation.optional:
         told["security"] = [{}, {"token": []}]
     told["responses"] = dict(_answers(operation, types))
     return told
+
+
+def _arguments(operation: Operation, path: str) -> list[Argument]:
+    others = (each for each in operation.arguments if each.where != "path")
+    return [*places(path, operation.arguments), *others]
 
 
 def _answers(operation: Operation, types: Types) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -167,13 +191,18 @@ def _answers(operation: Operation, types: Types) -> Iterator[tuple[str, dict[str
                 content["example"] = answer.example
             told["content"] = {kind: content for kind in (answer.kind, answer.also) if kind}
         yield str(status), told
-    if operation.for_people:
-        yield "default", {"$ref": "#/components/responses/Page"}
-        return
     wrong = {**(UNKNOWN if operation.scopes else {}), **operation.wrong}
     for status, words in sorted(wrong.items()):
-        yield str(status), _problem(words, types)
-    yield "default", {"$ref": "#/components/responses/Problem"}
+        told = _page(words) if operation.for_people else _problem(words, types)
+        if status in (429, 503):
+            told["headers"] = AGAIN
+        yield str(status), told
+    name = "Page" if operation.for_people else "Problem"
+    yield "default", {"$ref": f"#/components/responses/{name}"}
+
+
+def _page(words: str) -> dict[str, Any]:
+    return {"description": words, "content": {HTML: {"schema": TEXT_BODY}}}
 
 
 def _problem(words: str, types: Types) -> dict[str, Any]:

@@ -50,9 +50,10 @@ class Operation(NamedTuple):
     """A method of an address.
 
     `also` are other addresses of it, `scopes` those of a token, any of which lets in; `optional`
-    says that it also answers without one. `wrong` are its statuses with a problem in the body;
-    those of tokens, and what any request may be told, go without saying. What is `for_people` has
-    pages instead, and what is for the `owner` needs his login.
+    says that it also answers without one. `keys` are the places (`KEYS`) where a key may be shown,
+    any of which will do. `wrong` are its statuses with a problem in the body; those of tokens, and
+    what any request may be told, go without saying. What is `for_people` has pages instead, and
+    what is for the `owner` needs his login.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Operation(NamedTuple):
     arguments: Sequence[Argument] = ()
     bodies: Sequence[Body] = ()
     scopes: Sequence[str] = ()
+    keys: Sequence[str] = ()
     wrong: Mapping[int, str] = {}
     words: str = ""
     also: Sequence[str] = ()
@@ -116,5 +118,8 @@ PLACES = {
     ),
     "file": Argument("file", "A file's name.", example="marquee.css"),
 }
+# Where a key is shown, and one of the sample's.
+KEYS: Mapping[str, Literal["query", "header"]] = {"apikey": "query", "X-CB-AK": "header"}
+KEY = "token_played"
 FULL = {503: "The log is full, or its disk: send the same again, after `Retry-After` seconds."}
 BUSY = {503: "This cannot be looked up now: ask again, after `Retry-After` seconds."}

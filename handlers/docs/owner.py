@@ -15,6 +15,8 @@ from handlers.docs.operations import (
 AWAY = Answer("You are to log in first.", headers={"Location": "Where."})
 DONE = Answer("It is done.", headers={"Location": "A page that says so."})
 SHOWN = Answer("A page with the result, or with what is wrong.", TEXT_BODY, HTML)
+STORY = ("metadata", "order", "from", "until")
+SEARCH = ("session_id", "category", "name", "app", "source", "from", "to", "order", "cursor")
 BEHIND = "The form has to come from one of these pages: `Sec-Fetch-Site` and `Origin` tell."
 
 
@@ -22,7 +24,10 @@ def page(path: str, summary: str, *names: str) -> Operation:
     """A page, and the arguments of its address."""
     answers = {200: Answer("The page.", TEXT_BODY, HTML), 303: AWAY}
     arguments = [Argument(name, "As the page's links have it.") for name in names]
-    return Operation("GET", path, summary, answers, arguments, owner=True, for_people=True)
+    wrong = {**_missing(path), **({422: "An argument is wrong."} if names else {})}
+    return Operation(
+        "GET", path, summary, answers, arguments, wrong=wrong, owner=True, for_people=True
+    )
 
 
 def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
@@ -33,9 +38,28 @@ def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
     }
     answers = {200: SHOWN, 303: DONE, 422: SHOWN}
     bodies = [Body(fields, dict.fromkeys(names, ""), kind)] if names else []
+    wrong = {401: "You are to log in first.", 403: "It comes from elsewhere.", **_missing(path)}
+    if path in ("/admin/login", "/admin/account"):
+        wrong[429] = "There were too many wrong ones: again after `Retry-After` seconds."
     return Operation(
-        "POST", path, summary, answers, (), bodies, words=BEHIND, owner=True, for_people=True
+        "POST",
+        path,
+        summary,
+        answers,
+        (),
+        bodies,
+        wrong=wrong,
+        words=BEHIND,
+        owner=True,
+        for_people=True,
     )
+
+
+def _missing(path: str) -> dict[int, str]:
+    missing = {404: "There is no such thing (any more)."} if "{" in path else {}
+    if path == "/admin/setup":
+        missing[404] = "There is a user already, or this is not the link's token."
+    return missing
 
 
 RESOURCE = Resource(
@@ -59,16 +83,22 @@ RESOURCE = Resource(
         page("/admin/health", "How it is"),
         page("/admin/audit", "What owners changed", "who", "before"),
         page("/admin/account", "One's own password"),
-        form("/admin/account", "Change it", "old", "new", "again"),
+        form("/admin/account", "Change it", "name", "old", "new", "again"),
         page("/admin/users", "Who may log in"),
         form("/admin/users", "Make a user", "name"),
         page("/admin/users/remove", "Remove a user?", "name"),
         form("/admin/users/remove", "Remove a user", "name"),
-        page("/admin/campaigns", "Campaigns", "number", "after"),
+        page("/admin/campaigns", "Campaigns", "number", "slot", "after"),
         page("/admin/campaigns/{number}", "What a campaign shows, and why", "slot"),
         page("/admin/campaigns/{number}/preview", "A campaign's page at any time", "slot", "last"),
         page("/admin/campaigns/upload", "Upload campaigns"),
-        form("/admin/campaigns/upload", "Upload campaigns", "files", kind="multipart/form-data"),
+        form(
+            "/admin/campaigns/upload",
+            "Upload campaigns",
+            "folder",
+            "files",
+            kind="multipart/form-data",
+        ),
         page("/admin/uploads/{upload}", "How an upload does"),
         page("/admin/imports", "Imports", "before"),
         page("/admin/imports/{number}", "An import, and the rows that it did not take", "before"),
@@ -82,14 +112,14 @@ RESOURCE = Resource(
         page("/admin/audience", "Rising pages", "start"),
         page("/admin/stories", "Stories", "app", "start"),
         page("/admin/stories/edit", "A story", "id", "app"),
-        form("/admin/stories/edit", "Keep a story", "id", "app", "metadata"),
+        form("/admin/stories/edit", "Keep a story", "id", "app", *STORY),
         page("/admin/stories/{number}/remove", "Remove a story?"),
         form("/admin/stories/{number}/remove", "Remove a story"),
-        page("/admin/events", "Find events", "session_id", "category", "name", "order"),
+        page("/admin/events", "Find events", *SEARCH),
         page("/admin/events/{id}", "An event"),
         page("/admin/events/{id}/delete", "Delete an event?"),
         form("/admin/events/{id}/delete", "Delete an event"),
-        page("/admin/sessions", "A session, moment by moment", "id"),
+        page("/admin/sessions", "A session, moment by moment", "id", "cursor"),
         page("/admin/sessions/forget", "Forget a session?", "id"),
         form("/admin/sessions/forget", "Forget a session", "id"),
         page("/admin/rules", "Event rules", "start"),

@@ -18,6 +18,7 @@ from handlers.answers import HTML, Pages
 from handlers.base import Handler
 from handlers.docs import audience, banners, events, owner, rules, running, stories
 from handlers.docs.document import SAME, document
+from handlers.docs.operations import KEY
 
 RESOURCES = (
     banners.RESOURCE,
@@ -36,8 +37,9 @@ def routes(pages: Pages) -> list[Any]:
     """Where these are."""
     body = msgspec.json.encode(document(RESOURCES))
     told = msgspec.json.decode(body)
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return [
-        (r"/api/v1/openapi\.json", Document, {"body": body}),
+        (r"/api/v1/openapi\.json", Document, {"body": body, "tag": tag}),
         (r"/api/v1/docs/?", Docs, {"pages": pages, "told": told}),
     ]
 
@@ -45,9 +47,10 @@ def routes(pages: Pages) -> list[Any]:
 class Document(Handler):
     """`/api/v1/openapi.json`."""
 
-    def initialize(self, body: bytes) -> None:
-        """`body` is the document."""
+    def initialize(self, body: bytes, tag: str) -> None:
+        """`body` is the document, `tag` its hash."""
         self._body = body
+        self._tag = tag
 
     def get(self) -> None:
         """The document; 304 to whom has it."""
@@ -57,7 +60,7 @@ class Document(Handler):
 
     def compute_etag(self) -> str:
         """Its hash."""
-        return f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
+        return self._tag
 
 
 class Docs(Handler):
@@ -139,6 +142,11 @@ def words(schema: dict[str, Any]) -> list[tuple[str, str]]:
     return [(told, "")]
 
 
+def keyed(operation: dict[str, Any]) -> bool:
+    """Whether it asks for a key."""
+    return {"apikey": []} in operation.get("security", ())
+
+
 def curl(address: str, operation: dict[str, Any]) -> str:
     """A command that asks for this."""
     path, query = operation["path"], []
@@ -148,6 +156,8 @@ def curl(address: str, operation: dict[str, Any]) -> str:
             path = path.replace("{" + each["name"] + "}", quote(example, safe=""))
         elif each["in"] == "query" and each["required"]:
             query.append(f"{each['name']}={quote(example, safe='')}")
+    if keyed(operation):
+        query.insert(0, f"apikey={KEY}")
     said = ["curl"]
     if operation["method"] != "GET":
         said += ["-X", operation["method"]]

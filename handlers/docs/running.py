@@ -49,6 +49,7 @@ RESOURCE = Resource(
                 200: Answer("The file.", TEXT_BODY, "*/*"),
                 304: Answer("What you have (`If-None-Match`) is the same."),
             },
+            wrong={404: "There is no such file."},
         ),
         Operation(
             "GET",

@@ -5,8 +5,20 @@ from typing import Any
 import msgspec
 
 from handlers.docs.banners import Accepted
-from handlers.docs.operations import BUSY, FULL, Answer, Argument, Body, Day, Operation, Resource
+from handlers.docs.operations import (
+    BUSY,
+    FULL,
+    Answer,
+    Argument,
+    Body,
+    Day,
+    Number,
+    Operation,
+    Resource,
+)
+from handlers.usage import MOST_DAYS
 from rules.story_event import SentStoryEvent
+from store.usage import SPANS
 
 
 class ShownStory(msgspec.Struct):
@@ -76,7 +88,9 @@ PREFLIGHT = {204: Answer("Which methods there are, and whether the page may.")}
 
 
 def _preflight(path: str) -> Operation:
-    return Operation("OPTIONS", path, "What a browser asks before a page may", PREFLIGHT)
+    return Operation(
+        "OPTIONS", path, "What a browser asks before a page may", PREFLIGHT, wrong=NOBODY
+    )
 
 
 RESOURCE = Resource(
@@ -131,7 +145,7 @@ RESOURCE = Resource(
             "/api/v1/stories/{public_token}/counts",
             "What was done with each story on a day",
             {200: Answer("The counts.", Counts)},
-            arguments=[DATE, Argument("story_id", "Only this story.", int)],
+            arguments=[DATE, Argument("story_id", "Only this story.", Number)],
             wrong={**NOBODY, 422: "An argument is wrong.", **BUSY},
         ),
         Operation(
@@ -144,12 +158,12 @@ RESOURCE = Resource(
                 Argument(
                     "days",
                     "So many days that end with `date`, as a list.",
-                    {"type": "integer", "minimum": 1, "maximum": 1000},
+                    {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
                 ),
                 Argument(
                     "span",
                     "Users of a day (1), or of the 7 or 30 days that end with it.",
-                    {"type": "integer", "enum": [1, 7, 30]},
+                    {"type": "integer", "enum": list(SPANS)},
                 ),
             ],
             wrong={**NOBODY, 422: "An argument is wrong.", **BUSY},
