@@ -117,8 +117,6 @@ STATIC: dict[str, Any] = {
 }
 # Of malloc.h: allocations of so many bytes are given back to the system when they are freed.
 M_MMAP_THRESHOLD, LARGE = -3, 131_072
-# Who has come over TLS once comes so for a year (RFC 6797).
-HSTS = ("Strict-Transport-Security", "max-age=31536000")
 # Commands at once: a person types them.
 COMMANDERS = 100
 
@@ -514,7 +512,6 @@ class Marquee:
             proxies=proxies,
             error=problem,
             room=self.room,
-            always=[HSTS] if tls else [],
         )
         await server.listen(sockets, tls=tls)
         return server

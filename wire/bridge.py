@@ -120,9 +120,7 @@ class Bridge(HTTPConnection):
         ends = len(lines) - 1
         if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
             raise ValueError("a header holds CR, LF or NUL")
-        server = self._link.server
-        dated = "Date" in headers or code < 200
-        end = b"\r\n" + (server.always + b"\r\n" if dated else server.date)
+        end = b"\r\n\r\n" if "Date" in headers or code < 200 else b"\r\n" + self._link.server.date
         data = b"".join((text.encode("latin-1"), end, self._framed(chunk or b"")))
         self.answered = self.answered or code >= 200
         return self._send(data)

@@ -143,7 +143,6 @@ class Logout(Page):
         if token := self.get_cookie(COOKIE):
             await self._logins.end(token)
         self.clear_cookie(COOKIE, path="/admin")
-        self.set_header("Clear-Site-Data", '"cache", "storage"')
         self.done("/admin/login")
 
 

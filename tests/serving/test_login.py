@@ -58,9 +58,7 @@ def test_the_cookie_is_dead_after_logging_out(maria):
     visitor = Visitor(maria).log_in("maria", PASSWORD)
     cookie = visitor.cookie
     assert visitor.get("/admin/").status == 200
-    answer = visitor.post("/admin/logout")
-    assert answer.status == 303
-    assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert visitor.post("/admin/logout").status == 303
     assert visitor.cookie == ""
     visitor.cookie = cookie
     assert visitor.get("/admin/").status == 303

@@ -339,13 +339,9 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start, tmp_path):
     answer = connection.getresponse()
     answer.read()
     assert answer.headers["Set-Cookie"].endswith("; Secure")
-    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
     said = urlencode(dict(zip(("name", "password"), owner_of(server), strict=True)))
     connection.request("POST", "/admin/login", said, {**FORM, "Sec-Fetch-Site": "same-origin"})
-    answer = connection.getresponse()
-    answer.read()
-    assert "; Secure" in answer.headers["Set-Cookie"]
-    assert answer.headers["Strict-Transport-Security"]
+    assert "; Secure" in connection.getresponse().headers["Set-Cookie"]
     connection.close()
     assert server.stop() == 0
 
