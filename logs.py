@@ -8,7 +8,12 @@ import time
 
 # What is never to be read in a log, however it got into a message.
 SECRET = re.compile(r"mq_[0-9A-Za-z]+_[0-9A-Za-z_-]+")
+# Of no line: what moves a terminal's cursor, ends a line, or turns the order of letters round.
 CONTROL = {number: f"\\x{number:02x}" for number in [*range(32), 127]}
+STRANGE = {
+    number: f"\\u{number:04x}"
+    for number in (*range(128, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 class Line(logging.Formatter):
@@ -24,7 +29,7 @@ class Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line without secrets; control characters are escaped."""
         whole = super().format(record).replace("\n", " | ")
-        return SECRET.sub("mq_***", whole).translate(CONTROL)
+        return SECRET.sub("mq_***", whole).translate(CONTROL | STRANGE)
 
 
 class Json(Line):
@@ -40,7 +45,7 @@ class Json(Line):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return SECRET.sub("mq_***", json.dumps(entry, ensure_ascii=False))
+        return SECRET.sub("mq_***", json.dumps(entry, ensure_ascii=False)).translate(STRANGE)
 
 
 def start(level: str, form: str) -> None:

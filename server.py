@@ -108,7 +108,7 @@ from store.usage import Usage
 from store.users import ListUsers
 from store.views import Views
 from supervisor import Supervisor
-from wire import Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
+from wire import Always, Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
 
 LOG = logging.getLogger("marquee")
 STATIC: dict[str, Any] = {
@@ -481,9 +481,12 @@ class Marquee:
     ) -> Server | HTTPServer:
         settings = self.settings
         proxies = settings.trusted()
+        always: list[tuple[str, str]] = []
+        if tls is not None and settings.hsts_seconds:
+            always = [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
         if settings.server == "tornado":
             plain = HTTPServer(
-                self.application(),
+                Always(self.application(), always) if always else self.application(),
                 ssl_options=tls,
                 xheaders=bool(proxies),
                 trusted_downstream=proxies,
@@ -512,6 +515,7 @@ class Marquee:
             proxies=proxies,
             error=problem,
             room=self.room,
+            headers=always,
         )
         await server.listen(sockets, tls=tls)
         return server
@@ -608,6 +612,7 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
     if not settings.tls_cert:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except (OSError, ssl.SSLError) as error:

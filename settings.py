@@ -51,6 +51,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     tls_cert: Annotated[str, Meta(description="certificate chain (PEM); turns TLS on")] = ""
     tls_key: Annotated[str, Meta(description="private key (PEM) of the certificate")] = ""
+    hsts_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="how long browsers are to come over TLS alone, told where it is on; "
+            "0: not told",
+        ),
+    ] = 31_536_000
     proxies: Annotated[
         str,
         Meta(description="proxies (addresses or networks, by comma) that may name the client"),
@@ -172,6 +180,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             found = urlsplit(said)
             right = found.scheme in ("http", "https") and found.hostname and (found.port or 1)
+            # It is told in notes and kept with what was read: no place for a password.
+            right = right and "@" not in found.netloc
         except ValueError:
             right = False
         if said and (not right or found.query or found.fragment):

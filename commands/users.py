@@ -43,7 +43,9 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         )
         deed.add_argument("name", metavar="NAME")
         deed.add_argument(
-            "--generate", action="store_true", help="make the password up, and print it once"
+            "--generate",
+            action="store_true",
+            help="make the password up, and print it once; at the first login it is changed",
         )
         deed.set_defaults(run=run, command=make)
     listing = deeds.add_parser(
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         password = made_up = make_up() if arguments.generate else None
         if password is None:
             password = _asked(arguments.name)
-        command = kind(arguments.name, digest(password))
+        command = kind(arguments.name, digest(password), given=bool(made_up))
     result = asyncio.run(_do(Path(settings.data), command))
     told = [_told(each) for each in result] if isinstance(result, list) else _told(result)
     if isinstance(told, dict) and made_up:

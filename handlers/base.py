@@ -157,6 +157,11 @@ class Static(StaticFileHandler):
             self.set_header(name, value)
         self.clear_header("Server")
 
+    def get_content_type(self) -> str:
+        """The type, with the one encoding that all text here is in."""
+        kind = super().get_content_type()
+        return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
         """The file's path; an HTTP error for whatever is none of these files."""
         try:

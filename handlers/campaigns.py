@@ -13,6 +13,8 @@ from wire import Lane, Request, Response
 REMEMBERED = 3600
 # The argument that hands a click's id on to where it leads.
 CLICKED = "mq_click"
+# A cookie whose name begins so was set over TLS, or a browser would not have taken it.
+SECURE = "__Secure-"
 
 # Keeps a click by its (campaign, banner, slot).
 Record = Callable[[int, int, int], Awaitable[int | None]]
@@ -33,10 +35,11 @@ class Shown:
 class Stage:
     """A campaign's candidates in one slot: ready-made answers, and the cookie that tells them."""
 
-    __slots__ = ("cookie", "places", "shown")
+    __slots__ = ("cookie", "places", "secure_cookie", "shown")
 
     def __init__(self, cookie: str, shown: tuple[Shown, ...]) -> None:
         self.cookie = cookie
+        self.secure_cookie = SECURE + cookie
         self.shown = shown
         self.places = {str(each.banner): place for place, each in enumerate(shown)}
 
@@ -58,7 +61,8 @@ def _shown(pages: Pages, campaign: int, cookie: str, banner: int) -> Shown:
     told = f"{cookie}={banner}; Path=/campaigns/{campaign}; Max-Age={REMEMBERED}; HttpOnly"
     headers = [HTML, NO_STORE, *SECURITY]
     plain = Response(200, [*headers, ("Set-Cookie", f"{told}; SameSite=Lax")], body)
-    secure = Response(200, [*headers, ("Set-Cookie", f"{told}; SameSite=Lax; Secure")], body)
+    sealed = f"{SECURE}{told}; SameSite=Lax; Secure"
+    secure = Response(200, [*headers, ("Set-Cookie", sealed)], body)
     return Shown(banner, plain, secure)
 
 
@@ -112,11 +116,13 @@ class Campaigns:
         stage = self._programme.stages.get(request.params[0])
         if stage is None:
             return self._off
-        last = stage.places.get(request.cookie(stage.cookie))  # type: ignore[arg-type]
+        secure = request.secure
+        said = request.cookie(stage.secure_cookie if secure else stage.cookie)
+        last = stage.places.get(said)  # type: ignore[arg-type]
         shown = stage.shown[draw(len(stage.shown), last, self._chance)]
         if request.method == "GET":
             shown.views += 1
-        return shown.secure if request.secure else shown.plain
+        return shown.secure if secure else shown.plain
 
     async def click(self, request: Request) -> Response:
         """Record the click, and lead to the banner's stored target, or back to the page.

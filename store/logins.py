@@ -1,7 +1,8 @@
 """Owners' sessions in browsers: the cookie's bytes are told once, and kept as a hash.
 
 A session ends when it is logged out, a week after it was used last, a month after it began, and
-with its user's password.
+with its user's password. A password that was made up for a user opens nothing but the page where
+the user chooses another, and that for a week.
 """
 
 import asyncio
@@ -20,12 +21,14 @@ DAY = 86_400
 IDLE, LONGEST = 7 * DAY, 30 * DAY
 # Seconds after which the use of a session is written down again.
 NOTED = 600
+# Seconds for which a password that was made up for a user lets in.
+GIVEN = 7 * DAY
 # Passwords that wait to be looked at; one is, at a time.
 WAITING = 20
 MICROS = 1_000_000
 
 WHO = """
-SELECT user.id, name, began_at, used_at FROM login JOIN user ON user.id = login.user
+SELECT user.id, name, given_at, used_at FROM login JOIN user ON user.id = login.user
 WHERE sha256 = ? AND used_at > ? AND began_at > ?
 """
 OLD = "DELETE FROM login WHERE used_at <= ? OR began_at <= ?"
@@ -37,6 +40,7 @@ class Owner:
 
     id: int
     name: str
+    given: bool  # the password is one that was made up: another is to be chosen
 
 
 class Logins:
@@ -57,9 +61,9 @@ class Logins:
         if self._waiting >= WAITING:
             raise StoreBusy("too many are logging in at this moment")
 
-        def job(connection: sqlite3.Connection) -> tuple[int, str, str] | None:
-            sql = "SELECT id, name, digest FROM user WHERE name = ?"
-            row: tuple[int, str, str] | None = connection.execute(sql, (name,)).fetchone()
+        def job(connection: sqlite3.Connection) -> tuple[int, str, str, int] | None:
+            sql = "SELECT id, name, digest, given_at FROM user WHERE name = ?"
+            row: tuple[int, str, str, int] | None = connection.execute(sql, (name,)).fetchone()
             return row
 
         self._waiting += 1
@@ -69,7 +73,12 @@ class Logins:
                 right = await asyncio.to_thread(matches, row and row[2], password)
         finally:
             self._waiting -= 1
-        return Owner(row[0], row[1]) if right and row else None
+        if not right or row is None:
+            return None
+        number, name, _, given = row
+        if given and self._now() - given > GIVEN * MICROS:
+            return None
+        return Owner(number, name, given > 0)
 
     async def begin(self, owner: Owner) -> str:
         """Begin a session; what its cookie is to hold."""
@@ -94,11 +103,11 @@ class Logins:
         )
         if row is None:
             return None
-        number, name, _, used = row
+        number, name, given, used = row
         if at - used > NOTED * MICROS:
             sql = "UPDATE login SET used_at = ? WHERE sha256 = ?"
             await self._database.write(lambda it: it.execute(sql, (at, key)).rowcount)
-        return Owner(number, name)
+        return Owner(number, name, given > 0)
 
     async def end(self, token: str) -> None:
         """End a session, at once."""

@@ -29,6 +29,7 @@ class CreateUser(Command[User], frozen=True):
     name: str
     digest: str
     first: bool = False
+    given: bool = False  # the password was made up, and the user is to choose another
 
     async def run(self, database: Database) -> User:
         """The user; `StoreRefused` for a name that is taken, or not right."""
@@ -42,8 +43,9 @@ class CreateUser(Command[User], frozen=True):
             if taken := connection.execute(sql, (self.name,)).fetchone():
                 raise StoreRefused(f"there is a user {taken[0]!r} already")
             at = time_ns() // 1000
-            sql = "INSERT INTO user (name, digest, created_at) VALUES (?, ?, ?)"
-            number = connection.execute(sql, (self.name, self.digest, at)).lastrowid
+            sql = "INSERT INTO user (name, digest, created_at, given_at) VALUES (?, ?, ?, ?)"
+            row = (self.name, self.digest, at, at * self.given)
+            number = connection.execute(sql, row).lastrowid
             assert number is not None
             note(connection, self.by, "made a user", self.name)
             return User(number, self.name, at, None)
@@ -82,13 +84,16 @@ class SetPassword(Command[User], frozen=True):
 
     name: str
     digest: str
+    given: bool = False  # as in CreateUser
 
     async def run(self, database: Database) -> User:
         """The user; `StoreRefused` if there is none."""
 
         def job(connection: sqlite3.Connection) -> User:
             user = _find(connection, self.name)
-            connection.execute("UPDATE user SET digest = ? WHERE id = ?", (self.digest, user.id))
+            at = time_ns() // 1000 * self.given
+            sql = "UPDATE user SET digest = ?, given_at = ? WHERE id = ?"
+            connection.execute(sql, (self.digest, at, user.id))
             connection.execute("DELETE FROM login WHERE user = ?", (user.id,))
             note(connection, self.by, "set a password", user.name)
             return user

@@ -4,6 +4,7 @@
 `tornado.web.Application` or any other `HTTPServerConnectionDelegate`.
 """
 
+from wire.always import Always
 from wire.lanes import Lane
 from wire.later import Later
 from wire.limits import Limits
@@ -16,6 +17,7 @@ from wire.server import Server, Stats
 from wire.sockets import bind, bind_unix, inherited
 
 __all__ = [
+    "Always",
     "Lane",
     "Later",
     "Limits",

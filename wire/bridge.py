@@ -1,7 +1,7 @@
 """The `HTTPConnection` by which a Tornado application answers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import (
@@ -116,12 +116,14 @@ class Bridge(HTTPConnection):
         lines += [f"{name}: {value}" for name, value in headers.get_all()]
         if code >= 200:
             self._frame(code, headers, lines)
-        text = "\r\n".join(lines)
-        ends = len(lines) - 1
-        if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
-            raise ValueError("a header holds CR, LF or NUL")
-        end = b"\r\n\r\n" if "Date" in headers or code < 200 else b"\r\n" + self._link.server.date
-        data = b"".join((text.encode("latin-1"), end, self._framed(chunk or b"")))
+        server = self._link.server
+        if code < 200:
+            end = b"\r\n\r\n"
+        elif "Date" in headers:
+            end = b"\r\n%b\r\n" % server.always
+        else:
+            end = b"\r\n" + server.date
+        data = b"".join((_head(lines), end, self._framed(chunk or b"")))
         self.answered = self.answered or code >= 200
         return self._send(data)
 
@@ -196,6 +198,14 @@ class Bridge(HTTPConnection):
         for future in self._waiting:
             _broken(future)
         self._waiting.clear()
+
+
+def _head(lines: Sequence[str]) -> bytes:
+    text = "\r\n".join(lines)
+    ends = len(lines) - 1
+    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
+        raise ValueError("a header holds CR, LF or NUL")
+    return text.encode("latin-1")
 
 
 def _broken(future: "asyncio.Future[None]") -> "asyncio.Future[None]":

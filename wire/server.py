@@ -63,7 +63,7 @@ class Server:
     `application` takes whatever no lane answers. `proxies` (addresses, networks, or "unix") are
     those that are believed when they name their client. `error` makes the answers to what the
     wire refuses, from a status and a sentence. `room` is what bodies may hold, here and wherever
-    else some of it is taken.
+    else some of it is taken. `headers` are on every answer.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Server:
         proxies: Sequence[str] = (),
         error: Callable[[int, str], Response] = problem,
         room: Room | None = None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.application = application
         self.room = room or Room()
@@ -92,6 +93,8 @@ class Server:
         self.loop: asyncio.AbstractEventLoop
         self.now = 0.0
         self.idle_until = 0.0
+        # What ends a head: headers that every answer has, and when it is sent.
+        self.always = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
         self.date = b""
         self.done: asyncio.Future[None]
         self._lanes = Lanes([*lanes, Lane("OPTIONS", r"\*", _anything)])
@@ -203,7 +206,7 @@ class Server:
         limits = self.limits
         self.now = now = self.loop.time()
         self.idle_until = now + (_MOMENT if self.draining else limits.idle_seconds)
-        self.date = date_line()
+        self.date = self.always + date_line()
         due = [c for c in self._connections if c.deadline <= now or c.stall <= now]
         due += [c for c in self._refused if c.deadline <= now]
         for connection in due:

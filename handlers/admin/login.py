@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from handlers.admin.page import COOKIE, Page
+from handlers.admin.page import Page
 from handlers.base import Refusal
 from rules.attempts import Attempts
 from rules.password import fault
@@ -53,15 +53,17 @@ class Entering(Page):
 
     async def enter(self, logins: Logins, owner: Owner, where: str) -> None:
         """Begin a session and lead on."""
+        if before := self.get_cookie(self.cookie_name):
+            await logins.end(before)
         cookie = await logins.begin(owner)
         self.set_cookie(
-            COOKIE,
+            self.cookie_name,
             cookie,
             path="/admin",
             max_age=LONGEST,
             httponly=True,
             samesite="Lax",
-            secure=self.request.protocol == "https",
+            secure=self.secure,
         )
         self.done(where)
 
@@ -102,7 +104,8 @@ class Login(Entering):
         # It counts as wrong until it proves right: many at once are no way around the wait.
         self._attempts.failed(name, address, self._clock())
         try:
-            owner = await self._logins.check(name, password[:PASSWORD])
+            # One that is too long is nobody's: it is not cut short, and takes as long.
+            owner = await self._logins.check(name, password if len(password) <= PASSWORD else "")
         except StoreBusy:
             self._later(1.0, wanted)
             return
@@ -140,9 +143,10 @@ class Logout(Page):
 
     async def post(self) -> None:
         """End the session, at once."""
-        if token := self.get_cookie(COOKIE):
+        if token := self.get_cookie(self.cookie_name):
             await self._logins.end(token)
-        self.clear_cookie(COOKIE, path="/admin")
+        self.clear_cookie(self.cookie_name, path="/admin", secure=self.secure)
+        self.set_header("Clear-Site-Data", '"cache"')
         self.done("/admin/login")
 
 
@@ -167,7 +171,7 @@ class Setup(Entering):
         if password != self.get_body_argument("again", "", False):
             self._form("The two passwords are not the same.", name)
             return
-        if (wrong := fault(password, name)) is not None:
+        if (wrong := await asyncio.to_thread(fault, password, name)) is not None:
             self._form(f"{wrong[:1].upper()}{wrong[1:]}.", name)
             return
         kept = await asyncio.to_thread(digest, password)
@@ -177,7 +181,7 @@ class Setup(Entering):
             self._form(f"{str(error)[:1].upper()}{str(error)[1:]}.", name)
             return
         self._invitation.token = None
-        await self.enter(self._logins, Owner(user.id, user.name), "/admin/")
+        await self.enter(self._logins, Owner(user.id, user.name, False), "/admin/")
 
     def _check(self, token: str) -> None:
         if not self._invitation.takes(token):

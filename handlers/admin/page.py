@@ -11,7 +11,8 @@ from rules import words
 from store.errors import StoreBusy, StoreError, StoreRefused
 from store.logins import Owner
 
-COOKIE = "mq_owner"
+# Over TLS the cookie has a name that a browser takes over TLS alone.
+COOKIE, SECURE_COOKIE = "mq_owner", "__Secure-mq_owner"
 # What is shown after something was done: a page says it by the name in its address.
 Who = Callable[[str], Awaitable[Owner | None]]
 # What stands in the navigation: (address, words).
@@ -39,6 +40,8 @@ class Page(Asking):
 
     # Whether it is for anyone, logged in or not.
     open = False
+    # Whether it is also for who still has the password that was made up for them.
+    for_given = False
     # What its address may say was done, in words.
     deeds: dict[str, str] = {}  # noqa: RUF012
     owner: Owner | None = None
@@ -47,6 +50,16 @@ class Page(Asking):
     def by(self) -> str:
         """Who stands in the list of what was changed."""
         return self.owner.name if self.owner else ""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the browser came over TLS."""
+        return self.request.protocol == "https"
+
+    @property
+    def cookie_name(self) -> str:
+        """The name of the session's cookie."""
+        return SECURE_COOKIE if self.secure else COOKIE
 
     @property
     def pages(self) -> Pages:
@@ -61,11 +74,15 @@ class Page(Asking):
             "Sec-Fetch-Site" in headers or "Origin" in headers
         ):
             raise Refusal(403, "A form is sent from one of these pages, by a browser.")
-        token = self.get_cookie(COOKIE)
+        token = self.get_cookie(self.cookie_name)
         who: Who = self.settings["owner"]
         self.owner = await who(token) if token else None
-        if self.owner is None and not self.open:
+        if self.open:
+            return
+        if self.owner is None:
             self.turn_away()
+        elif self.owner.given and not self.for_given:
+            self.choose_first()
 
     def turn_away(self) -> None:
         """Send a visitor who is not logged in to do so."""
@@ -73,6 +90,12 @@ class Page(Asking):
             raise Refusal(401, "You are not logged in any more: log in, and do it again.")
         query = {} if self.request.path == "/admin/" else {"next": self.request.uri or ""}
         self.redirect("/admin/login" + (f"?{urlencode(query)}" if query else ""), status=303)
+
+    def choose_first(self) -> None:
+        """Have who came with a password that was made up for them choose their own."""
+        if self.request.method not in ("GET", "HEAD"):
+            raise Refusal(403, "Choose a password of your own first, at /admin/account.")
+        self.redirect("/admin/account", status=303)
 
     def show(self, template: str, title: str, status: int = 200, **values: Any) -> None:
         """Answer with a page of `templates/admin/`."""

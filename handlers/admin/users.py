@@ -46,7 +46,8 @@ class Users(Page):
         password = make_up()
         kept = await asyncio.to_thread(digest, password)
         try:
-            made = await CreateUser(self.said("name"), kept, by=self.by).run(self.database)
+            command = CreateUser(self.said("name"), kept, given=True, by=self.by)
+            made = await command.run(self.database)
         except StoreError as error:
             refusal = failing(error)
             await self.list(refusal.status_code, wrong=refusal.detail)
@@ -87,6 +88,8 @@ class Remove(Page):
 class Account(Page):
     """`/admin/account`: one's own password."""
 
+    for_given = True
+
     def initialize(self, database: Database, logins: Logins, attempts: Attempts) -> None:
         """`logins` know the old password; wrong ones are among the `attempts`."""
         self.database = database
@@ -101,7 +104,9 @@ class Account(Page):
         """Set it; all sessions of the user end, this one too."""
         assert self.owner is not None
         old, new = (self.get_body_argument(name, "", False) for name in ("old", "new"))
-        wrong = fault(new, self.owner.name)
+        wrong = await asyncio.to_thread(fault, new, self.owner.name)
+        if new == old:
+            wrong = "the new password is the old one"
         if new != self.get_body_argument("again", "", False):
             wrong = "the two new passwords are not the same"
         try:

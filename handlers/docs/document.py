@@ -45,7 +45,8 @@ SECURITY = {
         "type": "apiKey",
         "in": "cookie",
         "name": "mq_owner",
-        "description": "The session of an owner who has logged in.",
+        "description": "The session of an owner who has logged in; over TLS its name is "
+        "`__Secure-mq_owner`.",
     },
     **{
         name: {

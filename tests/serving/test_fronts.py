@@ -190,6 +190,7 @@ def test_marquee_knows_that_the_client_came_over_tls(behind):
         answer = front.ask("/campaigns/1/", **claim)
         assert answer.headers["Set-Cookie"].endswith("; Secure")
     assert not server.ask("/campaigns/1/").headers["Set-Cookie"].endswith("; Secure")
+    assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000"]
 
 
 def test_figures_are_not_for_those_outside(behind):

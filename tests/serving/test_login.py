@@ -54,11 +54,33 @@ def test_one_logs_in_and_gets_to_where_one_wanted(maria):
     assert "made a user" in words(visitor.get("/admin/audit"))
 
 
+def test_a_login_begins_a_session_of_its_own_and_ends_the_one_that_was(maria):
+    visitor = Visitor(maria)
+    visitor.cookie = chosen = "mq_owner=chosen-by-someone-else"
+    before = visitor.log_in("maria", PASSWORD).cookie
+    assert before != chosen
+    after = visitor.log_in("maria", PASSWORD).cookie
+    assert after != before
+    for cookie, status in ((chosen, 303), (before, 303), (after, 200)):
+        visitor.cookie = cookie
+        assert visitor.get("/admin/").status == status
+
+
+def test_a_password_is_looked_at_whole(maria):
+    long = "correct horse battery " * 22  # as long as may be
+    assert make(maria.data, "create", "long", stdin=f"{long}\n").returncode == 0
+    for wrong in (long[:-1], long.upper(), long.strip(), long + "x" * 1_000):
+        answer = Visitor(maria).post("/admin/login", name="long", password=wrong)
+        assert answer.status == 422
+    Visitor(maria).log_in("long", long)
+
+
 def test_the_cookie_is_dead_after_logging_out(maria):
     visitor = Visitor(maria).log_in("maria", PASSWORD)
     cookie = visitor.cookie
     assert visitor.get("/admin/").status == 200
-    assert visitor.post("/admin/logout").status == 303
+    answer = visitor.post("/admin/logout")
+    assert (answer.status, answer.headers["Clear-Site-Data"]) == (303, '"cache"')
     assert visitor.cookie == ""
     visitor.cookie = cookie
     assert visitor.get("/admin/").status == 303
@@ -170,6 +192,19 @@ def test_users_are_made_listed_and_removed_at_the_terminal(maria):
     made = make(maria.data, "create", "otto", "--generate", "--json")
     password = json.loads(made.stdout)["password"]
     visitor = Visitor(maria).log_in("otto", password)
+    # It opens nothing but the page where another is chosen.
+    for path in ("/admin/", "/admin/users", "/admin/live"):
+        answer = visitor.get(path)
+        assert (answer.status, answer.headers["Location"]) == (303, "/admin/account")
+    assert visitor.post("/admin/users", name="mallory").status == 403
+    assert "made up for you" in words(visitor.get("/admin/account"))
+    same = {"old": password, "new": password, "again": password}
+    assert visitor.post("/admin/account", **same).status == 422
+    own = {"old": password, "new": "own horse, own battery", "again": "own horse, own battery"}
+    assert visitor.post("/admin/account", **own).status == 303
+    visitor.log_in("otto", own["new"])
+    assert "made up" not in words(visitor.get("/admin/account"))
+    assert visitor.get("/admin/").status == 200
     listed = json.loads(make(maria.data, "list", "--json").stdout)["users"]
     assert {each["name"] for each in listed} >= {"maria", "otto"}
     assert make(maria.data, "create", "otto").returncode == 1
@@ -178,6 +213,9 @@ def test_users_are_made_listed_and_removed_at_the_terminal(maria):
     assert make(maria.data, "password", "otto", stdin="another horse\n").returncode == 0
     assert visitor.get("/admin/").status == 303
     visitor.log_in("otto", "another horse")
+    made = make(maria.data, "password", "otto", "--generate", "--json")
+    visitor.log_in("otto", json.loads(made.stdout)["password"])
+    assert visitor.get("/admin/").headers["Location"] == "/admin/account"
     assert make(maria.data, "remove", "otto").returncode == 0
     assert visitor.get("/admin/").status == 303
     assert make(maria.data, "remove", "otto").returncode == 1
@@ -190,6 +228,10 @@ def test_users_are_made_and_removed_in_the_pages(maria):
     assert password not in visitor.get("/admin/users").text
     assert visitor.post("/admin/users", name="paula").status == 422
     paula = Visitor(maria).log_in("paula", password)
+    assert paula.get("/admin/").headers["Location"] == "/admin/account"
+    own = {"old": password, "new": "own horse, own battery", "again": "own horse, own battery"}
+    assert paula.post("/admin/account", **own).status == 303
+    paula.log_in("paula", own["new"])
     assert paula.post("/admin/users/remove", name="paula").status == 422
     assert visitor.get("/admin/users/remove?name=paula").status == 200
     assert visitor.post("/admin/users/remove", name="paula").status == 303

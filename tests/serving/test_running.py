@@ -1,14 +1,19 @@
 """Starting, stopping and looking after the process."""
 
+import contextlib
 import http.client
 import json
 import re
+import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import stat
+import subprocess
 import threading
 import time
+import warnings
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -289,7 +294,6 @@ def test_a_wrong_setting_ends_with_words_and_status_2(run):
 
 def test_a_socket_can_be_inherited(tmp_path):
     """As systemd does it: file descriptor 3, LISTEN_FDS and LISTEN_PID."""
-    import subprocess
     import sys
 
     listening = socket.create_server(("127.0.0.1", 0))
@@ -318,32 +322,100 @@ def test_a_socket_can_be_inherited(tmp_path):
     assert process.returncode == 0
 
 
-def test_it_serves_over_tls_and_marks_its_cookies_secure(start, tmp_path):
-    import shutil
-    import ssl
-    import subprocess
-
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    """A certificate, as words for a server and a context for its peer."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here to make a certificate")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    folder = tmp_path_factory.mktemp("certificate")
+    cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
          "-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", cert],
         check=True, capture_output=True,
     )  # fmt: skip
-    server = start("--sample", "--tls-cert", str(cert), "--tls-key", str(key))
     context = ssl.create_default_context(cafile=str(cert))
     context.check_hostname = False
+    return ("--tls-cert", str(cert), "--tls-key", str(key)), context
+
+
+def test_it_serves_over_tls_and_marks_its_cookies_secure(start, certified):
+    words, context = certified
+    server = start("--sample", *words)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=20)
     connection.request("GET", "/campaigns/1/")
     answer = connection.getresponse()
     answer.read()
     assert answer.headers["Set-Cookie"].endswith("; Secure")
+    assert answer.headers["Set-Cookie"].startswith("__Secure-mq_last_1=")
     said = urlencode(dict(zip(("name", "password"), owner_of(server), strict=True)))
     connection.request("POST", "/admin/login", said, {**FORM, "Sec-Fetch-Site": "same-origin"})
-    assert "; Secure" in connection.getresponse().headers["Set-Cookie"]
+    answer = connection.getresponse()
+    answer.read()
+    assert "; Secure" in answer.headers["Set-Cookie"]
+    name, _, token = answer.headers["Set-Cookie"].partition(";")[0].partition("=")
+    assert name == "__Secure-mq_owner"
+    # The name that a site without TLS could have set opens nothing.
+    for said, status in ((name, 200), ("mq_owner", 303)):
+        connection.request("GET", "/admin/", headers={"Cookie": f"{said}={token}"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
     connection.close()
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_over_tls_every_answer_has_a_browser_stay_there(start, certified, kind):
+    words, context = certified
+    server = start("--sample", "--server", kind, *words)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=20)
+    for path, status in (
+        ("/campaigns/1/", 200), ("/healthz", 200), ("/admin/", 303), ("/admin/login", 200),
+        ("/banners/1", 404), ("/nowhere", 404), ("/events", 401), ("/static/marquee.css", 200),
+    ):  # fmt: skip
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status, path
+        assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000"], path
+    if kind == "wire":  # and what the wire itself answers
+        connection.request("GET", "/", headers={"Content-Length": "x"})
+        answer = connection.getresponse()
+        assert answer.status == 400 and answer.headers["Strict-Transport-Security"]
+    connection.close()
+    assert server.stop() == 0
+    server = start("--hsts-seconds", "0", "--server", kind, *words)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=20)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().headers["Strict-Transport-Security"] is None
+    connection.close()
+    server.stop()
+
+
+def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start, certified):
+    words, context = certified
+    server = start(*words)
+    with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert not plain.recv(1000).startswith(b"HTTP")
+    said = {}
+    for name in ("TLSv1_1", "TLSv1_2", "TLSv1_3"):
+        version = ssl.TLSVersion[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = version
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as there:
+            try:
+                with context.wrap_socket(there, server_hostname="localhost") as tls:
+                    said[name] = tls.version()
+            except (ssl.SSLError, ConnectionError):
+                said[name] = None
+    assert said == {"TLSv1_1": None, "TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}
+    server.stop()
 
 
 def test_a_named_proxy_may_say_that_the_visitor_came_over_tls(start):

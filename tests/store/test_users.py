@@ -1,6 +1,7 @@
 """Users, their sessions, and the list of what was changed."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from store.apps import CreateApp, CreateToken, RevokeToken
 from store.audit import KEPT, entries, note
 from store.database import Database
 from store.errors import StoreBusy, StoreRefused
-from store.logins import IDLE, LONGEST, NOTED, WAITING, Logins
+from store.logins import GIVEN, IDLE, LONGEST, NOTED, WAITING, Logins
 from store.passwords import digest, make_up, matches
 from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 
@@ -137,6 +138,29 @@ def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_beginnin
         await logins.begin(owner)
         kept = await database.read(lambda it: it.execute("SELECT count(*) FROM login").fetchone())
         assert kept == (1,)
+
+    drive(test)
+
+
+def test_a_password_that_was_made_up_lets_in_for_a_week_and_is_told_as_such(drive) -> None:
+    async def test(database: Database) -> None:
+        clock = Clock()
+        clock.now = time.time()
+        logins = Logins(database, clock)
+        await CreateUser("maria", DIGEST, given=True).run(database)
+        owner = await logins.check("maria", "correct horse")
+        assert owner is not None and owner.given
+        assert await logins.who(await logins.begin(owner)) == owner
+        clock.now += GIVEN + 60
+        assert await logins.check("maria", "correct horse") is None
+        await SetPassword("maria", DIGEST, given=True).run(database)
+        clock.now = time.time()
+        owner = await logins.check("maria", "correct horse")
+        assert owner is not None and owner.given
+        await SetPassword("maria", DIGEST).run(database)
+        clock.now += GIVEN * 100
+        owner = await logins.check("maria", "correct horse")
+        assert owner is not None and not owner.given
 
     drive(test)
 
