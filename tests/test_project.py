@@ -23,7 +23,7 @@ CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
 FILES = {"server.py", "owners.py", "settings.py", "logs.py", "sample.py", "supervisor.py"}
 TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
-PAPERS = {"README.md", "CHANGELOG.md", "LICENSE", ".gitignore"}
+PAPERS = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".gitignore"}
 LOCKS = {"requirements.lock", "requirements-dev.lock", "requirements-dist.lock"}
 # Written so that they do not find themselves.
 FORBIDDEN = re.compile(
