@@ -17,9 +17,9 @@ def load(tmp_path: Path) -> Load:
     return new_load(tmp_path)
 
 
-def kill_and_check(load: Load, folder: Path, kills: int) -> None:
+def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> None:
     for _ in range(kills):
-        server = Server(folder)
+        server = Server(folder, changed=changed)
         counts = server.counts()
         load.run(server, random.uniform(0.02, 0.3))
         assert counts.pop("received") == sum(counts.values())
@@ -33,6 +33,14 @@ def kill_and_check(load: Load, folder: Path, kills: int) -> None:
 def test_every_202_was_true_when_the_server_is_killed(load: Load, tmp_path: Path) -> None:
     kill_and_check(load, tmp_path, 20)
     assert len(load.told.acked) > 1_000
+
+
+@pytest.mark.parametrize("changed", ["answers_before_the_commit", "overlooks_senders_ids"])
+def test_the_same_test_sees_it_when_a_guard_is_taken_out(
+    load: Load, tmp_path: Path, changed: str
+) -> None:
+    with pytest.raises(AssertionError):
+        kill_and_check(load, tmp_path, 8, changed)
 
 
 def test_a_killed_server_with_a_million_events_is_ready_within_a_second(

@@ -7,12 +7,13 @@ would see the loss.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import server
 from loops import upkeep
-from store import identifiers, log
+from store import batch, identifiers, log
 
 
 def hasty() -> None:
@@ -44,8 +45,51 @@ def ids_follow_the_clock() -> None:
     log.Identifiers = Falling  # type: ignore[misc]
 
 
+def answers_before_the_commit() -> None:
+    """Senders hear yes as soon as their events wait."""
+
+    class Early(log.Log):
+        def take_one(self, waiter: Any, row: Any, **more: Any) -> None:
+            super().take_one(Deaf(), row, **more)
+            waiter.settled([(self.last, "stored")])
+
+        def take(self, waiter: Any, rows: Any, *words: Any, **more: Any) -> None:
+            super().take(Deaf(), rows, *words, **more)
+            first = self.last - len(rows) + 1
+            waiter.settled([(first + number, "stored") for number in range(len(rows))])
+
+    server.Log = Early  # type: ignore[misc]
+
+
+class Deaf:
+    """Is not told."""
+
+    def settled(self, _: object) -> None:
+        pass
+
+    def failed(self, _: object) -> None:
+        pass
+
+
+def overlooks_senders_ids() -> None:
+    """What is sent again is stored again."""
+    whole = batch.full
+
+    def full(number: int, received: int, row: batch.Row) -> batch.Full:
+        return whole(number, received, (*row[:7], None, None, *row[9:]))
+
+    batch.full = log.full = full  # type: ignore[attr-defined]
+
+
 CHANGES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (hasty, believes_any_clock, ids_follow_the_clock)
+    each.__name__: each
+    for each in (
+        hasty,
+        believes_any_clock,
+        ids_follow_the_clock,
+        answers_before_the_commit,
+        overlooks_senders_ids,
+    )
 }
 
 if __name__ == "__main__":
