@@ -83,7 +83,9 @@ def test_to_look_changes_nothing(target):
     assert changes(target) == before
 
 
-@pytest.mark.parametrize("override", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"])
+@pytest.mark.parametrize(
+    "override", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"]
+)
 def test_no_word_makes_a_post_of_a_get(target, override):
     before = changes(target)
     for path in PATHS:

@@ -1,4 +1,4 @@
-"""Path traversal: no name, in an address, an archive, a command or a backup, leads out of its place."""
+"""Path traversal: no name, in an address, an archive or a backup, leads out of its place."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,11 @@ import pytest
 from target import ROOT, Target, until, words, zipped
 
 # A file of ours that is not to be served, a file of the system, what lies beside the database.
-SECRET = {"server.py": b"The one place where things", "etc/passwd": b"root:", "marquee.db": b"SQLite f"}
+SECRET = {
+    "server.py": b"The one place where things",
+    "etc/passwd": b"root:",
+    "marquee.db": b"SQLite f",
+}
 UP = [
     "../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%5c", "..\\", "....//", ".%2e/", "%2e./", "..;/",
     "..%252f", "%c0%ae%c0%ae/", "..%c0%af", "..%00/", "/", "//", "%2f", "./../", "images/../",
@@ -30,7 +34,8 @@ NAMES = [
     "..\\..\\clicks_3.csv", "C:\\Windows\\clicks_4.csv", "1/../../../conversions_1.csv",
     "images/../../../image_1.svg", "....//....//targets.csv", "~/conversions_2.csv",
     "$HOME/conversions_3.csv", "conversions_4.csv%00.png", "%2e%2e%2fclicks_1.csv",
-    "file:///impressions_1.csv", ".", "..", "/", "\\", "../../marquee.db", "../../../data/marquee.db",
+    "file:///impressions_1.csv", ".", "..", "/", "\\",
+    "../../marquee.db", "../../../data/marquee.db",
     "1/\u202evsc.1_skcilc", "x" * 5_000 + ".csv", "-rf", "|id>evil", "`id>evil`", "$(id>evil)",
     "; id > evil", "../" * 500 + "etc/cron.d/evil",
 ]  # fmt: skip
@@ -85,7 +90,9 @@ def lies(folder: Path) -> set[str]:
 
 
 def kept(name: str) -> bool:
-    return bool(re.match(r"(marquee|views)\.db(-wal|-shm)?$|images/[0-9a-f]{64}$|lock$|data$", name))
+    return bool(
+        re.match(r"(marquee|views)\.db(-wal|-shm)?$|images/[0-9a-f]{64}$|lock$|data$", name)
+    )
 
 
 def strangers(target: Target) -> set[str]:
@@ -131,7 +138,8 @@ def ask(target: Target, path: str, method: str = "POST", body: bytes = b"{}") ->
             there.settimeout(10)
             there.sendall(
                 f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+                f"Content-Length: {len(body)}\r\n\r\n".encode()
+                + body
             )
             answer = b""
             while piece := there.recv(65_536):

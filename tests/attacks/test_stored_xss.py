@@ -50,7 +50,9 @@ def in_app(target: Target) -> list[str]:
 
 def in_story(target: Target) -> list[str]:
     metadata = json.dumps({"img": EVIL, EVIL: [EVIL]})
-    answer = target.owner.post("/admin/stories/edit", app="1", id="77", metadata=metadata, order="9")
+    answer = target.owner.post(
+        "/admin/stories/edit", app="1", id="77", metadata=metadata, order="9"
+    )
     assert answer.status == 303, answer.text
     return ["stories?app=1", "stories/edit?id=77", "stories/77/remove"]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from jsonschema_rs import Draft202012Validator, FancyRegexOptions
 from tornado import httputil, template, web
 
 from handlers import answers, origins
@@ -22,12 +23,13 @@ from handlers import answers, origins
 answers.SECURITY = ()
 origins.VARY = ("X-Nothing", "here")
 
-import server
-from handlers.admin import login
-from handlers.base import Static
-from rules import attempts, schema
-from store import exporting, logins, uploads, upstream
-from wire import bridge
+import server  # noqa: E402
+from commands import event_log  # noqa: E402
+from handlers.admin import login  # noqa: E402
+from handlers.base import Static  # noqa: E402
+from rules import attempts, schema  # noqa: E402
+from store import exporting, logins, uploads, upstream  # noqa: E402
+from wire import bridge  # noqa: E402
 
 ANYTHING = re.compile(r".*", re.DOTALL)
 NOTHING = re.compile(r"(?!)")
@@ -130,8 +132,17 @@ def redirects_are_followed() -> None:
 
 
 def a_rule_costs_what_it_likes() -> None:
-    """References multiply."""
+    """References multiply, and patterns try every way there is."""
     schema.WEIGHTIEST = 1 << 60
+    schema.PATTERNS = FancyRegexOptions(backtrack_limit=1 << 40)
+    schema._META = Draft202012Validator(
+        {"$ref": schema.DIALECT}, offline=True, pattern_options=schema.PATTERNS
+    )
+
+
+def a_terminal_is_told_all() -> None:
+    """What others said goes to a terminal as it is."""
+    event_log.inert = lambda said: said
 
 
 GUARDS = (
@@ -147,6 +158,7 @@ GUARDS = (
     nobody_waits,
     redirects_are_followed,
     a_rule_costs_what_it_likes,
+    a_terminal_is_told_all,
 )
 
 if __name__ == "__main__":
