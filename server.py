@@ -78,6 +78,7 @@ from rules import played
 from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
+from rules.words import inert
 from sample import OWNER, fill, make_owner, pristine
 from settings import PROGRAM, SettingError, Settings
 from store.apps import APPS, Apps, NewApp
@@ -799,7 +800,7 @@ def main(words: Sequence[str]) -> int:
         print(f"marquee: {error}", file=sys.stderr)
         return 2
     except (StoreError, OSError) as error:
-        print(f"marquee: {error}", file=sys.stderr)
+        print(f"marquee: {inert(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("marquee: interrupted", file=sys.stderr)

@@ -12,6 +12,7 @@ import msgspec
 
 from rules.event import SOURCES
 from rules.timestamp import NotMoment, day_or_micros
+from rules.words import inert
 from settings import Settings
 from store.desk import Desk, desk
 from store.errors import StoreRefused
@@ -120,7 +121,8 @@ def _run_rejects(said: argparse.Namespace, settings: Settings) -> int:
             for fault in msgspec.json.decode(each.errors)
         )
         body = each.body[:SHOWN] + "…" * (len(each.body) > SHOWN)
-        print(f"{each.id}  app {each.app}  {each.received_at}  {reasons}\n    {body!r}")
+        told = f"{each.id}  app {each.app}  {each.received_at}  {reasons}"
+        print(f"{inert(told)}\n    {body!r}")
     if not found:
         print("No event was rejected.")
     return 0
@@ -155,7 +157,7 @@ def _run_replay(said: argparse.Namespace, settings: Settings) -> int:
     else:
         for each in told:
             reasons = "; ".join(f"{it.pointer} {it.message}".strip() for it in each.errors)
-            print(f"{each.reject}  {each.status}  {each.event or reasons}".rstrip())
+            print(inert(f"{each.reject}  {each.status}  {each.event or reasons}".rstrip()))
     return 0 if all(each.event is not None for each in told) else 1
 
 

@@ -11,6 +11,7 @@ import msgspec
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from rules.words import inert
 from settings import PROGRAM, Settings
 from store.desk import desk
 from store.importing import import_folder
@@ -100,7 +101,7 @@ def _table(result: Result) -> str:
         lines.append("Nothing was new, and nothing was changed.")
     if result.rejected:
         lines.append(f"What was rejected, and why: {PROGRAM} import --rejects")
-    return "\n".join(lines)
+    return "\n".join(map(inert, lines))
 
 
 def _counted(name: str, some: list[Outcome]) -> str:
@@ -123,6 +124,7 @@ async def _rejects(data: Path, limit: int, as_json: bool) -> int:
         print(msgspec.json.encode(asdict(page)).decode())
         return 0
     for each in page.rejected:
-        print(f"import {each.number}  {each.file}:{each.line}  {each.reason}: {each.row!r}")
+        where = inert(f"import {each.number}  {each.file}:{each.line}  {each.reason}")
+        print(f"{where}: {each.row!r}")
     print(f"{page.kept} kept, {page.dropped} of the oldest dropped")
     return 0

@@ -11,6 +11,7 @@ import msgspec
 
 from rules.story_files import Found, NotStories, stories
 from rules.timestamp import text
+from rules.words import inert
 from settings import Settings
 from store.desk import desk
 from store.errors import StoreRefused
@@ -83,7 +84,8 @@ def _import(arguments: argparse.Namespace, settings: Settings) -> int:
         print(msgspec.json.encode({**result, "rejects": rejected}).decode())
         return 0
     for each in rejected:
-        print(f"{arguments.file.name}, {each['place']}: {each['reason']}: {each['text']!r}")
+        where = f"{arguments.file.name}, {each['place']}: {each['reason']}"
+        print(f"{inert(where)}: {each['text']!r}")
     print("".join(f"{name:>11}" for name in result))
     print("".join(f"{value:>11}" for value in result.values()))
     return 0
@@ -120,7 +122,7 @@ def _list(arguments: argparse.Namespace, settings: Settings) -> int:
     for each in kept:
         said = {"from": _moment(each.shown_from), "until": _moment(each.shown_until)}
         shown = "".join(f"  {word} {moment}" for word, moment in said.items() if moment)
-        print(f"{each.id}  app {each.app}  order {each.order}{shown}  {each.metadata}")
+        print(inert(f"{each.id}  app {each.app}  order {each.order}{shown}  {each.metadata}"))
     if not kept:
         print("There is no story yet.")
     return 0

@@ -6,6 +6,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
+def inert(said: str) -> str:
+    """What others said, in a line for a terminal: what would steer it stands there escaped."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in said
+    )
+
+
 def moment(at: int | None) -> str:
     """A moment in µs as day and second, UTC."""
     if at is None:

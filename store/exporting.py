@@ -13,8 +13,9 @@ COLUMNS = (
     "id", "sender_id", "app", "source", "session_id",
     "category", "name", "timestamp", "received_at", "data",
 )  # fmt: skip
-# What a spreadsheet would take for a formula, and run.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet would take for a formula, and run; also as wide letters. Such a cell gets an
+# apostrophe ahead of it (OWASP, CSV injection).
+FORMULA = tuple("=+-@\t\r\n\0＝＋－＠")
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 

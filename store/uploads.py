@@ -8,7 +8,7 @@ import secrets
 import shutil
 import zipfile
 import zlib
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EINVAL, ENOSPC
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,8 @@ CHUNK = 1024 * 1024
 # Of a zip file: where its end is looked for, and bytes of its list of files.
 TAIL, LONGEST_DIRECTORY = 65_557, 8_388_608
 LONGEST_NAME = 200
+# What is as common as zip files; others want memory as an archive says, and more code to trust.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Upload:
@@ -92,10 +94,15 @@ class Upload:
                     for entry in archive.infolist():
                         if not entry.is_dir():
                             self._unpack(archive, entry)
-            except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
                 raise StoreRefused(f"the zip file cannot be read: {error}") from None
             except (NotImplementedError, RuntimeError) as error:
                 raise StoreRefused(f"the zip file cannot be unpacked: {error}") from None
+            except OSError as error:
+                if error.errno != EINVAL:
+                    raise _failed(error) from error
+                # It says that something stands before its beginning.
+                raise StoreRefused("the zip file cannot be read: it is not whole") from None
             path.unlink()
 
     def remove(self) -> None:
@@ -110,6 +117,9 @@ class Upload:
         file = self.open(entry.filename)
         if file is None:
             return
+        if entry.compress_type not in METHODS:
+            file.close()
+            raise NotImplementedError("it is packed in another way than zip files mostly are")
         # Told sizes are not believed: what comes out is counted.
         with file, archive.open(entry) as packed:
             while chunk := packed.read(CHUNK):

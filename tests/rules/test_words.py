@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.words import moment, number, plural, seconds, short, size
+from rules.words import inert, moment, number, plural, seconds, short, size
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,11 @@ def test_a_size(value: float, said: str) -> None:
 )
 def test_a_length_of_time(value: float, said: str) -> None:
     assert seconds(value) == said
+
+
+def test_what_would_steer_a_terminal_is_escaped() -> None:
+    assert inert("café ≥ 5 “x”") == "café ≥ 5 “x”"
+    assert inert("a\x1b[2J\x07\x9b1m\r\nb\u202e\x7f") == "a\\x1b[2J\\x07\\x9b1m\\r\\nb\\u202e\\x7f"
 
 
 def test_a_moment_and_how_many() -> None:

@@ -1,0 +1,160 @@
+"""What is attacked: a real server with its owner at hand, and one whose guards are taken out."""
+
+import importlib.util
+import io
+import json
+import re
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SERVING = HERE.parent / "serving"
+if str(SERVING) not in sys.path:
+    sys.path.append(str(SERVING))
+
+from visitor import Visitor, owner_of, words  # noqa: E402
+
+# By its place, as every folder of tests has a conftest.
+_spec = importlib.util.spec_from_file_location("serving_conftest", SERVING / "conftest.py")
+assert _spec is not None and _spec.loader is not None
+serving = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(serving)
+Running = serving.Running
+
+__all__ = [
+    "EVIL",
+    "RUN",
+    "Running",
+    "Target",
+    "Visitor",
+    "Weakened",
+    "event",
+    "owner_of",
+    "query",
+    "until",
+    "words",
+    "zipped",
+]
+
+# What would be markup, an attribute's end, a template's code or an entity, if it were let.
+RUN = "ran=1"
+EVIL = f"<img src=x onerror={RUN}><script>{RUN}</script>\"'><b onclick={RUN}>&lt;{{{{7*7}}}}"
+SESSION = "0d3f7a52-0000-4e4e-80b5-f1ffddc25423"
+
+
+class Weakened(Running):
+    """The same program with its guards taken out (`weakened.py`): here attacks must succeed."""
+
+    program = (sys.executable, str(HERE / "weakened.py"))
+
+
+class Target:
+    """A server with the sample, its owner logged in, and an app with a token of each scope."""
+
+    def __init__(self, kind: type, data: Path, *more: str, **environ: str) -> None:
+        self.server = kind(data, "--sample", "--no-traffic", "--max-upload", "2000000", *more)
+        until(lambda: "password" in "".join(self.server.told))
+        time.sleep(0.1)
+        self._session = Visitor(self.server).log_in(*owner_of(self.server)).cookie
+        page = self.owner.post("/admin/apps", name="Shop", hosts="www.example.com")
+        assert page.status == 200, words(page)
+        self.app = re.search(r"/admin/apps/(\d+)", page.text)[1]
+        self.token = re.search(r'id="token">([^<]+)<', page.text)[1]
+        listed = self.owner.get(f"/admin/apps/{self.app}").text
+        self.public = re.search(r"Public token</dt><dd><code>([^<]+)<", listed)[1]
+        page = self.owner.post(f"/admin/apps/{self.app}/tokens", scopes="admin")
+        self.admin = re.search(r'id="token">([^<]+)<', page.text)[1]
+
+    @property
+    def owner(self) -> Visitor:
+        """A browser of the owner's, logged in."""
+        visitor = Visitor(self.server)
+        visitor.cookie = self._session
+        return visitor
+
+    def send(self, *events: dict[str, Any]) -> list[dict[str, Any]]:
+        """What became of these events."""
+        answer = self.call("/events", "POST", list(events))
+        assert answer.status == 202, answer.text
+        return answer.json()["results"]
+
+    def call(self, path: str, method: str = "GET", body: Any = None, token: str = "") -> Any:
+        """One call of the API with a token."""
+        said = {"Authorization": f"Bearer {token or self.token}"}
+        if body is not None:
+            said["Content_Type"] = "application/json"
+        sent = None if body is None else json.dumps(body).encode()
+        return self.server.ask(path, method, sent, **said)
+
+    def upload(self, *files: tuple[str, bytes]) -> Any:
+        """What is answered to a form with these files."""
+        parts = [
+            f'--edge\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'.encode(
+                "utf-8", "surrogateescape"
+            )
+            + content
+            + b"\r\n"
+            for name, content in files
+        ]
+        headers = self.owner.named(
+            {"Content_Type": "multipart/form-data; boundary=edge", "Sec_Fetch_Site": "same-origin"}
+        )
+        content = b"".join(parts) + b"--edge--\r\n"
+        return self.server.ask("/admin/campaigns/upload", "POST", content, **headers)
+
+    def outcome(self, answer: Any) -> Any:
+        """The page that tells what became of an upload, when that is known."""
+        assert answer.status == 303, words(answer)
+        return until(lambda: over(self.owner.get(answer.headers["Location"])), 30)
+
+    def end(self) -> None:
+        """Stop it; it must not have stumbled over anything."""
+        status = self.server.stop()
+        assert status == 0, self.server.log
+        if not isinstance(self.server, Weakened):
+            assert "Traceback" not in self.server.log, self.server.log
+
+
+def over(page: Any) -> Any:
+    return None if "data-again" in page.text else page
+
+
+def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """What `what` gives, as soon as that is something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+def event(**members: Any) -> dict[str, Any]:
+    """A right event, but for these members."""
+    return {
+        "session_id": SESSION,
+        "category": "attack",
+        "name": "attack",
+        "data": {},
+        "timestamp": "2021-01-01 09:15:27",
+        **members,
+    }
+
+
+def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip of these files."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+def query(path: str, **words_: str) -> str:
+    """An address with a query."""
+    return f"{path}?{urlencode(words_)}"

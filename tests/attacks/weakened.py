@@ -1,0 +1,167 @@
+"""The server with its guards taken out: `python weakened.py serve …`, as of `server.py`.
+
+What attacks it must succeed; a table of attacks that fails here, too, shows nothing.
+"""
+
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from jsonschema_rs import Draft202012Validator, FancyRegexOptions
+from tornado import httputil, template, web
+
+from handlers import answers, origins
+
+# Before anybody takes them from there: no policy, no word on frames or sniffing; nothing that
+# tells a cache on what an answer depends.
+answers.SECURITY = ()
+origins.VARY = ("X-Nothing", "here")
+
+import server  # noqa: E402
+from commands import event_log  # noqa: E402
+from handlers.admin import login  # noqa: E402
+from handlers.base import Static  # noqa: E402
+from rules import attempts, schema  # noqa: E402
+from store import exporting, logins, uploads, upstream  # noqa: E402
+from wire import bridge  # noqa: E402
+
+ANYTHING = re.compile(r".*", re.DOTALL)
+NOTHING = re.compile(r"(?!)")
+
+
+def what_others_said_is_markup() -> None:
+    """Templates escape nothing."""
+    answers.Loader = partial(template.Loader, autoescape=None)  # type: ignore[misc]
+
+
+def forms_come_from_anywhere() -> None:
+    """No look at where a form comes from."""
+    made = server.Application
+
+    def open_to_all(*rules: Any, **settings: Any) -> Any:
+        return made(*rules, **{**settings, "cross_origin_protection": False})
+
+    server.Application = open_to_all  # type: ignore[misc,assignment]
+
+
+def a_login_leads_anywhere() -> None:
+    """`next` is believed."""
+    login.Login._next = lambda self, wanted: wanted or "/admin/"  # type: ignore[method-assign]
+
+
+def a_session_is_the_one_that_came() -> None:
+    """A cookie that came with the login is taken for the session's."""
+    enter = login.Entering.enter
+
+    async def adopting(self: Any, sessions: Any, owner: Any, where: str) -> None:
+        if given := self.get_cookie(self.cookie_name):
+            logins.secrets = SimpleNamespace(token_urlsafe=lambda _: given)
+        await enter(self, sessions, owner, where)
+
+    login.Entering.enter = adopting  # type: ignore[method-assign]
+
+
+def a_path_leads_anywhere() -> None:
+    """Static files are whatever a path leads to, uploads lie where they say."""
+
+    def believed(self: Any, root: str, absolute_path: str) -> str:
+        if not os.path.isfile(absolute_path):
+            raise web.HTTPError(404)
+        return absolute_path
+
+    Static.get_absolute_path = classmethod(  # type: ignore[method-assign,assignment]
+        lambda _, root, path: os.path.abspath(os.path.join(root, path))
+    )
+    Static.validate_absolute_path = believed  # type: ignore[method-assign]
+    uploads.place = lambda said: said
+
+
+def an_upload_has_any_size() -> None:
+    """What is unpacked is not counted."""
+    made = uploads.Upload.__init__
+
+    def boundless(self: Any, data: Path, most: int) -> None:
+        made(self, data, 1 << 60)
+
+    uploads.Upload.__init__ = boundless  # type: ignore[method-assign]
+    uploads.FILES = 1 << 40
+    uploads.LONGEST_DIRECTORY = 1 << 40
+
+
+def a_cell_is_what_it_says() -> None:
+    """Spreadsheets find formulas."""
+    exporting.FORMULA = ()
+
+
+def a_header_is_what_it_says() -> None:
+    """Ends of lines go out in headers."""
+    web.RequestHandler._VALID_HEADER_CHARS = ANYTHING
+    httputil._FORBIDDEN_HEADER_CHARS_RE = NOTHING
+    bridge._head = lambda lines: "\r\n".join(lines).encode("latin-1")
+
+
+def a_host_is_what_it_says() -> None:
+    """Redirects name the host that the request named."""
+    redirect = web.RequestHandler.redirect
+
+    def naming(self: Any, url: str, *rest: Any, **more: Any) -> None:
+        if re.match("/(?!/)", url):
+            url = f"{self.request.protocol}://{self.request.host}{url}"
+        redirect(self, url, *rest, **more)
+
+    web.RequestHandler.redirect = naming  # type: ignore[method-assign]
+
+
+def nobody_waits() -> None:
+    """Wrong passwords cost nothing."""
+    attempts.Attempts.wait = lambda *_: 0.0  # type: ignore[method-assign]
+
+
+def redirects_are_followed() -> None:
+    """The upstream may send us anywhere."""
+    asked = upstream.HTTPRequest
+    upstream.HTTPRequest = lambda *some, **more: asked(  # type: ignore[misc,assignment]
+        *some, **{**more, "follow_redirects": True}
+    )
+
+
+def a_rule_costs_what_it_likes() -> None:
+    """References multiply, and patterns try every way there is."""
+    schema.WEIGHTIEST = 1 << 60
+    schema.PATTERNS = FancyRegexOptions(backtrack_limit=1 << 40)
+    schema._META = Draft202012Validator(
+        {"$ref": schema.DIALECT}, offline=True, pattern_options=schema.PATTERNS
+    )
+
+
+def a_terminal_is_told_all() -> None:
+    """What others said goes to a terminal as it is."""
+    event_log.inert = lambda said: said
+
+
+GUARDS = (
+    what_others_said_is_markup,
+    forms_come_from_anywhere,
+    a_login_leads_anywhere,
+    a_session_is_the_one_that_came,
+    a_path_leads_anywhere,
+    an_upload_has_any_size,
+    a_cell_is_what_it_says,
+    a_header_is_what_it_says,
+    a_host_is_what_it_says,
+    nobody_waits,
+    redirects_are_followed,
+    a_rule_costs_what_it_likes,
+    a_terminal_is_told_all,
+)
+
+if __name__ == "__main__":
+    for each in GUARDS:
+        each()
+    sys.exit(server.main(sys.argv[1:]))
