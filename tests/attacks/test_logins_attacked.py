@@ -28,7 +28,10 @@ class Guesser:
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.target.server.port, timeout=20, source_address=(self.address, 0)
         )
-        said = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+        said = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+        }
         more = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("POST", path, urlencode(fields), {**said, **more})
         answer = connection.getresponse()
@@ -55,7 +58,10 @@ def one_password(name: str) -> Iterator:
 
 def other_letters(name: str) -> Iterator:
     for number in range(TRIES):
-        yield {"name": f"{' ' * number}{name.upper() if number % 2 else name} ", "password": "x"}, {}
+        yield (
+            {"name": f"{' ' * number}{name.upper() if number % 2 else name} ", "password": "x"},
+            {},
+        )
 
 
 def forwarded(name: str) -> Iterator:

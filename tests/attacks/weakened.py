@@ -42,12 +42,12 @@ def what_others_said_is_markup() -> None:
 
 def forms_come_from_anywhere() -> None:
     """No look at where a form comes from."""
-    made = server.Application
+    made = server.Limited
 
     def open_to_all(*rules: Any, **settings: Any) -> Any:
         return made(*rules, **{**settings, "cross_origin_protection": False})
 
-    server.Application = open_to_all  # type: ignore[misc,assignment]
+    server.Limited = open_to_all  # type: ignore[misc,assignment]
 
 
 def a_login_leads_anywhere() -> None:

@@ -45,4 +45,4 @@ def test_each_of_the_first_300_writes_and_syncs_fails(
 def test_the_same_test_sees_it_when_a_guard_is_taken_out(
     shim: Path, tmp_path: Path, guard: str
 ) -> None:
-    assert wrong(shim, tmp_path, 200, 200, 1, guard)
+    assert wrong(shim, tmp_path, 150, 250, 20, guard)
