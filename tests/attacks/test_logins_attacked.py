@@ -9,12 +9,20 @@ from itertools import count
 from urllib.parse import urlencode
 
 import pytest
-from target import Target, Visitor, owner_of
+from target import Target, Visitor, Weakened, owner_of
 
 TRIES = 14
 # Wrong ones that cost nothing, by address; a moment or two may pass while they are looked at.
 MOST = 9
 addresses = count(2)
+
+
+@pytest.fixture(scope="module")
+def weakened(tmp_path_factory):
+    """One of its own, as who has guessed too often waits there, too."""
+    made = Target(Weakened, tmp_path_factory.mktemp("weakened") / "data")
+    yield made
+    made.end()
 
 
 class Guesser:
