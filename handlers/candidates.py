@@ -40,7 +40,7 @@ class Candidates(Handler):
         )
 
     def _slot(self) -> int:
-        said = self.get_query_argument("slot", None)
+        said = self.get_query_argument("slot", None, strip=False)
         if said is None:
             return self._present()
         if said not in map(str, SLOTS):

@@ -93,8 +93,8 @@ class Exported(Finding):
     async def get(self) -> None:
         """The events; an error on the way cuts the connection, so that no end is made up."""
         wanted, newest_first = await self.wanted(), self.newest_first()
-        said = self.word("format") or "ndjson"
-        kind = next((each for each in TYPES if each == said), None)
+        said = self.word("format")
+        kind = next((each for each in TYPES if said in (None, each)), None)
         if kind is None:
             raise self.wrong("format", f"is none of {', '.join(TYPES)}")
         self.set_header("Content-Type", TYPES[kind])

@@ -6,7 +6,7 @@ it is acknowledged. The tail is bounded: past the bound a query has the views ca
 """
 
 import base64
-import binascii
+import re
 import sqlite3
 import struct
 from collections.abc import AsyncIterator, Sequence
@@ -37,6 +37,7 @@ LISTS = 64
 # Steps of the views that a query waits for, at most.
 TRIES = 5
 EXPORTED = 500
+CURSOR = re.compile("[A-Za-z0-9_-]{22}")
 POSITION, NO_CURSOR = struct.Struct(">qQ"), "is no cursor that was given out here"
 LARGEST = 2**63 - 1
 FIRST, LAST = (-LARGEST - 1, -1), (LARGEST, LARGEST)
@@ -334,10 +335,9 @@ def _place_of(row: Row) -> Position:
 
 
 def _position(cursor: str) -> Position:
-    try:
-        at, number = POSITION.unpack(base64.urlsafe_b64decode(cursor + "=="))
-    except (binascii.Error, struct.error, ValueError):
-        raise BadCursor(NO_CURSOR) from None
+    if not CURSOR.fullmatch(cursor):
+        raise BadCursor(NO_CURSOR)
+    at, number = POSITION.unpack(base64.urlsafe_b64decode(cursor + "=="))
     if number > LARGEST:
         raise BadCursor(NO_CURSOR)
     return at, number

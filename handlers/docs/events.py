@@ -24,7 +24,7 @@ from rules.event import SOURCES, Event
 from rules.faults import Fault
 from store.changes import Forgotten
 from store.event_rejects import Rejects
-from store.events import LoggedEvent, Page
+from store.events import CURSOR, LoggedEvent, Page
 
 
 class Result(msgspec.Struct, omit_defaults=True):
@@ -130,7 +130,7 @@ EVENTS = Resource(
                 Argument(
                     "cursor",
                     "The `cursor` of the page before; null was the last.",
-                    {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+                    {"type": "string", "pattern": f"^{CURSOR.pattern}$"},
                 ),
             ],
             scopes=["read", "admin"],

@@ -115,7 +115,8 @@ def test_an_app_sees_its_own_events_and_the_owner_all(app, served):
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=1001", "limit=a", "order=up", "source=x", "app=x", "from=x", "to=1",
-     "cursor=x", "cursor=%00", "cursor=" + "A" * 300],
+     "cursor=x", "cursor=%00", "cursor=" + "A" * 300, "cursor=", "cursor=" + "A" * 22 + "!",
+     "cursor=" + "A" * 21 + "%2B"],
 )  # fmt: skip
 def test_a_query_that_is_wrong_is_told_where(app, query):
     answer = app.ask(f"/events?{query}")
@@ -148,6 +149,7 @@ def test_an_export_is_all_that_is_asked_for_as_lines_or_as_a_table(app):
     assert json.loads(rows[0][-1]) == events[0]["data"]
     assert app.ask("/events/export?session_id=none").text == ""
     assert app.ask("/events/export?format=xml").status == 422
+    assert app.ask("/events/export?format=").status == 422
     assert app.ask("/events/export", token=app.token("write")).status == 403
 
 

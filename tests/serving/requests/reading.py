@@ -1,19 +1,27 @@
 """How schemathesis reads the document, and what it sends."""
 
 import json
+import re
 
 import schemathesis
 from schemathesis.openapi.checks import RejectedPositiveData
 
 from rules.strict import NotJson, decode
 
+REFERENCE = re.compile('#/components/schemas/([^"]+)')
+
 
 @schemathesis.hook
 def before_load_schema(_, raw_schema):
-    """Of what any request may be told nothing is taken for granted: each status is to be named."""
+    """Nothing is taken for granted: each status is to be named, and each member of an answer."""
+    taken = set()
     for methods in raw_schema["paths"].values():
         for operation in methods.values():
             operation["responses"].pop("default", None)
+            taken.update(REFERENCE.findall(json.dumps(operation.get("requestBody"))))
+    for name, schema in raw_schema["components"]["schemas"].items():
+        if "properties" in schema and name not in taken:
+            schema.setdefault("additionalProperties", False)
 
 
 @schemathesis.hook
