@@ -273,6 +273,7 @@ def asked_all_over(server, *words: str, **headers: str) -> str:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-30_000:] + done.stderr[-2000:]
+    assert "Traceback" not in server.log, server.log
     return done.stdout
 
 

@@ -216,7 +216,7 @@ def test_candidates_without_a_token_are_banner_and_why(sampled):
     assert all(set(each) == {"banner", "why"} for each in found["banners"])
 
 
-@pytest.mark.parametrize("slot", ["0", "5", "x", "", "1.0", "²"])
+@pytest.mark.parametrize("slot", ["0", "5", "x", "", "1.0", "²", " 1"])
 def test_a_slot_that_is_none_is_refused_with_words(sampled, slot):
     from urllib.parse import quote
 
