@@ -46,11 +46,14 @@ class Alone:
     def unpacked(self) -> Path:
         return Path(self.environ["HOME"]) / ".cache" / "marquee"
 
-    def run(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *words: str, typed: str | None = None, **environ: str
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             ["./marquee", *words],
             cwd=self.folder,
             env=self.environ | environ,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=60,
@@ -130,7 +133,8 @@ def test_it_serves_imports_backs_up_and_looks_itself_over(alone: Alone, tmp_path
 
 def test_an_upload_is_imported_by_the_one_file_too(alone: Alone) -> None:
     """By the import command, in a process of its own: which is the file once more."""
-    made = alone.run("user", "create", "maria", "--generate", "--data", "data", "--json")
+    password = "one file carries it all"
+    made = alone.run("user", "create", "maria", "--data", "data", typed=f"{password}\n")
     assert made.returncode == 0, made.stderr
     rows = b"click_id,banner_id,campaign_id\r\n1,2,88\r\n"
     content = (
@@ -149,7 +153,7 @@ def test_an_upload_is_imported_by_the_one_file_too(alone: Alone) -> None:
                 assert answer.status == 303, path
                 return answer
 
-            form = urlencode({"name": "maria", "password": json.loads(made.stdout)["password"]})
+            form = urlencode({"name": "maria", "password": password})
             kind = "application/x-www-form-urlencoded"
             cookie = post("/admin/login", form.encode(), kind).headers["Set-Cookie"].split(";")[0]
             kind = "multipart/form-data; boundary=edge"
