@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
+from loops.whole import whole
+
 LOG = logging.getLogger("marquee.folding")
 # Seconds between looks; what came meanwhile makes one step, as a step has a cost of its own.
 PERIOD = 0.5
@@ -62,4 +64,4 @@ class Folding:
     async def run(self) -> None:
         """Fold for ever; a step that has begun is finished also when this is cancelled."""
         while True:
-            await asyncio.sleep(await asyncio.shield(self.once()))
+            await asyncio.sleep(await whole(self.once()))

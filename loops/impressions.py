@@ -5,6 +5,8 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from loops.whole import whole
+
 LOG = logging.getLogger("marquee.impressions")
 PERIOD = 0.9
 
@@ -51,4 +53,4 @@ class Impressions:
         """Write for ever; a write that has begun is finished also when this is cancelled."""
         while True:
             await asyncio.sleep(PERIOD)
-            await asyncio.shield(self.once())
+            await whole(self.once())

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, time
 
+from loops.whole import whole
+
 LOG = logging.getLogger("marquee.upkeep")
 # Seconds between looks, and between steps while there is more to do.
 PERIOD, REST = 60.0, 0.02
@@ -46,7 +48,7 @@ class Upkeep:
     async def run(self) -> None:
         """Go on for ever; a step that has begun is finished also when this is cancelled."""
         while True:
-            await asyncio.sleep(await asyncio.shield(self.once()))
+            await asyncio.sleep(await whole(self.once()))
 
     def _tell(self, words: str) -> None:
         if words and words != self._told:

@@ -238,6 +238,15 @@ def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(sta
     slow.close()
 
 
+@pytest.mark.parametrize("seconds", [0, 0.003, 0.01, 0.03])
+def test_a_signal_right_after_the_start_ends_it_without_a_word_of_trouble(start, seconds):
+    """Steps in the background have just begun then; nothing is closed from under them."""
+    server = start("--sample", "--retention-days", "40")
+    time.sleep(seconds)
+    assert server.stop() == 0
+    assert not re.search(r"ERROR|WARNING|Traceback", server.log), server.log
+
+
 def test_a_killed_server_starts_again_and_its_lock_is_free(start):
     server = start("--sample")
     server.stop(signal.SIGKILL)
