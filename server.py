@@ -190,7 +190,7 @@ class Marquee:
         self.log = log
         self.rules = rules
         self.views = views
-        self.folding = Folding(views.step, crowded=lambda: log.crowded)
+        self.folding = Folding(views.step, crowded=lambda: log.crowded, mend=views.mend)
         self.rates = Rates(*settings.rates())
         self.events = events.Events(self.apps, log, rules, limit=self.rates.token)
         database.watch(APPS, rules.reload)

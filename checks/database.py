@@ -50,6 +50,9 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
         yield fault("images", words, "import them again, or copy images/ from a backup")
     if found.views:
         yield note("views", found.views, "they are made anew at the next start")
+    elif found.harm:
+        words = f"{path.with_name(VIEWS)} is not sound: {found.harm}"
+        yield fault("views", words, f"{PROGRAM} rebuild makes it anew; test the disk")
     elif found.behind > BEHIND:
         words = f"they are {found.behind:,} events behind the log"
         yield fault("views", words, f"see the log of the server; or: {PROGRAM} rebuild")

@@ -28,12 +28,15 @@ class Folding:
         step: Callable[[int], Awaitable[int]],
         most: int = MOST,
         crowded: Callable[[], bool] = lambda: False,
+        mend: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
         """`step` folds up to so many events and says how many there were.
 
-        `crowded` says whether more events wait to be acknowledged than one commit takes.
+        `crowded` says whether more events wait to be acknowledged than one commit takes. `mend`
+        makes the views anew if they are harmed, with a rest after each step of that.
         """
         self._step = step
+        self._mend = mend
         self._crowded = crowded
         self._most = most
         self._since: float | None = None  # when steps began to be full
@@ -64,4 +67,6 @@ class Folding:
     async def run(self) -> None:
         """Fold for ever; a step that has begun is finished also when this is cancelled."""
         while True:
+            if self._mend is not None:
+                await self._mend(REST)
             await asyncio.sleep(await whole(self.once()))

@@ -10,7 +10,7 @@ from store.errors import StoreNewer
 from store.images import place as image_place
 from store.migrations import FOLDER, refuse_newer
 from store.snapshot import PUBLISHED, read_only
-from store.soundness import faults
+from store.soundness import faults, pages
 from store.views import VERSION
 
 PLACE = "SELECT log, version, id, change FROM place"
@@ -33,11 +33,12 @@ class Look:
     newest: int | None = None  # when the newest event was received, in µs
     lost: int = 0  # images that are named, and missing
     views: str = ""  # why the views are of no use, if they are of none
+    harm: str = ""  # what is wrong with the views' pages
     behind: int = 0  # events that are not in the views (up to a million are counted)
 
 
 def look(data: Path) -> Look:
-    """Look the databases in `data` over; that reads all of marquee.db."""
+    """Look the databases in `data` over; that reads all of them."""
     found = Look()
     try:
         with closing(read_only(data / DATABASE)) as reader:
@@ -70,9 +71,11 @@ def _look_at_views(data: Path, log: sqlite3.Connection, found: Look) -> None:
     try:
         with closing(read_only(data / VIEWS)) as views:
             of, version, after, change = views.execute(PLACE).fetchone()
+            harm = pages(views, "quick_check")
     except (sqlite3.Error, TypeError) as error:
         found.views = f"they cannot be read ({error})"
         return
+    found.harm = "; ".join(harm)
     if of != identity:
         found.views = "they are of another log"
     elif version != VERSION:

@@ -23,7 +23,7 @@ def faults(connection: sqlite3.Connection, *, quick: bool = False) -> list[str]:
     `quick` leaves out whether indexes and tables agree.
     """
     try:
-        return _pages(connection, "quick_check" if quick else "integrity_check") or [
+        return pages(connection, "quick_check" if quick else "integrity_check") or [
             *sums(connection),
             *_strays(connection),
         ]
@@ -46,7 +46,8 @@ def sums(connection: sqlite3.Connection) -> list[str]:
     return found
 
 
-def _pages(connection: sqlite3.Connection, check: str) -> list[str]:
+def pages(connection: sqlite3.Connection, check: str) -> list[str]:
+    """What a `check` (`quick_check`, `integrity_check`) finds in a database's pages."""
     said = [row[0] for row in connection.execute(f"PRAGMA {check}({MOST})")]
     return [] if said == ["ok"] else said
 

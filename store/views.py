@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter, time_ns
+from time import monotonic, perf_counter, time_ns
 from typing import NamedTuple, TypeVar
 
 import aiosqlite
 
-from store.database import Database, briefly, close_all, hop, scrub
-from store.errors import StoreError
+from store.database import NO_TEXT, Database, briefly, close_all, hop, scrub
+from store.errors import StoreBusy, StoreError
 
 LOG = logging.getLogger("marquee.views")
 T = TypeVar("T")
@@ -75,6 +75,9 @@ STEP_ROWS = 20_000
 CHECKPOINT_PAGES = 4_096
 # Index rows that wait until there are some of each session.
 WAITING = 262_144
+# What SQLite says of a file whose content a disk has changed; and seconds from one mending to the
+# next, should it be the log that is harmed.
+HARMED, MENDED_EVERY = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}, 600.0
 
 
 class Place(NamedTuple):
@@ -100,6 +103,8 @@ class Views:
         self.lag = 0  # events of the log that are not in the views (up to 50,000 are counted)
         self.lag_seconds = 0.0  # since the oldest of them was received
         self.folded = 0  # events, since this was opened
+        self.harmed = ""  # what was found to be wrong with the file
+        self._mended: float | None = None  # when that was last seen to
         self._log = log
         self._opened: list[aiosqlite.Connection] = []
         self._idle: list[aiosqlite.Connection] = []
@@ -119,7 +124,7 @@ class Views:
     async def step(self, limit: int = STEP_ROWS) -> int:
         """Fold up to `limit` of the next events, and all changes; how many events there were."""
         async with self._turn:
-            count, self.lag, since = await hop(self._opened[0], partial(_step, limit))
+            count, self.lag, since = await self._write(partial(_step, limit))
         self.folded += count
         self.lag_seconds = 0.0 if since is None else max(0.0, time_ns() / 1e9 - since / 1e6)
         return count
@@ -131,7 +136,7 @@ class Views:
         the log may let go of them and of all before. What they counted stays.
         """
         async with self._turn:
-            return await hop(self._opened[0], partial(_drop, limit, before))
+            return await self._write(partial(_drop, limit, before))
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
@@ -154,14 +159,30 @@ class Views:
         """Run `job` on a reader, to which the log is attached as `log`; keep it short.
 
         It is to read of the views first: what is in them is in the log, if that is read later.
-        Raises `StoreBusy` for what takes too long.
+        Raises `StoreBusy` for what takes too long, and while the file is harmed.
         """
         async with self._free:
             reader = self._idle.pop()
             try:
                 return await briefly(reader, partial(_look, job))
+            except sqlite3.Error as error:
+                raise self._told(error) from error
             finally:
                 self._idle.append(reader)
+
+    async def mend(self, rest: float = 0.0) -> bool:
+        """Make them anew if they were found to be harmed; whether that was done."""
+        now = monotonic()
+        if not self.harmed or (self._mended and now - self._mended < MENDED_EVERY):
+            return False
+        self._mended = now
+        LOG.error("%s is harmed (%s): it is made anew from the log", self.path.name, self.harmed)
+        try:
+            await self.rebuild(lambda _: None, rest)
+        except (StoreError, sqlite3.Error) as error:
+            LOG.error("%s could not be made anew: %s", self.path.name, error)
+            return False
+        return True
 
     async def rebuild(self, told: Callable[[int], object], rest: float = 0.0) -> Rebuilt:
         """Make them anew from the log.
@@ -195,6 +216,19 @@ class Views:
         self._idle.clear()
         await close_all(opened[::-1])
 
+    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await hop(self._opened[0], job)
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error) -> Exception:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF not in HARMED and NO_TEXT not in str(error):
+            return error
+        self.harmed = str(error)
+        return StoreBusy(f"{self.path.name} is harmed, and is made anew: {error}")
+
     async def _open(self) -> None:
         try:
             try:
@@ -222,6 +256,7 @@ class Views:
             self._remove()
             path.rename(self.path)
             await self._open()
+            self.harmed = ""
         finally:
             for _ in range(READERS):
                 self._free.release()
