@@ -217,4 +217,4 @@ def test_without_the_guard_a_bomb_goes_off(weakened):
     assert len(packed) < MOST / 50
     answer = weakened.upload(("a.zip", packed))
     until(lambda: lies(weakened) > 5 * MOST)
-    assert "larger than" not in words(weakened.outcome(answer))
+    assert "larger than 2" not in words(weakened.outcome(answer))
