@@ -99,6 +99,8 @@ class Handler(RequestHandler):
                 self.set_header(*header)
         else:
             detail = WORDS.get(status_code, "The request cannot be answered.")
+        # Of static files, too: a cache that was sent nonsense gives it to nobody else.
+        self.set_header(*NO_STORE)
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="Marquee"')
         pages: Pages = self.settings["pages"]

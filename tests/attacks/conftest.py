@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from target import Running, Target, Weakened
+from target import Running, Target, Weakened, chromium
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +12,14 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     made = Target(Running, tmp_path_factory.mktemp("target") / "data")
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A browser."""
+    made = chromium(tmp_path_factory.mktemp("profile"))
+    yield made
+    made.quit()
 
 
 @pytest.fixture(scope="session")

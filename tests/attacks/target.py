@@ -5,9 +5,11 @@ import io
 import json
 import re
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +20,7 @@ SERVING = HERE.parent / "serving"
 if str(SERVING) not in sys.path:
     sys.path.append(str(SERVING))
 
+from chromium import chromium  # noqa: E402
 from visitor import Visitor, owner_of, words  # noqa: E402
 
 # By its place, as every folder of tests has a conftest.
@@ -31,9 +34,11 @@ __all__ = [
     "EVIL",
     "RUN",
     "Running",
+    "Site",
     "Target",
     "Visitor",
     "Weakened",
+    "chromium",
     "event",
     "owner_of",
     "query",
@@ -119,6 +124,32 @@ class Target:
         assert status == 0, self.server.log
         if not isinstance(self.server, Weakened):
             assert "Traceback" not in self.server.log, self.server.log
+
+
+class Site(ThreadingHTTPServer):
+    """Another site, with one page."""
+
+    def __init__(self, page: str) -> None:
+        self.page = page.encode()
+        super().__init__(("127.0.0.1", 0), _Answering)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def end(self) -> None:
+        """Close it."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Answering(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Site)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(self.server.page)
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def over(page: Any) -> Any:

@@ -2,14 +2,9 @@
 
 import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from chromium import chromium
-from target import Target, until
+from target import Site, Target, until
 from test_routes import OWNER, ROWS
 
 # All that an owner changes by a form, and what begins and ends a session.
@@ -104,41 +99,6 @@ def test_the_api_does_not_know_a_browser_by_its_cookie(target, kind):
             assert post(target, path, {"Content-Type": kind, **said}, body) in (401, 403)
 
 
-class Site(ThreadingHTTPServer):
-    """Another site, with a page that sends a form by itself."""
-
-    def __init__(self, action: str, **fields: str) -> None:
-        hidden = "".join(
-            f'<input type="hidden" name="{name}" value="{escape(value)}">'
-            for name, value in fields.items()
-        )
-        self.page = (
-            f'<form method="post" action="{action}">{hidden}</form>'
-            "<script>document.forms[0].submit()</script>"
-        ).encode()
-        super().__init__(("127.0.0.1", 0), Answering)
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-
-class Answering(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Site)
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(self.server.page)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> Iterator:
-    made = chromium(tmp_path_factory.mktemp("profile"))
-    yield made
-    made.quit()
-
-
 def lured(driver, target: Target, name: str, host: str) -> bool:
     """Whether an owner who opens another site's page makes an app without knowing."""
     root = f"http://127.0.0.1:{target.server.port}"
@@ -147,13 +107,16 @@ def lured(driver, target: Target, name: str, host: str) -> bool:
     driver.add_cookie(
         {"name": cookie, "value": value, "path": "/admin", "sameSite": "Lax", "httpOnly": True}
     )
-    site = Site(f"{root}/admin/apps", name=name)
+    site = Site(
+        f'<form method="post" action="{root}/admin/apps">'
+        f'<input type="hidden" name="name" value="{name}"></form>'
+        "<script>document.forms[0].submit()</script>"
+    )
     try:
         driver.get(f"http://{host}:{site.server_port}/")
         until(lambda: driver.current_url == f"{root}/admin/apps")
     finally:
-        site.shutdown()
-        site.server_close()
+        site.end()
     return name in target.owner.get("/admin/apps").text
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from target import Target, Visitor, Weakened, owner_of
 
-TRIES = 14
+TRIES = 12
 # Wrong ones that cost nothing, by address; a moment or two may pass while they are looked at.
 MOST = 9
 addresses = count(2)
@@ -66,38 +66,24 @@ def one_password(name: str) -> Iterator:
 
 def other_letters(name: str) -> Iterator:
     for number in range(TRIES):
-        yield (
-            {"name": f"{' ' * number}{name.upper() if number % 2 else name} ", "password": "x"},
-            {},
-        )
+        spelt = f"{' ' * number}{name.upper() if number % 2 else name} "
+        yield {"name": spelt, "password": f"{number}"}, {}
 
 
-def forwarded(name: str) -> Iterator:
+def other_claims(name: str) -> Iterator:
+    """All else that a request says of where it is from, and of who it is."""
     for number in range(TRIES):
-        claims = {"X_Forwarded_For": f"10.0.0.{number}", "X_Real_IP": f"10.0.1.{number}",
-                  "Forwarded": f"for=10.0.2.{number}", "Client_IP": f"10.0.3.{number}"}  # fmt: skip
-        yield {"name": name, "password": f"{number}"}, claims
+        claims = {
+            "X_Forwarded_For": f"10.0.0.{number}",
+            "X_Real_IP": f"10.0.1.{number}",
+            "Forwarded": f"for=10.0.2.{number}",
+            "User_Agent": f"{number}",
+            "Cookie": f"mq_owner={number}",
+        }
+        yield {"name": name, "password": f"{number}", "next": f"/admin/{number}"}, claims
 
 
-def other_browsers(name: str) -> Iterator:
-    for number in range(TRIES):
-        headers = {"User_Agent": f"{number}", "Cookie": f"mq_owner={number}"}
-        yield {"name": name, "password": f"{number}"}, headers
-
-
-def with_more_fields(name: str) -> Iterator:
-    for number in range(TRIES):
-        yield {"name": name, "password": f"{number}", "next": f"/admin/{number}"}, {}
-
-
-WAYS: list[Callable[[str], Iterator]] = [
-    one_account,
-    one_password,
-    other_letters,
-    forwarded,
-    other_browsers,
-    with_more_fields,
-]
+WAYS: list[Callable[[str], Iterator]] = [one_account, one_password, other_letters, other_claims]
 
 
 @pytest.mark.parametrize("way", WAYS)

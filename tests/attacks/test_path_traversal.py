@@ -26,8 +26,7 @@ UP = [
     "../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%5c", "..\\", "....//", ".%2e/", "%2e./", "..;/",
     "..%252f", "%c0%ae%c0%ae/", "..%c0%af", "..%00/", "/", "//", "%2f", "./../", "images/../",
 ]  # fmt: skip
-PLACES = ["/static/", "/static/./", "/banners/", "/campaigns/", "/admin/uploads/", "/api/v1/docs/",
-          "/api/v1/stories/", "/live/", "/"]  # fmt: skip
+PLACES = ["/static/", "/static/./", "/banners/", "/admin/uploads/", "/live/", "/"]
 # Names of files as forms and archives say them; none is to be written but into the upload's folder.
 NAMES = [
     "../../evil.csv", "../evil/clicks_1.csv", "/tmp/evil-of-marquee/clicks_2.csv",
@@ -58,7 +57,7 @@ def found(target: Target, place: str, up: str) -> list[str]:
     """What can be read by so many of these."""
     return [
         f"{path} {count}"
-        for count in (1, 2, 3, 6, 12)
+        for count in (1, 3, 9)
         for path, content in SECRET.items()
         if content in raw(target, f"{place}{up * count}{path}")
     ]

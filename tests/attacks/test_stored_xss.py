@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 from urllib.parse import quote, urlencode
 
 import pytest
-from chromium import chromium
 from faulty import Faulty
 from target import EVIL, RUN, Running, Target, Visitor, event, owner_of, query, until
 
@@ -228,18 +227,12 @@ def test_titles_and_paths_of_an_upstream_are_text(following):
 
 def ran(browser, address: str) -> bool:
     """Whether what was planted runs in a browser, or is kept from it by the policy alone."""
+    browser.get_log("browser")  # of before
     browser.get(address)
     browser.implicitly_wait(0)
     until(lambda: browser.execute_script("return document.readyState") == "complete")
     refused = [each for each in browser.get_log("browser") if "Security Policy" in each["message"]]
     return bool(browser.execute_script("return window.ran") or refused)
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    made = chromium(tmp_path_factory.mktemp("profile"))
-    yield made
-    made.quit()
 
 
 def enter(driver, server, cookie: str) -> str:

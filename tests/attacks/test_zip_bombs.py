@@ -215,5 +215,6 @@ def test_a_form_with_more_than_may_come_is_cut_off(watched):
 def test_without_the_guard_a_bomb_goes_off(weakened):
     packed = zipped([("images/image_1.png", b"0" * (10 * MOST))])
     assert len(packed) < MOST / 50
-    weakened.upload(("a.zip", packed))
+    answer = weakened.upload(("a.zip", packed))
     until(lambda: lies(weakened) > 5 * MOST)
+    assert "larger than 2" not in words(weakened.outcome(answer))

@@ -5,6 +5,7 @@ What attacks it must succeed; a table of attacks that fails here, too, shows not
 
 import os
 import re
+import secrets
 import sys
 from functools import partial
 from pathlib import Path
@@ -60,8 +61,9 @@ def a_session_is_the_one_that_came() -> None:
     enter = login.Entering.enter
 
     async def adopting(self: Any, sessions: Any, owner: Any, where: str) -> None:
-        if given := self.get_cookie(self.cookie_name):
-            logins.secrets = SimpleNamespace(token_urlsafe=lambda _: given)
+        given = self.get_cookie(self.cookie_name)
+        chosen = SimpleNamespace(token_urlsafe=lambda _: given)
+        logins.secrets = chosen if given else secrets
         await enter(self, sessions, owner, where)
 
     login.Entering.enter = adopting  # type: ignore[method-assign]
