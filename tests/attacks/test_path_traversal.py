@@ -80,12 +80,15 @@ def test_without_the_guard_an_address_leads_out(weakened):
     assert any(found(weakened, "/static/", up) for up in UP)
 
 
+def paths(folder: Path) -> list[Path]:
+    """All that is in a folder; what goes meanwhile is none of it."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+
+
 def lies(folder: Path) -> set[str]:
     """All files in and beside a data folder."""
-    return {str(path.relative_to(folder)) for path in folder.parent.rglob("*") if path.is_file()
-            if path.is_relative_to(folder)} | {
-        path.name for path in folder.parent.iterdir()
-    }  # fmt: skip
+    within = {str(path.relative_to(folder)) for path in paths(folder) if path.is_file()}
+    return within | {path.name for path in folder.parent.iterdir()}
 
 
 def kept(name: str) -> bool:
@@ -120,7 +123,7 @@ def test_a_link_in_a_zip_is_a_file_like_any_other(target):
     page = target.outcome(target.upload(("a.zip", made.getvalue())))
     assert "root:" not in page.text
     assert b"root:" not in target.server.ask("/banners/5").body
-    assert not any(path.is_symlink() for path in target.server.data.rglob("*"))
+    assert not any(path.is_symlink() for path in paths(target.server.data))
 
 
 def test_without_the_guard_a_member_lies_where_it_says(weakened):
