@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import Running
 from test_events import App
 from visitor import Visitor, owner_of
 
@@ -28,8 +29,6 @@ class Sought:
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory):
     """A server that talks of all that it does, after a life with all kinds of secrets."""
-    from conftest import Running
-
     server = Running(
         tmp_path_factory.mktemp("lived") / "data",
         *("--sample", "--no-traffic", "--log-level", "debug", "--access-log"),

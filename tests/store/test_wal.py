@@ -75,8 +75,7 @@ def test_the_wal_is_begun_anew_beyond_its_bound_while_others_read(
 ) -> None:
     """Unbounded, it holds all that was written."""
     monkeypatch.setattr(module, "LOOK", 0.02)
-    if bounded:
-        monkeypatch.setattr(module, "WAL_BYTES", 4 * MEGABYTE)
+    monkeypatch.setattr(module, "WAL_BYTES", (4 if bounded else 10_000) * MEGABYTE)
 
     async def use(database: Database) -> None:
         with always_someone_reading(database.path):
