@@ -195,6 +195,33 @@ def test_a_file_that_skips_itself_is_a_failure_where_all_is_installed(tmp_path: 
     assert "1 error in " in run_pytest(tmp_path, "--no-skips")
 
 
+OPEN = """
+import asyncio
+from store.database import Database
+
+def test_fails(tmp_path):
+    async def run():
+        await Database.open(tmp_path / "a.db")
+        assert False
+
+    asyncio.run(run())
+
+def test_closes_nothing(tmp_path):
+    asyncio.run(Database.open(tmp_path / "a.db"))
+
+def test_closes_in_a_turn_of_its_own(tmp_path):
+    database = asyncio.run(Database.open(tmp_path / "a.db"))
+    asyncio.run(database.close())
+"""
+
+
+def test_a_test_that_leaves_a_database_open_fails_and_hangs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(OPEN)
+    said = run_pytest(tmp_path)
+    assert "1 failed, 2 passed, 1 error in " in said
+    assert "4 connections to databases were left open" in said
+
+
 STUBS = {
     "dpkg-query": '[[ " $HAVE " == *" ${@: -1} "* ]] && echo "install ok installed"',
     "apt-get": 'echo "apt-get $*"; [[ $APT == well ]]',
