@@ -83,6 +83,7 @@ from sample import OWNER, fill, make_owner, pristine
 from settings import PROGRAM, SettingError, Settings
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
+from store.believed import believe, believed
 from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
@@ -172,10 +173,12 @@ class Marquee:
         views: Views,
         salt: bytes,
         invitation: str | None = None,
+        last_believed: float = 0.0,
     ) -> None:
         """`database` is open, with this `salt`; this process alone holds the folder `data`.
 
-        `invitation` is the token of the link by which the first user is made.
+        `invitation` is the token of the link by which the first user is made, `last_believed` the
+        latest time that was believed before (seconds since 1970).
         """
         self.settings = settings
         self.database = database
@@ -201,7 +204,6 @@ class Marquee:
         self.story_events = story_events.StoryEvents(self.shelves, log, salt)
         self.changes = Changes(database, log, views)
         self.retention = Retention(database, views, settings.retention_days)
-        self.upkeep = Upkeep((self.retention.once, self.changes.clean))
         self.images = Images(database, data / IMAGES, settings.image_cache)
         self.campaigns = campaigns.Campaigns(self.pages, Clicks(log).record)
         self.impressions = Impressions(
@@ -223,6 +225,12 @@ class Marquee:
         self.visits = Visits(self.sites.refresh, pageviews.step, self.presence.sweep)
         self.source = self._source()
         self.audiences = Audiences(database, self.source.name, settings.audience_days)
+        self.upkeep = Upkeep(
+            (self.retention.once, self.audiences.sweep),
+            (self.changes.clean,),
+            believed=last_believed,
+            note=partial(believe, database),
+        )
         self.sampler = Sampler(
             self.source,
             self.audiences.keep,
@@ -323,6 +331,8 @@ class Marquee:
                 f"marquee.db-wal has {self.database.wal_bytes // 1_000_000} MB: some program has "
                 "been reading marquee.db for long; it is emptied when that one ends"
             )
+        if doubt := self.upkeep.doubt:
+            notes.append(doubt)
         return health.Readiness(checks, notes)
 
     def _show(self, programme: campaigns.Programme) -> None:
@@ -652,7 +662,8 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             views = await Views.open(database, data / VIEWS)
             opened.push_async_callback(views.close)
             marquee = Marquee(
-                settings, database, data, log, rules, views, await salt(database), invitation
+                *(settings, database, data, log, rules, views, await salt(database), invitation),
+                await believed(database),
             )
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):

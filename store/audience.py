@@ -18,7 +18,7 @@ from store.database import Database
 
 # Pages of a minute that are kept.
 KEPT = 200
-# Rows of what is too old that go with each minute.
+# Rows of what is too old that go in one step.
 SWEPT = 2_000
 DAY = 24 * 60
 # Other days that are looked at.
@@ -143,7 +143,6 @@ class Audiences:
             [(path, titles.get(path, ""), visitors) for path, visitors in largest]
         ).decode()
         minute = closed.minute
-        oldest = {"oldest": minute - self._days * DAY, "most": SWEPT}
 
         def job(connection: sqlite3.Connection) -> None:
             found = connection.execute(FIND, (self._source, *key)).fetchone()
@@ -154,10 +153,18 @@ class Audiences:
             values = {"audience": audience, "minute": minute, "pages": pages}
             connection.execute(ADD_PATHS, values)
             connection.execute(ADD_VISITORS, values)
-            for statement in SWEEP:
-                connection.execute(statement, oldest)
 
         await self._database.write(job)
+
+    async def sweep(self, now: int) -> bool:
+        """Let go of some of what is too old at `now` (µs); whether there may be more."""
+        oldest = now // 60_000_000 - self._days * DAY
+
+        def job(connection: sqlite3.Connection) -> int:
+            values = {"oldest": oldest, "most": SWEPT}
+            return max(connection.execute(each, values).rowcount for each in SWEEP)
+
+        return await self._database.write(job) >= SWEPT
 
     async def watched(self, most: int) -> list[Key]:
         """Up to so many hosts that were read, the last ones first."""

@@ -76,7 +76,7 @@ class Database:
                 await hop(opened[-1], setup)
         except (*UNREADABLE, OSError) as error:
             await close_all(opened)
-            why = "the disk is full" if _is_full(error) else error
+            why = "the disk is full" if is_full(error) else error
             raise StoreError(f"{path} cannot be opened: {why}") from error
         except BaseException:
             await close_all(opened)
@@ -213,7 +213,7 @@ class Database:
         code = getattr(error, "sqlite_errorcode", 0)
         if isinstance(error, UnicodeDecodeError) or NO_TEXT in str(error):
             return StoreError(f"{self.path.name} holds text that nobody wrote: {error}")
-        if _is_full(error):
+        if is_full(error):
             return StoreFull(f"{self.path.name}: the disk is full")
         if code & 0xFF == sqlite3.SQLITE_BUSY:
             return StoreBusy(f"{self.path.name} is being written by another program: {error}")
@@ -225,7 +225,8 @@ class Database:
         return error
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Whether an error of SQLite's means that the disk is full."""
     code = getattr(error, "sqlite_errorcode", 0)
     # SQLite calls it an I/O error when there is no room for its -shm file.
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE

@@ -35,14 +35,17 @@ class Bounds:
 
 
 def keep(connection: sqlite3.Connection, rejects: Sequence[Reject], bounds: Bounds) -> None:
-    """Add rejects in the open transaction, and let some that are out of bounds fall out."""
+    """Add rejects in the open transaction; if that makes too many, some of the oldest fall out.
+
+    What is too old goes by `trim`, from whoever knows whether the clock is to be believed.
+    """
     for reject in rejects:
         try:
             connection.execute(INSERT, reject)
         except OWN_FAULT as error:
             LOG.error("a rejected event cannot be kept: %s", error)
             _count_dropped(connection, 1)
-    trim(connection, bounds, rejects[-1][1], 2 * len(rejects) + 16)
+    trim(connection, bounds, 0, 2 * len(rejects) + 16)
 
 
 def trim(connection: sqlite3.Connection, bounds: Bounds, now: int, most: int) -> int:

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 import aiosqlite
 
-from store.database import NO_TEXT, Database, briefly, close_all, hop, scrub
+from store.database import NO_TEXT, Database, briefly, close_all, hop, is_full, scrub
 from store.errors import StoreBusy, StoreError
 
 LOG = logging.getLogger("marquee.views")
@@ -234,6 +234,8 @@ class Views:
             try:
                 await self._connect(_set_up_writer)
             except (Useless, sqlite3.DatabaseError) as error:
+                if is_full(error):  # that says nothing against what is there
+                    raise
                 LOG.warning("%s is made anew: %s", self.path.name, error)
                 await self.close()
                 self._remove()
@@ -242,7 +244,8 @@ class Views:
                 self._idle.append(await self._connect(_set_up_reader))
         except (sqlite3.Error, OSError) as error:
             await self.close()
-            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+            why = "the disk is full" if is_full(error) else error
+            raise StoreError(f"{self.path} cannot be opened: {why}") from error
         except BaseException:
             await self.close()
             raise

@@ -6,7 +6,8 @@
 // are left out: SQLite builds them anew, and tells nobody what it writes to them.
 //
 // By `disk_fault` the program makes calls fail: syncs (of what ends in a suffix) or writes; by
-// `disk_fault_at` the call of a number, counted from then on, and maybe all that follow.
+// `disk_fault_at` the call of a number, counted from then on, and maybe all that follow. So does
+// "NUMBER ERRNO EVER" in $DISK_FAULT_AT, from the start.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -64,6 +65,8 @@ __attribute__((constructor)) static void start(void) {
     if (!folder || !name) return;
     journal = REAL(open)(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (journal < 0) abort();
+    const char *fault = getenv("DISK_FAULT_AT");
+    if (fault && sscanf(fault, "%ld %d %d", &fault_at, &fault_at_error, &fault_ever) != 3) abort();
 }
 
 // The path within the folder ("" for itself), or NULL for what is none of ours.

@@ -24,8 +24,8 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sender import Told, event, missing_from
+from unguarded import CHANGES
 
-from store.batch import Batch
 from store.database import Database
 from store.errors import StoreError, StoreFailed
 from store.log import Log
@@ -42,41 +42,6 @@ class Case(NamedTuple):
     number: int
     error: int
     ever: bool
-
-
-def settles_what_failed() -> None:
-    """Senders hear yes of what could not be written."""
-
-    def fail(self: Log, batch: Batch, _: Exception) -> None:
-        batch.settle({})
-        self._leave(batch)
-
-    Log._fail = fail  # type: ignore[method-assign]
-
-
-def overlooks_the_disk() -> None:
-    """What the disk says is not looked at."""
-    write = Database.write
-
-    async def careless(self: Database, job: Callable) -> object:
-        try:
-            return await write(self, job)
-        except StoreError:
-            return {}, log_counts[-1]
-
-    log_counts: list[object] = []
-    opened = Log.open.__func__  # type: ignore[attr-defined]
-
-    async def open_log(cls: type[Log], *words: object, **more: object) -> Log:
-        log = await opened(cls, *words, **more)
-        log_counts.append(log.counts)
-        return log
-
-    Log.open = classmethod(open_log)  # type: ignore[assignment]
-    Database.write = careless  # type: ignore[method-assign]
-
-
-GUARDS = {each.__name__: each for each in (settles_what_failed, overlooks_the_disk)}
 
 
 async def send(folder: Path, told: int, case: Case) -> None:
@@ -163,7 +128,7 @@ def tried(folder: Path, case: Case) -> bool:
 
 def main(folder: Path, first: int, last: int, step: int, guard: str = "") -> None:
     if guard:
-        GUARDS[guard]()
+        CHANGES[guard]()
     assert guard or tried(folder / "data", Case(0, 0, False))
     for number, error, ever in product(
         range(first, last + 1, step), (errno.ENOSPC, errno.EIO, errno.EROFS), (False, True)

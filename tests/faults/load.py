@@ -21,26 +21,42 @@ SENDERS = 6
 COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
 
 
-class Server:
-    """A server process on a data folder, until it is killed; `changed` as in unguarded.py."""
+class NotStarted(RuntimeError):
+    """A server that ended before it served; it holds the exit status."""
 
-    def __init__(self, data: Path, *words: str, changed: str = "", **environ: str) -> None:
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it did not start: status {status}")
+        self.status = status
+
+
+class Server:
+    """A server process on a data folder, until it is killed; `changed` as in unguarded.py.
+
+    What it logs is added to the file `log`.
+    """
+
+    def __init__(
+        self, data: Path, *words: str, changed: str = "", log: Path | None = None, **environ: str
+    ) -> None:
         program = ["tests/faults/unguarded.py", changed] if changed else ["server.py"]
         command = [*program, "serve", "--port", "0", "--data", str(data), *words]
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=os.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with open(log or os.devnull, "ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=os.environ | environ,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://([\w.]+):(\d+)/", line):
                 self.host, self.port = found[1], int(found[2])
                 return
-        raise RuntimeError("it did not start")
+        with self.process:
+            self.process.wait(20)
+        raise NotStarted(self.process.returncode)
 
     def counts(self) -> dict[str, int]:
         text = self.ask("/metrics").decode()
@@ -75,18 +91,21 @@ class Load:
         self.lines: list[tuple[int, str]] = []  # what was told, and at which moment
         self.moment: Callable[[], int] = lambda: 0
         self.token = token
+        self.may_refuse = False  # whether 503 is an answer, too
+        self.refused = 0
         self._lock = threading.Lock()
         self._numbers = itertools.count()
 
     def run(self, server: Server, seconds: float) -> None:
-        """Send to a server for so long, then kill it."""
+        """Send to a server for so long, or until it ends, then kill it."""
         again = self.told.unanswered()
         shares = [again[each::SENDERS] for each in range(SENDERS)]
         senders = [threading.Thread(target=self._send, args=(server, share)) for share in shares]
         try:
             for sender in senders:
                 sender.start()
-            time.sleep(seconds)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(seconds)
         finally:
             server.kill()
         for sender in senders:
@@ -116,6 +135,11 @@ class Load:
         connection.request("POST", "/events", "\n".join(lines).encode(), headers)
         response = connection.getresponse()
         answer = json.loads(response.read())
+        if response.status == 503 and self.may_refuse:
+            assert response.headers["Retry-After"] and answer["status"] == 503, answer
+            self.refused += 1
+            time.sleep(0.01)
+            return
         assert response.status == 202, answer
         results = [answer] if single else answer["results"]
         pairs = zip(keys, results, strict=True)

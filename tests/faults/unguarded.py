@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import server
 from loops import upkeep
 from store import batch, identifiers, log
+from store.database import Database
+from store.errors import StoreError
 
 
 def hasty() -> None:
@@ -81,6 +83,38 @@ def overlooks_senders_ids() -> None:
     batch.full = log.full = full  # type: ignore[attr-defined]
 
 
+def settles_what_failed() -> None:
+    """Senders hear yes of what could not be written."""
+
+    def fail(self: log.Log, batch: batch.Batch, _: Exception) -> None:
+        batch.settle({})
+        self._leave(batch)
+
+    log.Log._fail = fail  # type: ignore[method-assign]
+
+
+def overlooks_the_disk() -> None:
+    """What the disk says is not looked at."""
+    write = Database.write
+
+    async def careless(self: Database, job: Callable) -> object:
+        try:
+            return await write(self, job)
+        except StoreError:
+            return {}, log_counts[-1]
+
+    log_counts: list[object] = []
+    opened = log.Log.open.__func__  # type: ignore[attr-defined]
+
+    async def open_log(cls: type[log.Log], *words: object, **more: object) -> log.Log:
+        made = await opened(cls, *words, **more)
+        log_counts.append(made.counts)
+        return made
+
+    log.Log.open = classmethod(open_log)  # type: ignore[assignment]
+    Database.write = careless  # type: ignore[method-assign]
+
+
 CHANGES: dict[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
@@ -89,6 +123,8 @@ CHANGES: dict[str, Callable[[], None]] = {
         ids_follow_the_clock,
         answers_before_the_commit,
         overlooks_senders_ids,
+        settles_what_failed,
+        overlooks_the_disk,
     )
 }
 

@@ -49,13 +49,15 @@ def test_they_are_bounded_in_bytes(tmp_path: Path) -> None:
     with_database(tmp_path, use)
 
 
-def test_old_ones_fall_out_with_the_next_or_when_asked_to(tmp_path: Path) -> None:
+def test_old_ones_fall_out_when_asked_to_and_never_by_the_time_of_another(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         bounds = Bounds(days=1)
         log = await Log.open(database, bounds=bounds)
         await log.append([], [wrong(b"1")], received=1 * DAY)
         await log.append([], [wrong(b"2")], received=2 * DAY)
         await log.append([], [wrong(b"3")], received=2 * DAY + 1)
+        assert bodies(tmp_path) == [b"1", b"2", b"3"]
+        assert await database.write(lambda c: trim(c, bounds, 2 * DAY + 1, 100)) == 1
         assert bodies(tmp_path) == [b"2", b"3"]
         assert await database.write(lambda c: trim(c, bounds, 3 * DAY + 1, 100)) == 1
         assert bodies(tmp_path) == [b"3"]

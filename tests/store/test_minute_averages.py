@@ -73,13 +73,33 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(tmp_path: Path) -> Non
         for key in (KEY, ("token", "gone.example.com")):
             await kept.keep(key, Closed(NOW, 1, {"/old": 9, "/": 9}), {})
         await kept.keep(KEY, Closed(NOW + 2 * DAY, 1, {"/": 9}), {})
+        assert not await kept.sweep((NOW + 2 * DAY) * 60_000_000)
         assert await kept.history(KEY, "/old", NOW, NOW + 1) == [Average(NOW, 9.0)]
         await kept.keep(KEY, Closed(NOW + 2 * DAY + 1, 1, {"/": 9}), {})
+        assert not await kept.sweep((NOW + 2 * DAY + 1) * 60_000_000)
         assert len(await kept.history(KEY, "/", NOW, NOW + 9 * DAY)) == 2
         assert await count(database, "audience_visitors") == 2
         assert await count(database, "audience_minute") == 2
         assert await count(database, "audience_path") == 1
         assert await kept.watched(10) == [KEY]
+
+    run(tmp_path, work)
+
+
+def test_what_is_too_old_goes_in_steps_and_never_by_the_time_of_a_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "SWEPT", 4)
+
+    async def work(database: Database) -> None:
+        kept = Audiences(database, "own", 2)
+        for minute in range(10):
+            await kept.keep(KEY, Closed(NOW + minute, 1, {"/": 9}), {})
+        await kept.keep(KEY, Closed(NOW + 3650 * DAY, 1, {"/": 9}), {})  # a clock that leapt
+        assert await count(database, "audience_minute") == 11
+        more = [await kept.sweep((NOW + 3 * DAY) * 60_000_000) for _ in range(3)]
+        assert more == [True, True, False]
+        assert await count(database, "audience_minute") == 1
 
     run(tmp_path, work)
 
