@@ -1,7 +1,8 @@
 """A program that appends to a log until it is ended, and tells what it sent and what was acked.
 
-python sender.py FOLDER LINES [FULL|NORMAL] [SECONDS]: LINES is a file to which it adds a line
-before each append (`s KEY`) and one after each acknowledgement (`a KEY ID`). A key stands in the
+python sender.py FOLDER LINES [FULL|NORMAL|EARLY] [SECONDS]: with NORMAL commits are not synced,
+with EARLY acknowledgements do not wait for them. LINES is a file to which it adds a line before
+each append (`s KEY`) and one after each acknowledgement (`a KEY ID`). A key stands in the
 event's session, and is its sender's id too unless it ends in a `-`.
 """
 
@@ -12,12 +13,14 @@ import random
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from store import database
-from store.batch import Row
+from store.batch import Outcome, Row
 from store.log import Log
 
 SENDERS = 24
@@ -60,8 +63,8 @@ def event(key: str) -> Row:
 
 
 def missing_from(connection: sqlite3.Connection, told: Told) -> int:
-    """How many acknowledged events a log lacks; nothing else may be wrong with it."""
-    found = connection.execute("SELECT session, id FROM event").fetchall()
+    """How many acknowledged events of apps a log lacks; nothing else may be wrong with it."""
+    found = connection.execute("SELECT session, id FROM event WHERE source = 1").fetchall()
     kept = dict(found)
     assert len(kept) == len(found), "twice"
     assert kept.keys() <= told.sent.keys(), "never sent"
@@ -85,8 +88,10 @@ def add_a_million(folder: Path) -> None:
         connection.close()
 
 
-async def send(log: Log, lines: int, fresh: "itertools.count[int]", again: list[str]) -> None:
-    """Append requests of one event or several, now and then one that was sent before."""
+async def send(
+    log: Log, lines: int, fresh: "itertools.count[int]", again: list[str], *, repeat: bool = True
+) -> None:
+    """Append requests of one event or several; now and then, if `repeat`, one sent before."""
     while True:
         batch = [f"{os.getpid()}.{next(fresh)}" for _ in range(random.choice((1, 1, 1, 7, 40)))]
         batch = [key + "-" * (random.random() < 0.3) for key in batch]
@@ -98,7 +103,26 @@ async def send(log: Log, lines: int, fresh: "itertools.count[int]", again: list[
         acked = zip(batch, outcomes, strict=True)
         os.write(lines, "".join(f"a {key} {each[0]}\n" for key, each in acked).encode())
         assert all(verdict in ("stored", "duplicate") for _, verdict in outcomes)
-        again += [key for key in batch[:1] if not key.endswith("-")]
+        again += [key for key in batch[:1] if not key.endswith("-")] * repeat
+
+
+def acknowledge_early() -> None:
+    """Have appends be answered before they are on disk."""
+    append = Log.append
+    waiting: set[asyncio.Future[list[Outcome]]] = set()
+
+    def early(self: Log, rows: Sequence[Row], rejects: Sequence[Any] = (), **more: Any) -> Any:
+        stored = append(self, rows, rejects, **more)
+        waiting.add(stored)
+        stored.add_done_callback(waiting.discard)
+        first = self.last - len(rows) - len(rejects) + 1
+        told: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        told.get_loop().call_later(
+            0.001, told.set_result, [(first + n, "stored") for n in range(len(rows))]
+        )
+        return told
+
+    Log.append = early  # type: ignore[method-assign]
 
 
 async def main(folder: Path, path: Path, synchronous: str, seconds: float) -> None:
@@ -106,6 +130,10 @@ async def main(folder: Path, path: Path, synchronous: str, seconds: float) -> No
         original(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
 
+    early = synchronous == "EARLY"
+    if early:
+        acknowledge_early()
+        synchronous = "FULL"
     original = database._set_up_writer
     database._set_up_writer = set_up
     again = Told(path.read_text() if path.exists() else "").unanswered()
@@ -116,7 +144,9 @@ async def main(folder: Path, path: Path, synchronous: str, seconds: float) -> No
     fresh = itertools.count()
     if seconds:
         asyncio.get_running_loop().call_later(seconds, os._exit, 0)
-    await asyncio.gather(*[send(log, lines, fresh, again) for _ in range(SENDERS)])
+    await asyncio.gather(
+        *[send(log, lines, fresh, again, repeat=not early) for _ in range(SENDERS)]
+    )
 
 
 if __name__ == "__main__":

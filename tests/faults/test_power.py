@@ -125,8 +125,9 @@ def test_no_202_of_a_server_was_untrue_when_the_power_goes(
     assert lost(told, tmp_path, seed=seed, moments=150, before=before) == 0
 
 
-def test_the_same_test_sees_the_loss_when_commits_are_not_synced(
-    shim: Path, tmp_path: Path
+@pytest.mark.parametrize("guard", ["NORMAL", "EARLY"])
+def test_the_same_test_sees_the_loss_when_commits_are_not_synced_or_not_waited_for(
+    shim: Path, tmp_path: Path, guard: str
 ) -> None:
-    told = journal(shim, tmp_path, "NORMAL", 0.3)
+    told = journal(shim, tmp_path, guard, 0.3)
     assert lost(told, tmp_path, seed=1, moments=40) > 0

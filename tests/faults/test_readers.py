@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import http.client
+import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from load import Server, new_load
+from load import ROOT, Server, new_load
 
 from store import database
 from store.database import Database
@@ -136,6 +139,84 @@ def test_without_its_guards_the_wal_stays_as_it_has_grown(
             monkeypatch.undo()
 
     asyncio.run(run())
+
+
+def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, str], bytes]:
+    """What a question for events is answered, within so many seconds."""
+    data = folder / "data"
+    token = new_load(data).token
+    words = ["server.py", "app", "token", "faults", "--scopes", "read", "--json"]
+    made = subprocess.run(
+        [sys.executable, *words, "--data", str(data)], cwd=ROOT, capture_output=True, check=True
+    )
+    token = json.loads(made.stdout)["secret_token"]
+    server = Server(data, changed=changed)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
+    try:
+        connection.request("GET", "/events", headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert server.ask("/healthz") and server.ask("/readyz")
+        return answer.status, dict(answer.headers), body
+    finally:
+        connection.close()
+        server.kill()
+
+
+def test_who_asks_for_too_much_is_told_so_after_two_seconds(tmp_path: Path) -> None:
+    began = time.monotonic()
+    status, headers, body = asked(tmp_path, "looks_for_ever", 10)
+    assert time.monotonic() - began > database.LONGEST_READ
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert headers["Content-Type"] == "application/problem+json"
+    assert "it took longer than 2 s to look this up" in json.loads(body)["detail"]
+
+
+def test_who_asks_for_too_much_would_else_wait(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        asked(tmp_path, "looks_for_ever,never_ends_a_look_up", 4)
+
+
+def held_for_three_seconds(folder: Path, changed: str) -> tuple[bool, bool, bool]:
+    """Under load, another program reads for 3 s: whether the server told of it on `/readyz` and
+    in its log, and whether the WAL was small again 5 s after that.
+    """
+    data, log = folder / "data", folder / "log"
+    load = new_load(data)
+    server = Server(data, changed=changed, log=log)
+    wal, most = data / "marquee.db-wal", 2_000_000  # as has_a_small_wal has it
+    seen: list[bool] = []
+
+    def watch() -> None:
+        with foreign_reader(data / "marquee.db", 60):
+            time.sleep(3)
+            grown = wal.stat().st_size > most
+            metrics = re.search(rb"marquee_wal_bytes ([\d.e+]+)", server.ask("/metrics"))
+            assert metrics is not None and (float(metrics[1]) > most) == grown
+            seen.append(grown and b"-wal has" in server.ask("/readyz"))
+        end = time.monotonic() + 5
+        while wal.stat().st_size > most and time.monotonic() < end:
+            time.sleep(0.05)
+        seen.append(wal.stat().st_size <= most)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    load.run(server, 8.5)
+    watcher.join()
+    told, small = seen
+    return told, "has been reading the database" in log.read_text(), small
+
+
+def test_another_program_that_reads_is_told_of_under_load_and_the_wal_shrinks_after_it(
+    tmp_path: Path,
+) -> None:
+    assert held_for_three_seconds(tmp_path, "has_a_small_wal") == (True, True, True)
+
+
+def test_under_load_nobody_else_sees_to_the_wal(tmp_path: Path) -> None:
+    """The test above can fail."""
+    *_, small = held_for_three_seconds(tmp_path, "has_a_small_wal,does_not_tend")
+    assert not small
 
 
 @pytest.mark.long

@@ -8,31 +8,44 @@ from pathlib import Path
 import pytest
 from load import Load, Server, new_load
 from sender import add_a_million, missing_from
+from visitors import Visitors
 
 READY = 1.0  # seconds
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    return new_load(tmp_path)
+    server = Server(tmp_path, "--sample", "--no-traffic")
+    try:
+        return new_load(tmp_path)
+    finally:
+        server.kill()
 
 
-def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> None:
-    for _ in range(kills):
-        server = Server(folder, changed=changed)
+def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> Visitors:
+    visitors = Visitors()
+    for kill in range(kills):
+        server = Server(folder, "--sample", "--no-traffic", changed=changed)
         counts = server.counts()
-        load.run(server, random.uniform(0.02, 0.3))
+        visitors.come(server)
+        # Now and then so late that views of this start are on disk.
+        load.run(server, random.uniform(0.02, 0.3) if kill % 10 else random.uniform(1.8, 2.5))
+        visitors.leave()
         assert counts.pop("received") == sum(counts.values())
         connection = sqlite3.connect(folder / "marquee.db")
         try:
             assert missing_from(connection, load.told) == 0
+            visitors.check(connection)
         finally:
             connection.close()
+    return visitors
 
 
 def test_every_202_was_true_when_the_server_is_killed(load: Load, tmp_path: Path) -> None:
-    kill_and_check(load, tmp_path, 20)
+    visitors = kill_and_check(load, tmp_path, 20)
     assert len(load.told.acked) > 1_000
+    assert len(visitors.acked) > 100
+    assert visitors.settled > 20
 
 
 @pytest.mark.parametrize("changed", ["answers_before_the_commit", "overlooks_senders_ids"])

@@ -5,6 +5,7 @@ would see the loss.
 """
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import server
+from handlers import base
 from loops import upkeep
-from store import batch, identifiers, log
+from store import batch, database, events, identifiers, log, views
 from store.database import Database
 from store.errors import StoreError
 
@@ -115,6 +117,58 @@ def overlooks_the_disk() -> None:
     Database.write = careless  # type: ignore[method-assign]
 
 
+def looks_for_ever() -> None:
+    """Whoever asks for events has more looked through than a second has time for."""
+    look = events._find
+    endless = (
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
+    )
+
+    def find(connection: Any, *words: Any) -> Any:
+        connection.execute(endless).fetchone()
+        return look(connection, *words)
+
+    events._find = find
+
+
+def never_ends_a_look_up() -> None:
+    """A look-up takes the time that it takes."""
+    database.LONGEST_READ = 3_600.0
+
+
+def has_a_small_wal() -> None:
+    """What takes a while to grow is large at once."""
+    database.WAL_BYTES = 2_000_000
+
+
+def does_not_tend() -> None:
+    """Nobody looks after the WAL, but who writes."""
+
+    async def idle(_: Database) -> bool:
+        return True
+
+    Database.tend = Database.scrub = idle  # type: ignore[method-assign,assignment]
+    Database._look_after = lambda *_: None  # type: ignore[method-assign]
+
+
+def leaves_views_harmed() -> None:
+    """Views that are harmed are not made anew."""
+
+    async def leave(*_: object) -> bool:
+        return False
+
+    views.Views.mend = leave  # type: ignore[method-assign]
+
+
+def tells_all() -> None:
+    """What went wrong is told to whoever asked."""
+
+    def tell(self: base.Handler, _: int, **more: Any) -> None:
+        self.finish("".join(traceback.format_exception(*more["exc_info"])))
+
+    base.Handler.write_error = tell  # type: ignore[method-assign]
+
+
 CHANGES: dict[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
@@ -125,6 +179,12 @@ CHANGES: dict[str, Callable[[], None]] = {
         overlooks_senders_ids,
         settles_what_failed,
         overlooks_the_disk,
+        looks_for_ever,
+        never_ends_a_look_up,
+        has_a_small_wal,
+        does_not_tend,
+        leaves_views_harmed,
+        tells_all,
     )
 }
 
