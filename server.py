@@ -331,6 +331,8 @@ class Marquee:
                 f"marquee.db-wal has {self.database.wal_bytes // 1_000_000} MB: some program has "
                 "been reading marquee.db for long; it is emptied when that one ends"
             )
+        if self.database.lost:
+            notes.append(f"at the start, {self.database.lost} commits in marquee.db-wal were gone")
         if doubt := self.upkeep.doubt:
             notes.append(doubt)
         return health.Readiness(checks, notes)

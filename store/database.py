@@ -19,6 +19,7 @@ import aiosqlite
 
 from store.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from store.migrations import migrate
+from store.wal import commits, lost
 
 LOG = logging.getLogger("marquee.database")
 
@@ -40,6 +41,10 @@ SCRUBS, SCRUB_PAUSE = 50, 0.05
 BUSY = 5_000  # milliseconds to wait otherwise, should another program hold the database
 # Where a disk has changed a name or a text, Python cannot read even what SQLite says of it.
 UNREADABLE, NO_TEXT = (sqlite3.Error, UnicodeDecodeError), "Could not decode to UTF-8"
+LOST = (
+    "the disk has changed %s-wal: up to %d commits that were in it are gone; look at the disk, and "
+    "have senders send again what they were told of last"
+)
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -53,6 +58,7 @@ class Database:
         self.failed: StoreFailed | None = None
         self.longest_hold = 0.0  # milliseconds that one job held the writer, at most
         self.commits = 0
+        self.lost = 0  # commits that the WAL had lost when it was opened
         self._looked = perf_counter()
         self._told_grown = False
         self._writer = writer
@@ -71,8 +77,11 @@ class Database:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            told = commits(path.with_name(f"{path.name}-wal"))
             for setup in (_set_up_writer, *[_set_up_reader] * READERS):
                 opened.append(await aiosqlite.connect(path, isolation_level=None))
+                if setup is _set_up_writer:
+                    taken = await hop(opened[-1], recover)
                 await hop(opened[-1], setup)
         except (*UNREADABLE, OSError) as error:
             await close_all(opened)
@@ -81,7 +90,11 @@ class Database:
         except BaseException:
             await close_all(opened)
             raise
-        return cls(path, opened[0], opened[1:])
+        made = cls(path, opened[0], opened[1:])
+        made.lost = lost(told, taken)
+        if made.lost:
+            LOG.error(LOST, path.name, made.lost)
+        return made
 
     async def write(self, job: Job[T]) -> T:
         """Run `job` as one transaction, after those that came before; its result once durable.
@@ -230,6 +243,13 @@ def is_full(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     # SQLite calls it an I/O error when there is no room for its -shm file.
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+
+
+def recover(connection: sqlite3.Connection) -> int:
+    """Bring what stands in the WAL of a database just opened into it; of how many frames."""
+    connection.execute("PRAGMA schema_version").fetchone()
+    frames: int = connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)").fetchone()[1]
+    return max(0, frames)
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:

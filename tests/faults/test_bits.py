@@ -11,6 +11,7 @@ import json
 import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from load import ROOT, Server, event, new_load
+from load import ROOT, NotStarted, Server, event, new_load
 
-FILES = ("marquee.db", "views.db")
+FILES = ("marquee.db", "views.db", "marquee.db-wal", "views.db-wal")
 PATHS = (
     "/healthz",
     "/readyz",
@@ -51,9 +52,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert connection.getresponse().status == 202
     connection.close()
     time.sleep(1.5)  # until the views have all
-    server.process.terminate()
-    server.process.communicate(timeout=20)
+    server.kill()  # so that there are write-ahead logs
     (data / "marquee.sock").unlink(missing_ok=True)  # which cannot be copied
+    for path in data.glob("*-shm"):
+        path.unlink()
+    assert all((data / name).stat().st_size > 20_000 for name in FILES)
     return data, load.token
 
 
@@ -140,6 +143,92 @@ def test_flipped_bits_are_answered_in_words(
     whole: tuple[Path, str], tmp_path: Path, seeds: range
 ) -> None:
     assert [each for seed in seeds for each in judge(whole, tmp_path, seed)] == []
+
+
+def test_an_answer_that_told_all_would_be_seen(whole: tuple[Path, str], tmp_path: Path) -> None:
+    """The test above can fail: with pages gone from the views, and errors told as they are."""
+    data = tmp_path / "data"
+    harmed_in_the_middle(whole[0], data)
+    server = Server(data, changed="tells_all,leaves_views_harmed")
+    try:
+        bodies = [ask(server, path, whole[1])[1] for path in PATHS]
+    finally:
+        server.kill()
+    assert any(b"Traceback" in body for body in bodies)
+
+
+def ask(server: Server, path: str, token: str) -> tuple[int, bytes]:
+    with contextlib.closing(
+        http.client.HTTPConnection(server.host, server.port, timeout=20)
+    ) as connection:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def harmed_in_the_middle(whole: Path, data: Path) -> None:
+    """A copy in whose views nothing is left after what is read at the start."""
+    shutil.copytree(whole, data)
+    with contextlib.closing(sqlite3.connect(data / "views.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        sql = "SELECT pageno FROM dbstat WHERE name IN ('by_app', 'by_kind', 'minute')"
+        try:
+            pages = {page for (page,) in connection.execute(sql)}
+        except sqlite3.Error:  # an SQLite without it
+            pages = set(range(20, (data / "views.db").stat().st_size // 4_096))
+    with (data / "views.db").open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * 4_096)
+            file.write(bytes(4_096))
+
+
+def healed(server: Server, token: str, seconds: float) -> bool:
+    """Whether a question for events is answered well in the end; until then, by 503."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status, body = ask(server, "/events?limit=1000&category=faults", token)
+        if status == 200 and len(json.loads(body)["events"]) == 1_000:
+            return True
+        assert status in (200, 503), body
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("changed", ["", "leaves_views_harmed"])
+def test_views_that_are_harmed_are_made_anew_while_it_serves(
+    whole: tuple[Path, str], tmp_path: Path, changed: str
+) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    harmed_in_the_middle(whole[0], data)
+    server = Server(data, changed=changed, log=log)
+    try:
+        assert healed(server, whole[1], 10 if not changed else 3) == (not changed)
+    finally:
+        server.kill()
+    assert "Traceback" not in log.read_text()
+    assert changed or "views.db is harmed" in log.read_text()
+
+
+def test_a_bit_of_the_write_ahead_log_that_costs_events_is_told_of(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    shutil.copytree(whole[0], data)
+    wal = data / "marquee.db-wal"
+    content = bytearray(wal.read_bytes())
+    content[32 + 24 + 100] ^= 1  # of its first frame
+    wal.write_bytes(content)
+    try:
+        server = Server(data, log=log)
+    except NotStarted as error:
+        assert error.status == 1
+        assert "marquee: " in log.read_text()
+    else:
+        try:
+            assert b"commits in marquee.db-wal were gone" in server.ask("/readyz")
+        finally:
+            server.kill()
+        assert "commits that were in it are gone" in log.read_text()
 
 
 def test_views_that_are_harmed_where_all_begins_are_made_anew(

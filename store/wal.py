@@ -1,0 +1,45 @@
+"""What a write-ahead log says of itself, to be held against what SQLite found of use in it.
+
+SQLite takes a log up to its first frame that does not fit, as the power may have gone there, and
+is silent about what follows. As each commit is on disk before the next one is written, what
+follows is at most one commit then; where it is more, the disk has changed what it was given.
+(sqlite.org/fileformat2.html, "WAL File Format")
+"""
+
+import struct
+from pathlib import Path
+
+HEAD = struct.Struct(">6I")  # magic, version, page size, sequence, two salts
+HEAD_SIZE = 32
+FRAME = struct.Struct(">4I")  # page, pages after the commit or 0, two salts
+FRAME_SIZE = 24
+
+
+def commits(path: Path) -> list[int]:
+    """The numbers, from 1, of those frames of the log at `path` that end a commit."""
+    found: list[int] = []
+    try:
+        file = path.open("rb")
+    except OSError:
+        return found
+    with file:
+        head = file.read(HEAD_SIZE)
+        if len(head) < HEAD_SIZE:
+            return found
+        *_, size, _, salt, other = HEAD.unpack_from(head)
+        if not size:
+            return found
+        number = 0
+        while len(frame := file.read(FRAME_SIZE)) == FRAME_SIZE:
+            number += 1
+            _, pages, *salts = FRAME.unpack_from(frame)
+            if pages and salts == [salt, other]:
+                found.append(number)
+            file.seek(size, 1)
+    return found
+
+
+def lost(told: list[int], taken: int) -> int:
+    """How many of the `commits` were lost, by no power loss, if SQLite took so many frames."""
+    after = sum(number > taken for number in told)
+    return after if after > 1 else 0

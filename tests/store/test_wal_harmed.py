@@ -1,0 +1,98 @@
+"""What is lost by a write-ahead log that a disk has changed is told of; a power loss is not."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from entries import row
+
+from store.database import Database
+from store.log import Log
+from store.wal import commits
+
+COMMITS = 12
+
+
+async def written(folder: Path) -> None:
+    """A database of some commits, copied while they stand in the WAL."""
+    (folder / "open").mkdir()
+    database = await Database.open(folder / "open" / "marquee.db")
+    try:
+        log = await Log.open(database)
+        for _ in range(COMMITS):
+            await log.append([row()])
+        (folder / "copy").mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(folder / "open" / f"marquee.db{suffix}", folder / "copy")
+    finally:
+        await database.close()
+
+
+async def opened(folder: Path) -> tuple[int, int]:
+    """How many commits a database says that it has lost, and how many events there are."""
+    database = await Database.open(folder / "copy" / "marquee.db")
+    try:
+        sql = "SELECT count(*) FROM event"
+        return database.lost, await database.read(lambda it: it.execute(sql).fetchone()[0])
+    finally:
+        await database.close()
+
+
+def of_the_last(folder: Path) -> tuple[Path, int, list[int]]:
+    """The copied WAL, the size of a frame with its head, and its commits."""
+    wal = folder / "copy" / "marquee.db-wal"
+    return wal, 4_096 + 24, commits(wal)
+
+
+def test_a_bit_that_was_flipped_in_it_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asyncio.run(written(tmp_path))
+    wal, size, found = of_the_last(tmp_path)
+    frame = found[-5]  # of the fifth commit from the end
+    content = bytearray(wal.read_bytes())
+    content[32 + (frame - 1) * size + 100] ^= 1
+    wal.write_bytes(content)
+    assert asyncio.run(opened(tmp_path)) == (5, COMMITS - 5)
+    assert [each.levelname for each in caplog.records] == ["ERROR"]
+    assert "up to 5 commits that were in it are gone" in caplog.text
+
+
+def test_a_head_that_was_changed_is_told_of(tmp_path: Path) -> None:
+    asyncio.run(written(tmp_path))
+    wal, *_ = of_the_last(tmp_path)
+    content = bytearray(wal.read_bytes())
+    content[24] ^= 1  # its checksum
+    wal.write_bytes(content)
+    lost, events = asyncio.run(opened(tmp_path))
+    assert lost >= COMMITS and events == 0
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2_000, 4_200])
+def test_a_last_commit_that_is_not_whole_is_what_a_power_loss_leaves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cut: int
+) -> None:
+    asyncio.run(written(tmp_path))
+    wal, size, found = of_the_last(tmp_path)
+    end = 32 + found[-1] * size
+    wal.write_bytes(wal.read_bytes()[: end - cut])
+    assert asyncio.run(opened(tmp_path)) == (0, COMMITS - bool(cut))
+    assert not caplog.records
+
+
+def test_a_last_commit_of_which_a_part_did_not_come_is_no_loss(tmp_path: Path) -> None:
+    asyncio.run(written(tmp_path))
+    wal, size, found = of_the_last(tmp_path)
+    content = bytearray(wal.read_bytes())
+    start = 32 + (found[-1] - 1) * size + 24
+    content[start : start + 512] = bytes(512)
+    wal.write_bytes(content)
+    assert asyncio.run(opened(tmp_path)) == (0, COMMITS - 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31, bytes(100), bytes(10_000)])
+def test_what_is_no_log_holds_no_commits(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "wal").write_bytes(content)
+    assert commits(tmp_path / "wal") == []
+    assert commits(tmp_path / "nowhere") == []
