@@ -1,5 +1,8 @@
 """The clock jumps: nothing is lost, found out of order, dropped, or done over and over."""
 
+import contextlib
+import hashlib
+import http.client
 import json
 import shutil
 import sqlite3
@@ -153,6 +156,73 @@ def test_no_event_is_dropped_for_its_age_by_a_clock_that_has_leapt(
     while found(server, token) == before and time.monotonic() < end:
         time.sleep(0.3)
     assert (found(server, token) == before) == (changed == "hasty")
+
+
+@pytest.mark.parametrize("changed", ["hasty", "hasty,trusts_each_start"])
+def test_a_start_by_a_clock_that_is_ten_years_ahead_drops_nothing(
+    tmp_path: Path, clock: Clock, serve: Callable[..., Server], changed: str
+) -> None:
+    """As a machine may start whose clock is wrong, and again, before anybody looks."""
+    data, log = tmp_path / "data", tmp_path / "log"
+    load = new_load(data)
+    load.run(Server(data), 0.3)
+    token = reader_of(data)
+    clock.jump(YEARS)
+    for _ in range(2):
+        server = serve(data, "--retention-days", "31", changed=changed, log=log, **clock.environ)
+        folded(server)
+        time.sleep(1.5)
+        doubted = b"nothing goes for its age" in server.ask("/readyz")
+        kept = found(server, token)
+        server.kill()
+    assert (len(kept) >= len(load.told.acked) > 50) == (changed == "hasty")
+    assert doubted == (changed == "hasty")
+
+
+def test_the_quarter_of_the_hour_follows_the_clock(
+    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+) -> None:
+    server = serve(tmp_path / "data", "--sample", "--no-traffic", **clock.environ)
+    for ahead in (900, 0, -HOUR, HOUR + 1_800, YEARS, 0):
+        clock.jump(ahead)
+        end = time.monotonic() + 5
+        while True:
+            expected = int((time.time() + ahead) // 900 % 4) + 1
+            told = json.loads(server.ask("/api/v1/campaigns/1/candidates"))
+            page = server.ask("/campaigns/1/")
+            shown = [str(each["banner"]).encode() for each in told["banners"]]
+            on = any(b"/banners/" + each + b'"' in page for each in shown)
+            if told["slot"] == expected and on:
+                break
+            assert time.monotonic() < end, (ahead, told["slot"], expected, on)
+            time.sleep(0.1)
+
+
+def test_a_session_outlives_an_hour_and_ends_in_ten_years(
+    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+) -> None:
+    data = tmp_path / "data"
+    serve(data, "--sample", "--no-traffic").kill()
+    token = "session"
+    with contextlib.closing(sqlite3.connect(data / "marquee.db")) as connection, connection:
+        connection.execute("UPDATE user SET given_at = 0")
+        row = (hashlib.sha256(token.encode()).digest(), *[time.time_ns() // 1_000] * 2)
+        connection.execute("INSERT INTO login SELECT ?, id, ?, ? FROM user", row)
+    server = serve(data, **clock.environ)
+
+    def status() -> int:
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        with contextlib.closing(connection):
+            cookie = {"Cookie": f"mq_owner={token}"}
+            connection.request("GET", "/admin/health", headers=cookie)
+            return connection.getresponse().status
+
+    told = []
+    for ahead in (0, HOUR, -HOUR, YEARS):
+        clock.jump(ahead)
+        told.append(status())
+    assert told[:3] == [200] * 3
+    assert told[3] != 200
 
 
 def test_a_server_does_nothing_over_and_over_after_a_jump(

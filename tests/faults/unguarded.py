@@ -30,6 +30,11 @@ def believes_any_clock() -> None:
     upkeep.LEAP = float("inf")
 
 
+def trusts_each_start() -> None:
+    """Whatever the clock says at a start is believed."""
+    upkeep.AWAY = float("inf")
+
+
 def ids_follow_the_clock() -> None:
     """Ids are the clock's alone, and fall when it does."""
 
@@ -174,6 +179,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     for each in (
         hasty,
         believes_any_clock,
+        trusts_each_start,
         ids_follow_the_clock,
         answers_before_the_commit,
         overlooks_senders_ids,
