@@ -1,17 +1,22 @@
 """As a service of systemd: what it is told, and what the units allow."""
 
 import asyncio
+import itertools
+import json
 import os
+import random
 import re
 import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -107,8 +112,22 @@ HANDED = (
 )
 
 
-def visited(folder: Path, restarts: int, by: int, held: bool) -> tuple[list[object], int]:
-    """What went wrong for visitors over so many restarts, and how many were answered well."""
+def missing(data: Path, acked: dict[str, str]) -> list[object]:
+    """Events that were acknowledged, and are not in the log, or there by another id."""
+    with closing(sqlite3.connect(data / "marquee.db")) as connection:
+        found = connection.execute("SELECT session, id FROM event").fetchall()
+    kept = {session: str(number) for session, number in found}
+    return [each for each in acked.items() if kept.get(each[0]) != each[1]]
+
+
+def visited(
+    folder: Path, restarts: int, by: int, held: bool, token: str
+) -> tuple[list[object], int]:
+    """What went wrong for visitors and senders over so many restarts, and how many were answered
+    well. Senders take their time over a body, so that stops come in the middle of many.
+    """
+    acked: dict[str, str] = {}
+    numbers = itertools.count()
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
     address = listening.getsockname()
     faults: list[object] = []
@@ -125,6 +144,30 @@ def visited(folder: Path, restarts: int, by: int, held: bool) -> tuple[list[obje
             except OSError as error:
                 faults.append(error)
 
+    def send() -> None:
+        while not ending.is_set():
+            session = f"s{next(numbers)}"
+            event = {"session_id": session, "category": "a", "name": "b", "data": {}}
+            body = json.dumps(event | {"timestamp": "2021-01-01 09:15:27.243860"}).encode()
+            head = (
+                f"POST /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            try:
+                with socket.create_connection(address, timeout=20) as peer:
+                    peer.sendall(head.encode() + body[:20])
+                    time.sleep(random.uniform(0, 0.05))
+                    peer.sendall(body[20:])
+                    said = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
+                if said.startswith(b"HTTP/1.1 202 "):
+                    answered.append(said)
+                    acked[session] = json.loads(said.partition(b"\r\n\r\n")[2])["id"]
+                else:
+                    faults.append(said)
+            except OSError as error:
+                faults.append(error)
+
     def begin() -> "subprocess.Popen[bytes]":
         data, files = str(folder / "data"), []
         words = [sys.executable, "server.py", "serve", "--port", str(address[1]), "--data", data]
@@ -137,7 +180,7 @@ def visited(folder: Path, restarts: int, by: int, held: bool) -> tuple[list[obje
 
     if not held:
         listening.close()
-    visitors = [threading.Thread(target=visit) for _ in range(6)]
+    visitors = [threading.Thread(target=each) for each in [visit] * 6 + [send] * 12]
     process = begin()
     for visitor in visitors:
         visitor.start()
@@ -156,21 +199,27 @@ def visited(folder: Path, restarts: int, by: int, held: bool) -> tuple[list[obje
         process.terminate()
         process.communicate(timeout=20)
         listening.close()
-    return faults, len(answered)
+    return [*faults, *missing(folder / "data", acked)], len(answered)
 
 
-@pytest.mark.parametrize("restarts", [3, pytest.param(100, marks=pytest.mark.long)])
-def test_a_restart_refuses_and_loses_nobody_where_the_address_is_held(tmp_path, restarts):
+@pytest.fixture
+def token(run, tmp_path) -> str:
+    made = run("app", "create", "handed", "--data", str(tmp_path / "data"), "--json")
+    return json.loads(made.stdout)["secret_token"]
+
+
+@pytest.mark.parametrize("restarts", [5, pytest.param(100, marks=pytest.mark.long)])
+def test_a_restart_refuses_and_loses_nobody_where_the_address_is_held(tmp_path, token, restarts):
     """As marquee.socket has it: whoever comes between two processes waits for the second."""
-    faults, answered = visited(tmp_path, restarts, signal.SIGTERM, held=True)
+    faults, answered = visited(tmp_path, restarts, signal.SIGTERM, held=True, token=token)
     assert faults == []
     assert answered > 30 * restarts
 
 
 @pytest.mark.parametrize(("by", "held"), [(signal.SIGKILL, True), (signal.SIGTERM, False)])
-def test_visitors_notice_a_kill_and_an_address_that_is_not_held(tmp_path, by, held):
+def test_visitors_notice_a_kill_and_an_address_that_is_not_held(tmp_path, token, by, held):
     """The test above can fail."""
-    faults, _ = visited(tmp_path, 6, by, held=held)
+    faults, _ = visited(tmp_path, 6, by, held=held, token=token)
     assert faults
 
 
