@@ -171,7 +171,7 @@ def test_a_start_by_a_clock_that_is_ten_years_ahead_drops_nothing(
     for _ in range(2):
         server = serve(data, "--retention-days", "31", changed=changed, log=log, **clock.environ)
         folded(server)
-        time.sleep(1.5)
+        time.sleep(1)
         doubted = b"nothing goes for its age" in server.ask("/readyz")
         kept = found(server, token)
         server.kill()
