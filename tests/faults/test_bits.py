@@ -202,7 +202,7 @@ def test_views_that_are_harmed_are_made_anew_while_it_serves(
     harmed_in_the_middle(whole[0], data)
     server = Server(data, changed=changed, log=log)
     try:
-        assert healed(server, whole[1], 10 if not changed else 3) == (not changed)
+        assert healed(server, whole[1], 10 if not changed else 1.5) == (not changed)
     finally:
         server.kill()
     assert "Traceback" not in log.read_text()

@@ -139,7 +139,7 @@ def test_ids_that_fell_with_the_clock_would_not_be_found(tmp_path: Path, clock: 
     assert not acked <= ids
 
 
-@pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock"])
+@pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock,trusts_each_start"])
 def test_no_event_is_dropped_for_its_age_by_a_clock_that_has_leapt(
     tmp_path: Path, clock: Clock, serve: Callable[..., Server], changed: str
 ) -> None:

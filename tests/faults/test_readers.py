@@ -216,6 +216,7 @@ def test_another_program_that_reads_is_told_of_under_load_and_the_wal_shrinks_af
     assert held_for_three_seconds(tmp_path, "has_a_small_wal") == (True, True, True)
 
 
+@pytest.mark.long
 def test_under_load_nobody_else_sees_to_the_wal(tmp_path: Path) -> None:
     """The test above can fail."""
     *_, small = held_for_three_seconds(tmp_path, "has_a_small_wal,does_not_tend", 1.5)
