@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contest import BENCH, LOAD, SERVER, Running, own, wrk
+from contest import BENCH, SERVER, Running, own, wrk
+from rate import Paced, event_requests, paced, written
 from report import Promise, options, report
 
 LOOK = 0.5
@@ -85,13 +86,15 @@ def loaded(running: Running, token: str, seconds: float, size: int, connections:
     return wrk(running, "/events", (), seconds, connections, script=script).rate * size
 
 
-def paced(running: Running, token: str, **options: object) -> dict[str, float]:
-    """What `rate.py` found."""
-    words = [f"--{name}={value}" for name, value in options.items()]
-    command = ["taskset", "-c", LOAD, sys.executable, str(BENCH / "rate.py"), str(running.port)]
-    done = subprocess.run([*command, token, *words], check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+def steady(
+    running: Running, token: str, size: int, rate: float, seconds: float, connections: int = 256
+) -> Paced:
+    """What came of `rate` requests a second, with `size` events each."""
+    with tempfile.NamedTemporaryFile(prefix="marquee-bench-") as file:
+        made = event_requests(token, size, 50_000 // size)
+        requests = written(Path(file.name), made)
+        paced(running, requests, rate, 1, connections=connections)  # warm
+        return paced(running, requests, rate, seconds, connections=connections)
 
 
 def bare(seconds: float) -> dict[str, float]:
@@ -122,12 +125,12 @@ def half(rate: float, seconds: float = 20) -> Found:
     with started() as (running, token):
         watch = Watch(running)
         with watch.looking():
-            found = paced(running, token, rate=rate / 2, seconds=seconds)
+            found = steady(running, token, 1, rate / 2, seconds)
     promises = [
-        Promise("at half of the peak: p99, ms", found["p99"] * 1000, 15, least=False),
-        Promise("at half of the peak: not acknowledged", found["errors"], 0, least=False),
+        Promise("at half of the peak: p99, ms", found.p99 * 1000, 15, least=False),
+        Promise("at half of the peak: not acknowledged", found.due - found.taken, 0, least=False),
     ]
-    return line("one by one, at half of that", found["answered"] / seconds, watch, found), promises
+    return line("one by one, at half of that", found.rate, watch, found), promises
 
 
 def burst(seconds: float = 10) -> Found:
@@ -153,12 +156,10 @@ def haul(seconds: float = 60, rate: int = 50_000) -> Found:
     with started() as (running, token):
         watch = Watch(running)
         with watch.looking():
-            found = paced(
-                running, token, rate=rate / 100, seconds=seconds, size=100, connections=32
-            )
+            found = steady(running, token, 100, rate / 100, seconds, connections=32)
     promises = [
         Promise(
-            f"{rate:,} events a second in lines: not acknowledged", found["errors"], 0, least=False
+            f"{rate:,} events a second in lines: not acknowledged", found.due - found.taken, 0, least=False
         ),
         Promise(f"{rate:,} events a second in lines: the views' lag, s", watch.lag, 2, least=False),
         Promise(
@@ -169,14 +170,14 @@ def haul(seconds: float = 60, rate: int = 50_000) -> Found:
         ),
     ]
     name = f"lines of 100, {rate:,} events a second for {seconds:g} s"
-    return line(name, found["answered"] * 100 / seconds, watch, found), promises
+    return line(name, found.rate * 100, watch, found), promises
 
 
 def line(
-    name: str, rate: float, watch: Watch, found: dict[str, float] | None = None
+    name: str, rate: float, watch: Watch, found: Paced | None = None
 ) -> tuple[object, ...]:
     """A line of the table."""
-    quantiles = [f"{found[p] * 1000:.1f}" if found else "" for p in ("p50", "p99")]
+    quantiles = [f"{took * 1000:.1f}" for took in (found.p50, found.p99)] if found else ["", ""]
     return name, f"{rate:,.0f}", *quantiles, f"{watch.lag:.2f}", f"{watch.rss / 2**20:.0f}"
 
 
