@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from time import time_ns
 
 from handlers.answers import NO_STORE, ROOT, SECURITY, problem
+from handlers.taking import LATER, PAUSE
 from rules.beacon import VIEW, Sign, read, row
 from rules.event import WrongEvent
 from store.batch import Outcome
@@ -16,7 +17,7 @@ from store.errors import StoreError
 from store.log import Log
 from store.presence import Presence
 from store.sites import Site, Sites
-from wire import Lane, Request, Response
+from wire import Lane, Request, Response, Unhurried
 
 SCRIPT = (ROOT / "static" / "beacon.js").read_bytes()
 TAG = f'"{hashlib.sha256(SCRIPT).hexdigest()[:32]}"'
@@ -30,12 +31,11 @@ ABOUT = (
 WHOLE = Response(200, [("Content-Type", "text/javascript; charset=utf-8"), *ABOUT], SCRIPT)
 UNCHANGED = Response(304, ABOUT)
 LARGEST = 8_192
-LATER = ("Retry-After", "1")
 HEADERS = (NO_STORE, *SECURITY, ("Vary", "Origin"))
 TAKEN = Response(204, HEADERS)
 UNKNOWN = problem(404, "No app has this public token.")
 ELSEWHERE = problem(403, "This app lists no such host.")
-FULL = problem(503, "More events are waiting than can be held.", LATER)
+FULL = Unhurried(problem(503, "More events are waiting than can be held.", LATER), PAUSE)
 
 Stored = asyncio.Future[list[Outcome]]
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from handlers.origins import VARY, preflight, shared
 from handlers.taking import ACCEPTED as TAKEN
-from handlers.taking import JSON, LATER, Clock, kind_of, now
+from handlers.taking import JSON, LATER, PAUSE, Clock, kind_of, now
 from rules.event import WrongEvent
 from rules.story_event import pseudonym, read, row
 from store.batch import Outcome
 from store.log import Log
 from store.shelves import Shelf, Shelves
-from wire import Lane, Later, Request, Response
+from wire import Lane, Later, Request, Response, Unhurried
 
 PATTERN = r"/api/v1/event/([\w.~-]{1,100})"
 METHODS = "POST, OPTIONS"
@@ -80,7 +80,7 @@ class StoryEvents:
         if not said.is_json:
             return shared(NOT_TAKEN, origin, hosts)
         if not self._log.room(len(body)):
-            return shared(FULL, origin, hosts)
+            return Unhurried(shared(FULL, origin, hosts), PAUSE)
         at = self._clock()
         try:
             event = read(body, at)

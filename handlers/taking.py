@@ -11,7 +11,7 @@ from rules.rulebook import Rules
 from store.batch import Outcome
 from store.errors import StoreError
 from store.log import Log
-from wire import Response
+from wire import Response, Unhurried
 
 JSON, LINES = "application/json", "application/x-ndjson"
 LINE_TYPES = (LINES, "application/ndjson", "application/jsonl")
@@ -20,7 +20,11 @@ STEP = 100
 
 TYPE = ("Content-Type", JSON)
 LATER = ("Retry-After", "1")
-FULL = problem(503, "More events are waiting than can be held; send this again.", LATER)
+# Seconds for which the refusal of what is too much is held back: as long as it asks for itself.
+PAUSE = 1.0
+FULL = Unhurried(
+    problem(503, "More events are waiting than can be held; send this again.", LATER), PAUSE
+)
 ACCEPTED = Response(202, [TYPE, NO_STORE, *SECURITY], b'{"id":"0000000000000000000"}')
 
 # What ends the answer to a batch, behind the results.

@@ -11,6 +11,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from time import monotonic, time_ns
 from typing import Any
 
@@ -29,6 +30,10 @@ QUEUE_BYTES, QUEUE_AGE = 16_777_216, 2.0
 ROW_COST, REQUEST_COST = 1_000, 2_000
 # When much waits, a commit takes about this much of it, and stays short.
 COMMIT_ROWS, COMMIT_COST = 1_024, 2_097_152
+# A queue that has not fitted into one commit for so many seconds is no burst: from then on nothing
+# is taken while someone has waited for longer than this. As much is taken as ever, but it does not
+# wait for longer than it has to (as CoDel has it, RFC 8289).
+SPELL, STANDING = 0.5, 0.1
 # Turns of the loop between two commits: who was just answered may ask again, and is in the next one
 # instead of the one after. Commits are half as many then where hundreds ask at once; where nobody
 # does, it is over in microseconds.
@@ -60,6 +65,7 @@ class Log:
         self._bytes, self._age = queue_bytes, queue_age
         self._batches = deque([Batch()])  # the last one is being filled
         self._oldest = 0.0
+        self._standing = inf  # since when more has waited than fits into one commit
         self._work: asyncio.Task[None] | None = None
         self._full = False
 
@@ -106,8 +112,11 @@ class Log:
         """Whether a request of `size` bytes may be taken now; if not, it is to be `refuse`d."""
         if not self.queued:
             return True
-        full = self.queued + size + REQUEST_COST > self._bytes
-        return not full and monotonic() - self._oldest < self._age
+        if self.queued + size + REQUEST_COST > self._bytes:
+            return False
+        now = monotonic()
+        age = self._age if now < self._standing + SPELL else min(self._age, STANDING)
+        return now - self._oldest < age
 
     def append(
         self,
@@ -226,7 +235,10 @@ class Log:
         try:
             while self._batches[0]:
                 batch = self._batches.popleft()
-                if not self._batches:
+                if self._batches:
+                    self._standing = min(self._standing, monotonic())
+                else:
+                    self._standing = inf
                     self._batches.append(Batch())
                 try:
                     lost, self.counts = await self._database.write(

@@ -8,7 +8,7 @@ from wire.always import Always
 from wire.lanes import Lane
 from wire.later import Later
 from wire.limits import Limits
-from wire.messages import Request, Response
+from wire.messages import Request, Response, Unhurried
 from wire.mounting import mount
 from wire.problems import problem
 from wire.refusal import Refusal
@@ -28,6 +28,7 @@ __all__ = [
     "Server",
     "Share",
     "Stats",
+    "Unhurried",
     "bind",
     "bind_unix",
     "inherited",

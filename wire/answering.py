@@ -11,7 +11,7 @@ from wire.framing import Framing, special_lines
 from wire.holding import SMALL, Holding
 from wire.lanes import Way
 from wire.later import Later
-from wire.messages import Request, Response
+from wire.messages import Request, Response, Unhurried
 from wire.reading import OBJECTIONS, Reader
 
 if TYPE_CHECKING:
@@ -196,7 +196,10 @@ class Answering(Holding):
 
     def _conclude(self, way: Way, framing: Framing, answer: Response | Awaitable[Response]) -> None:
         if isinstance(answer, Response):
-            self._answer(way, framing, answer)
+            if isinstance(answer, Unhurried):
+                self._hold_back(way, framing, answer)
+            else:
+                self._answer(way, framing, answer)
             return
         if not isinstance(answer, Later):
             try:
@@ -207,10 +210,20 @@ class Answering(Holding):
                 return
             answer = Later()
             future.add_done_callback(partial(_hand_over, answer))
+        self._await(way, framing)
+        answer.then(self._come)
+
+    def _await(self, way: Way, framing: Framing) -> None:
         self.phase = ANSWER
         self.deadline = inf
         self._way, self._framing = way, framing
-        answer.then(self._come)
+
+    def _hold_back(self, way: Way, framing: Framing, answer: Unhurried) -> None:
+        """Send the answer in a while, and read no more than a little until then."""
+        if self._body_share is not None:
+            self._body_share.hold(0)
+        self._await(way, framing)
+        self.server.loop.call_later(answer.seconds, self._come, answer)
 
     def _come(self, answer: Response | BaseException) -> None:
         """Send the answer that was waited for, if the connection still does."""

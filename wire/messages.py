@@ -84,6 +84,20 @@ class Response:
         return other
 
 
+class Unhurried(Response):
+    """An answer that is held back for so many `seconds`, in which its connection is not served.
+
+    For refusals of what is too much: told at once, they would be asked for again at once, and
+    refusing would take the time that serving needs. What the request held is let go of first.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, answer: Response, seconds: float) -> None:
+        super().__init__(answer.status, answer.headers, answer.body)
+        self.seconds = seconds
+
+
 class Request:
     """A request whose head and body have come in whole.
 
