@@ -159,7 +159,10 @@ def haul(seconds: float = 60, rate: int = 50_000) -> Found:
             found = steady(running, token, 100, rate / 100, seconds, connections=32)
     promises = [
         Promise(
-            f"{rate:,} events a second in lines: not acknowledged", found.due - found.taken, 0, least=False
+            f"{rate:,} events a second in lines: not acknowledged",
+            found.due - found.taken,
+            0,
+            least=False,
         ),
         Promise(f"{rate:,} events a second in lines: the views' lag, s", watch.lag, 2, least=False),
         Promise(
@@ -173,9 +176,7 @@ def haul(seconds: float = 60, rate: int = 50_000) -> Found:
     return line(name, found.rate * 100, watch, found), promises
 
 
-def line(
-    name: str, rate: float, watch: Watch, found: Paced | None = None
-) -> tuple[object, ...]:
+def line(name: str, rate: float, watch: Watch, found: Paced | None = None) -> tuple[object, ...]:
     """A line of the table."""
     quantiles = [f"{took * 1000:.1f}" for took in (found.p50, found.p99)] if found else ["", ""]
     return name, f"{rate:,.0f}", *quantiles, f"{watch.lag:.2f}", f"{watch.rss / 2**20:.0f}"
