@@ -2,10 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from entries import counts, held, row
 from sets import with_database
 
+from store import log as store_log
 from store.database import Database
 from store.log import Log
 
@@ -107,3 +110,57 @@ def test_what_was_refused_is_counted_with_the_next_commit_or_one_of_its_own(
         assert database.commits == 3
 
     with_database(tmp_path, use)
+
+
+def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_log, "SPELL", 0.2)
+    monkeypatch.setattr(store_log, "STANDING", 0.05)
+
+    async def use(database: Database) -> None:
+        log = await Log.open(database, queue_bytes=10**9, queue_age=60)
+        # Each is a commit of its own, and commits take a while.
+        monkeypatch.setattr(database, "write", _slowly(database.write, 0.02))
+        taken = [log.append([row()], size=3_000_000) for _ in range(40)]
+        await asyncio.sleep(0.1)
+        assert log.waiting > 0.05
+        assert log.room(1)  # a burst, for all that is known
+        await asyncio.sleep(0.2)
+        assert not log.room(1)
+        await asyncio.gather(*taken)
+        assert log.room(1)
+        # And the next burst is one again.
+        taken = [log.append([row()], size=3_000_000) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        assert log.waiting > 0.05
+        assert log.room(1)
+        await asyncio.gather(*taken)
+
+    with_database(tmp_path, use)
+
+
+def test_one_commit_that_takes_long_is_no_queue_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_log, "SPELL", 0.02)
+    monkeypatch.setattr(store_log, "STANDING", 0.01)
+
+    async def use(database: Database) -> None:
+        log = await Log.open(database, queue_age=60)
+        with held(database):
+            first = log.append([row()])
+            await asyncio.sleep(0.1)
+            second = log.append([row()])
+            assert log.room(1)
+        await asyncio.gather(first, second)
+
+    with_database(tmp_path, use)
+
+
+def _slowly(write: Any, seconds: float) -> Any:
+    async def slow(job: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await write(job)
+
+    return slow

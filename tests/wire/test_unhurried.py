@@ -1,0 +1,96 @@
+"""Answers that are held back: late, in order, alone, and of nothing that their request held."""
+
+import time
+
+import pytest
+from conftest import Served, Stage
+from echo import LANES, application
+from peer import answers_of, get, request
+
+from wire import Lane, Limits, Request, Response, Unhurried
+
+PAUSE = 0.5
+REFUSED = Unhurried(Response(503, [("Retry-After", "1")], b"too much"), PAUSE)
+
+
+def refuse(asked: Request) -> Response:
+    return REFUSED
+
+
+def refuse_body(asked: Request, size: int, fits: bool) -> Response:
+    return REFUSED
+
+
+SLOW = [
+    Lane("GET", r"/lane/refused", refuse),
+    Lane("POST", r"/lane/refused", refuse),
+    Lane("POST", r"/lane/unwanted", refuse, admit=refuse_body),
+]
+
+
+@pytest.fixture(scope="module")
+def served(stage: Stage) -> Served:
+    return stage.serve(application(), [*LANES, *SLOW])
+
+
+ASKED = {
+    "a GET": get("/lane/refused"),
+    "a body": request("POST", "/lane/refused", body=b"x" * 100),
+    "a body by its head": request("POST", "/lane/unwanted", body=b"x" * 100_000),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_it_comes_when_it_is_due_and_the_connection_stays(served: Served, asked: bytes) -> None:
+    with served.peer() as peer:
+        began = time.monotonic()
+        answer = peer.ask(asked)
+        assert (answer.status, answer.body) == (503, b"too much")
+        assert time.monotonic() - began >= PAUSE * 0.9
+        assert peer.ask(get("/lane/hello")).status == 200
+
+
+def test_nobody_else_waits_for_it(served: Served) -> None:
+    with served.peer() as peer:
+        began = time.monotonic()
+        peer.send(get("/lane/refused"))
+        for _ in range(3):
+            served.ping()
+        assert time.monotonic() - began < PAUSE
+        assert peer.ask(b"").status == 503
+
+
+def test_what_is_asked_behind_it_is_answered_behind_it(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(get("/lane/refused") + get("/lane/hello", "Connection: close"))
+        assert [each.status for each in answers_of(peer.rest())] == [503, 200]
+
+
+def test_nothing_is_held_for_it_meanwhile(served: Served) -> None:
+    room = served.server.room
+    with served.peer() as peer:
+        peer.send(request("POST", "/lane/refused", body=b"x" * 50_000))
+        served.ping()
+        end = time.monotonic() + PAUSE
+        while room.held and time.monotonic() < end:
+            time.sleep(0.01)
+        assert room.held == 0
+        assert peer.ask(b"").status == 503
+
+
+def test_whoever_leaves_meanwhile_is_forgotten(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(get("/lane/refused"))
+        served.ping()
+    time.sleep(PAUSE * 1.5)
+    served.ping()  # and the stage sees that nothing was raised
+
+
+def test_a_drain_still_sends_it(stage: Stage) -> None:
+    served = stage.serve(application(), SLOW, limits=Limits())
+    with served.peer() as peer:
+        peer.send(get("/lane/refused"))
+        time.sleep(0.05)
+        stage.run(served.server.drain(5))
+        (answer,) = answers_of(peer.rest())
+        assert answer.status == 503
