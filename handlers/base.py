@@ -20,6 +20,16 @@ FOR_PEOPLE = ("/campaigns/", "/banners/", "/admin", "/live/")
 Authenticate = Callable[[str], Awaitable[Access | None]]
 
 
+# Of a request, by this name: the fields that its answer, whatever it is, tells of its limits.
+LIMITED = "limited"
+
+
+def tell_limits(handler: RequestHandler) -> None:
+    """Set the fields of the limits that the request has passed."""
+    for name, value in getattr(handler.request, LIMITED, ()):
+        handler.add_header(name, value)
+
+
 class Refusal(HTTPError):
     """An error with words for the client, and what is wrong where."""
 
@@ -45,6 +55,7 @@ class Handler(RequestHandler):
         for name, value in (*SECURITY, NO_STORE):
             self.set_header(name, value)
         self.clear_header("Server")
+        tell_limits(self)
 
     def send_json(self, value: object) -> None:
         """Answer with `value` (plain dicts, lists, numbers and text) as JSON."""
@@ -74,9 +85,16 @@ class Handler(RequestHandler):
         if access is None:
             raise self._unknown("No such token is known here, or it was revoked.")
         limit = self.settings["rates"].token
-        if limit is not None and not (verdict := limit.take(access.token)).allowed:
-            self.refuse()
-            raise Refusal(429, limit.words(), headers=limit.fields(verdict))
+        if limit is not None:
+            verdict = limit.take(access.token)
+            fields = limit.fields(verdict)
+            if not verdict.allowed:
+                self.refuse()
+                raise Refusal(429, limit.words(), headers=fields)
+            told = vars(self.request)
+            told[LIMITED] = [*told.get(LIMITED, ()), *fields]
+            for field in fields:
+                self.add_header(*field)
         return access
 
     def refuse(self) -> None:
@@ -96,7 +114,7 @@ class Handler(RequestHandler):
         elif isinstance(raised, Refusal):
             detail, errors = raised.detail, raised.errors
             for header in raised.headers:
-                self.set_header(*header)
+                self.add_header(*header)
         else:
             detail = WORDS.get(status_code, "The request cannot be answered.")
         # Of static files, too: a cache that was sent nonsense gives it to nobody else.
@@ -158,6 +176,7 @@ class Static(StaticFileHandler):
         for name, value in SECURITY:
             self.set_header(name, value)
         self.clear_header("Server")
+        tell_limits(self)
 
     def get_content_type(self) -> str:
         """The type, with the one encoding that all text here is in."""

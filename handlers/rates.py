@@ -1,8 +1,8 @@
 """Rate limits, by address and by token: off unless they are set.
 
 What is too often is 429, told before a body is read, in the fields of the IETF's draft
-(draft-ietf-httpapi-ratelimit-headers): `RateLimit-Policy` says what is allowed, `RateLimit` how
-much of it is left.
+(draft-ietf-httpapi-ratelimit-headers-11): `RateLimit-Policy` says what is allowed, `RateLimit` how
+much of it is left, and in how many seconds there is more. They stand in every answer.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,9 +14,9 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
 from handlers.answers import problem
-from handlers.base import Handler, Refusal
+from handlers.base import LIMITED, Handler, Refusal
 from rules.rate import Meter, Rate, Verdict, whose
-from wire import Lane, Request, Response
+from wire import Lane, Later, Request, Response
 
 Fields = list[tuple[str, str]]
 # By which a load balancer sees whether the process is there.
@@ -33,6 +33,7 @@ class Limit:
         self.refused = 0
         self._meter = Meter(rate)
         self._clock = clock
+        self._policy = ("RateLimit-Policy", f'"{name}";q={rate.most};w={rate.seconds}')
 
     def take(self, key: str | int) -> Verdict:
         """Count a request of someone's, if it may come."""
@@ -44,13 +45,9 @@ class Limit:
 
     def fields(self, verdict: Verdict) -> Fields:
         """What the answer says of it."""
-        count, seconds = self._meter.rate
-        wait = max(1, ceil(verdict.wait or seconds))
-        told = [
-            ("RateLimit-Policy", f'"{self.name}";q={count};w={seconds}'),
-            ("RateLimit", f'"{self.name}";r={verdict.left};t={wait}'),
-        ]
-        return told if verdict.allowed else [*told, ("Retry-After", str(wait))]
+        wait = max(1, ceil(verdict.wait))
+        left = ("RateLimit", f'"{self.name}";r={verdict.left};t={wait}')
+        return [self._policy, left, *([] if verdict.allowed else [("Retry-After", str(wait))])]
 
     def words(self) -> str:
         """What is told to whom is refused."""
@@ -65,6 +62,25 @@ class Limit:
     def _counted(self, verdict: Verdict) -> Verdict:
         self.refused += not verdict.allowed
         return verdict
+
+
+def with_fields(
+    answer: Response | Awaitable[Response], fields: Fields
+) -> Response | Awaitable[Response]:
+    """A lane's answer with these fields, now or when it comes."""
+    if isinstance(answer, Response):
+        return answer.extended(*fields)
+    if not isinstance(answer, Later):
+        return _late(answer, fields)
+    outer = Later()
+    answer.then(
+        lambda come: outer.come(come.extended(*fields) if isinstance(come, Response) else come)
+    )
+    return outer
+
+
+async def _late(answer: Awaitable[Response], fields: Fields) -> Response:
+    return (await answer).extended(*fields)
 
 
 class Rates:
@@ -87,10 +103,7 @@ class Rates:
             verdict = limit.take(whose(remote))
             if not verdict.allowed:
                 return limit.answer(verdict)
-            answer = call(request)
-            if type(answer) is Response:
-                return answer.extended(*limit.fields(verdict))
-            return answer
+            return with_fields(call(request), limit.fields(verdict))
 
         def admitted(
             request: Request, size: int, fits: bool
@@ -139,6 +152,7 @@ class Limited(Application):
             if not verdict.allowed:
                 parts = {"limit": limit, "verdict": verdict}
                 return super().get_handler_delegate(request, TooOften, parts)
+            vars(request)[LIMITED] = limit.fields(verdict)
         return super().get_handler_delegate(
             request, target_class, target_kwargs, path_args, path_kwargs
         )

@@ -24,7 +24,9 @@ METHODS = "POST, OPTIONS"
 LARGEST = 8_192
 NOBODY = problem(404, "There is no app with this public token.", VARY)
 FOREIGN = problem(404, "This app has no such story.", VARY)
-FULL = problem(503, "More events are waiting than can be held; send this again.", LATER, VARY)
+FULL = Unhurried(
+    problem(503, "More events are waiting than can be held; send this again.", LATER, VARY), PAUSE
+)
 UNFIT = problem(422, "This event cannot be stored.", VARY)
 # What a page sends without asking first is text to a browser.
 PLAIN = "text/plain"
@@ -80,7 +82,7 @@ class StoryEvents:
         if not said.is_json:
             return shared(NOT_TAKEN, origin, hosts)
         if not self._log.room(len(body)):
-            return Unhurried(shared(FULL, origin, hosts), PAUSE)
+            return shared(FULL, origin, hosts)
         at = self._clock()
         try:
             event = read(body, at)

@@ -11,8 +11,8 @@ from math import floor
 from typing import NamedTuple
 
 UNITS = {"s": 1, "m": 60, "h": 3_600}
-SAID = re.compile(r"([1-9][0-9]{0,8})/([smh])")
-# Of so many is remembered how often they did it.
+SAID = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,3})?([smh])", re.ASCII)
+# Of so many, and as many again, is remembered how often they did it: some 15 MB.
 MOST = 50_000
 
 
@@ -24,7 +24,7 @@ class Rate(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether it may be done now, how often more at once, and seconds until once more."""
+    """Whether it may be done now, how often more at once, and seconds until once more than that."""
 
     allowed: bool
     left: int
@@ -32,11 +32,11 @@ class Verdict(NamedTuple):
 
 
 def rate_of(said: str) -> Rate:
-    """The rate that "20/s", "100/m" or "1000/h" says; raises ValueError."""
+    """The rate that "20/s", "100/m" or "200/10s" says; raises ValueError."""
     found = SAID.fullmatch(said.strip())
     if found is None:
-        raise ValueError(f"{said!r} is no rate; give such as 20/s, 100/m or 1000/h")
-    return Rate(int(found[1]), UNITS[found[2]])
+        raise ValueError(f"{said!r} is no rate; give such as 20/s, 100/m or 200/10s")
+    return Rate(int(found[1]), int(found[2] or 1) * UNITS[found[3]])
 
 
 def whose(address: str) -> str:
@@ -48,43 +48,54 @@ def whose(address: str) -> str:
 
 
 class Meter:
-    """How often each did it of late."""
+    """How often each did it of late; moments are seconds, of any clock that only goes forward.
+
+    Who has not done it for as long as the rate's time is free, and is forgotten. If more than
+    `most` do it within that, who did it longest ago starts afresh sooner.
+    """
 
     def __init__(self, rate: Rate, most: int = MOST) -> None:
         self.rate = rate
         self._interval = rate.seconds / rate.most
         self._most = most
+        # When each will be free: who did it since the last turn, and who did before that.
         self._free: dict[Hashable, float] = {}
+        self._before: dict[Hashable, float] = {}
+        self._turn = 0.0
 
     def __len__(self) -> int:
-        return len(self._free)
+        return len(self._free) + len(self._before)
 
     def look(self, key: Hashable, now: float) -> Verdict:
-        """What `take` would say at `now` (seconds, of any clock that only goes forward)."""
-        return self._judge(max(now, self._free.get(key, now)), now)
+        """What `take` would say at `now`."""
+        return self._judge(self._known(key, now), now)
 
     def take(self, key: Hashable, now: float) -> Verdict:
         """Count one more, if it may be done."""
-        free = max(now, self._free.get(key, now))
+        if now >= self._turn or len(self._free) >= self._most:
+            self._forget(now)
+        free = self._known(key, now)
         verdict = self._judge(free, now)
         if verdict.allowed:
-            if len(self._free) >= self._most and key not in self._free:
-                self._forget(now)
             self._free[key] = free + self._interval
         return verdict
+
+    def _known(self, key: Hashable, now: float) -> float:
+        free = self._free.get(key)
+        if free is None:
+            free = self._before.get(key, now)
+        return max(free, now)
 
     def _judge(self, free: float, now: float) -> Verdict:
         # A rounding in the last place is no reason to refuse.
         spare = self.rate.seconds - (free - now) + self._interval * 1e-6
         left = floor(spare / self._interval)
-        if left < 1:
-            return Verdict(False, 0, self._interval - spare)
-        return Verdict(True, left - 1, 0.0)
+        wait = (left + 1) * self._interval - spare
+        return Verdict(left >= 1, max(left - 1, 0), wait)
 
     def _forget(self, now: float) -> None:
-        """Forget those who are free again, else the half that is so the soonest."""
-        kept = {key: free for key, free in self._free.items() if free > now}
-        if len(kept) >= self._most:
-            last = sorted(kept, key=kept.__getitem__)[self._most // 2 :]
-            kept = {key: kept[key] for key in last}
-        self._free = kept
+        """Forget who did not do it since the last turn, which was the rate's time ago, or more."""
+        if now >= self._turn + self.rate.seconds:
+            self._free = {}  # they are free, too
+        self._before, self._free = self._free, {}
+        self._turn = now + self.rate.seconds

@@ -38,12 +38,7 @@ class Response:
         if not 200 <= status <= 599:
             raise ValueError(f"{status} is not the status of an answer")
         lines = [f"HTTP/1.1 {status} {self.reason}"]
-        for name, value in self.headers:
-            if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
-                raise ValueError(f"a header that cannot be sent: {name!r}: {value!r}")
-            if name.lower() in _OURS:
-                raise ValueError(f"{name} is set by the server")
-            lines.append(f"{name}: {value}")
+        lines += [_line(name, value) for name, value in self.headers]
         if status in (204, 304):
             if body:
                 raise ValueError(f"an answer with status {status} has no body")
@@ -68,8 +63,14 @@ class Response:
             return ""
 
     def extended(self, *headers: tuple[str, str]) -> "Response":
-        """This answer with more headers."""
-        return Response(self.status, (*self.headers, *headers), self.body)
+        """This answer with more headers; its own are known to be right, and are not made anew."""
+        other = self.with_body(self.body)
+        lines = "".join(f"{_line(name, value)}\r\n" for name, value in headers)
+        end = self.head.rfind(b"\r\nContent-Length: ")
+        at = len(self.head) if end < 0 else end + 2
+        other.head = self.head[:at] + lines.encode("latin-1") + self.head[at:]
+        other.headers = (*self.headers, *headers)
+        return other
 
     def with_body(self, body: bytes) -> "Response":
         """This answer with another body; the head, which is known to be right, is not made anew."""
@@ -84,6 +85,14 @@ class Response:
         return other
 
 
+def _line(name: str, value: str) -> str:
+    if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
+        raise ValueError(f"a header that cannot be sent: {name!r}: {value!r}")
+    if name.lower() in _OURS:
+        raise ValueError(f"{name} is set by the server")
+    return f"{name}: {value}"
+
+
 class Unhurried(Response):
     """An answer that is held back for so many `seconds`, in which its connection is not served.
 
@@ -96,6 +105,10 @@ class Unhurried(Response):
     def __init__(self, answer: Response, seconds: float) -> None:
         super().__init__(answer.status, answer.headers, answer.body)
         self.seconds = seconds
+
+    def extended(self, *headers: tuple[str, str]) -> Response:
+        """This answer with more headers, held back likewise."""
+        return Unhurried(super().extended(*headers), self.seconds)
 
 
 class Request:

@@ -40,6 +40,40 @@ def test_an_answer_tells_how_many_more_may_come(start):
     assert [each.split(";")[1] for each in told] == ["r=2", "r=1", "r=0"]
 
 
+TOLD = ("/campaigns/1/", "/banners/100", "/readyz", "/nowhere", "/static/marquee.css", "/events")
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_every_answer_tells_it_be_it_late_or_an_error(start, kind):
+    server = start("--sample", "--no-traffic", "--rate-per-address", "900/h", "--server", kind)
+    app = App(server)
+    before = 900
+    answers = [server.ask(path) for path in (*TOLD, "/api/v1/stories/token_1")]
+    answers += [app.send(EVENT), app.send(b"{"), app.ask("/events"), app.send(EVENT, token="mq_1")]
+    for answer in answers:
+        assert answer.headers.get_all("RateLimit-Policy") == ['"address";q=900;w=3600']
+        (told,) = answer.headers.get_all("RateLimit")
+        left = int(told.split(";")[1].removeprefix("r="))
+        assert left < before
+        before = left
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_a_token_is_told_of_its_own_beside_its_address_s(start, kind):
+    server = start(
+        *("--rate-per-address", "900/h", "--rate-per-token", "100/10m", "--server", kind)
+    )
+    app = App(server)
+    many = b"\n".join([EVENT] * 5_000)  # a stream
+    for number, answer in enumerate(
+        (app.send(EVENT), app.ask("/events"), app.send(many, kind="application/x-ndjson"))
+    ):
+        policies = ", ".join(answer.headers.get_all("RateLimit-Policy")).split(", ")
+        assert sorted(policies) == ['"address";q=900;w=3600', '"token";q=100;w=600']
+        told = ", ".join(answer.headers.get_all("RateLimit")).split(", ")
+        assert any(each.startswith(f'"token";r={99 - number};t=') for each in told)
+
+
 def test_it_is_let_in_again_when_its_time_has_come(start):
     server = start("--rate-per-address", "2/s")
     assert [server.ask("/").status for _ in range(2)] == [200, 200]
