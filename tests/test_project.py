@@ -231,7 +231,8 @@ STUBS = {
 }
 EVERYTHING = (
     "ca-certificates curl git make openssl procps python3 python3-venv "
-    "chromium chromium-driver gcc libc6-dev strace nginx caddy libpython3-dev systemd"
+    "chromium chromium-driver gcc libc6-dev strace nginx caddy slowhttptest "
+    "libpython3-dev systemd"
 )
 
 
