@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
-from handlers.rates import Limit, with_fields
+from handlers.rates import Limit
 from handlers.taking import (
     ACCEPTED,
     FULL,
@@ -152,7 +152,7 @@ class Events:
         if not verdict.allowed:
             self._log.refuse()
             return limit.answer(verdict)
-        return with_fields(self.take(body, kind, access), limit.fields(verdict))
+        return limit.passed(self.take(body, kind, access), verdict)
 
     def take(self, body: bytes, kind: str | None, access: Access) -> Response | Awaitable[Response]:
         """Take what a body of a kind (`kind_of`) holds."""

@@ -6,6 +6,7 @@ much of it is left, and in how many seconds there is more. They stand in every a
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import ceil
 from time import monotonic
 from typing import Any
@@ -34,20 +35,46 @@ class Limit:
         self._meter = Meter(rate)
         self._clock = clock
         self._policy = ("RateLimit-Policy", f'"{name}";q={rate.most};w={rate.seconds}')
+        self._line = ": ".join(self._policy).encode() + b"\r\n"
 
     def take(self, key: str | int) -> Verdict:
         """Count a request of someone's, if it may come."""
-        return self._counted(self._meter.take(key, self._clock()))
+        verdict = self._meter.take(key, self._clock())
+        if not verdict[0]:
+            self.refused += 1
+        return verdict
 
     def look(self, key: str | int) -> Verdict:
         """Whether one might come."""
-        return self._counted(self._meter.look(key, self._clock()))
+        verdict = self._meter.look(key, self._clock())
+        self.refused += not verdict.allowed
+        return verdict
 
     def fields(self, verdict: Verdict) -> Fields:
         """What the answer says of it."""
         wait = max(1, ceil(verdict.wait))
         left = ("RateLimit", f'"{self.name}";r={verdict.left};t={wait}')
         return [self._policy, left, *([] if verdict.allowed else [("Retry-After", str(wait))])]
+
+    def told(self, answer: Response, verdict: Verdict) -> Response:
+        """The answer with those fields."""
+        # Nearly all have a wait of less than a second.
+        wait = 1 if verdict.wait <= 1 else ceil(verdict.wait)
+        said = f'"{self.name}";r={verdict.left};t={wait}'
+        lines = b"%bRateLimit: %b\r\n" % (self._line, said.encode())
+        return answer.told((self._policy, ("RateLimit", said)), lines)
+
+    def passed(
+        self, answer: Response | Awaitable[Response], verdict: Verdict
+    ) -> Response | Awaitable[Response]:
+        """A lane's answer to a request that has passed, now or when it comes."""
+        if isinstance(answer, Response):
+            return self.told(answer, verdict)
+        if not isinstance(answer, Later):
+            return _late(answer, self, verdict)
+        later = Later()
+        answer.then(partial(_give, later, self, verdict))
+        return later
 
     def words(self) -> str:
         """What is told to whom is refused."""
@@ -59,28 +86,13 @@ class Limit:
         """The answer to a request that is one too many."""
         return problem(429, self.words(), *self.fields(verdict))
 
-    def _counted(self, verdict: Verdict) -> Verdict:
-        self.refused += not verdict.allowed
-        return verdict
+
+def _give(later: Later, limit: Limit, verdict: Verdict, answer: Response | BaseException) -> None:
+    later.come(limit.told(answer, verdict) if isinstance(answer, Response) else answer)
 
 
-def with_fields(
-    answer: Response | Awaitable[Response], fields: Fields
-) -> Response | Awaitable[Response]:
-    """A lane's answer with these fields, now or when it comes."""
-    if isinstance(answer, Response):
-        return answer.extended(*fields)
-    if not isinstance(answer, Later):
-        return _late(answer, fields)
-    outer = Later()
-    answer.then(
-        lambda come: outer.come(come.extended(*fields) if isinstance(come, Response) else come)
-    )
-    return outer
-
-
-async def _late(answer: Awaitable[Response], fields: Fields) -> Response:
-    return (await answer).extended(*fields)
+async def _late(answer: Awaitable[Response], limit: Limit, verdict: Verdict) -> Response:
+    return limit.told(await answer, verdict)
 
 
 class Rates:
@@ -103,7 +115,7 @@ class Rates:
             verdict = limit.take(whose(remote))
             if not verdict.allowed:
                 return limit.answer(verdict)
-            return with_fields(call(request), limit.fields(verdict))
+            return limit.passed(call(request), verdict)
 
         def admitted(
             request: Request, size: int, fits: bool

@@ -7,7 +7,6 @@ remembered of whoever does it is one number: when all of it will be free again.
 import re
 from collections.abc import Hashable
 from ipaddress import ip_address, ip_network
-from math import floor
 from typing import NamedTuple
 
 UNITS = {"s": 1, "m": 60, "h": 3_600}
@@ -57,6 +56,8 @@ class Meter:
     def __init__(self, rate: Rate, most: int = MOST) -> None:
         self.rate = rate
         self._interval = rate.seconds / rate.most
+        # A rounding in the last place is no reason to refuse.
+        self._all = rate.seconds + self._interval * 1e-6
         self._most = most
         # When each will be free: who did it since the last turn, and who did before that.
         self._free: dict[Hashable, float] = {}
@@ -68,15 +69,15 @@ class Meter:
 
     def look(self, key: Hashable, now: float) -> Verdict:
         """What `take` would say at `now`."""
-        return self._judge(self._known(key, now), now)
+        return self._judge(self._known(key, now) - now)
 
     def take(self, key: Hashable, now: float) -> Verdict:
         """Count one more, if it may be done."""
         if now >= self._turn or len(self._free) >= self._most:
             self._forget(now)
         free = self._known(key, now)
-        verdict = self._judge(free, now)
-        if verdict.allowed:
+        verdict = self._judge(free - now)
+        if verdict[0]:
             self._free[key] = free + self._interval
         return verdict
 
@@ -84,14 +85,13 @@ class Meter:
         free = self._free.get(key)
         if free is None:
             free = self._before.get(key, now)
-        return max(free, now)
+        return max(now, free)
 
-    def _judge(self, free: float, now: float) -> Verdict:
-        # A rounding in the last place is no reason to refuse.
-        spare = self.rate.seconds - (free - now) + self._interval * 1e-6
-        left = floor(spare / self._interval)
-        wait = (left + 1) * self._interval - spare
-        return Verdict(left >= 1, max(left - 1, 0), wait)
+    def _judge(self, outstanding: float) -> Verdict:
+        spare, interval = self._all - outstanding, self._interval
+        left = int(spare / interval)
+        wait = (left + 1) * interval - spare
+        return Verdict(left > 0, left - 1 if left else 0, wait)
 
     def _forget(self, now: float) -> None:
         """Forget who did not do it since the last turn, which was the rate's time ago, or more."""

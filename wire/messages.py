@@ -64,12 +64,20 @@ class Response:
 
     def extended(self, *headers: tuple[str, str]) -> "Response":
         """This answer with more headers; its own are known to be right, and are not made anew."""
-        other = self.with_body(self.body)
-        lines = "".join(f"{_line(name, value)}\r\n" for name, value in headers)
-        end = self.head.rfind(b"\r\nContent-Length: ")
-        at = len(self.head) if end < 0 else end + 2
-        other.head = self.head[:at] + lines.encode("latin-1") + self.head[at:]
+        return self.told(
+            headers, "".join(f"{_line(*each)}\r\n" for each in headers).encode("latin-1")
+        )
+
+    def told(self, headers: Sequence[tuple[str, str]], lines: bytes) -> "Response":
+        """`extended` by headers that are known to be right, and that `lines` are when sent."""
+        other = Response.__new__(Response)
+        other.status, other.body, other.large = self.status, self.body, self.large
         other.headers = (*self.headers, *headers)
+        head = self.head
+        end = head.rfind(b"\r\nContent-Length: ")
+        at = len(head) if end < 0 else end + 2
+        other.head = b"%b%b%b" % (head[:at], lines, head[at:])
+        other.sent_at = other.sent = b""
         return other
 
     def with_body(self, body: bytes) -> "Response":
@@ -106,9 +114,9 @@ class Unhurried(Response):
         super().__init__(answer.status, answer.headers, answer.body)
         self.seconds = seconds
 
-    def extended(self, *headers: tuple[str, str]) -> Response:
+    def told(self, headers: Sequence[tuple[str, str]], lines: bytes) -> Response:
         """This answer with more headers, held back likewise."""
-        return Unhurried(super().extended(*headers), self.seconds)
+        return Unhurried(super().told(headers, lines), self.seconds)
 
 
 class Request:
