@@ -17,6 +17,10 @@ from wire.reading import OBJECTIONS, Reader
 if TYPE_CHECKING:
     from wire.server import Server
 
+# So many answers that are held back make the next one take as long again, so that those who are
+# many are refused no more often in a second than those who are few.
+_HELD_BACK = 2_000
+
 
 class Answering(Holding):
     """A connection whose requests lanes answer."""
@@ -223,7 +227,14 @@ class Answering(Holding):
         if self._body_share is not None:
             self._body_share.hold(0)
         self._await(way, framing)
-        self.server.loop.call_later(answer.seconds, self._come, answer)
+        server = self.server
+        seconds = answer.seconds * (1 + server.held_back / _HELD_BACK)
+        server.held_back += 1
+        server.loop.call_later(seconds, self._let_come, answer)
+
+    def _let_come(self, answer: Unhurried) -> None:
+        self.server.held_back -= 1
+        self._come(answer)
 
     def _come(self, answer: Response | BaseException) -> None:
         """Send the answer that was waited for, if the connection still does."""

@@ -82,6 +82,7 @@ class Server:
         self.limits = limits or Limits()
         self.stats = Stats()
         self.draining = False
+        self.held_back = 0  # answers that are ready and still to be sent
         # Whether requests must be looked at more closely: some are the last of their connection.
         self.counting = self.limits.requests_per_connection > 0
         self.ways: dict[bytes, Way] = {}

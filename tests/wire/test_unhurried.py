@@ -94,3 +94,18 @@ def test_a_drain_still_sends_it(stage: Stage) -> None:
         stage.run(served.server.drain(5))
         (answer,) = answers_of(peer.rest())
         assert answer.status == 503
+
+
+def test_where_thousands_wait_it_takes_longer(served: Served) -> None:
+    server = served.server
+    server.held_back += 4_000
+    try:
+        with served.peer() as peer:
+            began = time.monotonic()
+            assert peer.ask(get("/lane/refused")).status == 503
+            assert time.monotonic() - began >= PAUSE * 3 * 0.9
+    finally:
+        server.held_back -= 4_000
+    with served.peer() as peer:
+        assert peer.ask(get("/lane/refused")).status == 503
+    assert server.held_back == 0
