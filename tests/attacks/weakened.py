@@ -24,8 +24,10 @@ from handlers import answers, origins
 answers.SECURITY = ()
 origins.VARY = ("X-Nothing", "here")
 
+import logs  # noqa: E402
 import server  # noqa: E402
 from commands import event_log  # noqa: E402
+from handlers import access  # noqa: E402
 from handlers.admin import login  # noqa: E402
 from handlers.base import Static  # noqa: E402
 from rules import attempts, schema  # noqa: E402
@@ -147,6 +149,18 @@ def a_terminal_is_told_all() -> None:
     event_log.inert = lambda said: said
 
 
+def logs_and_files_are_told_all() -> None:
+    """Logs have what was asked, as it was; sessions are kept as they are."""
+
+    def telling(handler: Any) -> None:
+        request = handler.request
+        access.LOG.info("%s %s", request.uri, dict(request.headers.get_all()))
+
+    logs.SECRET = NOTHING
+    access.log_handler = telling
+    logins._sha256 = str.encode
+
+
 GUARDS = (
     what_others_said_is_markup,
     forms_come_from_anywhere,
@@ -161,6 +175,7 @@ GUARDS = (
     redirects_are_followed,
     a_rule_costs_what_it_likes,
     a_terminal_is_told_all,
+    logs_and_files_are_told_all,
 )
 
 if __name__ == "__main__":
