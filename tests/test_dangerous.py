@@ -1,4 +1,4 @@
-"""What no code of ours does: run text, call a shell, read XML or pickles, hash as one no longer does."""
+"""What no code of ours does: run text, call a shell, read XML or pickles, hash by what broke."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ MODULES = {
     "imp",
 }
 # Where what nobody may guess is made: by `secrets` alone.
-GUARDED = ("store/apps.py", "store/logins.py", "store/passwords.py", "store/salt.py")
+GUARDED = ("store/apps.py", "store/logins.py", "store/passwords.py")
 
 
 def wrong(text: str) -> Iterator[str]:
@@ -79,6 +79,7 @@ def test_scripts_in_pages_run_no_text_and_keep_nothing() -> None:
             r"|sessionStorage|indexedDB|document\.cookie|postMessage|setTimeout\(['\"])",
             text,
         )
-        assert found == [], path
+        # The beacon knows a visit by a number of chance, for as long as its tab is open.
+        assert found == (["sessionStorage"] if path.name == "beacon.js" else []), path
         # Only what templates made comes as markup: tests/attacks/test_stored_xss.py.
         assert len(re.findall(r"innerHTML", text)) <= 1, path
