@@ -33,7 +33,7 @@ LEVEL_1 = [
 
 
 @cache
-def tests_in(path: str) -> set[str]:
+def names_in(path: str) -> set[str]:
     """The names of a file's tests."""
     tree = ast.parse((ROOT / path).read_text())
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -48,7 +48,7 @@ def test_every_requirement_of_level_1_has_one_row_in_its_place() -> None:
 @pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)))
 def test_every_test_that_is_named_is_there(path: str, name: str) -> None:
     assert (ROOT / path).is_file()
-    assert not name or (name.startswith("test_") and name in tests_in(path))
+    assert not name or (name.startswith("test_") and name in names_in(path))
 
 
 @pytest.mark.parametrize(("number", "asks", "here"), ROWS)
@@ -71,4 +71,4 @@ def test_what_these_pages_lead_to_is_there(name: str) -> None:
         assert (path.parent / place).exists(), place
     for place, test in re.findall(r"`(tests/[\w/.]+)(?:::(\w+))?`", path.read_text()):
         assert (ROOT / place).exists(), place
-        assert not test or test in tests_in(place), test
+        assert not test or test in names_in(place), test
