@@ -170,8 +170,8 @@ def command(data: Path, *words: str, stdin: str = "") -> dict[str, Any]:
     return said
 
 
-def use(it: Talkative) -> None:
-    """Everything that makes, uses, changes and ends a secret."""
+def use(it: Talkative, *, once: bool = False) -> None:
+    """Everything that makes, uses, changes and ends a secret; `once` will do where it is found."""
     data = it.server.data
     password, another, typo = (secrets.token_urlsafe(18) for _ in range(3))
     link = until(lambda: re.search(r"/admin/setup\?token=(\S+)", "".join(it.server.told)))
@@ -194,6 +194,10 @@ def use(it: Talkative) -> None:
     number = re.search(r"/admin/apps/(\d+)", made.text)[1]
     made = it.told(me.post(f"/admin/apps/{number}/tokens", scopes="admin"))
     admin = it.secrets["an admin token"] = re.search(r'id="token">([^<]+)<', made.text)[1]
+    if once:
+        it.ask(f"/admin/apps?{urlencode({'token': token})}", Cookie=me.cookie)
+        it.ask("/events", Authorization=f"Bearer {token}")
+        return
     it.secrets["a token of the terminal"] = command(data, "app", "create", "Other")["secret_token"]
     made = it.told(me.post("/admin/users", name="otto"))
     it.secrets["a given password"] = re.search(r'class="secret">([^<]+)<', made.text)[1]
@@ -291,7 +295,7 @@ def test_what_is_kept_of_them_is_there(used):
 def test_without_the_guards_they_are_found(tmp_path):
     it = Talkative(Weakened, tmp_path / "data", "json")
     try:
-        use(it)
+        use(it, once=True)
     finally:
         it.end()
     found = it.found()

@@ -44,8 +44,8 @@ def planted(target) -> Target:
 
 @pytest.mark.parametrize(
     "command",
-    ["app list", "stories list 1", "events rejects", "events replay --all", "import --rejects",
-     "user remove \x1b[2Jx", "import /tmp/\x1b[2Jx"],
+    ["stories list 1", "events rejects", "events replay --all", "import --rejects",
+     "import /tmp/\x1b[2Jx"],
 )  # fmt: skip
 def test_a_command_says_nothing_that_steers_a_terminal(planted, command):
     assert said(planted, *command.split(" ")) == []
