@@ -125,9 +125,15 @@ class Talkative:
             for where, content in there.items()
             # What is asked about stands in the list of what is watched: the README says so.
             if not (name == "the upstream's key" and where.startswith("marquee.db"))
-            for form in {secret, quote(secret, safe=""), secret.rpartition("_")[2]}
+            for form in forms(secret)
             if form.encode() in content
         ]
+
+
+def forms(secret: str) -> set[str]:
+    """What a secret is written as; of a token (`mq_<id>_<secret>`) the last part is enough."""
+    last = secret.split("_", 2)[2] if secret.startswith("mq_") else secret
+    return {last, quote(last, safe="")}
 
 
 class Refusing:
