@@ -20,8 +20,8 @@ install: ## make .venv hold what serves; downloads only what is not there
 install-dev: install
 	@$(PYTHON) deploy/install.py --dev
 
-test: install-dev ## run the tests: make test ARGS="-k wire"
-	$(BIN)/python -m pytest $(ARGS)
+test: install-dev ## run the tests, one file a core: make test ARGS="-k wire"
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-long: install-dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m long $(ARGS)

@@ -61,9 +61,9 @@ class Upkeep:
         away = now - self._believed
         if self._believed and away > AWAY and steady - self._began < PROBATION:
             return (
-                f"the clock says that {away / 86_400:,.0f} days have passed since this ran last: "
-                f"nothing goes for its age in the next {PROBATION / 3_600:.0f} hours; set the "
-                "clock if that is wrong"
+                f"the clock says that more than {AWAY / 86_400:.0f} days had passed since this ran "
+                f"last: nothing goes for its age in its first {PROBATION / 3_600:.0f} hours; set "
+                "the clock if that is wrong"
             )
         return ""
 
