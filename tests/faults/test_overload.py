@@ -106,7 +106,7 @@ def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
         with watched(server) as most:
             tally = pushed(server, load, 4, SENDERS)
             assert tally.sent > 5 * tally.taken, tally
-            assert tally.answers["202"] > 20
+            assert tally.answers["202"] > 10
             assert most() - warm < MORE, (most(), warm, tally.answers)
         # And it goes on as if nothing had been.
         calm = pushed(server, load, 0.5, [Senders(4, 300), Senders(4, 300, lines=100)])
@@ -125,6 +125,6 @@ def test_what_does_not_fit_is_503_and_counted_whatever_the_server(
             Senders(4, 300, lines=1_500),
             Senders(20, 300),
         ]
-        tally = pushed(server, load, 1.5, few)
-        assert tally.answers["503"] > 20
-        assert tally.answers["202"] > 20
+        tally = pushed(server, load, 2.5, few)
+        assert tally.answers["503"] > 10
+        assert tally.answers["202"] > 10
