@@ -5,10 +5,12 @@ import os
 import platform
 import sqlite3
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
+from figures import figures
 from handlers.admin import (
     apps,
     audience,
@@ -85,7 +87,7 @@ class Owners:
             *events.routes(database, marquee.asked, marquee.changes),
             *event_rules.routes(database, marquee.rules, marquee.asked),
             *rejects.routes(database, marquee.replays),
-            *condition.routes(marquee.readiness, marquee.figures, self._facts),
+            *condition.routes(marquee.readiness, partial(figures, marquee), self._facts),
         ]
 
     async def start(self) -> None:

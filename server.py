@@ -3,7 +3,6 @@
 The one place where things are put together: settings, wiring, the choice of a command.
 """
 
-import argparse
 import asyncio
 import contextlib
 import ctypes
@@ -25,14 +24,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
 import uvloop
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 import logs
-from commands import apps, backup, doctor, event_log, imports, options, rebuild, restore, users
-from commands import stories as story_commands
+from commands import options
+from commands.parser import parser
+from figures import figures
+from greeting import where
 from handlers import (
     access,
     audience,
@@ -61,10 +61,10 @@ from handlers import (
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.docs import page as docs
-from handlers.metrics import Figure
 from handlers.rates import Limited, Rates
 from handlers.taking import now as micros
 from handlers.watching import Audience
+from listening import bound, certificate, listen, root
 from loops.feeds import Feeds
 from loops.folding import REST, Folding
 from loops.impressions import Impressions
@@ -79,7 +79,7 @@ from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
 from rules.words import inert
-from sample import OWNER, fill, make_owner, pristine
+from sample import fill, make_owner, pristine
 from settings import PROGRAM, SettingError, Settings
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
@@ -110,7 +110,7 @@ from store.usage import Usage
 from store.users import ListUsers
 from store.views import Views
 from supervisor import Supervisor
-from wire import Always, Lane, Limits, Room, Server, bind, bind_unix, inherited, mount
+from wire import Lane, Limits, Room, Server, bind_unix, inherited, mount
 
 LOG = logging.getLogger("marquee")
 STATIC: dict[str, Any] = {
@@ -282,7 +282,9 @@ class Marquee:
         commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
         await commanding.listen([bind_unix(self.data / SOCKET)])
         self.servers.append(commanding)
-        self.listener = await self._listen(sockets, tls)
+        self.listener = await listen(
+            self.settings, self.application(), self.lanes, self.room, sockets, tls
+        )
         self.servers.append(self.listener)
 
     async def stop(self) -> None:
@@ -433,7 +435,7 @@ class Marquee:
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
         watched = Audience(self.sampler, self.feeds, self.settings.rising_score)
-        figures = metrics.Metrics(self.lanes, self._routes, self.figures)
+        counted = metrics.Metrics(self.lanes, self._routes, partial(figures, self))
         routes = [
             (r"/", home.Home, {"pages": self.pages}),
             (
@@ -469,7 +471,7 @@ class Marquee:
             *live_page.routes(watched, self.pages),
             *self.owners.routes(),
             (r"/readyz", health.Ready, {"readiness": self.readiness}),
-            (r"/metrics", metrics.Exposition, {"metrics": figures}),
+            (r"/metrics", metrics.Exposition, {"metrics": counted}),
             *docs.routes(self.pages),
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
         ]
@@ -488,112 +490,6 @@ class Marquee:
         """What commands speak to, on the owner's socket."""
         ready = (r"/readyz", health.Ready, {"readiness": self.readiness})
         return Application([*self.control.routes(), ready], log_function=lambda _: None)
-
-    async def _listen(
-        self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
-    ) -> Server | HTTPServer:
-        settings = self.settings
-        proxies = settings.trusted()
-        always: list[tuple[str, str]] = []
-        if tls is not None and settings.hsts_seconds:
-            always = [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
-        if settings.server == "tornado":
-            plain = HTTPServer(
-                Always(self.application(), always) if always else self.application(),
-                ssl_options=tls,
-                xheaders=bool(proxies),
-                trusted_downstream=proxies,
-                max_header_size=settings.max_headers,
-                max_body_size=settings.max_body,
-                body_timeout=settings.body_seconds,
-                idle_connection_timeout=settings.idle_seconds,
-            )
-            plain.add_sockets(sockets)
-            return plain
-        limits = Limits(
-            line=settings.max_line,
-            headers=settings.max_headers,
-            body=settings.max_body,
-            connections=settings.max_connections,
-            requests_per_connection=settings.max_requests,
-            header_seconds=settings.header_seconds,
-            body_seconds=settings.body_seconds,
-            idle_seconds=settings.idle_seconds,
-            write_seconds=settings.write_seconds,
-        )
-        server = Server(
-            self.application(),
-            self.lanes,
-            limits=limits,
-            proxies=proxies,
-            error=problem,
-            room=self.room,
-            headers=always,
-        )
-        await server.listen(sockets, tls=tls)
-        return server
-
-    def figures(self) -> Iterable[Figure]:
-        """What the parts count, fresh."""
-        yield Figure("marquee_ready", "Whether visitors may come", self.readiness().ready)
-        yield Figure("marquee_commits_total", "Commits to marquee.db", self.database.commits)
-        yield Figure("marquee_wal_bytes", "Size of marquee.db-wal", self.database.wal_bytes)
-        hold = self.database.longest_hold / 1000
-        yield Figure(
-            "marquee_longest_hold_seconds", "The longest that a step held the writer", hold
-        )
-        for name, words in (
-            ("received", "Events of authenticated requests"),
-            ("stored", "Events on disk"),
-            ("duplicate", "Events that were on disk already"),
-            ("rejected", "Events that were wrong"),
-            ("refused", "Events turned away, to be sent again"),
-        ):
-            yield Figure(f"marquee_events_{name}_total", words, getattr(self.log.counts, name))
-        words = "Times that an app's stories were read into memory"
-        yield Figure("marquee_stories_reads_total", words, self.shelves.cache.loads)
-        views = self.views
-        yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
-        yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
-        dropped = self.retention.dropped
-        yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
-        words = "How long the oldest of those has waited"
-        yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
-        yield Figure("marquee_held_bytes", "Bytes that bodies hold", self.room.held)
-        for limit in filter(None, (self.rates.address, self.rates.token)):
-            words = "Requests turned away as too many came"
-            yield Figure("marquee_limited_total", words, limit.refused, ("by", limit.name))
-        yield from self._audience_figures()
-        if not isinstance(self.listener, Server):
-            return
-        stats = self.listener.stats
-        yield Figure("marquee_connections", "Connections open", self.listener.connections)
-        yield Figure("marquee_connections_total", "Connections accepted", stats.accepted)
-        yield Figure("marquee_connections_refused_total", "Connections too many", stats.refused)
-        words = "Requests turned away by their heads, for want of room or of a right"
-        yield Figure("marquee_turned_away_total", words, stats.turned_away)
-        yield Figure("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
-        for kind in ("header", "body", "idle", "write"):
-            words = "Connections cut for the time that they took"
-            cut = stats.timeouts[kind]
-            yield Figure("marquee_timeouts_total", words, cut, ("kind", kind))
-
-    def _audience_figures(self) -> Iterable[Figure]:
-        presence, sampler = self.presence, self.sampler
-        yield Figure("marquee_visits", "Visits: a session on a page", presence.visits)
-        words = "Signs of life for which there was no room"
-        yield Figure("marquee_visits_turned_away_total", words, presence.turned_away)
-        yield Figure("marquee_watched_hosts", "Hosts that are watched", len(sampler.watches))
-        yield Figure("marquee_readings_total", "Readings of watched hosts", sampler.readings)
-        words = "Readings that failed"
-        yield Figure("marquee_readings_failed_total", words, sampler.failures)
-        yield Figure("marquee_listeners", "Listeners to streams", self.feeds.listeners)
-        words = "Listeners let go, as they were slow"
-        yield Figure("marquee_listeners_dropped_total", words, self.feeds.dropped)
-        if isinstance(self.source, Upstream):
-            asked, failed = self.source.requests, self.source.failures
-            yield Figure("marquee_upstream_requests_total", "Requests to the upstream", asked)
-            yield Figure("marquee_upstream_failed_total", "Of them, without an answer", failed)
 
     def _routes(self) -> Iterable[tuple[str, int, int]]:
         return [(route, status, count) for (route, status), count in self.answered.items()]
@@ -620,19 +516,6 @@ class Marquee:
         self.end()
 
 
-def certificate(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context of the settings, None without one; raises `SettingError`."""
-    if not settings.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingError(f"tls_cert, tls_key: cannot be used: {error}") from None
-    return context
-
-
 async def serve(settings: Settings, as_json: bool = False) -> int:
     """Serve until told to end; the exit status."""
     # SQLite's thread asks for the interpreter after each statement; a busy loop would make it
@@ -644,7 +527,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
     data = Path(settings.data)
     # Before anything is kept: what cannot be served with or listened on is told at once.
     tls = certificate(settings)
-    sockets = inherited() or listening(settings)
+    sockets = inherited() or bound(settings)
     supervisor = Supervisor(os.environ, os.getpid())
     with Lock(data):
         async with AsyncExitStack() as opened:
@@ -686,110 +569,6 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 await marquee.stop()
             watched.cancel()
     return marquee.status
-
-
-def listening(settings: Settings) -> list[socket.socket]:
-    """Sockets on the settings' address; raises an `OSError` that names it."""
-    try:
-        return bind(settings.host, settings.port)
-    except OSError as error:
-        place = f"{settings.host}:{settings.port}"
-        raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
-
-
-def root(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    """The address under which what is on `sockets` is found from this machine."""
-    if sockets[0].family == socket.AF_UNIX:
-        return "http://localhost"
-    host, port = sockets[0].getsockname()[:2]
-    # A wildcard is no address to open; this machine's own is.
-    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    host = f"[{named}]" if ":" in named else named
-    return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
-
-
-def where(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    marquee: Marquee,
-    made: Sequence[NewApp],
-    password: str | None,
-    as_json: bool,
-) -> str:
-    """What is said at the start: where to look, and the apps that the sample `made`.
-
-    `password` is that of the owner whom the sample made.
-    """
-    address, unix = root(settings, sockets), sockets[0].family == socket.AF_UNIX
-    data = str(marquee.data.resolve())
-    invitation = marquee.owners.invitation.token
-    first_user = f"{address}/admin/setup?token={invitation}" if invitation else None
-    if as_json:
-        said = {"address": f"{address}/", "data": data, "apps": made}
-        more = {"setup": first_user, "owner": password and {"name": OWNER, "password": password}}
-        return msgspec.json.encode(said | {k: v for k, v in more.items() if v}).decode()
-    lines = ["Marquee is ready."]
-    lines.append(
-        f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {address}/"
-    )
-    if marquee.rotation.book.campaigns:
-        first = next(iter(marquee.rotation.book.campaigns))
-        lines.append(f"  a campaign  {address}/campaigns/{first}/")
-        lines.append(f"  and why     {address}/api/v1/campaigns/{first}/candidates")
-    else:
-        lines.append(f"  no campaign yet: {PROGRAM} import DIR")
-    if made:
-        lines.append(f"  stories     {address}/api/v1/stories/{made[0].public_token}")
-    if marquee.played:
-        lines.append(f"  rising      {address}/live/{played.HOST}?apikey={played.TOKEN}")
-    if first_user:
-        lines.append(f"  your pages  {first_user}")
-        lines.append("              (make the first user there: the link works once)")
-    else:
-        lines.append(f"  your pages  {address}/admin/")
-    lines.append(f"  health      {address}/readyz and {address}/metrics")
-    lines.append(f"  data        {data}")
-    if password:
-        lines += ["", "Who may log in there, with a password that is told just this once:"]
-        lines.append(f"  name {OWNER}  password {password}")
-    if made:
-        lines += ["", "The sample's apps, with secret tokens that are told just this once:"]
-    lines += [f"  {it.name}  public {it.public_token}  secret {it.secret_token}" for it in made]
-    return "\n".join(lines)
-
-
-class Words(argparse.ArgumentParser):
-    """A parser whose examples call the program as its user does; its subparsers are such, too."""
-
-    def format_help(self) -> str:
-        """The help."""
-        return super().format_help().replace("python server.py", PROGRAM)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The words that an owner may say."""
-    said = Words(
-        prog=PROGRAM.rpartition(" ")[2],
-        description=__doc__.partition("\n")[0],
-        epilog="example: python server.py serve --sample --port 8000",
-    )
-    words: Any = said.add_subparsers(dest="command", metavar="COMMAND")
-    common = options.common()
-    serving = words.add_parser(
-        "serve",
-        parents=[common],
-        help="serve (the default command)",
-        description="Serve until SIGTERM.",
-        epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
-    )
-    options.add_settings(serving)
-    for command in (
-        *(imports, story_commands, apps, users, event_log),
-        *(backup, restore, rebuild),
-    ):
-        command.add(words, common)
-    options.add_settings(doctor.add(words, common))
-    return said
 
 
 def main(words: Sequence[str]) -> int:

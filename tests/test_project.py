@@ -21,7 +21,10 @@ ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
 # Besides folders of code: what each is for can be read in the README.
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
-FILES = {"server.py", "owners.py", "settings.py", "logs.py", "sample.py", "supervisor.py"}
+FILES = {
+    *("server.py", "owners.py", "figures.py", "listening.py", "greeting.py"),
+    *("settings.py", "logs.py", "sample.py", "supervisor.py"),
+}
 TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
 PAPERS = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".gitignore"}
 LOCKS = {"requirements.lock", "requirements-dev.lock", "requirements-dist.lock"}

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-import server as program
+from commands import options
+from commands.parser import parser
 from supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
@@ -284,11 +285,11 @@ def test_a_unit_says_what_the_program_understands(name, monkeypatch):
     of = unit(name)
     words = shlex.split(of["ExecStart"])
     assert words[:2] == ["/opt/marquee/.venv/bin/python", "/opt/marquee/server.py"]
-    arguments = program.parser().parse_args(words[2:])
+    arguments = parser().parse_args(words[2:])
     for line in of["Environment"].splitlines():
         for pair in shlex.split(line):
             monkeypatch.setenv(*pair.split("=", 1))
-    settings = program.options.settings(arguments)
+    settings = options.settings(arguments)
     assert settings.data == f"/var/lib/{of['StateDirectory'].split()[0]}"
 
 

@@ -1,0 +1,49 @@
+"""The words that an owner may say, from those of each command."""
+
+import argparse
+from typing import Any
+
+from commands import (
+    apps,
+    backup,
+    doctor,
+    event_log,
+    imports,
+    options,
+    rebuild,
+    restore,
+    stories,
+    users,
+)
+from settings import PROGRAM
+
+
+class Words(argparse.ArgumentParser):
+    """A parser whose examples call the program as its user does; its subparsers are such, too."""
+
+    def format_help(self) -> str:
+        """The help."""
+        return super().format_help().replace("python server.py", PROGRAM)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words that an owner may say."""
+    said = Words(
+        prog=PROGRAM.rpartition(" ")[2],
+        description="Banners, stories, events, rising pages and daily users from one process.",
+        epilog="example: python server.py serve --sample --port 8000",
+    )
+    words: Any = said.add_subparsers(dest="command", metavar="COMMAND")
+    common = options.common()
+    serving = words.add_parser(
+        "serve",
+        parents=[common],
+        help="serve (the default command)",
+        description="Serve until SIGTERM.",
+        epilog="example: python server.py serve --data /var/lib/marquee --tz Europe/Berlin",
+    )
+    options.add_settings(serving)
+    for command in (imports, stories, apps, users, event_log, backup, restore, rebuild):
+        command.add(words, common)
+    options.add_settings(doctor.add(words, common))
+    return said

@@ -1,0 +1,73 @@
+"""What the running program counts, for `/metrics` and the owner's pages."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from handlers.metrics import Figure
+from store.upstream import Upstream
+from wire import Server
+
+if TYPE_CHECKING:
+    from server import Marquee
+
+
+def figures(marquee: "Marquee") -> Iterable[Figure]:
+    """What the parts count, fresh."""
+    yield Figure("marquee_ready", "Whether visitors may come", marquee.readiness().ready)
+    yield Figure("marquee_commits_total", "Commits to marquee.db", marquee.database.commits)
+    yield Figure("marquee_wal_bytes", "Size of marquee.db-wal", marquee.database.wal_bytes)
+    hold = marquee.database.longest_hold / 1000
+    yield Figure("marquee_longest_hold_seconds", "The longest that a step held the writer", hold)
+    for name, words in (
+        ("received", "Events of authenticated requests"),
+        ("stored", "Events on disk"),
+        ("duplicate", "Events that were on disk already"),
+        ("rejected", "Events that were wrong"),
+        ("refused", "Events turned away, to be sent again"),
+    ):
+        yield Figure(f"marquee_events_{name}_total", words, getattr(marquee.log.counts, name))
+    words = "Times that an app's stories were read into memory"
+    yield Figure("marquee_stories_reads_total", words, marquee.shelves.cache.loads)
+    views = marquee.views
+    yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
+    yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
+    dropped = marquee.retention.dropped
+    yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
+    words = "How long the oldest of those has waited"
+    yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
+    yield Figure("marquee_held_bytes", "Bytes that bodies hold", marquee.room.held)
+    for limit in filter(None, (marquee.rates.address, marquee.rates.token)):
+        words = "Requests turned away as too many came"
+        yield Figure("marquee_limited_total", words, limit.refused, ("by", limit.name))
+    yield from _of_audience(marquee)
+    if not isinstance(marquee.listener, Server):
+        return
+    stats = marquee.listener.stats
+    yield Figure("marquee_connections", "Connections open", marquee.listener.connections)
+    yield Figure("marquee_connections_total", "Connections accepted", stats.accepted)
+    yield Figure("marquee_connections_refused_total", "Connections too many", stats.refused)
+    words = "Requests turned away by their heads, for want of room or of a right"
+    yield Figure("marquee_turned_away_total", words, stats.turned_away)
+    yield Figure("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
+    for kind in ("header", "body", "idle", "write"):
+        words = "Connections cut for the time that they took"
+        cut = stats.timeouts[kind]
+        yield Figure("marquee_timeouts_total", words, cut, ("kind", kind))
+
+
+def _of_audience(marquee: "Marquee") -> Iterable[Figure]:
+    presence, sampler = marquee.presence, marquee.sampler
+    yield Figure("marquee_visits", "Visits: a session on a page", presence.visits)
+    words = "Signs of life for which there was no room"
+    yield Figure("marquee_visits_turned_away_total", words, presence.turned_away)
+    yield Figure("marquee_watched_hosts", "Hosts that are watched", len(sampler.watches))
+    yield Figure("marquee_readings_total", "Readings of watched hosts", sampler.readings)
+    words = "Readings that failed"
+    yield Figure("marquee_readings_failed_total", words, sampler.failures)
+    yield Figure("marquee_listeners", "Listeners to streams", marquee.feeds.listeners)
+    words = "Listeners let go, as they were slow"
+    yield Figure("marquee_listeners_dropped_total", words, marquee.feeds.dropped)
+    if isinstance(marquee.source, Upstream):
+        asked, failed = marquee.source.requests, marquee.source.failures
+        yield Figure("marquee_upstream_requests_total", "Requests to the upstream", asked)
+        yield Figure("marquee_upstream_failed_total", "Of them, without an answer", failed)

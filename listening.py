@@ -1,0 +1,99 @@
+"""Where it listens, and who answers there."""
+
+import socket
+import ssl
+from collections.abc import Sequence
+
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from handlers.answers import problem
+from settings import SettingError, Settings
+from wire import Always, Lane, Limits, Room, Server, bind
+
+
+def certificate(settings: Settings) -> ssl.SSLContext | None:
+    """The TLS context of the settings, None without one; raises `SettingError`."""
+    if not settings.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(f"tls_cert, tls_key: cannot be used: {error}") from None
+    return context
+
+
+def bound(settings: Settings) -> list[socket.socket]:
+    """Sockets on the settings' address; raises an `OSError` that names it."""
+    try:
+        return bind(settings.host, settings.port)
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
+
+
+def root(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """The address under which what is on `sockets` is found from this machine."""
+    if sockets[0].family == socket.AF_UNIX:
+        return "http://localhost"
+    host, port = sockets[0].getsockname()[:2]
+    # A wildcard is no address to open; this machine's own is.
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = f"[{named}]" if ":" in named else named
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+
+
+async def listen(
+    settings: Settings,
+    application: Application,
+    lanes: Sequence[Lane],
+    room: Room,
+    sockets: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+) -> Server | HTTPServer:
+    """The server that the settings name, on `sockets`.
+
+    The wire answers by `lanes`, and by the application what is not theirs; Tornado's own server by
+    the application alone, in which they are mounted.
+    """
+    proxies = settings.trusted()
+    always: list[tuple[str, str]] = []
+    if tls is not None and settings.hsts_seconds:
+        always = [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
+    if settings.server == "tornado":
+        plain = HTTPServer(
+            Always(application, always) if always else application,
+            ssl_options=tls,
+            xheaders=bool(proxies),
+            trusted_downstream=proxies,
+            max_header_size=settings.max_headers,
+            max_body_size=settings.max_body,
+            body_timeout=settings.body_seconds,
+            idle_connection_timeout=settings.idle_seconds,
+        )
+        plain.add_sockets(sockets)
+        return plain
+    limits = Limits(
+        line=settings.max_line,
+        headers=settings.max_headers,
+        body=settings.max_body,
+        connections=settings.max_connections,
+        requests_per_connection=settings.max_requests,
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        idle_seconds=settings.idle_seconds,
+        write_seconds=settings.write_seconds,
+    )
+    server = Server(
+        application,
+        lanes,
+        limits=limits,
+        proxies=proxies,
+        error=problem,
+        room=room,
+        headers=always,
+    )
+    await server.listen(sockets, tls=tls)
+    return server
