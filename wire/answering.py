@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # So many answers that are held back make the next one take as long again, so that those who are
 # many are refused no more often in a second than those who are few.
-_HELD_BACK = 2_000
+_HELD_BACK = 1_000
 
 
 class Answering(Holding):
