@@ -292,3 +292,11 @@ def test_ci_installs_what_is_missing_and_fails_when_a_check_does(
 def test_each_migration_has_a_number_of_its_own_without_a_gap() -> None:
     numbers = [int(file.name[:3]) for file in sorted((ROOT / "store/migrations").glob("*.sql"))]
     assert numbers == [*range(1, len(numbers) + 1)]
+
+
+@pytest.mark.parametrize("paper", ["README.md", "bench/README.md", "SECURITY.md"])
+def test_what_a_paper_names_is_there(paper: str) -> None:
+    text = (ROOT / paper).read_text()
+    named = re.findall(r"(?<![\w/])(?:tests|bench|docs|deploy|client)/[\w./-]*\w", text)
+    assert named
+    assert [each for each in named if not (ROOT / each).exists()] == []

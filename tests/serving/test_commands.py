@@ -132,8 +132,10 @@ def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
     with Lock(tmp_path / "data"):  # which the command waits for
         waiting = subprocess.Popen(
             # Who runs the tests may have told it to be ignored.
-            ["env", "--default-signal=INT", sys.executable, "server.py", "app", "list"]
-            + ["--data", str(tmp_path / "data")],
+            [
+                *("env", "--default-signal=INT", sys.executable, "server.py"),
+                *("app", "list", "--data", str(tmp_path / "data")),
+            ],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
