@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from wire.server import Server
 
 # So many answers that are held back make the next one take as long again, so that those who are
-# many are refused no more often in a second than those who are few.
-_HELD_BACK = 1_000
+# many are refused no more often in a second than those who are few; but no more than so many times
+# as long, as peers and a stop of the server have their patience.
+_HELD_BACK, _MOST = 1_000, 5
 
 
 class Answering(Holding):
@@ -228,7 +229,7 @@ class Answering(Holding):
             self._body_share.hold(0)
         self._await(way, framing)
         server = self.server
-        seconds = answer.seconds * (1 + server.held_back / _HELD_BACK)
+        seconds = answer.seconds * min(1 + server.held_back / _HELD_BACK, _MOST)
         server.held_back += 1
         server.loop.call_later(seconds, self._let_come, answer)
 

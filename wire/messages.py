@@ -105,8 +105,8 @@ class Unhurried(Response):
     """An answer that is held back for so many `seconds`, in which its connection is not served.
 
     For refusals of what is too much: told at once, they would be asked for again at once, and
-    refusing would take the time that serving needs. Where thousands are held back, it is for some
-    times as long. What the request held is let go of first.
+    refusing would take the time that serving needs. Where thousands are held back, it is for up
+    to five times as long. What the request held is let go of first.
     """
 
     __slots__ = ("seconds",)
