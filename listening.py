@@ -8,7 +8,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from handlers.answers import problem
-from settings import SettingError, Settings
+from settings import SettingError, Settings, no_phrase
 from wire import Always, Lane, Limits, Room, Server, bind
 
 
@@ -19,7 +19,7 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, no_phrase)
     except (OSError, ssl.SSLError) as error:
         raise SettingError(f"tls_cert, tls_key: cannot be used: {error}") from None
     return context

@@ -191,6 +191,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return said
 
 
+def no_phrase() -> str:
+    """What OpenSSL is told instead of asking at the terminal for the pass phrase of a key."""
+    raise SettingError("tls_key: it has a pass phrase, which nobody could give at a start")
+
+
 @cache
 def table() -> tuple[tuple[str, type[Any], Any, str, tuple[str, ...]], ...]:
     """Each setting as (name, type, default, description, choices)."""
@@ -243,6 +248,12 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    for each in environ:
+        name = each.removeprefix(PREFIX).lower()
+        # What is much like none may be of others: Kubernetes gives MARQUEE_SERVICE_HOST.
+        if each.startswith(PREFIX) and name not in NAMES:
+            for near in difflib.get_close_matches(name, NAMES, 1, 0.85):
+                raise SettingError(f"there is no {each}; did you mean {PREFIX}{near.upper()}?")
     named = {name: environ.get(PREFIX + name.upper()) for name in NAMES}
     return {name: value for name, value in named.items() if value is not None}
 

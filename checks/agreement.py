@@ -6,6 +6,9 @@ from ipaddress import ip_address, ip_network
 from checks.finding import Finding, fault, note, well
 from settings import Settings
 
+# Requests at once of one who opens a page, with what is in it.
+FEWEST = 10
+
 
 def agreement(settings: Settings) -> Iterator[Finding]:
     """Where the settings contradict each other, or ask for what nobody should want."""
@@ -32,6 +35,15 @@ def _contradictions(settings: Settings) -> Iterator[Finding]:
         yield note("settings", words, "leave them out, and it is several times as fast")
     if settings.log_level == "debug":
         yield note("settings", "log_level is debug: many lines", "leave it out")
+    address = settings.rates()[0]
+    if address is not None and address.most < FEWEST:
+        words = (
+            f"rate_per_address lets an address ask {address.most} times at once: a page asks more"
+        )
+        yield fault("settings", words, f"allow {FEWEST} and more, of a longer time: 600/m")
+    if address is not None and not settings.proxies and not _beyond(settings.host):
+        words = "rate_per_address is set, and only this machine can connect: all count as one"
+        yield fault("settings", words, "name the proxy in front (--proxies 127.0.0.1)")
     if settings.access_log:
         words = "access_log writes a line for each request, which costs much of the speed"
         yield note("settings", words, "leave it out, or log in the proxy")
@@ -52,12 +64,17 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
             "tokens travel in the clear, or all clients look like the proxy",
             "give it a certificate (--tls-cert, --tls-key), or name the proxy in front (--proxies)",
         )
+    elif _beyond(settings.host) and not settings.tls_cert:
+        words = "whoever comes to this machine past the proxy speaks without TLS"
+        yield note("proxies", words, "listen where only the proxy comes: --host 127.0.0.1")
     else:
         yield well("proxies", settings.proxies or "none, and it speaks TLS itself")
 
 
 def _everyone(network: str) -> bool:
-    return ip_network(network).prefixlen == 0
+    # Half of all addresses, twice, are all of them.
+    found = ip_network(network)
+    return found.prefixlen < (8 if found.version == 4 else 16)
 
 
 def _beyond(host: str) -> bool:

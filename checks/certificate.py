@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from checks.finding import Finding, fault, well
-from settings import Settings
+from settings import SettingError, Settings, no_phrase
 
 SOON = 14  # days
 EXPIRED, EARLY = 10, 9  # X509_verify_cert_error_string(3)
@@ -34,6 +34,9 @@ def certificate(settings: Settings, now: datetime) -> Iterator[Finding]:
         words = f"{paths[0]} {reason or error.verify_message}"
         yield fault("tls", words, "get a new one; is the clock right?")
         return
+    except SettingError as error:
+        yield fault("tls", str(error), f"openssl pkey -in {paths[1]} -out NEW")
+        return
     except (ssl.SSLError, OSError) as error:
         mismatch = "KEY_VALUES_MISMATCH" in str(error)
         words = f"{paths[1]} is not its key" if mismatch else f"it cannot be used: {error}"
@@ -49,7 +52,7 @@ def certificate(settings: Settings, now: datetime) -> Iterator[Finding]:
 def _ends(cert: str, key: str) -> datetime:
     """The certificate's end, by a handshake with ourselves in which nobody else is trusted."""
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(cert, key)
+    serving.load_cert_chain(cert, key, no_phrase)
     asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     asking.check_hostname = False
     asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -15,6 +15,8 @@ BEHIND, WAL = 500_000, 268_435_456
 BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 # Seconds by which the newest event may be ahead of the clock.
 AHEAD = 60
+# Days without an event after which the clock may be what is wrong.
+QUIET = 30
 
 
 def database(data: Path, now: datetime) -> Iterator[Finding]:
@@ -46,8 +48,12 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
         words = f"{found.pending} changes of its form are due"
         yield note("version", words, "back it up; the next start brings them")
     if found.lost:
-        words = f"{found.lost:,} banners' images are missing in {path.parent / IMAGES}"
-        yield fault("images", words, "import them again, or copy images/ from a backup")
+        words = f"{found.lost:,} banners' images cannot be read in {path.parent / IMAGES}"
+        yield fault(
+            "images",
+            words,
+            "import them again, copy images/ from a backup, or give them to the user who serves",
+        )
     if found.views:
         yield note("views", found.views, "they are made anew at the next start")
     elif found.harm:
@@ -69,6 +75,9 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
         if ahead > AHEAD:
             words = f"it is {ahead:,.0f} s behind the newest event, which came in at {received}"
             yield fault("clock", words, "set it, and keep it so (timedatectl set-ntp true)")
+        elif -ahead > QUIET * 86_400:
+            words = f"it says {now:%Y-%m-%d}, and the newest event came in at {received:%Y-%m-%d}"
+            yield note("clock", words, "if that is not so, set it (timedatectl set-ntp true)")
         else:
             yield well("clock", f"the newest event came in {-ahead:,.0f} s ago")
 

@@ -9,7 +9,7 @@ from checks.finding import Finding, fault, note, well
 from settings import Settings
 
 # Files that are open besides connections: databases, sockets, libraries.
-BESIDES = 64
+BESIDES = 256
 BACKLOG = 1_024
 MEGABYTE = 1_048_576
 PROC = Path("/proc")

@@ -12,11 +12,12 @@ from checks.agreement import agreement
 from checks.certificate import certificate
 from checks.contents import contents
 from checks.database import database
-from checks.finding import Finding
+from checks.finding import Finding, fault
 from checks.folder import folder
 from checks.machine import machine
 from checks.program import program
 from checks.serving import serving
+from checks.upstream import upstream
 from settings import ONE_FILE, Settings
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
@@ -55,14 +56,21 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     data, now = Path(settings.data), datetime.now(UTC)
-    yield from program(None if ONE_FILE else LOCK)
-    yield from machine(settings)
-    yield from agreement(settings)
-    yield from certificate(settings, now)
-    yield from folder(data)
-    yield from contents(data)
-    yield from database(data, now)
-    yield from serving(settings)
+    for name, check in (
+        ("program", program(None if ONE_FILE else LOCK)),
+        ("machine", machine(settings)),
+        ("settings", agreement(settings)),
+        ("tls", certificate(settings, now)),
+        ("data", folder(data)),
+        ("contents", contents(data)),
+        ("database", database(data, now)),
+        ("server", serving(settings)),
+        ("upstream", upstream(settings)),
+    ):
+        try:
+            yield from check
+        except OSError as error:
+            yield fault(name, f"cannot be looked at: {error}", "be the user who serves")
 
 
 def _line(finding: Finding) -> str:

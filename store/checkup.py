@@ -1,5 +1,6 @@
 """What a look at the databases of a data folder tells, through readers that change nothing."""
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Look:
     newer: str = ""  # why this program cannot use it, if a newer one wrote it
     pending: int = 0  # migrations that the next start brings
     newest: int | None = None  # when the newest event was received, in µs
-    lost: int = 0  # images that are named, and missing
+    lost: int = 0  # images that are named, and missing or not ours to read
     views: str = ""  # why the views are of no use, if they are of none
     harm: str = ""  # what is wrong with the views' pages
     behind: int = 0  # events that are not in the views (up to a million are counted)
@@ -56,7 +57,7 @@ def look(data: Path) -> Look:
             found.newest = newest[0] if newest else None
             named = [sha256 for (sha256,) in reader.execute(PUBLISHED)]
             images = data / IMAGES
-            found.lost = sum(not image_place(images, each).exists() for each in named)
+            found.lost = sum(not os.access(image_place(images, each), os.R_OK) for each in named)
             _look_at_views(data, reader, found)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         found.faults = [str(error)]

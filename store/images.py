@@ -1,6 +1,7 @@
 """Banner images: files named by their content, told by their bytes."""
 
 import asyncio
+import logging
 import os
 import re
 import sqlite3
@@ -12,6 +13,8 @@ from store.cache import Cache
 from store.database import Database
 
 # Each comment ends at its first end, or looking for it could take for ever.
+LOG = logging.getLogger("marquee.images")
+
 COMMENTS = rb"(<!--((?!-->).)*-->\s*)*"
 SVG = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?"
@@ -114,5 +117,8 @@ class Images:
         try:
             body = await asyncio.to_thread(place(self._folder, sha256).read_bytes)
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            LOG.error("an image cannot be read: %s", error)
             return None
         return Picture(body, kind, f'"{sha256.hex()[:32]}"')

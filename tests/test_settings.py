@@ -29,6 +29,7 @@ def test_every_setting_is_described_and_taken_from_the_environment(name):
     ("line", "environ", "words"),
     [
         ({}, {"MARQUEE_PORT": "99999"}, "the environment: port"),
+        ({}, {"MARQUEE_RATE_PER_ADRESS": "5/s"}, "did you mean MARQUEE_RATE_PER_ADDRESS?"),
         ({}, {"MARQUEE_PORT": "x"}, "the environment: port"),
         ({"port": -1}, {}, "the command line: port"),
         ({"tz": "Mars/Olympus"}, {}, "Europe/Berlin"),

@@ -9,6 +9,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from checks.folder import filesystem, folder
 from checks.machine import machine
 from checks.program import program
 from checks.serving import serving
+from checks.upstream import upstream
 from settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -340,13 +342,13 @@ def proc(tmp_path: Path) -> Path:
 
 def test_fewer_files_than_connections() -> None:
     code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, 1_024)); "
         "from checks.machine import machine; from settings import Settings; "
         "print([each.remedy for each in machine(Settings()) if each.state == 'fault'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == str(
-        ["LimitNOFILE=12064 in the unit (ulimit -Hn), or --max-connections 192"]
+        ["LimitNOFILE=12256 in the unit (ulimit -Hn), or --max-connections 768"]
     )
 
 
@@ -399,6 +401,9 @@ def test_what_cannot_be_told_of_the_disk_is_told(proc: Path) -> None:
         (Settings(host="192.0.2.7"), "proxies"),
         (Settings(host="www.example.com"), "proxies"),
         (Settings(proxies="0.0.0.0/0"), "proxies"),
+        (Settings(proxies="0.0.0.0/1,128.0.0.0/1"), "proxies"),
+        (Settings(proxies="127.0.0.1", rate_per_address="1/h"), "settings"),
+        (Settings(rate_per_address="600/m"), "settings"),
         (Settings(proxies="10.0.0.1,::/0"), "proxies"),
     ],
 )
@@ -567,3 +572,48 @@ def test_nothing_that_is_found_is_without_words(data: Path) -> None:
     found = [*folder(data), *database(data, now()), *serving(settings), *machine(settings)]
     assert all(each.words and each.check for each in found)
     assert json.dumps([each.state for each in found])
+
+
+def test_a_key_with_a_pass_phrase_is_told_of_and_nobody_is_asked(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:x", "-subj", "/CN=x"]
+    command = ["openssl", *words, "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    key.chmod(0o600)
+    assert "a pass phrase" in faults(certificate(of((cert, key)), now()))["tls"]
+
+
+def test_images_that_may_not_be_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "1 banners' images cannot be read" in faults(database(data, now()))["images"]
+
+
+def test_a_clock_that_is_years_ahead_of_the_newest_event(data: Path) -> None:
+    row = "INSERT INTO event SELECT 1, 1, 1, 's', 1, NULL, 'c', 'n', 0, ?, NULL, NULL, '' "
+    change(data / "marquee.db", row, time.time_ns() // 1_000)
+    change(data / "marquee.db", "UPDATE log SET last = 1, received = 1, stored = 1")
+    assert "clock" not in notes(database(data, now()))
+    assert "if that is not so" in notes(database(data, now() + timedelta(days=3_650)))["clock"]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://nowhere.invalid"])
+def test_an_upstream_that_does_not_answer(address: str) -> None:
+    assert "does not answer" in faults(upstream(Settings(upstream=address)))["upstream"]
+
+
+def test_an_upstream_that_does() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer = server.accept()[0]
+            with peer:
+                peer.recv(1_000)
+                peer.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        found = list(upstream(Settings(upstream=address)))
+        thread.join()
+    assert [each.state for each in found] == ["well"]
+    assert list(upstream(Settings())) == []

@@ -84,3 +84,17 @@ def test_a_setting_that_is_wrong_is_told_like_by_every_command(run, tmp_path):
     answer = run("doctor", "--data", str(tmp_path), "--tz", "Mars/Olympus")
     assert answer.returncode == 2
     assert "Europe/Berlin" in answer.stderr
+
+
+def test_what_may_not_be_looked_at_is_told_and_the_rest_is_looked_at(run, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / "marquee.db").symlink_to(data / "marquee.db")  # whoever looks at it gets an OSError
+    answer = run("doctor", "--data", str(data), "--port", "0", "--json")
+    well, found = told(answer)
+    assert (answer.returncode, well) == (1, False)
+    assert any(
+        "cannot be looked at" in words for words in [w for each in found.values() for _, w in each]
+    )
+    assert "server" in found
+    assert "Traceback" not in answer.stderr

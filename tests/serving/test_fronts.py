@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 from conftest import Answer, Running
 from test_events import App, body
+from test_owner_pages import upload
 from tornado.web import Application, RequestHandler
+from visitor import Visitor, owner_of
 
 from wire import Server, bind
 
@@ -195,8 +197,9 @@ def test_marquee_knows_that_the_client_came_over_tls(behind):
 
 def test_figures_are_not_for_those_outside(behind):
     front, server = behind
-    assert front.ask("/metrics").status == 403
-    assert server.ask("/metrics").status == 200
+    for figures in ("/metrics", "/readyz"):
+        assert front.ask(figures).status == 403
+        assert server.ask(figures).status == 200
     assert front.ask("/healthz").body == b"ok\n"
 
 
@@ -233,6 +236,13 @@ def test_what_is_too_large_is_refused_as_marquee_would(behind):
     except (ConnectionError, ssl.SSLError):
         pytest.fail("it was cut off, and not told why")
     assert status == 413
+
+
+def test_an_upload_may_be_larger_than_events(behind):
+    front, server = behind
+    owner = Visitor(front).log_in(*owner_of(server))
+    answer = upload(owner, ("large.zip", b"x" * 17_000_000))
+    assert answer.status == 303, answer.text  # to what becomes of it
 
 
 class Stream(RequestHandler):
