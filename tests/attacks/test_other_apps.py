@@ -19,8 +19,6 @@ class Other:
         self.event = stored["id"]
         listed = target.call("/events/rejected", token=self.token).json()["rejected"]
         self.reject = listed[0]["id"]
-        page = target.owner.get(f"/admin/apps/{self.id}").text
-        self.public = re.search(r"Public token</dt><dd><code>([^<]+)<", page)[1]
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,12 @@ from checks.contents import contents
 from checks.database import database
 from checks.finding import Finding
 from checks.folder import filesystem, folder
-from checks.machine import machine
+from checks.machine import BESIDES, machine
 from checks.program import program
 from checks.serving import serving
 from checks.upstream import upstream
 from settings import Settings
+from wire.server import _OTHERS
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
@@ -338,6 +339,10 @@ def proc(tmp_path: Path) -> Path:
     (tmp_path / "proc" / "sys" / "net" / "core" / "somaxconn").write_text("4096\n")
     (tmp_path / "proc" / "meminfo").write_text("MemTotal:       16000000 kB\n")
     return tmp_path / "proc"
+
+
+def test_as_many_files_are_asked_for_as_the_start_asks_for() -> None:
+    assert BESIDES == _OTHERS
 
 
 def test_fewer_files_than_connections() -> None:

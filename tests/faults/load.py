@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sender import Told
+from sender import Told, missing_from
 
 ROOT = Path(__file__).parents[2]
 SENDERS = 6
@@ -62,14 +63,19 @@ class Server:
         text = self.ask("/metrics").decode()
         return {name: int(float(value)) for name, value in COUNT.findall(text)}
 
-    def ask(self, path: str, token: str = "") -> bytes:
-        """The body of an answer that has to be 200."""
-        with contextlib.closing(http.client.HTTPConnection(self.host, self.port)) as connection:
+    def answer(self, path: str, token: str = "") -> tuple[int, bytes]:
+        """The status and body of an answer."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        with contextlib.closing(connection):
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            body = answer.read()
-        assert answer.status == 200, body
+            return answer.status, answer.read()
+
+    def ask(self, path: str, token: str = "") -> bytes:
+        """The body of an answer that has to be 200."""
+        status, body = self.answer(path, token)
+        assert status == 200, body
         return body
 
     def cpu(self) -> float:
@@ -95,6 +101,11 @@ class Load:
         self.refused = 0
         self._lock = threading.Lock()
         self._numbers = itertools.count()
+
+    def missing(self, data: Path) -> int:
+        """How many events that were acknowledged a data folder lacks."""
+        with contextlib.closing(sqlite3.connect(data / "marquee.db")) as connection:
+            return missing_from(connection, self.told)
 
     def run(self, server: Server, seconds: float) -> None:
         """Send to a server for so long, or until it ends, then kill it."""

@@ -94,5 +94,4 @@ def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
         backing.kill()
     assert len(load.told.acked) > 100
     assert not list((tmp_path / "to").glob("[!.]*"))
-    with closing(sqlite3.connect(data / "marquee.db")) as connection:
-        assert missing_from(connection, load.told) == 0
+    assert load.missing(data) == 0

@@ -9,13 +9,11 @@ import contextlib
 import http.client
 import json
 import random
-import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,24 +65,24 @@ def flip(path: Path, chance: random.Random) -> None:
     path.write_bytes(content)
 
 
-@contextlib.contextmanager
-def served(data: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    """The port of a server on `data` (0 if it did not start), and its process."""
-    words = [sys.executable, "server.py", "serve", "--port", "0", "--data", str(data)]
-    with (
-        data.with_name("log").open("wb") as log,
-        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=log) as process,
-    ):
-        assert process.stdout is not None
-        port = 0
-        for line in process.stdout:
-            if found := re.search(rb"http://[\w.]+:(\d+)/", line):
-                port = int(found[1])
+def judge_answers(server: Server, token: str) -> list[str]:
+    """What it said, until it was killed, that it should not have."""
+    wrong = []
+    try:
+        for path in PATHS:
+            try:
+                _, body = server.answer(path, token)
+                if b"Traceback" in body or b"sqlite3." in body:
+                    wrong.append(f"{path}: {body[:300]!r}")
+            except (OSError, http.client.HTTPException) as error:
+                # It ends when it finds that its database is broken, and says so.
+                status = server.process.wait(10)
+                if status != 1:
+                    wrong.append(f"{path}: {error!r}, status {status}")
                 break
-        try:
-            yield port, process
-        finally:
-            process.kill()
+    finally:
+        server.kill()
+    return wrong
 
 
 def judge(whole: tuple[Path, str], folder: Path, seed: int) -> list[str]:
@@ -95,32 +93,18 @@ def judge(whole: tuple[Path, str], folder: Path, seed: int) -> list[str]:
     name = chance.choice(FILES)
     flip(data / name, chance)
     wrong = []
-    with served(data) as (port, process):
-        if port:
-            for path in PATHS:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-                try:
-                    headers = {"Authorization": f"Bearer {token}"}
-                    connection.request("GET", path, headers=headers)
-                    answer = connection.getresponse()
-                    body = answer.read()
-                    if b"Traceback" in body or b"sqlite3." in body:
-                        wrong.append(f"{path}: {body[:300]!r}")
-                except (OSError, http.client.HTTPException) as error:
-                    # It ends when it finds that its database is broken, and says so.
-                    process.wait(10)
-                    if process.returncode != 1:
-                        wrong.append(f"{path}: {error!r}, status {process.returncode}")
-                    break
-                finally:
-                    connection.close()
-        else:
-            process.wait(20)
-            if process.returncode != 1:
-                wrong.append(f"the start ended with {process.returncode}")
-    log = data.with_name("log").read_text()
-    if not port and "\nmarquee: " not in f"\n{log}":
-        wrong.append("a start that failed does not say why")
+    path = data.with_name("log")
+    path.unlink(missing_ok=True)
+    try:
+        server = Server(data, log=path)
+    except NotStarted as error:
+        if error.status != 1:
+            wrong.append(f"the start ended with {error.status}")
+        if "\nmarquee: " not in f"\n{path.read_text()}":
+            wrong.append("a start that failed does not say why")
+    else:
+        wrong += judge_answers(server, token)
+    log = path.read_text()
     if "\nTraceback" in f"\n{log}":
         wrong.append(log[-2_000:])
     done = subprocess.run(
@@ -151,19 +135,10 @@ def test_an_answer_that_told_all_would_be_seen(whole: tuple[Path, str], tmp_path
     harmed_in_the_middle(whole[0], data)
     server = Server(data, changed="tells_all,leaves_views_harmed")
     try:
-        bodies = [ask(server, path, whole[1])[1] for path in PATHS]
+        bodies = [server.answer(path, whole[1])[1] for path in PATHS]
     finally:
         server.kill()
     assert any(b"Traceback" in body for body in bodies)
-
-
-def ask(server: Server, path: str, token: str) -> tuple[int, bytes]:
-    with contextlib.closing(
-        http.client.HTTPConnection(server.host, server.port, timeout=20)
-    ) as connection:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
 
 
 def harmed_in_the_middle(whole: Path, data: Path) -> None:
@@ -186,7 +161,7 @@ def healed(server: Server, token: str, seconds: float) -> bool:
     """Whether a question for events is answered well in the end; until then, by 503."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        status, body = ask(server, "/events?limit=1000&category=faults", token)
+        status, body = server.answer("/events?limit=1000&category=faults", token)
         if status == 200 and len(json.loads(body)["events"]) == 1_000:
             return True
         assert status in (200, 503), body

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from load import Server, new_load
-from sender import missing_from
 
 HOUR, YEARS = 3_600, 10 * 365 * 86_400
 # Ahead by an hour, back, behind by an hour, ten years ahead, and right again.
@@ -100,11 +99,7 @@ def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[se
     jumping.start()
     load.run(server, 0.5 * len(JUMPS))
     jumping.join()
-    connection = sqlite3.connect(data / "marquee.db")
-    try:
-        assert missing_from(connection, load.told) == 0
-    finally:
-        connection.close()
+    assert load.missing(data) == 0
     token = reader_of(data)
     server = Server(data)
     try:

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import pytest
 from load import ROOT, Load, Server, event, new_load
-from sender import missing_from
 
 # The second one takes no other way, and its seconds are spared.
 UNGUARDED = ["settles_what_failed", pytest.param("overlooks_the_disk", marks=pytest.mark.long)]
@@ -120,11 +118,7 @@ def filled_and_relieved(folder: Path, changed: str = "") -> tuple[list[int], lis
         assert server.process.poll() is None
     finally:
         server.kill()
-    connection = sqlite3.connect(data / "marquee.db")
-    try:
-        return full, relieved, missing_from(connection, load.told)
-    finally:
-        connection.close()
+    return full, relieved, load.missing(data)
 
 
 def test_a_full_disk_is_told_of_and_survived_and_its_relief_is_noticed(
@@ -162,12 +156,7 @@ def turned_read_only(image: Image, log: Path, changed: str = "") -> tuple[int, i
     image.repair()
     image.mount()
     Server(data).kill()  # it starts again
-    connection = sqlite3.connect(data / "marquee.db")
-    try:
-        missing = missing_from(connection, load.told)
-    finally:
-        connection.close()
-    return server.process.returncode, len(load.told.acked), missing
+    return server.process.returncode, len(load.told.acked), load.missing(data)
 
 
 def test_a_file_system_that_turns_read_only_ends_the_server_and_loses_nothing(

@@ -5,14 +5,12 @@ Either way its senders hear 202 of what is kept, and nothing but 503 with `Retry
 
 import errno
 import shutil
-import sqlite3
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from load import Load, NotStarted, Server, new_load
-from sender import missing_from
 
 KILLED = -9  # by the test, as it was well
 FULL, BROKEN = errno.ENOSPC, errno.EIO
@@ -64,12 +62,7 @@ def tried(
         load.run(server, 1.0)
         status = server.process.returncode
     Server(data).kill()  # it starts again
-    connection = sqlite3.connect(data / "marquee.db")
-    try:
-        missing = missing_from(connection, load.told)
-    finally:
-        connection.close()
-    return Tried(status, len(load.told.acked), missing, log.read_text())
+    return Tried(status, len(load.told.acked), load.missing(data), log.read_text())
 
 
 def wrong(fault: tuple[int, int, bool], of: Tried) -> str:

@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import socket
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from load import ROOT, Load, Server, event, new_load
-from sender import missing_from
 from test_readers import foreign_reader
 
 SENDERS, PAUSE = 5, 0.004
@@ -184,11 +182,7 @@ def test_a_house_stands_for_twenty_minutes(tmp_path: Path, seconds: int, every: 
     finally:
         house.close()
     took = time.monotonic() - began
-    connection = sqlite3.connect(house.data / "marquee.db")
-    try:
-        assert missing_from(connection, house.load.told) == 0
-    finally:
-        connection.close()
+    assert house.load.missing(house.data) == 0
     seen = house.steady[len(house.steady) // 10 :]
     first, last = seen[: len(seen) // 3], seen[-len(seen) // 3 :]
     memory = [statistics.median(each[0] for each in part) for part in (first, last)]
