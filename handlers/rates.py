@@ -52,15 +52,12 @@ class Limit:
 
     def fields(self, verdict: Verdict) -> Fields:
         """What the answer says of it."""
-        wait = max(1, ceil(verdict.wait))
-        left = ("RateLimit", f'"{self.name}";r={verdict.left};t={wait}')
-        return [self._policy, left, *([] if verdict.allowed else [("Retry-After", str(wait))])]
+        later = [] if verdict.allowed else [("Retry-After", str(_seconds(verdict)))]
+        return [self._policy, ("RateLimit", self._left(verdict)), *later]
 
     def told(self, answer: Response, verdict: Verdict) -> Response:
         """The answer with those fields."""
-        # Nearly all have a wait of less than a second.
-        wait = 1 if verdict.wait <= 1 else ceil(verdict.wait)
-        said = f'"{self.name}";r={verdict.left};t={wait}'
+        said = self._left(verdict)
         lines = b"%bRateLimit: %b\r\n" % (self._line, said.encode())
         return answer.told((self._policy, ("RateLimit", said)), lines)
 
@@ -85,6 +82,14 @@ class Limit:
     def answer(self, verdict: Verdict) -> Response:
         """The answer to a request that is one too many."""
         return problem(429, self.words(), *self.fields(verdict))
+
+    def _left(self, verdict: Verdict) -> str:
+        return f'"{self.name}";r={verdict.left};t={_seconds(verdict)}'
+
+
+def _seconds(verdict: Verdict) -> int:
+    # Nearly all have a wait of less than a second.
+    return 1 if verdict.wait <= 1 else ceil(verdict.wait)
 
 
 def _give(later: Later, limit: Limit, verdict: Verdict, answer: Response | BaseException) -> None:

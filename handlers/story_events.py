@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from handlers.origins import VARY, preflight, shared
 from handlers.taking import ACCEPTED as TAKEN
-from handlers.taking import JSON, LATER, PAUSE, Clock, kind_of, now
+from handlers.taking import FULL as WAITING
+from handlers.taking import JSON, LATER, Clock, kind_of, now
 from rules.event import WrongEvent
 from rules.story_event import pseudonym, read, row
 from store.batch import Outcome
 from store.log import Log
 from store.shelves import Shelf, Shelves
-from wire import Lane, Later, Request, Response, Unhurried
+from wire import Lane, Later, Request, Response
 
 PATTERN = r"/api/v1/event/([\w.~-]{1,100})"
 METHODS = "POST, OPTIONS"
@@ -24,9 +25,7 @@ METHODS = "POST, OPTIONS"
 LARGEST = 8_192
 NOBODY = problem(404, "There is no app with this public token.", VARY)
 FOREIGN = problem(404, "This app has no such story.", VARY)
-FULL = Unhurried(
-    problem(503, "More events are waiting than can be held; send this again.", LATER, VARY), PAUSE
-)
+FULL = WAITING.extended(VARY)
 UNFIT = problem(422, "This event cannot be stored.", VARY)
 # What a page sends without asking first is text to a browser.
 PLAIN = "text/plain"

@@ -69,14 +69,14 @@ class Upkeep:
 
     async def once(self) -> float:
         """Do a step of each; seconds until the next one is due."""
-        now = self._wall()
-        words, more = self.doubt, False
-        for deed in (*self._others, *(() if words else self._aged)):
+        now, doubt = self._wall(), self.doubt
+        words, more = doubt, False
+        for deed in (*self._others, *(() if doubt else self._aged)):
             try:
                 more |= await deed(int(now * 1_000_000))
             except Exception as error:
                 words = f"what should go is still there: {error}"
-        if not self.doubt:
+        if not doubt:
             words = await self._believe(now) or words
         self._tell(words)
         return REST if more else PERIOD

@@ -12,9 +12,9 @@ from tempfile import NamedTemporaryFile
 from store.cache import Cache
 from store.database import Database
 
-# Each comment ends at its first end, or looking for it could take for ever.
 LOG = logging.getLogger("marquee.images")
 
+# Each comment ends at its first end, or looking for it could take for ever.
 COMMENTS = rb"(<!--((?!-->).)*-->\s*)*"
 SVG = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?"
