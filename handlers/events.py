@@ -7,6 +7,7 @@ All of these are kept among the rejects. 503 means that nothing was stored of wh
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import monotonic
 
 from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
@@ -98,11 +99,14 @@ class Events:
             return limit.answer(verdict)
         if fits and "write" in seen.access.scopes and self._log.room(size):
             return None
-        return self._refused(seen.access)
+        return self._counted(seen.access, partial(self._refused, seen.access))
 
     async def _turned_away(self, given: str) -> Response:
         access = await self._known(given)
-        return STRANGER if access is None else self._refused(access)
+        if access is None:
+            return STRANGER
+        answer = self._counted(access, partial(self._refused, access))
+        return answer if isinstance(answer, Response) else await answer
 
     def _refused(self, access: Access) -> Response:
         if "write" not in access.scopes:
@@ -146,13 +150,20 @@ class Events:
     def _limited(
         self, body: bytes, kind: str | None, access: Access
     ) -> Response | Awaitable[Response]:
+        return self._counted(access, partial(self.take, body, kind, access))
+
+    def _counted(
+        self, access: Access, serve: Callable[[], Response | Awaitable[Response]]
+    ) -> Response | Awaitable[Response]:
+        """What it is served, if its token has not come too often."""
         limit = self._limit
-        assert limit is not None
+        if limit is None:
+            return serve()
         verdict = limit.take(access.token)
         if not verdict.allowed:
             self._log.refuse()
             return limit.answer(verdict)
-        return limit.passed(self.take(body, kind, access), verdict)
+        return limit.passed(serve(), verdict)
 
     def take(self, body: bytes, kind: str | None, access: Access) -> Response | Awaitable[Response]:
         """Take what a body of a kind (`kind_of`) holds."""

@@ -2,7 +2,8 @@
 
 What is too often is 429, told before a body is read, in the fields of the IETF's draft
 (draft-ietf-httpapi-ratelimit-headers-11): `RateLimit-Policy` says what is allowed, `RateLimit` how
-much of it is left, and in how many seconds there is more. They stand in every answer.
+much of it is left, and in how many seconds there is more. They stand in every answer but those of
+the wire alone (to what is no HTTP, or finds no room) and those to a fault of ours.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from handlers.answers import problem
 from handlers.base import LIMITED, Handler, Refusal
 from rules.rate import Meter, Rate, Verdict, whose
 from wire import Lane, Later, Request, Response
+from wire import Refusal as Refused
 
 Fields = list[tuple[str, str]]
 # By which a load balancer sees whether the process is there.
@@ -120,16 +122,27 @@ class Rates:
             verdict = limit.take(whose(remote))
             if not verdict.allowed:
                 return limit.answer(verdict)
-            return limit.passed(call(request), verdict)
+            try:
+                answer = call(request)
+            except Refused as refusal:
+                answer = problem(refusal.status, refusal.detail)
+            return limit.passed(answer, verdict)
 
         def admitted(
             request: Request, size: int, fits: bool
         ) -> Response | Awaitable[Response] | None:
             assert admit is not None
             remote = request.remote
-            if remote != NOBODY and not (verdict := limit.look(whose(remote))).allowed:
+            if remote == NOBODY:
+                return admit(request, size, fits)
+            verdict = limit.look(whose(remote))
+            if not verdict.allowed:
                 return limit.answer(verdict)
-            return admit(request, size, fits)
+            answer = admit(request, size, fits)
+            if answer is None:
+                # It counts when its body has come.
+                return None
+            return limit.passed(answer, limit.take(whose(remote)))
 
         lane.call = limited
         if admit is not None:

@@ -1,5 +1,7 @@
 """Rate limits: off unless set; 429 with what is allowed and when to come again."""
 
+import contextlib
+import http.client
 import time
 
 import pytest
@@ -56,6 +58,57 @@ def test_every_answer_tells_it_be_it_late_or_an_error(start, kind):
         left = int(told.split(";")[1].removeprefix("r="))
         assert left < before
         before = left
+
+
+def ask_in_two(server, path: str, body: bytes, headers: dict[str, str]):
+    """The answer to a request whose body comes a moment after its head."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", path)
+        for each in {"Content-Length": str(len(body)), **headers}.items():
+            connection.putheader(*each)
+        connection.endheaders()
+        time.sleep(0.1)
+        connection.send(body)
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+
+
+def test_what_is_refused_by_its_head_alone_counts_and_is_told(start):
+    server = start("--rate-per-address", "3/h")
+    answers = [ask_in_two(server, "/events", EVENT, {}) for _ in range(4)]
+    assert [answer.status for answer in answers] == [401, 401, 401, 429]
+    told = [answer.headers.get_all("RateLimit") for answer in answers]
+    assert [[each.split(";")[1] for each in of] for of in told] == [["r=2"], ["r=1"], ["r=0"]] + [
+        ["r=0"]
+    ]
+
+
+def test_what_a_token_may_not_send_counts_and_is_told_by_its_head_too(start):
+    server = start("--rate-per-token", "3/h")
+    app = App(server)
+    token = {"Authorization": f"Bearer {app.token('read')}"}
+    answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(4)]
+    assert [answer.status for answer in answers] == [403, 403, 403, 429]
+    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert told == ["r=2", "r=1", "r=0", "r=0"]
+
+
+def test_a_body_that_comes_late_is_counted_once(start):
+    server = start("--rate-per-address", "9/h")
+    token = {"Authorization": f"Bearer {App(server).secret_token}"}
+    answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(2)]
+    assert [answer.status for answer in answers] == [202, 202]
+    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert int(told[0][2:]) - int(told[1][2:]) == 1
+
+
+def test_what_cannot_be_read_is_told_too(start):
+    server = start("--rate-per-address", "9/h")
+    answer = server.ask("/live/toppages/?apikey=%ff")
+    assert answer.status == 400
+    assert answer.headers["RateLimit"].startswith('"address";r=8;')
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
