@@ -201,7 +201,7 @@ class Answering(Holding):
 
     def _conclude(self, way: Way, framing: Framing, answer: Response | Awaitable[Response]) -> None:
         if isinstance(answer, Response):
-            if isinstance(answer, Unhurried):
+            if isinstance(answer, Unhurried) and self.server.patient:
                 self._hold_back(way, framing, answer)
             else:
                 self._answer(way, framing, answer)
@@ -216,7 +216,15 @@ class Answering(Holding):
             answer = Later()
             future.add_done_callback(partial(_hand_over, answer))
         self._await(way, framing)
-        answer.then(self._come)
+        answer.then(self._came)
+
+    def _came(self, answer: Response | BaseException) -> None:
+        """Send the answer that was waited for, or hold it back."""
+        if isinstance(answer, Unhurried) and self.phase == ANSWER and self.server.patient:
+            assert self._way is not None and self._framing is not None
+            self._hold_back(self._way, self._framing, answer)
+        else:
+            self._come(answer)
 
     def _await(self, way: Way, framing: Framing) -> None:
         self.phase = ANSWER

@@ -1,7 +1,6 @@
 """One connection: reads its requests one after the other and has each of them served."""
 
 import asyncio
-from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -226,9 +225,12 @@ class Connection(Answering):
         if counted and framing.length <= limit:
             answer = self.turn_away(way, framing, head)
             if answer is not None and framing.expects:
-                # It has not been sent yet, and need not be.
+                # It has not been sent yet, and need not be; if it comes all the same, nobody reads
+                # it, however long the answer takes.
+                self._at = len(self._rest)
+                self._cut = True
                 self.phase = ANSWER
-                self._conclude(way, replace(framing, keep_alive=False), answer)
+                self._conclude(way, framing, answer)
                 return
             self._turned_away = answer
         self._head = head

@@ -113,6 +113,11 @@ class Server:
         """The connections that are open."""
         return len(self._connections)
 
+    @property
+    def patient(self) -> bool:
+        """Whether answers may be held back: not when their connections may soon be wanted."""
+        return not self.draining and 4 * self.connections < 3 * self.limits.connections
+
     async def listen(
         self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None
     ) -> None:

@@ -1,5 +1,6 @@
 """Answers that are held back: late, in order, alone, and of nothing that their request held."""
 
+import asyncio
 import time
 
 import pytest
@@ -21,7 +22,13 @@ def refuse_body(asked: Request, size: int, fits: bool) -> Response:
     return REFUSED
 
 
+async def refuse_later(asked: Request) -> Response:
+    await asyncio.sleep(0)
+    return REFUSED
+
+
 SLOW = [
+    Lane("GET", r"/lane/refused-later", refuse_later),
     Lane("GET", r"/lane/refused", refuse),
     Lane("POST", r"/lane/refused", refuse),
     Lane("POST", r"/lane/unwanted", refuse, admit=refuse_body),
@@ -35,6 +42,7 @@ def served(stage: Stage) -> Served:
 
 ASKED = {
     "a GET": get("/lane/refused"),
+    "a GET, late": get("/lane/refused-later"),
     "a body": request("POST", "/lane/refused", body=b"x" * 100),
     "a body by its head": request("POST", "/lane/unwanted", body=b"x" * 100_000),
 }
@@ -78,9 +86,41 @@ def test_nothing_is_held_for_it_meanwhile(served: Served) -> None:
         assert peer.ask(b"").status == 503
 
 
-def test_whoever_leaves_meanwhile_is_forgotten(served: Served) -> None:
+def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served) -> None:
+    room = served.server.room
+    head = request("POST", "/lane/unwanted", "Content-Length: 200000", "Expect: 100-continue")
     with served.peer() as peer:
-        peer.send(get("/lane/refused"))
+        began = time.monotonic()
+        peer.send(head)
+        served.ping()
+        peer.send(b"x" * 200_000)
+        while time.monotonic() < began + PAUSE * 0.8:
+            served.ping()
+            assert room.held == 0
+        (answer,) = answers_of(peer.rest())
+        assert (answer.status, answer.closes, answer.interim) == (503, True, [])
+        assert time.monotonic() - began >= PAUSE * 0.9
+
+
+@pytest.mark.parametrize("path", ["/lane/refused", "/lane/refused-later"])
+def test_none_is_held_back_where_connections_may_soon_be_wanted(stage: Stage, path: str) -> None:
+    served = stage.serve(application(), [*LANES, *SLOW], limits=Limits(connections=4))
+    with served.peer() as peer:
+        began = time.monotonic()
+        assert peer.ask(get(path)).status == 503
+        assert time.monotonic() - began >= PAUSE * 0.9
+        with served.peer() as second, served.peer() as third:
+            for each in (second, third):
+                each.ask(get("/lane/hello"))
+            began = time.monotonic()
+            assert peer.ask(get(path)).status == 503
+            assert time.monotonic() - began < PAUSE * 0.9
+
+
+@pytest.mark.parametrize("path", ["/lane/refused", "/lane/refused-later"])
+def test_whoever_leaves_meanwhile_is_forgotten(served: Served, path: str) -> None:
+    with served.peer() as peer:
+        peer.send(get(path))
         served.ping()
     time.sleep(PAUSE * 1.5)
     served.ping()  # and the stage sees that nothing was raised
