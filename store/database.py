@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -77,11 +78,14 @@ class Database:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            told = commits(path.with_name(f"{path.name}-wal"))
+            wal = path.with_name(f"{path.name}-wal")
+            told = commits(wal)
             for setup in (_set_up_writer, *[_set_up_reader] * READERS):
                 opened.append(await aiosqlite.connect(path, isolation_level=None))
                 if setup is _set_up_writer:
                     taken = await hop(opened[-1], recover)
+                    # Another program that empties it meanwhile has lost nothing.
+                    told = told if told == commits(wal) else []
                 await hop(opened[-1], setup)
         except (*UNREADABLE, OSError) as error:
             await close_all(opened)
@@ -246,10 +250,13 @@ def is_full(error: Exception) -> bool:
 
 
 def recover(connection: sqlite3.Connection) -> int:
-    """Bring what stands in the WAL of a database just opened into it; of how many frames."""
+    """Bring what stands in the WAL of a database just opened into it; of how many frames.
+
+    Of any number, where another program is at it, as that one alone is told.
+    """
     connection.execute("PRAGMA schema_version").fetchone()
-    frames: int = connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)").fetchone()[1]
-    return max(0, frames)
+    busy, frames, _ = connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)").fetchone()
+    return sys.maxsize if busy else max(0, frames)
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:

@@ -1,7 +1,12 @@
 """What is lost by a write-ahead log that a disk has changed is told of; a power loss is not."""
 
 import asyncio
+import contextlib
 import shutil
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +94,68 @@ def test_a_last_commit_of_which_a_part_did_not_come_is_no_loss(tmp_path: Path) -
     content[start : start + 512] = bytes(512)
     wal.write_bytes(content)
     assert asyncio.run(opened(tmp_path)) == (0, COMMITS - 1)
+
+
+# Waits with the lock of a checkpoint until the reader at its input has ended, and empties the log.
+EMPTIES = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], timeout=20)
+other.execute("SELECT count(*) FROM event").fetchone()
+print("there", flush=True)
+print(other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone(), flush=True)
+"""
+
+
+def test_what_another_program_is_emptying_is_not_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asyncio.run(written(tmp_path))
+    path = tmp_path / "copy" / "marquee.db"
+    reader = sqlite3.connect(path, isolation_level=None)
+    with contextlib.closing(reader):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchone()
+        words = [sys.executable, "-c", EMPTIES, str(path)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "there\n"
+            assert waits_with_the_lock(path)
+            assert asyncio.run(opened(tmp_path)) == (0, COMMITS)
+            reader.execute("ROLLBACK")
+            assert other.stdout.readline().startswith("(0,")
+    assert not caplog.records
+
+
+def waits_with_the_lock(path: Path) -> bool:
+    """Whether soon another program's checkpoint keeps ours away."""
+    end = time.monotonic() + 10
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
+        while time.monotonic() < end:
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if busy:
+                return True
+            time.sleep(0.01)
+    return False
+
+
+def test_what_another_program_has_emptied_meanwhile_is_not_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(written(tmp_path))
+    looks = 0
+
+    def commits_and_then_none(wal: Path) -> list[int]:
+        nonlocal looks
+        looks += 1
+        found = commits(wal)
+        if looks == 1:
+            with contextlib.closing(sqlite3.connect(tmp_path / "copy" / "marquee.db")) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return found
+
+    monkeypatch.setattr("store.database.commits", commits_and_then_none)
+    assert asyncio.run(opened(tmp_path)) == (0, COMMITS)
+    assert looks and not caplog.records
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31, bytes(100), bytes(10_000)])
