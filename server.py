@@ -78,12 +78,12 @@ from rules import played
 from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
+from rules.trust import UNKNOWN, Trust
 from rules.words import inert
 from sample import fill, make_owner, pristine
 from settings import PROGRAM, SettingError, Settings
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
-from store.believed import believe, believed
 from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
@@ -105,6 +105,7 @@ from store.shelves import Reads, Shelves
 from store.sites import Sites
 from store.soundness import SQLITE, UNHARMED
 from store.staging import Staging
+from store.trust import note_trust, trust_in_clock
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
 from store.users import ListUsers
@@ -173,12 +174,12 @@ class Marquee:
         views: Views,
         salt: bytes,
         invitation: str | None = None,
-        last_believed: float = 0.0,
+        trust: Trust = UNKNOWN,
     ) -> None:
         """`database` is open, with this `salt`; this process alone holds the folder `data`.
 
-        `invitation` is the token of the link by which the first user is made, `last_believed` the
-        latest time that was believed before (seconds since 1970).
+        `invitation` is the token of the link by which the first user is made, `trust` what was
+        known of the clock before.
         """
         self.settings = settings
         self.database = database
@@ -228,8 +229,8 @@ class Marquee:
         self.upkeep = Upkeep(
             (self.retention.once, self.audiences.sweep),
             (self.changes.clean,),
-            believed=last_believed,
-            note=partial(believe, database),
+            trust=trust,
+            note=partial(note_trust, database),
         )
         self.sampler = Sampler(
             self.source,
@@ -548,7 +549,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             opened.push_async_callback(views.close)
             marquee = Marquee(
                 *(settings, database, data, log, rules, views, await salt(database), invitation),
-                await believed(database),
+                await trust_in_clock(database),
             )
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):

@@ -2,28 +2,25 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic, time
 
 from loops.whole import whole
+from rules.trust import AWAY, PROBATION, UNKNOWN, Trust, judge
 
 LOG = logging.getLogger("marquee.upkeep")
 # Seconds between looks, and between steps while there is more to do.
 PERIOD, REST = 60.0, 0.02
-# A clock that went so much further than time did since the start (seconds) is not believed: what
-# it says is old may be of today.
-LEAP = 3_600.0
-# Nor is one that says at the start that so long has passed since it was believed last, until it
-# has gone on for so long: a machine may start with a wrong clock, or have been away.
-AWAY, PROBATION = 30 * 86_400.0, 86_400.0
-# How far that is written down behind the clock.
+# How far what is noted may be behind the clock.
 NOTED = 3_600.0
+# Time that passes, also while the machine sleeps, and that nobody sets.
+PASSING = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Deed = Callable[[int], Awaitable[bool]]
-Note = Callable[[float], Awaitable[None]]
+Note = Callable[[Trust], Awaitable[None]]
 
 
-async def _no_note(_: float) -> None:
+async def _no_note(_: Trust) -> None:
     pass
 
 
@@ -35,50 +32,52 @@ class Upkeep:
         aged: Sequence[Deed],
         others: Sequence[Deed] = (),
         *,
-        believed: float = 0.0,
+        trust: Trust = UNKNOWN,
         note: Note = _no_note,
-        wall: Callable[[], float] = time,
-        steady: Callable[[], float] = monotonic,
+        wall: Callable[[], float] = time.time,
+        passing: Callable[[], float] = lambda: time.clock_gettime(PASSING),
     ) -> None:
         """Each deed does a step of what is due at a time (µs): is there more of it?
 
-        `aged` are those that go by how old something is. `believed` is the latest time (seconds
-        since 1970) that was believed before this start, 0 for none; `note` keeps such a time.
+        `aged` are those that go by how old something is. `trust` is what was known of the clock
+        before this start; `note` keeps it for the next one.
         """
         self._aged, self._others = aged, others
-        self._believed, self._note = believed, note
-        self._wall, self._steady = wall, steady
-        self._began = steady()
-        self._started = wall() - steady()
+        self._trust = self._noted = trust
+        self._note = note
+        self._wall, self._passing = wall, passing
+        # By how much the clock may be ahead of the time that passes.
+        self._ahead = wall() - passing()
         self._told = ""
 
     @property
     def doubt(self) -> str:
         """Why nothing goes for its age now; nothing if it does."""
-        now, steady = self._wall(), self._steady()
-        if now - steady - self._started > LEAP:
-            return "the clock has leapt ahead: nothing goes for its age until a restart"
-        away = now - self._believed
-        if self._believed and away > AWAY and steady - self._began < PROBATION:
-            return (
-                f"the clock says that more than {AWAY / 86_400:.0f} days had passed since this ran "
-                f"last: nothing goes for its age in its first {PROBATION / 3_600:.0f} hours; set "
-                "the clock if that is wrong"
-            )
-        return ""
+        since = self._trust.doubted
+        if not since:
+            return ""
+        end = time.strftime("%Y-%m-%d %H:%M", time.gmtime(since + PROBATION))
+        return (
+            f"the clock has leapt ahead, or this had not run for more than {AWAY / 86_400:.0f} "
+            f"days: until {end} UTC by that clock nothing goes for its age; set it if it is wrong"
+        )
 
     async def once(self) -> float:
         """Do a step of each; seconds until the next one is due."""
-        now, doubt = self._wall(), self.doubt
+        now = self._wall()
+        leapt = now - self._passing() - self._ahead
+        self._trust = judge(self._trust, now, leapt)
+        doubt = self.doubt
+        if doubt or leapt < 0:
+            # From here on: another leap is one, and being set back is none.
+            self._ahead += leapt
         words, more = doubt, False
         for deed in (*self._others, *(() if doubt else self._aged)):
             try:
                 more |= await deed(int(now * 1_000_000))
             except Exception as error:
                 words = f"what should go is still there: {error}"
-        if not doubt:
-            words = await self._believe(now) or words
-        self._tell(words)
+        self._tell(await self._keep() or words)
         return REST if more else PERIOD
 
     async def run(self) -> None:
@@ -86,15 +85,16 @@ class Upkeep:
         while True:
             await asyncio.sleep(await whole(self.once()))
 
-    async def _believe(self, now: float) -> str:
-        """Note the time; what went wrong with that, if anything did."""
-        if abs(now - self._believed) < NOTED:
+    async def _keep(self) -> str:
+        """Note what is known of the clock; what went wrong with that, if anything did."""
+        trust, noted = self._trust, self._noted
+        if trust.doubted == noted.doubted and abs(trust.believed - noted.believed) < NOTED:
             return ""
         try:
-            await self._note(now)
+            await self._note(trust)
         except Exception as error:
-            return f"the time cannot be noted: {error}"
-        self._believed = now
+            return f"what is known of the clock cannot be noted: {error}"
+        self._noted = trust
         return ""
 
     def _tell(self, words: str) -> None:

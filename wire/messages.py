@@ -106,7 +106,8 @@ class Unhurried(Response):
 
     For refusals of what is too much: told at once, they would be asked for again at once, and
     refusing would take the time that serving needs. Where thousands are held back, it is for up
-    to five times as long. What the request held is let go of first.
+    to five times as long; where connections run short, for no time. What the request held is let
+    go of first. Only a lane's answers are held back, as only those come by the ten thousand.
     """
 
     __slots__ = ("seconds",)

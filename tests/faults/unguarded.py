@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import server
 from handlers import base
 from loops import upkeep
+from rules import trust
 from store import batch, database, events, identifiers, log, views
 from store.database import Database
 from store.errors import StoreError
@@ -27,12 +28,12 @@ def hasty() -> None:
 
 def believes_any_clock() -> None:
     """A clock that leaps ahead is believed, and all is old by it."""
-    upkeep.LEAP = float("inf")
+    trust.LEAP = float("inf")
 
 
 def trusts_each_start() -> None:
     """Whatever the clock says at a start is believed."""
-    upkeep.AWAY = float("inf")
+    trust.AWAY = float("inf")
 
 
 def ids_follow_the_clock() -> None:
