@@ -43,8 +43,8 @@ def load(tmp_path: Path) -> Load:
 
 
 @contextmanager
-def served(load: Load, data: Path, **environ: str) -> Iterator[Server]:
-    server = Server(data, **environ)
+def served(load: Load, data: Path, changed: str = "", **environ: str) -> Iterator[Server]:
+    server = Server(data, changed=changed, **environ)
     try:
         yield server
     finally:
@@ -75,13 +75,15 @@ def watched(server: Server) -> Iterator[Callable[[], float]]:
         watching.join()
 
 
-def pushed(server: Server, load: Load, seconds: float, kinds: list[Senders]) -> Tally:
+def pushed(
+    server: Server, load: Load, seconds: float, kinds: list[Senders], patience: float = 10
+) -> Tally:
     """What senders were told, which is what the server counted."""
     before = server.counts()
     first = before["received"] * 1_000_000
     tally = asyncio.run(overload(server.port, load.token, seconds, kinds, first))
     assert set(tally.answers) <= {"202", "503"}, tally.answers
-    end = time.monotonic() + 10
+    end = time.monotonic() + patience
     while True:  # what was refused is counted by the next commit
         after = server.counts()
         gained = {name: after[name] - before[name] for name in after}
@@ -113,18 +115,41 @@ def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
         assert set(calm.answers) == {"202"}
 
 
+def test_with_room_for_whatever_comes_it_costs_more(
+    load: Load, slow: dict[str, str], tmp_path: Path
+) -> None:
+    with served(load, tmp_path / "data", "holds_whatever_comes", **slow) as server:
+        pushed(server, load, 1, FEW)
+        warm = memory(server)
+        with watched(server) as most:
+            asyncio.run(overload(server.port, load.token, 2, SENDERS, 10_000_000))
+            assert most() - warm > MORE
+
+
+SMALL = {"MARQUEE_QUEUE_BYTES": "2000000", "MARQUEE_HELD_BYTES": "1048576"}
+SOME = [
+    Senders(20, 100_000, pause=0.1),
+    Senders(20, 300, lines=100),
+    Senders(4, 300, lines=1_500),
+    Senders(20, 300),
+]
+
+
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
 def test_what_does_not_fit_is_503_and_counted_whatever_the_server(
     load: Load, slow: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
-    small = {"MARQUEE_QUEUE_BYTES": "2000000", "MARQUEE_HELD_BYTES": "1048576"}
-    with served(load, tmp_path / "data", MARQUEE_SERVER=kind, **slow, **small) as server:
-        few = [
-            Senders(20, 100_000, pause=0.1),
-            Senders(20, 300, lines=100),
-            Senders(4, 300, lines=1_500),
-            Senders(20, 300),
-        ]
-        tally = pushed(server, load, 2.5, few)
+    with served(load, tmp_path / "data", MARQUEE_SERVER=kind, **slow, **SMALL) as server:
+        tally = pushed(server, load, 2.5, SOME)
         assert tally.answers["503"] > 10
         assert tally.answers["202"] > 10
+
+
+def test_what_is_turned_away_and_not_counted_would_be_missed(
+    load: Load, slow: dict[str, str], tmp_path: Path
+) -> None:
+    with (
+        served(load, tmp_path / "data", "counts_no_refusal", **slow, **SMALL) as server,
+        pytest.raises(AssertionError, match="refused"),
+    ):
+        pushed(server, load, 2.5, SOME, patience=1)

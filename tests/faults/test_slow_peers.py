@@ -7,6 +7,7 @@ import http.client
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -82,18 +83,8 @@ class Visitor:
 def test_pages_are_served_while_others_are_slow(
     server: Server, mode: str, slow: int, seconds: int
 ) -> None:
-    program = shutil.which("slowhttptest")
-    if program is None:
-        pytest.skip("slowhttptest is not installed")
     before = files(server)
-    visitor = Visitor(server)
-    url = f"http://{server.host}:{server.port}{PATHS[mode]}"
-    words = ["-c", slow, "-r", 500, "-l", seconds, "-u", url, "-p", 5]
-    done = subprocess.run(
-        [program, *MODES[mode], *map(str, words)], capture_output=True, text=True, timeout=120
-    )
-    visitor.leave()
-    told = COLOURS.sub("", done.stdout)
+    visitor, told = besieged(server, mode, slow, seconds)
     state = dict(re.findall(r"(connected|closed|error|service available): +(\w+)", told))
     assert int(state["connected"]) + int(state["closed"]) == slow, told
     assert int(state["error"]) == 0, told
@@ -102,6 +93,31 @@ def test_pages_are_served_while_others_are_slow(
     assert len(visitor.took) > 4 * seconds
     assert max(visitor.took) < 2
     assert_left(server, before)
+
+
+def test_with_few_connections_the_slow_would_take_them_all(tmp_path: Path) -> None:
+    words = ("--sample", "--no-traffic", "--max-connections", "100")
+    server = Server(tmp_path / "data", *words)
+    try:
+        visitor, _ = besieged(server, "heads", *FEW)
+    finally:
+        server.kill()
+    assert 503 in visitor.faults
+
+
+def besieged(server: Server, mode: str, slow: int, seconds: int) -> tuple[Visitor, str]:
+    """Someone who came while others were slow, and what slowhttptest says of it."""
+    program = shutil.which("slowhttptest")
+    if program is None:
+        pytest.skip("slowhttptest is not installed")
+    visitor = Visitor(server)
+    url = f"http://{server.host}:{server.port}{PATHS[mode]}"
+    words = ["-c", slow, "-r", 500, "-l", seconds, "-u", url, "-p", 5]
+    done = subprocess.run(
+        [program, *MODES[mode], *map(str, words)], capture_output=True, text=True, timeout=120
+    )
+    visitor.leave()
+    return visitor, COLOURS.sub("", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +151,22 @@ def test_connections_of_one_address_are_held_and_served(server: Server, wanted: 
     assert_left(server, before)
 
 
-def assert_left(server: Server, before: int) -> None:
+def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", changed="keeps_whom_has_left")
+    try:
+        before = files(server)
+        for _ in range(20):
+            with socket.create_connection((server.host, server.port)):
+                pass
+        with pytest.raises(AssertionError):
+            assert_left(server, before, patience=2)
+    finally:
+        server.kill()
+
+
+def assert_left(server: Server, before: int, patience: float = 30) -> None:
     """No descriptor of a connection stays."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + patience
     while files(server) > before + 5 and time.monotonic() < end:
         time.sleep(0.2)
     assert files(server) <= before + 5

@@ -19,6 +19,8 @@ from rules import trust
 from store import batch, database, events, identifiers, log, views
 from store.database import Database
 from store.errors import StoreError
+from wire.connection import Connection
+from wire.room import Room
 
 
 def hasty() -> None:
@@ -157,6 +159,21 @@ def does_not_tend() -> None:
     Database._look_after = lambda *_: None  # type: ignore[method-assign]
 
 
+def holds_whatever_comes() -> None:
+    """There is room for each body."""
+    Room.take = lambda *_: True  # type: ignore[method-assign]
+
+
+def counts_no_refusal() -> None:
+    """What is turned away is not counted."""
+    log.Log.refuse = lambda *_: None  # type: ignore[method-assign]
+
+
+def keeps_whom_has_left() -> None:
+    """A connection whose peer has ended it stays open."""
+    Connection.eof_received = lambda _: True  # type: ignore[method-assign]
+
+
 def leaves_views_harmed() -> None:
     """Views that are harmed are not made anew."""
 
@@ -190,6 +207,9 @@ CHANGES: dict[str, Callable[[], None]] = {
         never_ends_a_look_up,
         has_a_small_wal,
         does_not_tend,
+        holds_whatever_comes,
+        counts_no_refusal,
+        keeps_whom_has_left,
         leaves_views_harmed,
         tells_all,
     )
