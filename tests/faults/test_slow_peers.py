@@ -156,8 +156,9 @@ def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: 
     try:
         before = files(server)
         for _ in range(20):
-            with socket.create_connection((server.host, server.port)):
-                pass
+            with socket.create_connection((server.host, server.port)) as peer:
+                peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert peer.recv(65_536)
         with pytest.raises(AssertionError):
             assert_left(server, before, patience=2)
     finally:
