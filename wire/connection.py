@@ -93,7 +93,7 @@ class Connection(Answering):
             # TLS cannot be closed by halves.
             return False
         if self.phase == ANSWER and self._exchange is not None:
-            self._exchange.gone()
+            self._exchange.eof()
         self.go_on()
         return self.phase < CLOSED
 

@@ -62,6 +62,14 @@ class Exchange(Bridge):
         self.read = complete
         self._call(partial(delegate.data_received, data) if data else _nothing, then)
 
+    def eof(self) -> None:
+        """The peer sends no more: it may have left, so whoever has its whole request is told.
+
+        Whoever has not would wait for the rest for ever.
+        """
+        if self._delegate is None:
+            self.gone()
+
     def gone(self) -> None:
         """Tell the application, once, that the peer will not hear the rest."""
         delegate, self._delegate = self._delegate, None

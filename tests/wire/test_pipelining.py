@@ -76,6 +76,22 @@ class Abandoned(RequestHandler):
         self.gone.set()
 
 
+@stream_request_body
+class LetsIn(RequestHandler):
+    """Takes its time to let someone in, as if it asked a database who that is."""
+
+    async def prepare(self) -> None:
+        await asyncio.sleep(0.02)
+
+    def data_received(self, chunk: bytes) -> None:
+        pass
+
+    def get(self) -> None:
+        self.write("in")
+
+    post = get
+
+
 @pytest.fixture(scope="module")
 def counting() -> Counting:
     return Counting()
@@ -90,6 +106,7 @@ def served(stage: Stage, counting: Counting) -> Served:
             (r"/app/status/(\d+)", Bodiless),
             (r"/app/parts/(\d+)", Parts),
             (r"/app/abandoned", Abandoned),
+            (r"/app/lets-in", LetsIn),
         ],
     )
     lanes = [
@@ -250,6 +267,19 @@ def test_a_client_that_closes_within_a_request_is_let_go(served: Served, unfinis
         first, *others = answers_of(peer.rest())
     assert first.body == b"late 20"
     assert [each.status for each in others] in ([], [400])
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_client_that_has_closed_its_side_while_it_is_let_in_gets_its_answer(
+    served: Served, method: str, pause: float
+) -> None:
+    with served.peer() as peer:
+        peer.send(request(method, "/app/lets-in", body=b"" if method == "GET" else b"x" * 100))
+        time.sleep(pause)
+        peer.half_close()
+        (answer,) = answers_of(peer.rest())
+    assert answer.status == 200
 
 
 def test_a_client_that_goes_away_is_noticed_by_its_handler(served: Served) -> None:
