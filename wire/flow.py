@@ -1,6 +1,7 @@
 """What a connection sends, how it ends, and by when each thing has to happen."""
 
 import asyncio
+import contextlib
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,9 @@ class Flow(asyncio.Protocol):
         else:
             self.deadline = server.now + server.limits.linger_seconds
             if transport.can_write_eof():
-                transport.write_eof()
+                # The peer may have left, unnoticed where its bytes are not read.
+                with contextlib.suppress(OSError):
+                    transport.write_eof()
             self.read_on(True)
         self._unread = self._unsent()
 
