@@ -9,18 +9,17 @@ import asyncio
 import logging
 import os
 import sqlite3
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TypeVar
 
 import aiosqlite
 
 from store.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from store.migrations import migrate
-from store.wal import commits, lost
+from store.wal import commits, head_of, lost
 
 LOG = logging.getLogger("marquee.database")
 
@@ -37,8 +36,8 @@ LOOK = 1.0
 WAL_BYTES, WAIT = 67_108_864, 50
 # Seconds that one of our own readers may take: it holds a page's asker, and the WAL.
 LONGEST_READ = 2.0
-# How often the WAL is tried to be emptied when it should be, and seconds in between.
-SCRUBS, SCRUB_PAUSE = 50, 0.05
+# How often the WAL is tried to be emptied when it should be, or recovered, and seconds in between.
+SCRUBS, RECOVERIES, SCRUB_PAUSE = 50, 10, 0.05
 BUSY = 5_000  # milliseconds to wait otherwise, should another program hold the database
 # Where a disk has changed a name or a text, Python cannot read even what SQLite says of it.
 UNREADABLE, NO_TEXT = (sqlite3.Error, UnicodeDecodeError), "Could not decode to UTF-8"
@@ -79,13 +78,13 @@ class Database:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             wal = path.with_name(f"{path.name}-wal")
-            told = commits(wal)
+            head, told = head_of(wal), commits(wal)
             for setup in (_set_up_writer, *[_set_up_reader] * READERS):
                 opened.append(await aiosqlite.connect(path, isolation_level=None))
                 if setup is _set_up_writer:
                     taken = await hop(opened[-1], recover)
-                    # Another program that empties it meanwhile has lost nothing.
-                    told = told if told == commits(wal) else []
+                    if taken is None or head_of(wal) != head:
+                        told = []  # another program empties it, and has lost nothing
                 await hop(opened[-1], setup)
         except (*UNREADABLE, OSError) as error:
             await close_all(opened)
@@ -95,7 +94,7 @@ class Database:
             await close_all(opened)
             raise
         made = cls(path, opened[0], opened[1:])
-        made.lost = lost(told, taken)
+        made.lost = lost(told, taken or 0)
         if made.lost:
             LOG.error(LOST, path.name, made.lost)
         return made
@@ -249,14 +248,19 @@ def is_full(error: Exception) -> bool:
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
-def recover(connection: sqlite3.Connection) -> int:
+def recover(connection: sqlite3.Connection) -> int | None:
     """Bring what stands in the WAL of a database just opened into it; of how many frames.
 
-    Of any number, where another program is at it, as that one alone is told.
+    None where another program is at it for longer than a moment, as that one alone is told.
     """
     connection.execute("PRAGMA schema_version").fetchone()
-    busy, frames, _ = connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)").fetchone()
-    return sys.maxsize if busy else max(0, frames)
+    frames: int
+    for _ in range(RECOVERIES):
+        busy, frames, _ = connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)").fetchone()
+        if not busy:
+            return max(0, frames)
+        sleep(SCRUB_PAUSE)
+    return None
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:

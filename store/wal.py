@@ -15,6 +15,15 @@ FRAME = struct.Struct(">4I")  # page, pages after the commit or 0, two salts
 FRAME_SIZE = 24
 
 
+def head_of(path: Path) -> bytes:
+    """The head of the log at `path`, which is another one once the log was begun anew."""
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_SIZE)
+    except OSError:
+        return b""
+
+
 def commits(path: Path) -> list[int]:
     """The numbers, from 1, of those frames of the log at `path` that end a commit."""
     found: list[int] = []
@@ -40,6 +49,7 @@ def commits(path: Path) -> list[int]:
 
 
 def lost(told: list[int], taken: int) -> int:
-    """How many of the `commits` were lost, by no power loss, if SQLite took so many frames."""
+    """How many of the commits that were `told` are lost, by no power loss, if SQLite took so many
+    frames."""
     after = sum(number > taken for number in told)
     return after if after > 1 else 0

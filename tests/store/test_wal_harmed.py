@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,15 +51,19 @@ def of_the_last(folder: Path) -> tuple[Path, int, list[int]]:
     return wal, 4_096 + 24, commits(wal)
 
 
+def harm(folder: Path) -> None:
+    """Flip a bit in the fifth commit from the end."""
+    wal, size, found = of_the_last(folder)
+    content = bytearray(wal.read_bytes())
+    content[32 + (found[-5] - 1) * size + 100] ^= 1
+    wal.write_bytes(content)
+
+
 def test_a_bit_that_was_flipped_in_it_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asyncio.run(written(tmp_path))
-    wal, size, found = of_the_last(tmp_path)
-    frame = found[-5]  # of the fifth commit from the end
-    content = bytearray(wal.read_bytes())
-    content[32 + (frame - 1) * size + 100] ^= 1
-    wal.write_bytes(content)
+    harm(tmp_path)
     assert asyncio.run(opened(tmp_path)) == (5, COMMITS - 5)
     assert [each.levelname for each in caplog.records] == ["ERROR"]
     assert "up to 5 commits that were in it are gone" in caplog.text
@@ -140,24 +145,41 @@ def waits_with_the_lock(path: Path) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> Iterator[None]:
+    """Have another program do something between a look at the log and its recovery, and stay."""
+    path = folder / "copy" / "marquee.db"
+    with contextlib.closing(
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    ) as other:
+
+        def commits_and_then(wal: Path) -> list[int]:
+            found = commits(wal)
+            other.execute(sql).fetchall()
+            return found
+
+        monkeypatch.setattr("store.database.commits", commits_and_then)
+        yield
+
+
 def test_what_another_program_has_emptied_meanwhile_is_not_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncio.run(written(tmp_path))
-    looks = 0
+    with meanwhile(tmp_path, monkeypatch, "PRAGMA wal_checkpoint(TRUNCATE)"):
+        assert asyncio.run(opened(tmp_path)) == (0, COMMITS)
+    assert not caplog.records
 
-    def commits_and_then_none(wal: Path) -> list[int]:
-        nonlocal looks
-        looks += 1
-        found = commits(wal)
-        if looks == 1:
-            with contextlib.closing(sqlite3.connect(tmp_path / "copy" / "marquee.db")) as other:
-                other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return found
 
-    monkeypatch.setattr("store.database.commits", commits_and_then_none)
-    assert asyncio.run(opened(tmp_path)) == (0, COMMITS)
-    assert looks and not caplog.records
+def test_what_is_lost_beside_another_program_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(written(tmp_path))
+    harm(tmp_path)
+    with meanwhile(tmp_path, monkeypatch, "UPDATE log SET believed = 1"):
+        lost, events = asyncio.run(opened(tmp_path))
+    assert lost > 1 and events == COMMITS - 5
+    assert "are gone" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31, bytes(100), bytes(10_000)])
