@@ -3,7 +3,7 @@
 What is too often is 429, told before a body is read, in the fields of the IETF's draft
 (draft-ietf-httpapi-ratelimit-headers-11): `RateLimit-Policy` says what is allowed, `RateLimit` how
 much of it is left, and in how many seconds there is more. They stand in every answer but those of
-the wire alone (to what is no HTTP, or finds no room) and those to a fault of ours.
+the wire itself (to what is malformed, too large, or finds no room).
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ from handlers.answers import problem
 from handlers.base import LIMITED, Handler, Refusal
 from rules.rate import Meter, Rate, Verdict, whose
 from wire import Lane, Later, Request, Response
-from wire import Refusal as Refused
+from wire import Refusal as Unreadable
 
 Fields = list[tuple[str, str]]
 # By which a load balancer sees whether the process is there.
@@ -124,7 +124,7 @@ class Rates:
                 return limit.answer(verdict)
             try:
                 answer = call(request)
-            except Refused as refusal:
+            except Unreadable as refusal:
                 answer = problem(refusal.status, refusal.detail)
             return limit.passed(answer, verdict)
 

@@ -115,7 +115,7 @@ class Server:
 
     @property
     def patient(self) -> bool:
-        """Whether answers may be held back: not when their connections may soon be wanted."""
+        """Whether answers may be held back: not when it stops, or connections run short."""
         return not self.draining and 4 * self.connections < 3 * self.limits.connections
 
     async def listen(
