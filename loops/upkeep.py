@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic, time
 
 from loops.whole import whole
 from rules.trust import AWAY, PROBATION, UNKNOWN, Trust, judge
@@ -11,10 +11,13 @@ from rules.trust import AWAY, PROBATION, UNKNOWN, Trust, judge
 LOG = logging.getLogger("marquee.upkeep")
 # Seconds between looks, and between steps while there is more to do.
 PERIOD, REST = 60.0, 0.02
-# How far what is noted may be behind the clock.
-NOTED = 3_600.0
-# Time that passes, also while the machine sleeps, and that nobody sets.
-PASSING = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# How far what is noted of the clock may be behind it.
+NOTED = 600.0
+DOUBT = (
+    f"the clock says that more than {AWAY / 3_600:.0f} hours have passed in which this did not "
+    f"run: nothing goes for its age until it has run for {PROBATION / 3_600:.0f} hours; set the "
+    "clock if that is wrong"
+)
 
 Deed = Callable[[int], Awaitable[bool]]
 Note = Callable[[Trust], Awaitable[None]]
@@ -34,8 +37,8 @@ class Upkeep:
         *,
         trust: Trust = UNKNOWN,
         note: Note = _no_note,
-        wall: Callable[[], float] = time.time,
-        passing: Callable[[], float] = lambda: time.clock_gettime(PASSING),
+        wall: Callable[[], float] = time,
+        steady: Callable[[], float] = monotonic,
     ) -> None:
         """Each deed does a step of what is due at a time (µs): is there more of it?
 
@@ -45,39 +48,25 @@ class Upkeep:
         self._aged, self._others = aged, others
         self._trust = self._noted = trust
         self._note = note
-        self._wall, self._passing = wall, passing
-        # By how much the clock may be ahead of the time that passes.
-        self._ahead = wall() - passing()
+        self._wall, self._steady = wall, steady
+        self._looked = steady()
+        self.doubt = ""  # why nothing goes for its age now, if it does not
         self._told = ""
-
-    @property
-    def doubt(self) -> str:
-        """Why nothing goes for its age now; nothing if it does."""
-        since = self._trust.doubted
-        if not since:
-            return ""
-        end = time.strftime("%Y-%m-%d %H:%M", time.gmtime(since + PROBATION))
-        return (
-            f"the clock has leapt ahead, or this had not run for more than {AWAY / 86_400:.0f} "
-            f"days: until {end} UTC by that clock nothing goes for its age; set it if it is wrong"
-        )
 
     async def once(self) -> float:
         """Do a step of each; seconds until the next one is due."""
-        now = self._wall()
-        leapt = now - self._passing() - self._ahead
-        self._trust = judge(self._trust, now, leapt)
-        doubt = self.doubt
-        if doubt or leapt < 0:
-            # From here on: another leap is one, and being set back is none.
-            self._ahead += leapt
-        words, more = doubt, False
-        for deed in (*self._others, *(() if doubt else self._aged)):
+        now, steady = self._wall(), self._steady()
+        self._trust = judge(self._trust, now, steady - self._looked)
+        self._looked = steady
+        self.doubt = "" if self._trust.believed == now else DOUBT
+        words, more = [self.doubt], False
+        for deed in (*self._others, *(() if self.doubt else self._aged)):
             try:
                 more |= await deed(int(now * 1_000_000))
             except Exception as error:
-                words = f"what should go is still there: {error}"
-        self._tell(await self._keep() or words)
+                words.append(f"what should go is still there: {error}")
+        words.append(await self._keep())
+        self._tell("; ".join(filter(None, words)))
         return REST if more else PERIOD
 
     async def run(self) -> None:
@@ -87,14 +76,14 @@ class Upkeep:
 
     async def _keep(self) -> str:
         """Note what is known of the clock; what went wrong with that, if anything did."""
-        trust, noted = self._trust, self._noted
-        if trust.doubted == noted.doubted and abs(trust.believed - noted.believed) < NOTED:
+        changes = zip(self._trust, self._noted, strict=True)
+        if all(abs(new - old) < NOTED for new, old in changes):
             return ""
         try:
-            await self._note(trust)
+            await self._note(self._trust)
         except Exception as error:
             return f"what is known of the clock cannot be noted: {error}"
-        self._noted = trust
+        self._noted = self._trust
         return ""
 
     def _tell(self, words: str) -> None:

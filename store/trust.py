@@ -10,7 +10,7 @@ MICRO = 1_000_000
 
 async def trust_in_clock(database: Database) -> Trust:
     """What was noted last."""
-    sql = "SELECT believed, doubted FROM log"
+    sql = "SELECT believed, lived FROM log"
     found = await database.read(lambda it: it.execute(sql).fetchone())
     return Trust(*(micros / MICRO for micros in found))
 
@@ -20,6 +20,6 @@ async def note_trust(database: Database, trust: Trust) -> None:
     row = [int(each * MICRO) for each in trust]
 
     def job(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE log SET believed = ?, doubted = ?", row)
+        connection.execute("UPDATE log SET believed = ?, lived = ?", row)
 
     await database.write(job)

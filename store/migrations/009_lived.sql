@@ -1,2 +1,2 @@
--- When the doubt of the clock that lasts today began, by that clock. In µs, 0 if there is none.
-ALTER TABLE log ADD COLUMN doubted INTEGER NOT NULL DEFAULT 0;
+-- For how long the server has run with a clock that it does not believe. In µs.
+ALTER TABLE log ADD COLUMN lived INTEGER NOT NULL DEFAULT 0;
