@@ -31,10 +31,10 @@ def figures(marquee: "Marquee") -> Iterable[Figure]:
     views = marquee.views
     yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
     yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
-    dropped = marquee.retention.dropped
-    yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
     words = "How long the oldest of those has waited"
     yield Figure("marquee_fold_lag_seconds", words, views.lag_seconds)
+    dropped = marquee.retention.dropped
+    yield Figure("marquee_dropped_events_total", "Events dropped for their age", dropped)
     yield Figure("marquee_held_bytes", "Bytes that bodies hold", marquee.room.held)
     for limit in filter(None, (marquee.rates.address, marquee.rates.token)):
         words = "Requests turned away as too many came"

@@ -9,7 +9,7 @@ import msgspec
 from listening import root
 from rules import played
 from sample import OWNER
-from settings import PROGRAM, Settings
+from settings import Settings, call
 from store.apps import NewApp
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def where(
         lines.append(f"  a campaign  {address}/campaigns/{first}/")
         lines.append(f"  and why     {address}/api/v1/campaigns/{first}/candidates")
     else:
-        lines.append(f"  no campaign yet: {PROGRAM} import DIR")
+        lines.append(f"  no campaign yet: {call('import DIR', settings.data)}")
     if made:
         lines.append(f"  stories     {address}/api/v1/stories/{made[0].public_token}")
     if marquee.played:

@@ -81,7 +81,7 @@ from rules.slots import Period, period_at, period_of
 from rules.trust import UNKNOWN, Trust
 from rules.words import inert
 from sample import fill, make_owner, pristine
-from settings import PROGRAM, SettingError, Settings
+from settings import SettingError, Settings, call
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
@@ -189,7 +189,9 @@ class Marquee:
         self.status = 0
         self.room = Room(settings.held_bytes)
         self.answered: Counter[tuple[str, int]] = Counter()
-        self.pages = Pages(lambda name: Static.make_static_url(STATIC, name), PROGRAM)
+        self.pages = Pages(
+            lambda name: Static.make_static_url(STATIC, name), call("user create NAME", data)
+        )
         self.apps = Apps(database)
         self.log = log
         self.rules = rules
@@ -600,7 +602,8 @@ def main(words: Sequence[str]) -> int:
         return 128 + signal.SIGINT
     except Exception as error:  # a disk that has changed what it holds can lead to any
         LOG.critical("it cannot go on", exc_info=error)
-        words = f"it cannot go on ({error}); `{PROGRAM} doctor` looks the data folder over"
+        doctor = call("doctor", settings.data)
+        words = f"it cannot go on ({error}); `{doctor}` looks the data folder over"
         print(f"marquee: {words}", file=sys.stderr)
         return 1
 

@@ -5,6 +5,7 @@ from the TOML file that `--config` names, else from the defaults here.
 """
 
 import difflib
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,26 @@ from rules.rate import Rate, rate_of
 from store.retention import LEAST_DAYS
 
 PREFIX = "MARQUEE_"
+HERE = Path(__file__).parent
+
+
+def _python() -> str:
+    """How this program's Python is called from where the program is."""
+    python = Path(sys.executable)
+    return str(python.relative_to(HERE)) if python.is_relative_to(HERE) else "python"
+
+
 # Whether this is the one file that `make dist` makes, and how its user calls this program.
 ONE_FILE = hasattr(sys, "frozen")
-PROGRAM = "marquee" if ONE_FILE else "python server.py"
+PROGRAM = "marquee" if ONE_FILE else f"{_python()} server.py"
 Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+
+
+def call(words: str, data: Path | str) -> str:
+    """A command to be typed, for the installation in the folder `data`."""
+    folder = "" if str(data) == Settings().data else f" --data {shlex.quote(str(data))}"
+    return f"{PROGRAM} {words}{folder}"
 
 
 class SettingError(ValueError):

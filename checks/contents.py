@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from checks.finding import Finding, fault, note, well
-from settings import PROGRAM
+from settings import call
 from store.backup import NOTE, last_backup
 from store.desk import DATABASE, IMAGES, SOCKET, VIEWS
 from store.restoring import PART
@@ -82,7 +82,7 @@ def _backups(data: Path) -> Iterator[Finding]:
     last = last_backup(data)
     if last is None:
         words = "none is known of"
-        yield note("backup", words, f"{PROGRAM} backup --to DIR, each night (deploy/*.timer)")
+        yield note("backup", words, f"{call('backup --to DIR', data)}, each night (deploy/*.timer)")
         return
     age = datetime.now(UTC) - last.at
     told = f"the last one is of {last.at:%Y-%m-%d %H:%M} UTC, at {last.place}"
@@ -91,7 +91,11 @@ def _backups(data: Path) -> Iterator[Finding]:
         words = f"{told}: {age.days} days old"
         yield fault("backup", words, "see why no more are made (systemctl list-timers)")
     elif not place.exists():
-        yield fault("backup", f"{told}, where it is no more", f"make another: {PROGRAM} backup")
+        yield fault(
+            "backup",
+            f"{told}, where it is no more",
+            f"make another: {call('backup --to DIR', data)}",
+        )
     elif place.stat().st_dev == data.stat().st_dev:
         words = f"{told}: on the same disk as what it is of"
         yield note("backup", words, "copy it to another machine (deploy/litestream.yml, rsync)")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from checks.finding import Finding, fault, note, well
-from settings import PROGRAM
+from settings import call
 from store.checkup import Look, look
 from store.desk import DATABASE, IMAGES, VIEWS
 
@@ -27,14 +27,14 @@ def database(data: Path, now: datetime) -> Iterator[Finding]:
         rest = [name for name in (VIEWS, IMAGES) if (data / name).exists()]
         if rest:
             words = f"{DATABASE} is gone, and {', '.join(rest)} is there"
-            yield fault("database", words, f"{PROGRAM} restore BACKUP --replace")
+            yield fault("database", words, call("restore BACKUP --replace", data))
         elif data.is_dir():
-            yield note("database", "there is none yet", f"{PROGRAM} serve makes it")
+            yield note("database", "there is none yet", f"{call('serve', data)} makes it")
         return
     found = look(data)
     if found.faults:
         words = f"{path} is not sound: {'; '.join(found.faults)}"
-        yield fault("database", words, f"{PROGRAM} restore BACKUP --replace; test the disk")
+        yield fault("database", words, f"{call('restore BACKUP --replace', data)}; test the disk")
         return
     if found.newer:
         yield fault("database", found.newer, "update the program, or restore an older backup")
@@ -58,10 +58,12 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
         yield note("views", found.views, "they are made anew at the next start")
     elif found.harm:
         words = f"{path.with_name(VIEWS)} is not sound: {found.harm}"
-        yield fault("views", words, f"{PROGRAM} rebuild makes it anew; test the disk")
+        yield fault("views", words, f"{call('rebuild', path.parent)} makes it anew; test the disk")
     elif found.behind > BEHIND:
         words = f"they are {found.behind:,} events behind the log"
-        yield fault("views", words, f"see the log of the server; or: {PROGRAM} rebuild")
+        yield fault(
+            "views", words, f"see the log of the server; or: {call('rebuild', path.parent)}"
+        )
     else:
         yield well("views", f"{found.behind:,} events behind the log")
     wal = path.with_name(f"{path.name}-wal")

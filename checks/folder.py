@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from checks.finding import Finding, fault, note, well
-from settings import PROGRAM
+from settings import call
 
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|gluster.*|lustre|ocfs2|vboxsf|fuse\..+")
@@ -22,7 +22,7 @@ def folder(data: Path, mounts: Path = MOUNTS) -> Iterator[Finding]:
         yield fault(
             "data",
             f"there is no folder {data}",
-            f"name yours (--data, MARQUEE_DATA); a new one is made by: {PROGRAM} serve",
+            f"name yours (--data, MARQUEE_DATA); a new one is made by: {call('serve', data)}",
         )
         return
     if not data.is_dir():

@@ -61,7 +61,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     )
     change.add_argument("app", metavar="APP", help="its id, name or public token")
     change.add_argument("--name", help="its new name")
-    change.add_argument("--public-token", metavar="T", help="in place of the old one")
+    change.add_argument("--public-token", metavar="T", help="this one in place of the old one")
     change.add_argument("--hosts", metavar="A,B", help="all its hosts, by comma")
     change.add_argument(
         "--strict",
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _do(data: Path, command: Command[Any]) -> Any:
-    async with desk(data) as store:
+    async with desk(data, begins=isinstance(command, CreateApp)) as store:
         return await store.ask(command)
 
 
@@ -136,7 +136,7 @@ def _line(app: App) -> str:
         for token in app.tokens
     )
     hosts = f"  hosts {' '.join(app.hosts)}" if app.hosts else ""
-    return f"{app.id}  {app.name}  public {app.public_token}{hosts}  tokens {tokens}"
+    return f"{app.id}  {app.name}  public token: {app.public_token}{hosts}  tokens {tokens}"
 
 
 def _told(value: Any) -> Any:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rules.words import inert
-from settings import PROGRAM, Settings
+from settings import Settings, call
 from store.desk import desk
 from store.importing import import_folder
 from store.outcome import Outcome, Result
@@ -71,17 +71,17 @@ async def _import(arguments: argparse.Namespace, data: Path) -> int:
             if as_json and arguments.progress:
                 print(msgspec.json.encode({"done": done, "total": total}).decode(), flush=True)
 
-        async with desk(data) as store:
+        async with desk(data, begins=True) as store:
             folder = Path(arguments.folder)
             result = await import_folder(folder, store.intake(), progress, arguments.source)
     if as_json:
         print(msgspec.json.encode(asdict(result)).decode())
     else:
-        print(_table(result))
+        print(_table(result, data))
     return 0 if result.ok else 1
 
 
-def _table(result: Result) -> str:
+def _table(result: Result, data: Path) -> str:
     lines = [_row("file", "read", "stored", "duplicate", "rejected", "seconds")]
     images: dict[str, list[Outcome]] = {}
     for each in result.files:
@@ -100,7 +100,7 @@ def _table(result: Result) -> str:
     if result.number is None:
         lines.append("Nothing was new, and nothing was changed.")
     if result.rejected:
-        lines.append(f"What was rejected, and why: {PROGRAM} import --rejects")
+        lines.append(f"What was rejected, and why: {call('import --rejects', data)}")
     return "\n".join(map(inert, lines))
 
 

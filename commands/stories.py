@@ -103,7 +103,7 @@ def _read(file: Path) -> list[Found]:
 async def _put(data: Path, found: list[Found]) -> list[tuple[Found, Put]]:
     right = [each.story for each in found if each.story is not None]
     puts: list[Put] = []
-    async with desk(data) as store:
+    async with desk(data, begins=True) as store:
         for start in range(0, len(right), PART):
             part = tuple(right[start : start + PART])
             put: list[Put] = await store.ask(PutStories(part))

@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _do(data: Path, command: Command[Any]) -> Any:
-    async with desk(data) as store:
+    async with desk(data, begins=isinstance(command, CreateUser)) as store:
         return await store.ask(command)
 
 

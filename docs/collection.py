@@ -42,8 +42,7 @@ def collection() -> dict[str, Any]:
     told = json.loads(json.dumps(document(RESOURCES), default=str))
     folders = []
     for name, operations in grouped(told).items():
-        # What is made is looked at before it is deleted.
-        operations.sort(key=lambda it: len(it["path"]) * -1 if it["method"] == "DELETE" else -999)
+        operations.sort(key=_turn)
         items = [_item(each) for each in operations if not _left_out(each)]
         if items:
             folders.append({"name": name, "item": items})
@@ -65,6 +64,14 @@ def collection() -> dict[str, Any]:
         ],
         "item": folders,
     }
+
+
+def _turn(operation: dict[str, Any]) -> int:
+    """What is made under a name of one's own comes first, what is deleted last."""
+    method, path = operation["method"], operation["path"]
+    if method == "DELETE":
+        return 1_000 - len(path)
+    return 0 if method == "PUT" and "{id}" not in path else 1
 
 
 def _left_out(operation: dict[str, Any]) -> bool:

@@ -70,13 +70,13 @@ def held(request: Request, tag: str) -> bool:
 class Pages:
     """HTML made from `templates/`."""
 
-    def __init__(self, static: Callable[[str], str], program: str = "python server.py") -> None:
+    def __init__(self, static: Callable[[str], str], create_user: str = "") -> None:
         """`static` gives the address of a file in `static/`, with its version.
 
-        `program` is how commands are called.
+        `create_user` is the command that makes a user.
         """
         self._loader = Loader(
-            str(ROOT / "templates"), namespace={"static": static, "program": program}
+            str(ROOT / "templates"), namespace={"static": static, "create_user": create_user}
         )
 
     def html(self, template: str, **values: object) -> bytes:

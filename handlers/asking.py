@@ -1,6 +1,7 @@
 """What addresses that are asked for events share: who may see what, and the query's arguments."""
 
 import asyncio
+import difflib
 import re
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -46,6 +47,18 @@ class Asking(Handler):
         if not access.scopes.intersection(scopes):
             raise Refusal(403, f"This token lacks the scope `{scopes[0]}`.")
         return access
+
+    def only(self, *names: str) -> None:
+        """Refuse arguments that are none of these: one that is misspelt would ask for more."""
+        for name in self.request.query_arguments:
+            if name not in names:
+                nearest = difflib.get_close_matches(name, names, 1)
+                meant = (
+                    f": did you mean `{nearest[0]}`?"
+                    if nearest
+                    else f"; these are: {', '.join(names)}"
+                )
+                raise self.wrong(name, f"is not known here{meant}")
 
     def word(self, name: str) -> str | None:
         """A text argument; None if there is none."""

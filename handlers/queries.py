@@ -15,6 +15,7 @@ from store.errors import StoreBusy
 from store.events import BadCursor, Events, Filter
 from store.exporting import Export, Format
 
+FILTER = ("session_id", "category", "name", "app", "source", "from", "to", "order")
 TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
@@ -63,6 +64,7 @@ class Listed(Finding):
 
     async def get(self) -> None:
         """A page of events in the order in which they happened."""
+        self.only(*FILTER, "limit", "cursor")
         wanted, newest_first = await self.wanted(), self.newest_first()
         try:
             page = await self.events.find(
@@ -76,6 +78,7 @@ class Listed(Finding):
 
     async def delete(self) -> None:
         """Forget a session: nothing of it is left; figures that counted it stay as they were."""
+        self.only("session_id", "app")
         access = await self.access_to("write", "admin")
         session, app = self.word("session_id"), self.number("app")
         if not session:
@@ -92,6 +95,7 @@ class Exported(Finding):
 
     async def get(self) -> None:
         """The events; an error on the way cuts the connection, so that no end is made up."""
+        self.only(*FILTER, "format")
         wanted, newest_first = await self.wanted(), self.newest_first()
         said = self.word("format")
         kind = next((each for each in TYPES if said in (None, each)), None)

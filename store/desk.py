@@ -1,6 +1,7 @@
 """The store of a data folder, for commands: our own, or that of the server which runs there."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,13 +11,13 @@ from store import remote
 from store.apps import ChangeApp, CreateApp, CreateToken, ListApps, RemoveApp, RevokeToken
 from store.commands import Command
 from store.database import Database
-from store.errors import StoreBusy
+from store.errors import StoreBusy, StoreError
 from store.event_rejects import ListEventRejects
 from store.event_rules import EventRules
 from store.events import Events
 from store.exporting import Export
 from store.intake import Intake
-from store.lock import Lock
+from store.lock import LOCK, Lock
 from store.log import Log
 from store.rejects import ListRejects
 from store.replaying import Replayed, Replays
@@ -25,6 +26,7 @@ from store.stories import ListStories, PutStories, RemoveStories
 from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 from store.views import Rebuilt, Views
 
+LOG = logging.getLogger("marquee.desk")
 R = TypeVar("R")
 Told = Callable[[int], object]
 
@@ -134,17 +136,26 @@ class RemoteDesk:
 
 
 @asynccontextmanager
-async def desk(folder: Path, patience: float = PATIENCE) -> AsyncIterator[Desk]:
-    """The desk of a data folder, which is made if it is missing.
+async def desk(
+    folder: Path, *, begins: bool = False, patience: float = PATIENCE
+) -> AsyncIterator[Desk]:
+    """The desk of a data folder; an installation is made there if it is missing, and this `begins`.
 
     Raises `StoreBusy`, naming who holds the folder, if that process takes no commands, and
-    `StoreError` if the folder can't be used.
+    `StoreError` if there is no installation, or the folder can't be used.
     """
+    missing = StoreError(f"there is no installation in {folder}: name yours with --data")
+    if not begins and not any((folder / name).exists() for name in (DATABASE, LOCK)):
+        raise missing
     lock = await _lock(folder, patience)
     if lock is None:
         yield RemoteDesk(folder / SOCKET)
         return
     with lock:
+        if not (folder / DATABASE).exists():
+            if not begins:
+                raise missing
+            LOG.info("there was no installation in %s: this is its beginning", folder)
         database = await Database.open(folder / DATABASE)
         try:
             yield OwnDesk(database, folder)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from store.errors import StoreBusy, StoreError
 
+LOCK = "lock"
+
 
 class Lock:
     """Holds a data folder by the file `lock` in it, with the holder's pid; `release` lets go.
@@ -18,7 +20,7 @@ class Lock:
 
         Raises `StoreBusy`, naming who holds it, or `StoreError` if it can't be used.
         """
-        self.path = folder / "lock"
+        self.path = folder / LOCK
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -101,13 +101,13 @@ PLACES = {
         "category",
         "The category of a type of events.",
         Annotated[str, Meta(min_length=1, max_length=100)],
-        example="page interaction",
+        example="shop",
     ),
     "name": Argument(
         "name",
         "Its name in that category.",
         Annotated[str, Meta(min_length=1, max_length=100)],
-        example="pageview",
+        example="order placed",
     ),
     "number": Argument("number", "Its number.", Number, example=1),
     "upload": Argument(

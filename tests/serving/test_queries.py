@@ -113,6 +113,22 @@ def test_an_app_sees_its_own_events_and_the_owner_all(app, served):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("GET", "/events?categry=a", "category"),
+        ("GET", "/events/export?formatt=csv", "format"),
+        ("DELETE", "/events?session_id=s&ap=1", "app"),
+    ],
+)
+def test_a_misspelt_argument_is_told_and_does_nothing(app, method, path, meant):
+    app.send(body(session_id="s"))
+    answer = app.ask(path, method, token=app.token("admin"))
+    assert answer.status == 422
+    assert f"is not known here: did you mean `{meant}`?" in answer.json()["detail"]
+    assert ids(found(app, "session_id=s"))
+
+
+@pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=1001", "limit=a", "order=up", "source=x", "app=x", "from=x", "to=1",
      "cursor=x", "cursor=%00", "cursor=" + "A" * 300, "cursor=", "cursor=" + "A" * 22 + "!",

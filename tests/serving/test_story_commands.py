@@ -124,9 +124,8 @@ def test_an_app_is_changed_and_removed(owner, tmp_path):
     )  # fmt: skip
     assert owner.shown("app_t") is None
     assert owner.shown("new_t") == [(1, "a.png")]
-    assert (
-        "New  public new_t  hosts b.example" in owner("app", "change", "New", "--no-strict").stdout
-    )
+    told = owner("app", "change", "New", "--no-strict").stdout
+    assert "New  public token: new_t  hosts b.example" in told
     assert not owner.told("app", "list")["apps"][0]["strict"]
     assert (
         "has the name 'Other'" in owner("app", "change", "New", "--name", "Other", status=1).stderr

@@ -9,7 +9,7 @@ from store.importing import import_folder
 
 
 async def main(data: Path, folder: Path) -> None:
-    async with desk(data) as open_desk:
+    async with desk(data, begins=True) as open_desk:
         told = False
 
         def progress(done: int, total: int) -> None:

@@ -451,10 +451,27 @@ def test_a_server_that_is_about_to_listen_is_waited_for(tmp_path: Path) -> None:
     async def test() -> None:
         lock = Lock(tmp_path)
         asyncio.get_running_loop().call_later(0.3, lock.release)
-        async with desk(tmp_path, patience=10) as found:
+        async with desk(tmp_path, begins=True, patience=10) as found:
             assert isinstance(found, OwnDesk)
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("left", ["", "lock", "marquee.sock"])
+def test_a_folder_without_an_installation_is_told_and_not_made(tmp_path: Path, left: str) -> None:
+    folder = tmp_path / "mistyped"
+    if left:
+        folder.mkdir()
+        (folder / left).touch()
+
+    async def test() -> None:
+        with pytest.raises(StoreError, match=r"there is no installation in .*mistyped: name yours"):
+            async with desk(folder):
+                raise AssertionError
+
+    asyncio.run(test())
+    assert not (folder / "marquee.db").exists()
+    assert folder.exists() == bool(left)
 
 
 def test_a_socket_that_a_killed_server_left_behind_is_no_server(tmp_path: Path) -> None:
@@ -462,7 +479,7 @@ def test_a_socket_that_a_killed_server_left_behind_is_no_server(tmp_path: Path) 
     assert not remote.answers(tmp_path / "marquee.sock")
 
     async def test() -> None:
-        async with desk(tmp_path) as found:
+        async with desk(tmp_path, begins=True) as found:
             assert isinstance(found, OwnDesk)
 
     asyncio.run(test())
