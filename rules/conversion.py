@@ -1,4 +1,4 @@
-"""What a right conversion is (SPEC 1, Serving), and the rows of clicks and conversions."""
+"""What a right conversion is, and the rows of clicks and conversions."""
 
 import hashlib
 from typing import Annotated, Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What a right event is (SPEC 3.1, 3.3), and the row of the log that it becomes."""
+"""What a right event is, and the row of the log that it becomes."""
 
 import hashlib
 from datetime import datetime

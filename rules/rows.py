@@ -1,4 +1,4 @@
-"""What makes a row of an imported CSV file right (SPEC §1, Import).
+"""What makes a row of an imported CSV file right.
 
 A row is one physical line: no field of ours may hold a line break, so that a stray quote costs
 one line and not the rest of the file.

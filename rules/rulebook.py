@@ -1,4 +1,4 @@
-"""Which rule an event goes by: its type's, for its app or else for all (SPEC 3.3)."""
+"""Which rule an event goes by: its type's, for its app or else for all."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a right story is (SPEC 2), made from what a file or a form says of it."""
+"""What a right story is, made from what a file or a form says of it."""
 
 import re
 from collections.abc import Callable, Mapping

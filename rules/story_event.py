@@ -1,4 +1,4 @@
-"""What a right event of a story is (SPEC 2), and the row of the log that it becomes."""
+"""What a right event of a story is, and the row of the log that it becomes."""
 
 import hashlib
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Strict JSON of untrusted bytes (SPEC 3.3).
+"""Strict JSON of untrusted bytes.
 
 msgspec refuses what is no JSON (RFC 8259): other encodings than UTF-8, a byte order mark, NaN and
 Infinity, lone surrogates, raw control characters, numbers beyond a double, more than one value.
