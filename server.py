@@ -24,7 +24,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import uvloop
+try:
+    import uvloop
+except ModuleNotFoundError as error:
+    install = "run `make install`, then: .venv/bin/python server.py"
+    sys.exit(f"marquee: this Python has no {error.name}: {install}")
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 

@@ -11,6 +11,7 @@ import sqlite3
 import ssl
 import stat
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -299,6 +300,21 @@ def test_a_wrong_setting_ends_with_words_and_status_2(run):
     assert answer.returncode == 2
     assert "Mars/Olympus" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_python_without_the_packages_is_told_what_to_do():
+    bare = [sys.executable, "-I", "-S", "server.py"]
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "run `make install`" in done.stderr
+
+
+def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_mistyped(run, tmp_path):
+    for words in (("app", "list"), ("rebuild",), ("import", "--rejects"), ("stories", "list")):
+        done = run(*words, "--data", tmp_path / "mistyped")
+        assert done.returncode == 1
+        assert "there is no installation in" in done.stderr
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_a_socket_can_be_inherited(tmp_path):
