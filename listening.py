@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
@@ -16,12 +17,19 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
     """The TLS context of the settings, None without one; raises `SettingError`."""
     if not settings.tls_cert:
         return None
+    for name in ("tls_cert", "tls_key"):
+        path = getattr(settings, name)
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise SettingError(f"{name}: {path} cannot be read: {error.strerror}") from None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, no_phrase)
     except (OSError, ssl.SSLError) as error:
-        raise SettingError(f"tls_cert, tls_key: cannot be used: {error}") from None
+        words = f"are no certificate and its key in PEM, or do not fit: {error}"
+        raise SettingError(f"tls_cert, tls_key: {words}") from None
     return context
 
 

@@ -59,7 +59,13 @@ LOADS = (
 def main() -> int:
     parser = options(__doc__ or "", data=False, rounds=0)
     parser.add_argument("--factors", type=float, nargs="*", default=FACTORS)
-    parser.add_argument("--only", nargs="*", default=[], help="names of loads")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        choices=[each.name for each in LOADS],
+        help="names of loads",
+    )
     parser.add_argument("--depth", type=int, default=1, help="requests at once on a connection")
     parser.set_defaults(connections=CONNECTIONS)
     given = parser.parse_args()

@@ -160,7 +160,7 @@ class Client:
             self._over = True
             self._changed.notify_all()
         if not done:
-            log.error("%d events were not sent when the program ended", self.counts.waiting)
+            log.error("not sent when the program ended: %d events", self.counts.waiting)
         return done
 
     @property

@@ -79,7 +79,9 @@ NOBODY = {404: "There is no app with this token."}
 HELD = Argument("If-None-Match", "The `ETag` of the answer that you have.", where="header")
 EXAMPLE = {"app_id": 1, "ts": 1601510400, "metadata": [{"id": 1, "metadata": "image1.png"}]}
 ANSWERS = {
-    200: Answer("The stories.", Stories, headers={"ETag": "Of all but `ts`."}, example=EXAMPLE),
+    200: Answer(
+        "The stories.", Stories, headers={"ETag": "Of all but the moment, ts."}, example=EXAMPLE
+    ),
     304: Answer("What you have is the same."),
 }
 DATE = Argument("date", "A day (UTC).", Day, required=True, example="2026-01-31")
@@ -89,7 +91,11 @@ PREFLIGHT = {204: Answer("Which methods there are, and whether the page may.")}
 
 def _preflight(path: str) -> Operation:
     return Operation(
-        "OPTIONS", path, "What a browser asks before a page may", PREFLIGHT, wrong=NOBODY
+        "OPTIONS",
+        path,
+        "What a browser asks before a page of another host may",
+        PREFLIGHT,
+        wrong=NOBODY,
     )
 
 
