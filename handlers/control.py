@@ -270,6 +270,7 @@ class Begin(Asked):
 
     def on_connection_close(self) -> None:
         """The importer has ended, one way or another."""
+        super().on_connection_close()
         self.left = True
         if self.session is not None:
             self.control.gone(self.session)

@@ -76,6 +76,8 @@ class Streamed(Asking):
         self._lines = self._kind == LINES
         connection: Any = self.request.connection
         connection.set_max_body_size(self._most if self._lines else self._largest)
+        if self._gone:
+            return  # it left while it was let in, and would never give back what is held for it
         if self._share.hold(HOLDS) and self._journal.room(0):
             return
         self._journal.refuse()

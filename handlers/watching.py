@@ -36,6 +36,7 @@ class Watching(Asking):
         """`audience` is what they tell of."""
         self.audience = audience
         self.listener: Listener | None = None
+        self.gone = False
 
     async def watched(self, host: str) -> Watch:
         """The host, for who gives a key to it."""
@@ -61,6 +62,8 @@ class Watching(Asking):
         """Send what `make` gives of each reading as server-sent events, until someone leaves."""
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep events back
+        if self.gone or self.request.method == "HEAD":
+            return
         listener = self.listener = Listener(self._send)
         sampler = self.audience.sampler
 
@@ -100,6 +103,7 @@ class Watching(Asking):
 
     def on_connection_close(self) -> None:
         """Nobody listens any more."""
+        self.gone = True
         if self.listener is not None:
             self.listener.left.set()
 

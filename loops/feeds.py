@@ -52,6 +52,8 @@ class Listener:
             return
         self._missed = 0
         try:
+            if self._sending is not None:
+                self._sending.result()  # raises what came of it
             self._sending = self._send(data)
         except Exception:  # the connection is gone
             self.left.set()

@@ -1,6 +1,7 @@
 """One connection: reads its requests one after the other and has each of them served."""
 
 import asyncio
+import socket
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -70,9 +71,14 @@ class Connection(Answering):
         """Take the connection, or refuse the one too many."""
         self._transport = transport  # type: ignore[assignment]
         server = self.server
-        name = transport.get_extra_info("peername")
         secure = transport.get_extra_info("sslcontext") is not None
-        self._peer = server.peer(name[0] if isinstance(name, tuple) and name else "unix", secure)
+        local = transport.get_extra_info("socket").family == socket.AF_UNIX
+        name = transport.get_extra_info("peername")
+        if not (local or name):
+            # It left before it was met, and nobody knows who it was.
+            self.abort()
+            return
+        self._peer = server.peer("unix" if local else name[0], secure)
         self.deadline = server.now + server.limits.idle_seconds
         if not server.admit(self):
             self.refuse(503, "There are as many connections as this server takes; try again soon.")

@@ -120,6 +120,9 @@ class Exchange(Bridge):
         delegate, self._delegate = self._delegate, None
         if delegate is not None:
             delegate.finish()
+            if self._link.ended:
+                # Its peer's end came before it had the whole request, so that it was not told.
+                self._link.server.loop.call_soon(self.gone)
 
     def _call(
         self, call: Callable[[], Awaitable[None] | None], then: Callable[[], None] | None

@@ -110,6 +110,11 @@ class Flow(asyncio.Protocol):
     # Ending.
 
     @property
+    def ended(self) -> bool:
+        """Whether the peer sends no more."""
+        return self._eof
+
+    @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
         return self.phase >= LINGER

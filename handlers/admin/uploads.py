@@ -53,7 +53,7 @@ class Uploading(Page):
         self.uploads = uploads
         self.data = data
         self.most = most
-        self.working: asyncio.Task[None] | None = None
+        self.gone = self.complete = self.counted = False
 
     async def prepare(self) -> None:
         """Let in an owner's upload, if there is room for it."""
@@ -62,16 +62,19 @@ class Uploading(Page):
             return
         connection: Any = self.request.connection
         connection.set_max_body_size(self.most + AROUND)
-        connection.set_body_timeout(PATIENCE)
         try:
             if Uploading.receiving >= AT_ONCE:
                 raise StoreBusy("other uploads are coming in")
             self.uploads.check()
-            self.upload = await asyncio.to_thread(Upload, self.data, self.most)
             Uploading.receiving += 1
+            self.counted = True
+            connection.set_body_timeout(PATIENCE)
+            self.upload = await asyncio.to_thread(Upload, self.data, self.most)
             self.reading = Form(self.request.headers.get("Content-Type", ""), self.upload)
         except StoreError as error:
             self.refused = error
+        if self.gone:
+            self.leave()  # it left when there was nothing yet to let go of
 
     async def data_received(self, chunk: bytes) -> None:
         """Some of the files; once one was refused, the rest is passed over."""
@@ -92,6 +95,7 @@ class Uploading(Page):
 
     async def post(self) -> None:
         """All of it has come: have it imported, and lead on to where that is told of."""
+        self.complete = True
         try:
             if self.refused is None and self.reading is not None:
                 await asyncio.to_thread(self.reading.end)
@@ -115,7 +119,9 @@ class Uploading(Page):
     def on_connection_close(self) -> None:
         """The browser left amid its upload."""
         super().on_connection_close()
-        self.leave()
+        self.gone = True
+        if not self.complete:
+            self.leave()
 
     def on_finish(self) -> None:
         """Whatever ended it, nothing is left."""
@@ -124,9 +130,10 @@ class Uploading(Page):
     def leave(self, remove: bool = True) -> None:
         """Let go of the upload, which is removed unless it is being imported."""
         upload, self.upload = self.upload, None
+        Uploading.receiving -= self.counted
+        self.counted = False
         if upload is None:
             return
-        Uploading.receiving -= 1
         if self.reading is not None:
             self.reading.close()
         if remove:

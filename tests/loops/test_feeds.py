@@ -199,6 +199,25 @@ def test_a_broken_connection_is_let_go() -> None:
     run(work)
 
 
+def test_a_connection_that_breaks_while_something_is_sent_is_let_go() -> None:
+    async def work(feeds: Feeds, news: News) -> None:
+        def breaks(_: bytes) -> "asyncio.Future[None]":
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(ConnectionResetError())
+            return future
+
+        listener = Listener(breaks)
+        feeds.join("a", listener, news, news.make, news.touch)
+        for _ in range(2):
+            await settle()
+            news.happen()
+        await settle()
+        assert listener.left.is_set()
+        assert not listener.slow
+
+    run(work)
+
+
 def test_what_cannot_be_made_is_logged_and_ends_its_feed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

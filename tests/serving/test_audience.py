@@ -1,5 +1,6 @@
 """Who is on which page: told by beacons and events, read and shown as it happens."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -296,6 +297,38 @@ def test_a_restart_brings_back_who_was_there_and_what_was_watched(start, run):
     assert here.get(path, path="/nowhere").json()["minutes"] == []
     for wrong in ({}, {"path": "/a", "from": "soon"}, {"path": "/a", "from": "2001-01-01"}):
         assert here.get(path, **wrong).status == 422
+
+
+def listeners(server: Running) -> str:
+    (line,) = [
+        line
+        for line in server.ask("/metrics").text.splitlines()
+        if line.startswith("marquee_listeners ")
+    ]
+    return line
+
+
+def test_who_leaves_before_a_stream_begins_is_no_listener(site):
+    path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    for number in range(20):
+        with socket.create_connection(("127.0.0.1", site.server.port)) as peer:
+            peer.sendall(f"GET {path}&limit={number + 1} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            if number % 2:
+                peer.shutdown(socket.SHUT_WR)
+    end = time.monotonic() + 10
+    while listeners(site.server) != "marquee_listeners 0.0":
+        assert time.monotonic() < end, listeners(site.server)
+        time.sleep(0.1)
+
+
+def test_the_head_of_a_stream_is_no_stream(site):
+    for path in (f"/api/v1/audience/{HOST}/stream", f"/live/{HOST}/stream"):
+        with contextlib.closing(site.server.connect()) as connection:
+            for asked in (f"{path}?apikey={site.token}", "/healthz"):
+                connection.request("HEAD", asked)
+                answer = connection.getresponse()
+                assert answer.read() == b""
+                assert answer.status in (200, 404), asked
 
 
 @pytest.fixture

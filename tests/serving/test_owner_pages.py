@@ -5,6 +5,7 @@ import io
 import json
 import re
 import socket
+import struct
 import time
 import zipfile
 from collections.abc import Callable
@@ -357,6 +358,22 @@ def test_a_browser_that_leaves_amid_its_upload_leaves_nothing(owner, sampled):
     # Nor does it count any more among those that come in at once.
     for _ in range(4):
         assert upload(owner).status == 422
+
+
+def test_browsers_that_leave_before_their_upload_is_let_in_leave_nothing(owner, sampled):
+    head = (
+        "POST /admin/campaigns/upload HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\n"
+        f"Cookie: {owner.cookie}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        "Content-Length: 1000\r\n\r\n"
+    )
+    for number in range(24):
+        with socket.create_connection(("127.0.0.1", sampled.port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(head.encode())
+            time.sleep(number % 6 / 1_000)
+    wait_for(lambda: not lying(sampled))
+    assert outcome(owner, upload(owner, *campaign(707)))
+    assert sampled.ask("/campaigns/707/").status == 200
 
 
 def test_an_upload_larger_than_may_be_is_refused(start):

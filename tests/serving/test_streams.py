@@ -1,7 +1,9 @@
 """NDJSON that is larger than a lane takes, or comes in chunks."""
 
+import contextlib
 import json
 import socket
+import struct
 import threading
 import time
 
@@ -136,6 +138,21 @@ def test_a_stream_that_breaks_off_leaves_what_was_taken(app):
     until(lambda: "stored" in gained(before, app.counts()))
     assert gained(before, app.counts())["received"] <= 300
     assert app.send(body()).status == 202
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.002, 0.004])
+def test_who_leaves_while_it_is_let_in_holds_no_room(app, pause):
+    token = app.token("write")  # which is not known yet
+    head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+    head += f"Content-Type: {LINES}\r\nContent-Length: 1000000\r\n\r\n"
+    with contextlib.ExitStack() as leaving:
+        peers = [socket.create_connection(("127.0.0.1", app.server.port)) for _ in range(40)]
+        for peer in peers:
+            leaving.enter_context(peer)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.sendall(head.encode())
+        time.sleep(pause)
+    until(lambda: "marquee_held_bytes 0.0\n" in app.server.ask("/metrics").text)
 
 
 def until(true, seconds=10.0):

@@ -457,6 +457,23 @@ def test_a_server_that_is_about_to_listen_is_waited_for(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
+def test_an_import_that_is_cut_off_amid_its_first_words_leaves_nobody_waiting(drive: Drive) -> None:
+    async def test(running: Running) -> None:
+        before = len(asyncio.all_tasks())
+        for _ in range(3):
+            path = str(running.data / "marquee.sock")
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"POST /import HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.close()
+        async with asyncio.timeout(5):
+            while len(asyncio.all_tasks()) > before:
+                await asyncio.sleep(0.05)
+
+    drive(test)
+
+
 @pytest.mark.parametrize("left", ["", "lock", "marquee.sock"])
 def test_a_folder_without_an_installation_is_told_and_not_made(tmp_path: Path, left: str) -> None:
     folder = tmp_path / "mistyped"

@@ -92,6 +92,23 @@ class LetsIn(RequestHandler):
     post = get
 
 
+@stream_request_body
+class Stays(LetsIn):
+    """Takes its time to let someone in, who stays until it leaves."""
+
+    gone = threading.Event()
+
+    async def get(self) -> None:  # type: ignore[override]
+        self.left = asyncio.Event()
+        await asyncio.wait_for(self.left.wait(), 10)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self.gone.set()
+        if hasattr(self, "left"):
+            self.left.set()
+
+
 @pytest.fixture(scope="module")
 def counting() -> Counting:
     return Counting()
@@ -107,6 +124,7 @@ def served(stage: Stage, counting: Counting) -> Served:
             (r"/app/parts/(\d+)", Parts),
             (r"/app/abandoned", Abandoned),
             (r"/app/lets-in", LetsIn),
+            (r"/app/stays", Stays),
         ],
     )
     lanes = [
@@ -280,6 +298,16 @@ def test_a_client_that_has_closed_its_side_while_it_is_let_in_gets_its_answer(
         peer.half_close()
         (answer,) = answers_of(peer.rest())
     assert answer.status == 200
+
+
+def test_a_client_that_goes_away_while_it_is_let_in_is_noticed_by_its_handler(
+    served: Served,
+) -> None:
+    Stays.gone.clear()
+    with served.peer() as peer:
+        peer.send(get("/app/stays"))
+        peer.half_close()
+    assert Stays.gone.wait(5)
 
 
 def test_a_client_that_goes_away_is_noticed_by_its_handler(served: Served) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -311,6 +312,27 @@ def test_what_a_proxy_said_of_one_request_is_not_true_of_the_next(behind: Served
             said = peer.ask(get(path, f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https"))
             assert said.body == f"{CLIENT} True".encode()
             assert peer.ask(get(path)).body == b"127.0.0.1 False"
+
+
+def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: Stage) -> None:
+    """It has no address any more, which one's own proxy over a Unix socket has not either."""
+    seen: list[str | None] = []
+
+    def note(asked: Request) -> Response:
+        seen.append(asked.remote)
+        return Response(204)
+
+    (listening,) = bind("127.0.0.1", 0)
+    for _ in range(20):
+        peer = socket.create_connection(listening.getsockname())
+        peer.sendall(get("/note", f"X-Forwarded-For: {CLIENT}"))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    lanes = [Lane("GET", "/note", note), *LANES]
+    served = stage.serve(application(), lanes, sockets=[listening], proxies=["unix"])
+    served.ping()
+    assert served.server.connections <= 1
+    assert seen == []
 
 
 def test_proxies_that_are_no_addresses_are_refused() -> None:
