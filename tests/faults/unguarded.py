@@ -13,13 +13,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import server
-from handlers import base
+from handlers import base, watching
 from loops import upkeep
+from loops.feeds import Listener
 from rules import trust
 from store import batch, database, events, identifiers, log, views
 from store.database import Database
 from store.errors import StoreError
 from wire.connection import Connection
+from wire.exchange import Exchange
 from wire.room import Room
 
 
@@ -169,6 +171,17 @@ def keeps_whom_has_left() -> None:
     Connection.eof_received = lambda _: True  # type: ignore[method-assign]
 
 
+def tells_early() -> None:
+    """Who has not yet the whole of a request is told that its peer has left."""
+    Exchange.eof = Exchange.gone  # type: ignore[method-assign]
+
+
+def hears_nobody_leave() -> None:
+    """Of a stream that was left, nobody is told."""
+    Listener.tell = lambda *_: None  # type: ignore[method-assign]
+    watching.Watching.on_connection_close = lambda _: None  # type: ignore[method-assign]
+
+
 def leaves_views_harmed() -> None:
     """Views that are harmed are not made anew."""
 
@@ -204,6 +217,8 @@ CHANGES: dict[str, Callable[[], None]] = {
         holds_whatever_comes,
         counts_no_refusal,
         keeps_whom_has_left,
+        tells_early,
+        hears_nobody_leave,
         leaves_views_harmed,
         tells_all,
     )
