@@ -201,9 +201,9 @@ def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
             importer.send_signal(signal.SIGKILL)
             await importer.communicate()
             await running.ended()
-            if running.versions:
+            if kept := (await book(running.database)).figures:
+                assert kept[1][1][1].clicks == 60_000
                 return  # it was through already
-        assert (await book(running.database)).figures == {}
         result = await import_folder(folder, RemoteStaging(running.data / "marquee.sock"))
         assert counts(result) == (60_000, 60_000, 0, 0)
 
