@@ -85,7 +85,7 @@ from rules.slots import Period, period_at, period_of
 from rules.trust import UNKNOWN, Trust
 from rules.words import inert
 from sample import fill, make_owner, pristine
-from settings import SettingError, Settings, call
+from settings import PROGRAM, SettingError, Settings, call
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
@@ -194,7 +194,8 @@ class Marquee:
         self.room = Room(settings.held_bytes)
         self.answered: Counter[tuple[str, int]] = Counter()
         self.pages = Pages(
-            lambda name: Static.make_static_url(STATIC, name), call("user create NAME", data)
+            lambda name: Static.make_static_url(STATIC, name),
+            f"{PROGRAM} user create NAME --data DIR",
         )
         self.apps = Apps(database)
         self.log = log

@@ -26,23 +26,29 @@ PREFIX = "MARQUEE_"
 HERE = Path(__file__).parent
 
 
-def _python() -> str:
-    """How this program's Python is called from where the program is."""
-    python = Path(sys.executable)
-    return str(python.relative_to(HERE)) if python.is_relative_to(HERE) else "python"
-
-
 # Whether this is the one file that `make dist` makes, and how its user calls this program.
 ONE_FILE = hasattr(sys, "frozen")
-PROGRAM = "marquee" if ONE_FILE else f"{_python()} server.py"
+
+
+def _program() -> str:
+    """How this program is called from where its user is."""
+    if ONE_FILE:
+        return "marquee"
+    python, program = Path(sys.executable), HERE / "server.py"
+    if HERE.samefile("."):
+        program = program.relative_to(HERE)
+        python = python.relative_to(HERE) if python.is_relative_to(HERE) else python
+    return shlex.join((str(python), str(program)))
+
+
+PROGRAM = _program()
 Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
 def call(words: str, data: Path | str) -> str:
-    """A command to be typed, for the installation in the folder `data`."""
-    folder = "" if str(data) == Settings().data else f" --data {shlex.quote(str(data))}"
-    return f"{PROGRAM} {words}{folder}"
+    """A command to be typed, for the installation in the folder `data` and no other one."""
+    return f"{PROGRAM} {words} --data {shlex.quote(str(Path(data).absolute()))}"
 
 
 class SettingError(ValueError):

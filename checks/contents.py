@@ -82,7 +82,7 @@ def _backups(data: Path) -> Iterator[Finding]:
     last = last_backup(data)
     if last is None:
         words = "none is known of"
-        yield note("backup", words, f"{call('backup --to DIR', data)}, each night (deploy/*.timer)")
+        yield note("backup", words, f"each night (deploy/*.timer): {call('backup --to DIR', data)}")
         return
     age = datetime.now(UTC) - last.at
     told = f"the last one is of {last.at:%Y-%m-%d %H:%M} UTC, at {last.place}"

@@ -29,12 +29,14 @@ def database(data: Path, now: datetime) -> Iterator[Finding]:
             words = f"{DATABASE} is gone, and {', '.join(rest)} is there"
             yield fault("database", words, call("restore BACKUP --replace", data))
         elif data.is_dir():
-            yield note("database", "there is none yet", f"{call('serve', data)} makes it")
+            yield note("database", "there is none yet", f"it is made by: {call('serve', data)}")
         return
     found = look(data)
     if found.faults:
         words = f"{path} is not sound: {'; '.join(found.faults)}"
-        yield fault("database", words, f"{call('restore BACKUP --replace', data)}; test the disk")
+        yield fault(
+            "database", words, f"test the disk; then: {call('restore BACKUP --replace', data)}"
+        )
         return
     if found.newer:
         yield fault("database", found.newer, "update the program, or restore an older backup")
@@ -58,7 +60,7 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
         yield note("views", found.views, "they are made anew at the next start")
     elif found.harm:
         words = f"{path.with_name(VIEWS)} is not sound: {found.harm}"
-        yield fault("views", words, f"{call('rebuild', path.parent)} makes it anew; test the disk")
+        yield fault("views", words, f"test the disk; make it anew: {call('rebuild', path.parent)}")
     elif found.behind > BEHIND:
         words = f"they are {found.behind:,} events behind the log"
         yield fault(

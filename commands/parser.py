@@ -15,7 +15,7 @@ from commands import (
     stories,
     users,
 )
-from settings import PROGRAM
+from settings import ONE_FILE, PROGRAM
 
 
 class Words(argparse.ArgumentParser):
@@ -29,7 +29,7 @@ class Words(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The words that an owner may say."""
     said = Words(
-        prog=PROGRAM.rpartition(" ")[2],
+        prog="marquee" if ONE_FILE else "server.py",
         description="Banners, stories, events, rising pages and daily users from one process.",
         epilog="example: python server.py serve --sample --port 8000",
     )

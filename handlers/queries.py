@@ -64,8 +64,8 @@ class Listed(Finding):
 
     async def get(self) -> None:
         """A page of events in the order in which they happened."""
-        self.only(*FILTER, "limit", "cursor")
         wanted, newest_first = await self.wanted(), self.newest_first()
+        self.only(*FILTER, "limit", "cursor")
         try:
             page = await self.events.find(
                 wanted, newest_first=newest_first, limit=self.limit(), cursor=self.word("cursor")
@@ -78,8 +78,8 @@ class Listed(Finding):
 
     async def delete(self) -> None:
         """Forget a session: nothing of it is left; figures that counted it stay as they were."""
-        self.only("session_id", "app")
         access = await self.access_to("write", "admin")
+        self.only("session_id", "app")
         session, app = self.word("session_id"), self.number("app")
         if not session:
             raise self.wrong("session_id", "is missing: it says who is to be forgotten")
@@ -95,8 +95,8 @@ class Exported(Finding):
 
     async def get(self) -> None:
         """The events; an error on the way cuts the connection, so that no end is made up."""
-        self.only(*FILTER, "format")
         wanted, newest_first = await self.wanted(), self.newest_first()
+        self.only(*FILTER, "format")
         said = self.word("format")
         kind = next((each for each in TYPES if said in (None, each)), None)
         if kind is None:

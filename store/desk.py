@@ -145,7 +145,11 @@ async def desk(
     `StoreError` if there is no installation, or the folder can't be used.
     """
     missing = StoreError(f"there is no installation in {folder}: name yours with --data")
-    if not begins and not any((folder / name).exists() for name in (DATABASE, LOCK)):
+    try:
+        there = any((folder / name).exists() for name in (DATABASE, LOCK))
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be used: {error.strerror}") from error
+    if not (begins or there):
         raise missing
     lock = await _lock(folder, patience)
     if lock is None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # What a connection is doing. In LINGER what comes in is dropped: the last answer shall reach a
 # peer that is still sending, which closing at once would prevent (RFC 9112, 9.6).
 IDLE, HEAD, BODY, ANSWER, LINGER, CLOSED = range(6)
+# Seconds for which a peer from which nothing is awaited may keep its connection from closing.
+_GOODBYE = 1.0
 # Answers up to this size, to requests that came together, are sent together.
 _SMALL = 4_096
 
@@ -152,7 +154,8 @@ class Flow(asyncio.Protocol):
         self._dropped = 0
         server, transport = self.server, self._transport
         if idle or self._eof:
-            self.deadline = server.now + server.limits.write_seconds
+            # Over TLS an idle peer may take its time to say goodbye, too.
+            self.deadline = server.now + (_GOODBYE if idle else server.limits.write_seconds)
             transport.close()
         else:
             self.deadline = server.now + server.limits.linger_seconds

@@ -53,7 +53,7 @@ class Uploading(Page):
         self.uploads = uploads
         self.data = data
         self.most = most
-        self.gone = self.complete = self.counted = False
+        self.busy = self.gone = self.counted = False
 
     async def prepare(self) -> None:
         """Let in an owner's upload, if there is room for it."""
@@ -80,14 +80,15 @@ class Uploading(Page):
         """Some of the files; once one was refused, the rest is passed over."""
         if self.refused is not None or self.reading is None:
             return
+        self.busy = True
         try:
             await asyncio.to_thread(self.reading.write, chunk)
         except StoreError as error:
             self.refused = error
-        except ValueError:
-            # The browser left, and what was being written is closed.
-            if self.upload is not None:
-                raise
+        finally:
+            self.busy = False
+            if self.gone:
+                self.leave()
 
     def get(self) -> None:
         """The form."""
@@ -95,7 +96,6 @@ class Uploading(Page):
 
     async def post(self) -> None:
         """All of it has come: have it imported, and lead on to where that is told of."""
-        self.complete = True
         try:
             if self.refused is None and self.reading is not None:
                 await asyncio.to_thread(self.reading.end)
@@ -118,9 +118,11 @@ class Uploading(Page):
 
     def on_connection_close(self) -> None:
         """The browser left amid its upload."""
+        # What has come whole is imported all the same. Asked before `super`, which ends it.
+        whole = self.request._body_future.done()
         super().on_connection_close()
         self.gone = True
-        if not self.complete:
+        if not (whole or self.busy):
             self.leave()
 
     def on_finish(self) -> None:

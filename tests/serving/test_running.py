@@ -317,6 +317,16 @@ def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_misty
     assert not (tmp_path / "mistyped").exists()
 
 
+def test_a_hint_can_be_typed_wherever_one_is(tmp_path):
+    """It names this program, and this installation; another one may be in the environment."""
+    words = [sys.executable, ROOT / "server.py", "doctor", "--data", "mine"]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    hint = re.search(r"a new one is made by: (.*) serve --data (\S+)", told)
+    assert hint is not None, told
+    assert hint[1].endswith(f" {ROOT / 'server.py'}")
+    assert hint[2] == str(tmp_path / "mine")
+
+
 def test_a_socket_can_be_inherited(tmp_path):
     """As systemd does it: file descriptor 3, LISTEN_FDS and LISTEN_PID."""
     import sys

@@ -491,6 +491,15 @@ def test_a_folder_without_an_installation_is_told_and_not_made(tmp_path: Path, l
     assert folder.exists() == bool(left)
 
 
+def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    async def test() -> None:
+        with pytest.raises(StoreError, match="cannot be used: File name too long"):
+            async with desk(tmp_path / ("x" * 300)):
+                raise AssertionError
+
+    asyncio.run(test())
+
+
 def test_a_socket_that_a_killed_server_left_behind_is_no_server(tmp_path: Path) -> None:
     bind_unix_socket(str(tmp_path / "marquee.sock"), 0o600).close()
     assert not remote.answers(tmp_path / "marquee.sock")

@@ -129,6 +129,18 @@ def test_who_speaks_no_tls_harms_nobody(hasty: Served, trusting: ssl.SSLContext)
         assert peer.ask(get()).body == b"hello"
 
 
+def test_an_idle_peer_over_tls_does_not_hold_up_a_stop(
+    stage: Stage, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    served = serve(stage, tls=context)
+    with served.peer(tls=trusting) as peer:
+        assert peer.ask(get("/lane/hello")).status == 200
+        time.sleep(0.5)
+        began = time.monotonic()  # it reads nothing, and so says no goodbye
+        stage.run(served.server.drain(8))
+        assert time.monotonic() - began < 4
+
+
 def test_the_idle_are_let_go_over_tls_too(hasty: Served, trusting: ssl.SSLContext) -> None:
     with hasty.peer(tls=trusting) as peer:
         peer.ask(get())
