@@ -56,7 +56,8 @@ def form(path: str, summary: str, *names: str, kind: str = FORM) -> Operation:
 
 
 def _missing(path: str) -> dict[int, str]:
-    missing = {404: "There is no such thing (any more)."} if "{" in path else {}
+    named = "{" in path or path == "/admin/stories/edit"
+    missing = {404: "There is no such thing (any more)."} if named else {}
     if path == "/admin/setup":
         missing[404] = "There is a user already, or this is not the link's token."
     return missing
