@@ -33,10 +33,14 @@ def chromium(profile: Path, *words: str) -> webdriver.Chrome:
 
 
 def requested(browser) -> set[str]:
-    """The addresses asked for since last asked."""
+    """The addresses that were asked for of a network since last asked.
+
+    A browser's own pages (`chrome://`) and what stands in a page itself (`data:`) are none.
+    """
     messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return {
+    urls = {
         message["params"]["request"]["url"]
         for message in messages
         if message["method"] == "Network.requestWillBeSent"
     }
+    return {url for url in urls if not url.startswith(("chrome", "data:"))}

@@ -198,8 +198,7 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     person.go("/admin/apps")
     person.sees("Log in")
 
-    # What the browser itself draws with, it has in data: addresses.
-    asked = {url for url in requested(driver) if not url.startswith("data:")}
+    asked = requested(driver)
     assert asked and all(url.startswith(person.root) for url in asked), asked
     # Neither errors nor breaches of the policy; the logout says what it cleared.
     said = [each["message"] for each in driver.get_log("browser")]
