@@ -102,7 +102,8 @@ class Answering(Holding):
             return
         lane = way.lane
         if lane is None:
-            self.deliver(way, framing, data)
+            # Some clients send one more empty line, which is none of the head.
+            self.deliver(way, framing, data[: data.find(b"\r\n\r\n") + 4])
             return
         try:
             answer = lane.call(
