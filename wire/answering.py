@@ -102,7 +102,7 @@ class Answering(Holding):
             return
         lane = way.lane
         if lane is None:
-            # Some clients send one more empty line, which is none of the head.
+            # Empty lines may follow, which are none of the head.
             self.deliver(way, framing, data[: data.find(b"\r\n\r\n") + 4])
             return
         try:

@@ -202,8 +202,8 @@ def quiet_canary(data: bytes) -> bool:
 @example(get("/lane/echo", "Connection: Upgrade", "Upgrade: h2c") * 2, [("anywhere", 0.9)])
 @example(get("/lane/echo") * 2 + get("/lane/echo", "X-A: b"), [("after a line", 0.6)])
 @example(get("/lane/echo"), [("anywhere", 0.05)])
-@example(get("/app/echo") + b"\r\n", [])
-@example(get("/lane/echo") + b"\r\n", [])
+@example(get("/app/echo") + b"\r\n\r\n", [])
+@example(get("/lane/echo") + b"\r\n\r\n", [])
 def test_a_nearly_right_request_is_read_as_the_rfcs_say(
     served: Served, data: bytes, where: Cuts
 ) -> None:
