@@ -587,6 +587,7 @@ def main(words: Sequence[str]) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["serve", *words]
     arguments = parser().parse_args(words)
+    settings = Settings()  # until they are known
     try:
         settings = options.settings(arguments)
         logs.start(settings.log_level, settings.log_format)
