@@ -83,6 +83,15 @@ class Server:
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
+    def files(self) -> int:
+        """How many files it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def memory(self) -> float:
+        """Its resident memory in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
     def kill(self) -> None:
         self.process.kill()
         with self.process:
@@ -164,11 +173,22 @@ class Load:
 
 def new_load(data: Path) -> Load:
     """The load of an app just made in a data folder."""
-    words = ["server.py", "app", "create", "faults", "--data", str(data), "--json"]
-    made = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, check=True, timeout=60
+    return Load(str(said(data, "app", "create", "faults")["secret_token"]))
+
+
+def said(data: Path, *words: str, sent: str = "") -> dict[str, object]:
+    """What a command says as JSON, to which `sent` was typed; raises if it fails."""
+    done = subprocess.run(
+        [sys.executable, "server.py", *words, "--data", str(data), "--json"],
+        cwd=ROOT,
+        input=sent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    return Load(json.loads(made.stdout)["secret_token"])
+    told: dict[str, object] = json.loads(done.stdout)
+    return told
 
 
 def event(key: str) -> dict[str, object]:

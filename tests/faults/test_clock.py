@@ -8,14 +8,13 @@ import shutil
 import sqlite3
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from load import Server, new_load
+from load import Server, new_load, said
 
 HOUR, YEARS = 3_600, 10 * 365 * 86_400
 # Ahead by an hour, back, behind by an hour, ten years ahead, and right again.
@@ -112,12 +111,7 @@ def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[se
 
 def reader_of(data: Path) -> str:
     """A token that reads all apps' events."""
-    words = ["server.py", "app", "token", "faults", "--scopes", "admin,read", "--data", str(data)]
-    root = Path(__file__).parents[2]
-    made = subprocess.run(
-        [sys.executable, *words, "--json"], cwd=root, capture_output=True, check=True, timeout=60
-    )
-    return json.loads(made.stdout)["secret_token"]
+    return str(said(data, "app", "token", "faults", "--scopes", "admin,read")["secret_token"])
 
 
 def test_events_are_taken_and_found_whatever_the_clock_does(tmp_path: Path, clock: Clock) -> None:

@@ -13,8 +13,6 @@ import secrets
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from load import ROOT, Server
+from load import Server, said
 
 from rules import played
 
@@ -70,9 +68,6 @@ class House(NamedTuple):
         folder = self.data / "uploads"
         return list(folder.iterdir()) if folder.exists() else []
 
-    def files(self) -> int:
-        return len(list(Path(f"/proc/{self.server.process.pid}/fd").iterdir()))
-
 
 @contextlib.contextmanager
 def served(folder: Path, changed: str = "") -> Iterator[House]:
@@ -97,20 +92,6 @@ def served(folder: Path, changed: str = "") -> Iterator[House]:
         yield House(server, data, log, bearer + owner)
     finally:
         server.kill()
-
-
-def said(data: Path, *words: str, sent: str = "") -> dict[str, str]:
-    done = subprocess.run(
-        [sys.executable, "server.py", *words, "--data", str(data), "--json"],
-        cwd=ROOT,
-        input=sent,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    told: dict[str, str] = json.loads(done.stdout)
-    return told
 
 
 def addresses(server: Server) -> list[str]:
@@ -185,8 +166,10 @@ def nothing_is_left(house: House, files: int, patience: float = 15) -> None:
     expected = {"connections": 1.0, "held_bytes": 0.0, "listeners": 0.0}
     end = time.monotonic() + patience
     # SQLite's readers may have opened a file or two more.
-    while (left := house.figures()) != expected or house.files() > files + 8 or house.uploads():
-        assert time.monotonic() < end, (left, house.files(), files, house.uploads())
+    while (
+        (left := house.figures()) != expected or house.server.files() > files + 8 or house.uploads()
+    ):
+        assert time.monotonic() < end, (left, house.server.files(), files, house.uploads())
         time.sleep(0.2)
     began = time.monotonic()
     house.server.process.send_signal(signal.SIGTERM)
@@ -199,7 +182,7 @@ def nothing_is_left(house: House, files: int, patience: float = 15) -> None:
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_whoever_leaves_leaves_nothing_behind(tmp_path: Path, rounds: int) -> None:
     with served(tmp_path) as house:
-        paths, files = addresses(house.server), house.files()
+        paths, files = addresses(house.server), house.server.files()
         assert len(paths) > 70
         count = leave(house, rounds, paths)
         print(f"left {count:,} times")
@@ -213,7 +196,7 @@ def test_whoever_leaves_leaves_nothing_behind(tmp_path: Path, rounds: int) -> No
 )
 def test_what_would_be_left_behind_is_seen(tmp_path: Path, changed: str, path: str) -> None:
     with served(tmp_path, changed) as house:
-        files = house.files()
+        files = house.server.files()
         leave(house, 4, [path])
         with pytest.raises(AssertionError):
             nothing_is_left(house, files, patience=3)

@@ -51,20 +51,14 @@ def served(load: Load, data: Path, changed: str = "", **environ: str) -> Iterato
         server.kill()
 
 
-def memory(server: Server) -> float:
-    """The server's resident memory in MiB."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
 @contextmanager
 def watched(server: Server) -> Iterator[Callable[[], float]]:
     """Tells the most memory that the server had meanwhile."""
-    most, ended = [memory(server)], threading.Event()
+    most, ended = [server.memory()], threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.02):
-            most[0] = max(most[0], memory(server))
+            most[0] = max(most[0], server.memory())
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -104,7 +98,7 @@ def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
 ) -> None:
     with served(load, tmp_path / "data", **slow) as server:
         pushed(server, load, 3, FEW)
-        warm = memory(server)
+        warm = server.memory()
         with watched(server) as most:
             tally = pushed(server, load, 4, SENDERS)
             assert tally.sent > 5 * tally.taken, tally
@@ -120,7 +114,7 @@ def test_with_room_for_whatever_comes_it_costs_more(
 ) -> None:
     with served(load, tmp_path / "data", "holds_whatever_comes", **slow) as server:
         pushed(server, load, 1, FEW)
-        warm = memory(server)
+        warm = server.memory()
         with watched(server) as most:
             asyncio.run(overload(server.port, load.token, 2, SENDERS, 10_000_000))
             assert most() - warm > MORE

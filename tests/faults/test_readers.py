@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from load import ROOT, Server, new_load
+from load import Server, new_load, said
 
 from store import database
 from store.database import Database
@@ -144,12 +144,8 @@ def test_without_its_guards_the_wal_stays_as_it_has_grown(
 def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, str], bytes]:
     """What a question for events is answered, within so many seconds."""
     data = folder / "data"
-    token = new_load(data).token
-    words = ["server.py", "app", "token", "faults", "--scopes", "read", "--json"]
-    made = subprocess.run(
-        [sys.executable, *words, "--data", str(data)], cwd=ROOT, capture_output=True, check=True
-    )
-    token = json.loads(made.stdout)["secret_token"]
+    new_load(data)
+    token = said(data, "app", "token", "faults", "--scopes", "read")["secret_token"]
     server = Server(data, changed=changed)
     connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
     try:

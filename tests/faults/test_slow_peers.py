@@ -39,10 +39,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     begun.kill()
 
 
-def files(server: Server) -> int:
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
-
-
 class Visitor:
     """Someone who looks at a page again and again."""
 
@@ -83,7 +79,7 @@ class Visitor:
 def test_pages_are_served_while_others_are_slow(
     server: Server, mode: str, slow: int, seconds: int
 ) -> None:
-    before = files(server)
+    before = server.files()
     visitor, told = besieged(server, mode, slow, seconds)
     state = dict(re.findall(r"(connected|closed|error|service available): +(\w+)", told))
     assert int(state["connected"]) + int(state["closed"]) == slow, told
@@ -132,7 +128,7 @@ def test_connections_of_one_address_are_held_and_served(server: Server, wanted: 
         pytest.skip(f"this process may have {hard} files")
     wanted = min(wanted, hard - 100)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    before = files(server)
+    before = server.files()
     held = []
     try:
         for _ in range(wanted):
@@ -143,7 +139,7 @@ def test_connections_of_one_address_are_held_and_served(server: Server, wanted: 
             answer = connection.getresponse()
             assert answer.status == 200
             answer.read()
-        assert files(server) >= before + wanted
+        assert server.files() >= before + wanted
     finally:
         for connection in held:
             connection.close()
@@ -154,7 +150,7 @@ def test_connections_of_one_address_are_held_and_served(server: Server, wanted: 
 def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", changed="keeps_whom_has_left")
     try:
-        before = files(server)
+        before = server.files()
         for _ in range(20):
             with socket.create_connection((server.host, server.port)) as peer:
                 peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -168,6 +164,6 @@ def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: 
 def assert_left(server: Server, before: int, patience: float = 30) -> None:
     """No descriptor of a connection stays."""
     end = time.monotonic() + patience
-    while files(server) > before + 5 and time.monotonic() < end:
+    while server.files() > before + 5 and time.monotonic() < end:
         time.sleep(0.2)
-    assert files(server) <= before + 5
+    assert server.files() <= before + 5

@@ -111,10 +111,7 @@ class House:
     def _look(self) -> None:
         while not self.ending.wait(LOOK):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                place = Path(f"/proc/{self.server.process.pid}")
-                status = (place / "status").read_text()
-                memory = int(status.partition("VmRSS:")[2].split()[0]) / 1024
-                files = len(list((place / "fd").iterdir()))
+                memory, files = self.server.memory(), self.server.files()
                 self.most = max(self.most, memory)
                 if self.at_peace:
                     self.steady.append((memory, files))

@@ -183,35 +183,28 @@ def test_a_feed_to_which_nobody_listens_ends_and_begins_again() -> None:
     run(work)
 
 
-def test_a_broken_connection_is_let_go() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
-        def broken(_: bytes) -> "asyncio.Future[None]":
-            raise ConnectionResetError
+def is_broken(_: bytes) -> "asyncio.Future[None]":
+    raise ConnectionResetError
 
-        listener = Listener(broken)
+
+def breaks(_: bytes) -> "asyncio.Future[None]":
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(ConnectionResetError())
+    return future
+
+
+# One that breaks while something is sent is known with the next news.
+@pytest.mark.parametrize(("send", "news_until"), [(is_broken, 1), (breaks, 2)])
+def test_a_broken_connection_is_let_go(
+    send: Callable[[bytes], "asyncio.Future[None]"], news_until: int
+) -> None:
+    async def work(feeds: Feeds, news: News) -> None:
+        listener = Listener(send)
         feeds.join("a", listener, news, news.make, news.touch)
         await settle()
-        news.happen()
-        await settle()
-        assert listener.left.is_set()
-        assert not listener.slow
-
-    run(work)
-
-
-def test_a_connection_that_breaks_while_something_is_sent_is_let_go() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
-        def breaks(_: bytes) -> "asyncio.Future[None]":
-            future = asyncio.get_running_loop().create_future()
-            future.set_exception(ConnectionResetError())
-            return future
-
-        listener = Listener(breaks)
-        feeds.join("a", listener, news, news.make, news.touch)
-        for _ in range(2):
-            await settle()
+        for _ in range(news_until):
             news.happen()
-        await settle()
+            await settle()
         assert listener.left.is_set()
         assert not listener.slow
 
