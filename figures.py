@@ -71,3 +71,5 @@ def _of_audience(marquee: "Marquee") -> Iterable[Figure]:
         asked, failed = marquee.source.requests, marquee.source.failures
         yield Figure("marquee_upstream_requests_total", "Requests to the upstream", asked)
         yield Figure("marquee_upstream_failed_total", "Of them, without an answer", failed)
+        words, skipped = "Invalid pages skipped in upstream responses", marquee.source.skipped
+        yield Figure("marquee_upstream_pages_skipped_total", words, skipped)

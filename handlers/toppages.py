@@ -69,7 +69,7 @@ class TopPages:
         asked = (site.app, host, limit, version)
         made = self._made.get(asked)
         if made is None:
-            visitors, titles = self._presence.reading(site.app, host)
+            visitors, titles, _ = self._presence.reading(site.app, host)
             most = sorted(visitors.items(), key=lambda page: (-page[1], page[0]))[:limit]
             pages = ((path, titles.get(path, path), count) for path, count in most)
             made = self._made[asked] = JSON.with_body(tell(pages, version))

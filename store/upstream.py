@@ -82,6 +82,7 @@ class Upstream:
         self.name = f"{version} {base}"
         self.requests = 0
         self.failures = 0
+        self.skipped = 0  # invalid pages, over all responses
         self._address = base.rstrip("/") + PATHS[version]
         self._version = version
         self._deadline = deadline
@@ -90,6 +91,7 @@ class Upstream:
         self._budgets: OrderedDict[str, Budget] = OrderedDict()
         self._free = AT_ONCE
         self._told = ""
+        self._skipping = False
         self._client = SimpleAsyncHTTPClient(
             force_instance=True,
             max_clients=AT_ONCE,
@@ -130,6 +132,7 @@ class Upstream:
         if self._told:
             LOG.info("the upstream answers again")
             self._told = ""
+        self._note_skipped(reading.skipped)
         return reading
 
     async def close(self) -> None:
@@ -180,6 +183,12 @@ class Upstream:
         if words != self._told:
             LOG.warning("the upstream gives no answer: %s", words)
             self._told = words
+
+    def _note_skipped(self, skipped: int) -> None:
+        self.skipped += skipped
+        if skipped and not self._skipping:
+            LOG.warning("skipped invalid pages of the upstream's response: pages=%d", skipped)
+        self._skipping = skipped > 0
 
     def _budget(self, host: str) -> Budget:
         budget = self._budgets.get(host)

@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import json
 
 import pytest
@@ -48,6 +49,113 @@ def test_what_tells_no_pages_is_refused(body):
             read(body, version)
 
 
+INVALID = [
+    b'{"path":null,COUNT}',
+    b"{COUNT}",
+    b'{"path":"",COUNT}',
+    b'{"path":7,COUNT}',
+    b'{"path":["/x"],COUNT}',
+    b"7",
+    b"null",
+    b'"/x"',
+    b"[]",
+    b'{"path":"/x"}',
+    b'{"path":"/x","stats":null}',
+    b'{"path":"/x","stats":[]}',
+    b'{"path":"/x","visitors":null,"stats":{"people":null}}',
+    b'{"path":"/x","visitors":-1,"stats":{"people":-1}}',
+    b'{"path":"/x","visitors":1e300,"stats":{"people":1e300}}',
+    b'{"path":"/x","visitors":NaN,"stats":{"people":NaN}}',
+    b'{"path":"/x","visitors":-Infinity,"stats":{"people":Infinity}}',
+    b'{"path":"/x","visitors":1%b,"stats":{"people":1%b}}' % (b"0" * 9_000, b"0" * 9_000),
+    b'{"path":"/x","visitors":"many","stats":{"people":"many"}}',
+    b'{"path":"/x","visitors":"nan","stats":{"people":"nan"}}',
+    b'{"path":"/x","visitors":true,"stats":{"people":true}}',
+    b'{"path":"/x","visitors":{},"stats":{"people":[1]}}',
+    b'{"path":"/\\ud83d",COUNT}',
+    b'{"path":"/\xff",COUNT}',
+    b'{"path":"/\\u0000",COUNT}',
+    b'{"path":"/a\\nb",COUNT}',
+    b'{"path":"/%b",COUNT}' % (b"x" * 3_000),
+]
+
+
+def answer_of(version: str, *pages: bytes) -> bytes:
+    """The response of a version with these pages, in which COUNT is one visitor."""
+    count = b'"visitors":1' if version == LEGACY else b'"stats":{"people":1}'
+    items = b",".join(page.replace(b"COUNT}", count + b"}") for page in pages)
+    return b"[%b]" % items if version == LEGACY else b'{"pages":[%b]}' % items
+
+
+@pytest.mark.parametrize("version", [LEGACY, V3])
+@pytest.mark.parametrize("page", INVALID, ids=range(len(INVALID)))
+def test_an_invalid_page_is_skipped_and_counted_and_the_rest_is_kept(page, version):
+    good = b'{"path":"/","i":"Home","title":"Home",COUNT}'
+    for pages in ((page, good), (good, page), (page, good, page)):
+        found = read(answer_of(version, *pages), version)
+        assert found == Reading({"/": 1}, {"/": "Home"}, len(pages) - 1)
+    with pytest.raises(NotPages):
+        read(answer_of(version, page), version)
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        (b"3", 3),
+        (b"3.0", 3),
+        (b"3.7", 4),
+        (b'"12"', 12),
+        (b'" 4.0 "', 4),
+        (b"0", 0),
+        (b"-0.0", 0),
+        (b"1e3", 1_000),
+        (b"1000000000", 1_000_000_000),
+    ],
+)
+@pytest.mark.parametrize("version", [LEGACY, V3])
+def test_a_count_may_be_an_average_or_text(said, count, version):
+    page = b'{"path":"/","visitors":%b,"stats":{"people":%b}}' % (said, said)
+    assert read(answer_of(version, page), version) == Reading({"/": count}, {})
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        (b'"cut \\ud83d"', "cut \ufffd"),
+        (b'"caf\xe9"', "caf\ufffd"),
+        (b"2026", "2026"),
+        (b"null", None),
+        (b"[]", None),
+        (b"{}", None),
+        (b'""', None),
+        (b'"a\\u0000b\\nc"', "a b c"),
+        (b'"a\tb"', "a b"),
+        (b'"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
+    ],
+)
+@pytest.mark.parametrize("version", [LEGACY, V3])
+def test_an_odd_title_is_repaired_or_left_out(said, title, version):
+    page = b'{"path":"/","i":%b,"title":%b,COUNT}' % (said, said)
+    titles = {} if title is None else {"/": title}
+    assert read(answer_of(version, page), version) == Reading({"/": 1}, titles)
+
+
+@pytest.mark.parametrize("version", [LEGACY, V3])
+def test_a_response_is_read_in_any_unicode_encoding_and_unpacked(version):
+    body, found = tell(PAGES[:1], version), Reading({"/a": 12}, {"/a": "Same title"})
+    assert read(b"\xef\xbb\xbf" + body, version) == found
+    assert read(body.decode().encode("utf-16"), version) == found
+    assert read(gzip.compress(body), version) == found
+    for broken in (gzip.compress(body)[:-9], gzip.compress(b" " * 9_000_000 + body), b"\x1f\x8bx"):
+        with pytest.raises(NotPages):
+            read(broken, version)
+
+
+def test_the_sum_over_a_duplicate_path_is_bounded():
+    most = toppages.LARGEST_COUNT
+    assert read(tell([("/", "", most), ("/", "", most)], V3), V3).visitors == {"/": most}
+
+
 @given(st.binary(max_size=200))
 def test_nothing_raises_otherwise(body):
     for version in (LEGACY, V3):
@@ -59,5 +167,6 @@ def test_an_answer_is_taken_up_to_its_bounds(monkeypatch):
     monkeypatch.setattr(toppages, "PAGES", 3)
     many = [(f"/{number}", "t" * 1_000, number) for number in range(5)]
     found = read(tell([("/" * 3_000, "", 1), *many], LEGACY), LEGACY)
+    assert found.skipped == 1
     assert set(found.visitors) == {"/0", "/1", "/2"}
     assert len(found.titles["/0"]) == toppages.LONGEST_TITLE
