@@ -1,6 +1,7 @@
 """The `HTTPConnection` by which a Tornado application answers."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ from wire.lanes import Way
 
 if TYPE_CHECKING:
     from wire.connection import Connection
+
+
+NO_DETACH = "This server does not hand over its connections, as an upgrade or a tunnel needs it."
+# RFC 9110, section 8.6.
+_LENGTH = re.compile("[0-9]{1,18}")
 
 
 class Context:
@@ -93,8 +99,16 @@ class Bridge(HTTPConnection):
         self._link.allow(seconds)
 
     def detach(self) -> Any:
-        """Refuse: there is no IOStream to hand over."""
-        raise NotImplementedError("this server cannot hand over its connections")
+        """Answer 501, close, and raise NotImplementedError: there is no IOStream to hand over.
+
+        Tornado takes a handler that calls this for finished, whatever comes of it, so that nothing
+        else would ever answer the client.
+        """
+        if self.finished:
+            self._link.end()
+        else:
+            self._link.refuse(501, NO_DETACH)
+        raise NotImplementedError(NO_DETACH)
 
     def close(self) -> None:
         """Cut the connection."""
@@ -108,32 +122,52 @@ class Bridge(HTTPConnection):
     ) -> "asyncio.Future[None]":
         """Send the head, and `chunk` with it; the future is done when the peer has room.
 
-        Raises ValueError for a header that holds CR, LF or NUL.
+        Raises ValueError for a header that holds CR, LF or NUL, HTTPOutputError for one that would
+        frame the answer otherwise than the server does, and NotImplementedError for status 101.
+        The client is then answered by the server, as Tornado takes the head for sent.
         """
         assert isinstance(start_line, ResponseStartLine)
-        code = start_line.code
-        lines = [f"HTTP/1.1 {code} {start_line.reason}"]
-        lines += [f"{name}: {value}" for name, value in headers.get_all()]
-        if code >= 200:
-            self._frame(code, headers, lines)
-        server = self._link.server
+        try:
+            head = self._head(start_line.code, start_line.reason, headers)
+        except NotImplementedError:
+            self._link.refuse(501, NO_DETACH)
+            raise
+        except Exception:
+            self._link.refuse(500, "The server could not answer this request.")
+            raise
+        code, server = start_line.code, self._link.server
         if code < 200:
             end = b"\r\n\r\n"
         elif "Date" in headers:
             end = b"\r\n%b\r\n" % server.always
         else:
             end = b"\r\n" + server.date
-        data = b"".join((_head(lines), end, self._framed(chunk or b"")))
+        data = b"".join((head, end, self._framed(chunk or b"")))
         self.answered = self.answered or code >= 200
         return self._send(data)
 
-    def _frame(self, code: int, headers: HTTPHeaders, lines: list[str]) -> None:
+    def _head(self, code: int, reason: str, headers: HTTPHeaders) -> bytes:
+        """The head up to the server's own headers, once it is known how the answer is framed."""
+        if code == 101:
+            raise NotImplementedError(NO_DETACH)
+        length = _length(code, headers)
+        lines = [f"HTTP/1.1 {code} {reason}"]
+        lines += [
+            f"{name}: {value}"
+            for name, value in headers.get_all()
+            if length is not None or name != "Content-Length"
+        ]
+        if code >= 200:
+            self._frame(code, headers, length, lines)
+        return _head(lines)
+
+    def _frame(self, code: int, headers: HTTPHeaders, length: int | None, lines: list[str]) -> None:
         """Decide how the peer will know where the answer ends, and what follows it."""
         self._bodiless = self._bodiless or code in (204, 304)
         if self._bodiless:
             self._due = 0
-        elif "Content-Length" in headers:
-            self._due = int(headers["Content-Length"])
+        elif length is not None:
+            self._due = length
         elif self._minor:
             self._chunked = True
             lines.append("Transfer-Encoding: chunked")
@@ -198,6 +232,22 @@ class Bridge(HTTPConnection):
         for future in self._waiting:
             _broken(future)
         self._waiting.clear()
+
+
+def _length(code: int, headers: HTTPHeaders) -> int | None:
+    """The Content-Length to send of an application's answer; None for none.
+
+    An answer without a body by its status has none (RFC 9110, section 8.6). Raises HTTPOutputError
+    for an invalid one, for several, and for Transfer-Encoding, which is the server's to apply.
+    """
+    if "Transfer-Encoding" in headers:
+        raise HTTPOutputError("the server sets Transfer-Encoding itself: leave it out")
+    values = headers.get_list("Content-Length")
+    if not values or code < 200 or code == 204:
+        return None
+    if len(values) > 1 or not _LENGTH.fullmatch(values[0]):
+        raise HTTPOutputError(f"invalid Content-Length {', '.join(values)!r}: must be one number")
+    return int(values[0])
 
 
 def _head(lines: Sequence[str]) -> bytes:

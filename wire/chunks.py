@@ -1,14 +1,24 @@
 """Finds where a chunked body ends, so that llhttp is never fed a byte of the next request with it.
 
-llhttp judges the syntax; this only reads sizes. Both must agree on the end, or the request is
-refused: two readings of one body are how requests are smuggled.
+llhttp judges the syntax; this reads sizes, and checks extensions, which llhttp is not shown: it
+refuses whitespace in them. Both must agree on the end, or the request is refused: two readings of
+one body are how requests are smuggled.
 """
 
 import re
 
+from wire.framing import TOKEN
 from wire.refusal import Refusal
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[;\r]")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})([\r; \t])")
+# A size with extensions, with "bad" whitespace around their delimiters (RFC 9112, 7.1.1).
+_EXTENDED = re.compile(
+    rb"[0-9A-Fa-f]+(?:[ \t]*;[ \t]*"
+    + TOKEN
+    + rb"(?:[ \t]*=[ \t]*(?:"
+    + TOKEN
+    + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)+\r\n'
+)
 # A chunk's line, with whatever extension it has.
 _LONGEST_LINE = 1_024
 
@@ -30,16 +40,20 @@ class Chunks:
         self._trailing = False
         self._trailer_limit = trailer_limit
 
-    def extent(self, data: bytes, start: int, stop: int) -> int:
-        """How far into `data[start:stop]` this body goes; sets `done` at its end.
+    def extent(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        """How far into `data[start:stop]` this body goes, and what of it llhttp is to read.
 
-        Raises `Refusal` for a size that is none, and for framing that outweighs what it frames.
+        That is all but extensions, and a line once it is complete. Sets `done` at the body's end.
+        Raises `Refusal` for an invalid size or extension, and for framing that outweighs what it
+        frames.
         """
         at = start
+        fed: list[bytes] = []
         while at < stop:
             if self._left:
                 taken = min(self._left, stop - at)
                 self._left -= taken
+                fed.append(data[at : at + taken])
                 at += taken
                 continue
             end = data.find(b"\n", at, stop) + 1
@@ -51,18 +65,22 @@ class Chunks:
                 break
             line, self._line = self._line, b""
             if self._trailing:
+                fed.append(line)
                 if line == b"\r\n":
                     self.done = True
                     break
                 self._trailer_limit -= len(line)
             else:
-                self._begin(line)
-        return at
+                fed.append(self._begin(line))
+        return at, b"".join(fed)
 
-    def _begin(self, line: bytes) -> None:
+    def _begin(self, line: bytes) -> bytes:
+        """Begin a chunk; return its line without extensions."""
         match = _SIZE.match(line)
         if match is None:
             raise Refusal(400, "A chunk's size is not a hexadecimal number.")
+        if match[2] != b"\r" and not _EXTENDED.fullmatch(line):
+            raise Refusal(400, "A chunk's extension is not valid.")
         size = int(match[1], 16)
         self.total += size
         self._overhead += len(line)
@@ -72,3 +90,4 @@ class Chunks:
             self._left = size + 2
         else:
             self._trailing = True
+        return line if match[2] == b"\r" else match[1] + b"\r\n"

@@ -44,6 +44,7 @@ class Connection(Answering):
         "_head",
         "_left",
         "_limit",
+        "_mute",
         "_turned_away",
         "_used_application",
         "_working",
@@ -55,6 +56,8 @@ class Connection(Answering):
         # is what llhttp has seen; of a lane's request with a body, all of it.
         self._at = 0
         self._head = b""
+        # Whether the request whose head is being read is a HEAD.
+        self._mute = False
         self._body: list[bytes] = []
         self._limit = 0
         # Whether the body takes room as it comes, and the answer to one that is read past.
@@ -195,6 +198,7 @@ class Connection(Answering):
         piece = rest[at : end or len(rest)]
         self._at = at + len(piece)
         head = self._head + piece
+        self._mute = head.removeprefix(b"\r\n")[:5] == b"HEAD "
         reader.judge(piece, head)
         measure(head, server.limits.line, server.limits.headers)
         self._head = b"" if end else head
@@ -360,7 +364,7 @@ class Connection(Answering):
 
     def mute(self) -> bool:
         """Whether the answer must have no body."""
-        return self._way is not None and self._way.method == "HEAD"
+        return self._mute if self._way is None else self._way.method == "HEAD"
 
     # What the server calls.
 

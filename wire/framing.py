@@ -16,7 +16,30 @@ special_lines = re.compile(
     re.IGNORECASE,
 ).findall
 
-_LINE = re.compile(rb"([A-Z-]+) ([^ ]+) HTTP/(\d)\.(\d)")
+# The methods that lanes and Tornado's handlers can implement.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# RFC 9110, section 5.6.2.
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LINE = re.compile(b"(" + TOKEN + rb") ([!-~]+) HTTP/([0-9])\.([0-9])")
+# What may still become such a line when more of it arrives.
+_LINE_START = re.compile(
+    b"(?:"
+    + TOKEN
+    + rb"(?: (?:[!-~]+(?: (?:H(?:T(?:T(?:P(?:/(?:[0-9](?:\.(?:[0-9]\r?)?)?)?)?)?)?)?)?)?)?)?)?"
+)
+# A minor version that llhttp refuses, and a server must take for HTTP/1.1 (RFC 9110, section 2.5).
+_LATER_MINOR = re.compile(rb"(?<= HTTP/1\.)[2-9](?=\r?\Z)")
+# A transfer coding and its parameters (RFC 9112, section 7).
+_CODING = re.compile(
+    b"[ \t]*("
+    + TOKEN
+    + rb")((?:[ \t]*;[ \t]*"
+    + TOKEN
+    + rb'[ \t]*=[ \t]*(?:"(?:[^"\\]|\\.)*"|'
+    + TOKEN
+    + rb"))*)[ \t]*"
+)
 # Neither blanks, controls and what is not ASCII, nor what no URI holds and a log or page may trip
 # over. Other characters that RFC 3986 leaves out, such as |, are sent by browsers.
 _TARGET = re.compile(rb"[!$-;=?-~]+")
@@ -67,15 +90,50 @@ def request_line(line: bytes) -> tuple[str, bytes, int]:
     """Method, target and minor version; raises `Refusal`."""
     match = _LINE.fullmatch(line)
     if match is None:
-        raise Refusal(400, "The request line is not a method, a target and a version.")
+        raise Refusal(400, _malformed(line))
     method, target, major, minor = match.groups()
-    if major != b"1" or minor not in b"01":
-        raise Refusal(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+    if major != b"1":
+        raise Refusal(505, "This server supports HTTP/1.1 and HTTP/1.0.")
     if method == b"CONNECT":  # whose target is another server's
-        raise Refusal(501, "This server is no proxy.")
+        raise Refusal(501, "This server is not a proxy: it does not implement CONNECT.")
+    name = method.decode()
+    if name not in METHODS:
+        known = ", ".join(METHODS)
+        raise Refusal(501, f"This server does not implement the method {name[:40]}: use {known}.")
     if not _TARGET.fullmatch(target):
         raise Refusal(400, "The request target holds characters that must be percent-encoded.")
-    return method.decode(), target, int(minor)
+    return name, target, min(int(minor), 1)
+
+
+def _malformed(line: bytes) -> str:
+    """Describe a request line that is not valid, with the cause where it is a common one."""
+    if line[:6] == b"PROXY ":
+        return (
+            "This is a line of the PROXY protocol, which this server does not support: "
+            "configure the proxy to send X-Forwarded-For instead."
+        )
+    if line[:2] == b"\x16\x03":
+        return "This is a TLS handshake, but this port takes plain HTTP: use http://."
+    return "The request line must be a method, a target and a version, with one space between each."
+
+
+def line_of(head: bytes) -> tuple[bytes, bool]:
+    """Return the request line at the start of `head`, and whether it is complete."""
+    line, end, _ = head.removeprefix(b"\r\n").partition(b"\r\n")
+    return line, bool(end)
+
+
+def undecided(head: bytes) -> bool:
+    """Whether `head` has no complete request line, but may get a valid one."""
+    line, complete = line_of(head)
+    return not complete and _LINE_START.fullmatch(line) is not None
+
+
+def as_1_1(head: bytes) -> bytes | None:
+    """Return `head` as an HTTP/1.1 head if it is of a later minor version, else None."""
+    line, _ = line_of(head)
+    changed = _LATER_MINOR.sub(b"1", line)
+    return None if changed == line else head.replace(line, changed, 1)
 
 
 def origin(method: str, target: bytes) -> tuple[bytes, bytes | None]:
@@ -140,14 +198,34 @@ def _length(found: dict[bytes, list[bytes]], minor: int) -> int:
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding.")
         if lengths:
             raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
-        if len(encodings) > 1 or encodings[0].lower() != b"chunked":
-            raise Refusal(400, "The only Transfer-Encoding taken is chunked, alone and once.")
+        _only_chunked(b",".join(encodings))
         return CHUNKED
     if not lengths:
         return 0
     if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
         raise Refusal(400, "Content-Length must be one number.")
     return int(lengths[0])
+
+
+def _only_chunked(value: bytes) -> None:
+    """Raise `Refusal` unless the transfer codings are chunked alone (RFC 9112, section 6.1).
+
+    501 if chunked ends the body and another coding is below it: the body's end is certain, its
+    content is not. Everything else leaves the end in doubt, and is 400.
+    """
+    if value.lower() == b"chunked":
+        return
+    codings: list[tuple[bytes, bytes]] = []
+    at = 0
+    while match := _CODING.match(value, at):
+        codings.append((match[1].lower(), match[2]))
+        at = match.end() + 1
+        if value[match.end() : at] != b",":
+            break
+    certain = at > len(value) and codings[-1:] == [(b"chunked", b"")]
+    if not certain or sum(name == b"chunked" for name, _ in codings) > 1:
+        raise Refusal(400, "Transfer-Encoding must end with chunked, without parameters, once.")
+    raise Refusal(501, "The only transfer coding that this server implements is chunked.")
 
 
 def _expects(values: list[bytes], minor: int) -> bool:

@@ -19,6 +19,7 @@ from tornado.routing import Matcher, Rule, URLSpec
 from tornado.web import HTTPError, RequestHandler
 
 from wire.admission import FULL, Turned, turned_away
+from wire.framing import METHODS
 from wire.lanes import Lane
 from wire.limits import Limits
 from wire.messages import Request, Response
@@ -28,8 +29,6 @@ from wire.refusal import Refusal
 from wire.room import Room, Share
 
 log = logging.getLogger("wire")
-
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def mount(
@@ -70,7 +69,7 @@ def _with_methods(route: Any, methods: dict[str, list[str]]) -> Any:
     if not isinstance(pattern, str) or not isinstance(handler, type):
         return route
     taken = methods.pop(pattern.removesuffix("$"), []) + methods.pop(pattern, [])
-    own = [each for each in _METHODS if _implements(handler, each)]
+    own = [each for each in METHODS if _implements(handler, each)]
     return (pattern, _allowing(handler, taken, own), *more)
 
 
@@ -87,7 +86,7 @@ def _allowing(
         own = [*own, "HEAD"]
         members["head"] = handler.get
     methods = {"OPTIONS", *taken, *own} | ({"HEAD"} if "GET" in taken else set())
-    members["allow"] = ", ".join(each for each in _METHODS if each in methods)
+    members["allow"] = ", ".join(each for each in METHODS if each in methods)
     members["own"] = frozenset(own)
     return type(handler.__name__, (_Allowing, handler), members)
 

@@ -1,10 +1,10 @@
 """Feeds llhttp one message at a time and keeps what comes out."""
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade
+from httptools import HttpParserError, HttpParserUpgrade
 from httptools import HttpRequestParser as Parser
 
 from wire.chunks import Chunks
-from wire.framing import CHUNKED
+from wire.framing import CHUNKED, as_1_1, line_of, request_line, undecided
 from wire.refusal import Refusal
 
 # What feeding llhttp may raise.
@@ -17,11 +17,13 @@ class Reader:
     It is never fed past the end of a head or of a body, so that reading can stop between any two
     requests. `ending` holds one thing while llhttp is within a message, which llhttp takes out
     at its end: a second end is an error. (No Python runs for it: it is asked for every request.)
-    `announced` counts the bytes of the body as far as its length is known.
+    `announced` counts the bytes of the body as far as its length is known. `_failed` is what
+    llhttp found wrong with a request line of which only a part has come.
     """
 
     __slots__ = (
         "_chunks",
+        "_failed",
         "_left",
         "_parser",
         "_pieces",
@@ -37,6 +39,7 @@ class Reader:
         self.ending: list[None] = []
         self.announced = 0
         self._upgraded = False
+        self._failed: HttpParserError | None = None
         self._pieces: list[bytes] = []
         self._chunks: Chunks | None = None
         self._left = 0
@@ -53,6 +56,7 @@ class Reader:
         """The next that is fed is the start of a message."""
         self.ending[:] = [None]
         self._upgraded = False
+        self._failed = None
 
     def bodiless(self) -> bool | None:
         """After a head: whether llhttp takes it for the whole request; None if it cannot tell."""
@@ -60,20 +64,31 @@ class Reader:
 
     def judge(self, piece: bytes, head: bytes) -> None:
         """Let llhttp read the last `piece` of a `head`, whole or not; raises `Refusal`."""
-        try:
-            self.feed(piece)
-        except OBJECTIONS as error:
-            self.objection(error, head)
+        error = self._failed
+        if error is None:
+            error = self._read(piece)
+            if error is not None and (changed := as_1_1(head)) is not None:
+                self._renew()
+                error = self._read(changed)
+        if error is None:
+            return
+        # The answer must not depend on where the head was cut: it waits for the whole line.
+        if undecided(head):
+            self._failed = error
+            return
+        request_line(line_of(head)[0])
+        raise _malformed(error)
 
-    def objection(self, error: HttpParserError | HttpParserUpgrade, head: bytes = b"") -> None:
-        """Raise a `Refusal` for what llhttp does not take."""
-        if isinstance(error, HttpParserUpgrade):
+    def _read(self, data: bytes) -> HttpParserError | None:
+        """Feed llhttp; return its error, if any."""
+        try:
+            self.feed(data)
+        except HttpParserUpgrade:
             # llhttp takes an upgrade's head for the whole request. Nobody here upgrades.
             self._upgraded = True
-        elif isinstance(error, HttpParserInvalidMethodError) and head.lstrip()[:1].isalpha():
-            raise Refusal(501, f"The request's method is not known here: {error}.")
-        else:
-            raise Refusal(400, f"The request is not well formed: {error}.")
+        except HttpParserError as error:
+            return error
+        return None
 
     def begin_body(self, length: int, trailer_limit: int) -> None:
         """Prepare for the body that the head just read announced."""
@@ -96,16 +111,16 @@ class Reader:
         """Read on in the body, `data[start:stop]` at most; the place reached. Raises `Refusal`."""
         if self._chunks is None:
             end = min(stop, start + self._left)
+            fed = data[start:end]
             self._left -= end - start
             ended = self._left == 0
         else:
-            end = self._chunks.extent(data, start, stop)
+            end, fed = self._chunks.extent(data, start, stop)
             ended = self._chunks.done
             self.announced = self._chunks.total
-        try:
-            self.feed(data[start:end])
-        except OBJECTIONS as error:
-            self.objection(error)
+        # A line that has not come whole yet is kept back.
+        if fed and (error := self._read(fed)) is not None:
+            raise _malformed(error)
         if ended is bool(self.ending):
             raise Refusal(400, "The body's framing is ambiguous.")
         if ended and self._chunks:
@@ -124,3 +139,7 @@ class Reader:
         taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         return taken
+
+
+def _malformed(error: HttpParserError) -> Refusal:
+    return Refusal(400, f"The request is not well formed: {error}.")

@@ -15,7 +15,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from wire.connection import Connection
 from wire.dates import date_line
-from wire.framing import Framing, framing, host_name, origin, request_line
+from wire.framing import METHODS, Framing, framing, host_name, origin, request_line
 from wire.lanes import Lane, Lanes, Way
 from wire.limits import Limits
 from wire.listening import Listener
@@ -37,7 +37,7 @@ _REFUSED = 512
 _MOMENT = 0.4
 # Open files besides the connections: databases, logs, and what the application reads.
 _OTHERS = 256
-_ALLOW = ("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+_ALLOW = ("Allow", ", ".join(METHODS))
 
 
 @dataclass(slots=True)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])")
+LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([0-9])")
 FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*((?:[\x21-\x7e\x80-\xff \t]*[\x21-\x7e\x80-\xff])?)"
                    rb"[ \t]*")  # fmt: skip
 HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
 )
-CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})((?:;[\x21-\x3a\x3c-\x7e]+)*)")
+CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})((?:[ \t]*;[ \t]*[\x21-\x3a\x3c-\x7e]+(?:[ \t]*=[ \t]*"
+                   rb"[\x21-\x3a\x3c-\x7e]+)?)*)")  # fmt: skip
 SURE = {b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"HEAD", b"PATCH"}
 
 
@@ -85,7 +86,7 @@ def one(data: bytes, requests: list[Asked]) -> tuple[bytes, bool]:
     if method not in SURE or not target.startswith(b"/") or b"#" in target:
         raise Stop(End.DOUBT)
     hosts = values(fields, b"host")
-    if len(hosts) > 1 or (not hosts and minor == b"1"):
+    if len(hosts) > 1 or (not hosts and minor != b"0"):
         raise Stop(End.REFUSED)
     if hosts and not HOST.fullmatch(hosts[0]):
         raise Stop(End.DOUBT if not hosts[0] else End.REFUSED)
@@ -148,7 +149,9 @@ def dechunked(rest: bytes) -> tuple[bytes, bytes]:
             raise Stop(End.DOUBT if re.match(rb"[0-9A-Fa-f]+[ \t]*;", line) else End.REFUSED)
         if len(match[1].lstrip(b"0")) > 5:
             raise Stop(End.REFUSED)
-        if match[2] and not re.fullmatch(rb"(;" + TOKEN + rb"(=" + TOKEN + rb")?)+", match[2]):
+        if match[2] and not re.fullmatch(
+            rb"([ \t]*;[ \t]*" + TOKEN + rb"([ \t]*=[ \t]*" + TOKEN + rb")?)+", match[2]
+        ):
             raise Stop(End.DOUBT)
         size = int(match[1], 16)
         if not size:

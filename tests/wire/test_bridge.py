@@ -68,12 +68,32 @@ class Stubborn(RequestHandler):
 
 
 class Grabbing(RequestHandler):
+    """Wants the bare connection, at once or with an answer sent before."""
+
+    async def get(self, when: str) -> None:
+        match when:
+            case "upgraded":
+                self.set_status(101)
+                self.set_header("Upgrade", "x")
+                await self.flush()
+            case "begun":
+                self.write("begun")
+                await self.flush()
+            case "finished":
+                await self.finish("finished")
+        self.detach()
+
+
+class Framing(RequestHandler):
+    """Sets the header fields that the query has, and answers ten bytes."""
+
     def get(self) -> None:
-        try:
-            self.detach()
-        except NotImplementedError as error:
-            self._finished = False
-            self.write(str(error))
+        self.set_status(int(self.get_query_argument("status", "200")))
+        for name in ("Content-Length", "Transfer-Encoding"):
+            for value in self.get_query_arguments(name, strip=False):
+                self.add_header(name, value)
+        if self.get_status() != 204:
+            self.write(bytes(10))
 
 
 class Early(RequestHandler):
@@ -100,7 +120,8 @@ ROUTES = [
     (r"/slow", Slow),
     (r"/events", Events),
     (r"/stubborn", Stubborn),
-    (r"/grabbing", Grabbing),
+    (r"/grabbing/(\w+)", Grabbing),
+    (r"/framing", Framing),
     (r"/early", Early),
     (r"/early/streamed", EarlyStreamed),
     (r"/who", Who),
@@ -148,10 +169,61 @@ def test_who_sends_to_nobody_is_told(served: Served) -> None:
     until(lambda: SAID.get("stubborn") == ["closed"])
 
 
-def test_a_connection_cannot_be_taken_away(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("when", "statuses"),
+    [("now", [501]), ("upgraded", [501]), ("begun", None), ("finished", [200])],
+)
+def test_detach_is_refused_and_closes_the_connection(
+    served: Served, when: str, statuses: list[int] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that detaches its connection is finished for Tornado: nobody else answers."""
     with served.peer() as peer:
-        assert b"cannot hand over" in peer.ask(get("/grabbing")).body
-        assert peer.ask(get("/who")).status == 200
+        peer.send(get(f"/grabbing/{when}"))
+        data = peer.rest()
+        if statuses is None:
+            assert not data.endswith(b"0\r\n\r\n")  # cut, not completed
+        else:
+            assert [each.status for each in answers_of(data)] == statuses
+    assert (b"does not hand over" in data) == (statuses == [501])
+    caplog.clear()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Content-Length=%2B10",
+        "Content-Length=-10",
+        "Content-Length=1_0",
+        "Content-Length=10.0",
+        "Content-Length=0xA",
+        "Content-Length=10,10",
+        "Content-Length=10&Content-Length=10",
+        "Content-Length=10&Content-Length=9",
+        "Content-Length=10000000000000000000",
+        "Content-Length=ten",
+        "Transfer-Encoding=chunked",
+        "Transfer-Encoding=gzip",
+        "Transfer-Encoding=chunked&Content-Length=10",
+    ],
+)
+def test_a_field_that_would_frame_the_answer_wrongly_is_not_sent(
+    served: Served, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served.peer() as peer:
+        peer.send(get(f"/framing?{query}") + get("/who"))
+        (answer,) = answers_of(peer.rest())
+    assert answer.status == 500
+    assert answer.closes
+    assert answer.header("Content-Type") == "application/problem+json"
+    caplog.clear()
+
+
+def test_a_content_length_that_is_right_is_sent(served: Served) -> None:
+    with served.peer() as peer:
+        assert peer.ask(get("/framing?Content-Length=10")).body == bytes(10)
+        assert peer.ask(get("/framing?Content-Length=0010")).body == bytes(10)
+        none = peer.ask(get("/framing?status=204&Content-Length=0"))
+        assert (none.status, none.header("Content-Length")) == (204, None)
 
 
 @pytest.mark.parametrize(("path", "statuses"), [("/early", [403, 200]), ("/early/streamed", [403])])
