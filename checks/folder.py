@@ -12,7 +12,7 @@ from settings import call
 
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|gluster.*|lustre|ocfs2|vboxsf|fuse\..+")
-FLEETING = {"tmpfs", "ramfs"}
+FLEETING = {"tmpfs", "devtmpfs", "ramfs"}
 LAYERS = {"overlay", "aufs"}
 
 
