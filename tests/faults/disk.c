@@ -2,8 +2,9 @@
 //
 // Every change to a file in the folder $DISK_FOLDER, and every sync of one, is told in order to
 // the file $DISK_JOURNAL, from which the test works out what may be left after a power loss at
-// any moment. Nothing is really synced: the test cuts the power on paper. Files ending in -shm
-// are left out: SQLite builds them anew, and tells nobody what it writes to them.
+// any moment. Nothing is really synced: the test cuts the power on paper. With $DISK_SYNCS set,
+// syncs are real, and those that fail are not recorded. Files ending in -shm are left out: SQLite
+// builds them anew, and tells nobody what it writes to them.
 //
 // By `disk_fault` the program makes calls fail: syncs (of what ends in a suffix) or writes; by
 // `disk_fault_at` the call of a number, counted from then on, and maybe all that follow. So does
@@ -38,6 +39,7 @@ static uint64_t told;
 static char *paths[FDS]; // of the files in the folder that are open
 static char fault_call, fault_suffix[32];
 static int fault_error;
+static int real_syncs;
 static long fault_at, calls;
 static int fault_ever, fault_at_error;
 static char failed_call;
@@ -65,6 +67,7 @@ __attribute__((constructor)) static void start(void) {
     if (!folder || !name) return;
     journal = REAL(open)(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (journal < 0) abort();
+    real_syncs = getenv("DISK_SYNCS") != NULL;
     const char *fault = getenv("DISK_FAULT_AT");
     if (fault && sscanf(fault, "%ld %d %d", &fault_at, &fault_at_error, &fault_ever) != 3) abort();
 }
@@ -223,7 +226,10 @@ static int sync_file(int fd, int (*sync)(int)) {
     int failed = fails('s', path);
     pthread_mutex_unlock(&lock);
     if (failed) return -1;
-    usleep(200);
+    if (!real_syncs)
+        usleep(200);
+    else if (sync(fd))
+        return -1;
     pthread_mutex_lock(&lock);
     tell(SYNC, path, 0, begun, "", 0);
     pthread_mutex_unlock(&lock);
