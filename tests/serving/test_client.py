@@ -10,15 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from batch_server import BatchServer
+from marquee_client import Client, Counts, uuid7
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "client"))
-from marquee_client import Client, Counts, uuid7  # noqa: E402
 
 SESSION = "e2085be5-9137-4e4e-80b5-f1ffddc25423"
 PAGE = {"host": "www.example.com", "path": "/"}
@@ -117,37 +116,10 @@ def test_it_flushes_at_the_programs_end(served):
     assert len(stored(server)) == 30
 
 
-class Answers(BaseHTTPRequestHandler):
-    """A server that answers what it is told to, one script entry a request."""
-
-    def do_POST(self) -> None:
-        lines = self.rfile.read(int(self.headers["Content-Length"])).split(b"\n")
-        self.server.seen.append([json.loads(line) for line in lines])
-        status, headers = self.server.script.pop(0) if self.server.script else (202, {})
-        if status == 0:
-            self.close_connection = True
-            return
-        results = [{"status": "accepted", "id": "1"} for _ in lines]
-        body = json.dumps({"results": results}).encode()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def scripted():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    server.script, server.seen = [], []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with BatchServer() as server:
+        yield server
 
 
 def client_of(server, **how: object) -> Client:
