@@ -113,7 +113,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_batch: Annotated[Bytes, Meta(description="bytes of a body of events")] = 16_777_216
     held_bytes: Annotated[
         int,
-        Meta(ge=1_048_576, description="bytes of bodies that may be held; more is answered 503"),
+        Meta(
+            ge=1_048_576,
+            description="bytes of bodies that may be held, one client at most half; more is "
+            "answered 503",
+        ),
     ] = 16_777_216
     queue_bytes: Annotated[
         Bytes, Meta(description="bytes of events that may wait for a commit; more is answered 503")
@@ -261,8 +265,11 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
             f"retention_days: monthly active users look back for 30 days, so it is {LEAST_DAYS} or "
             "more, or 0 to keep events for ever"
         )
-    if settings.max_body > settings.held_bytes:
-        raise SettingError("max_body is more than held_bytes: such a body could not be held")
+    if 2 * settings.max_body > settings.held_bytes:
+        raise SettingError(
+            f"held_bytes = {settings.held_bytes}: must be at least twice max_body "
+            f"({settings.max_body}), as one client may hold no more than half of it"
+        )
     settings.source()
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingError("tls_cert and tls_key go together: give both, or neither")

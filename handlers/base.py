@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ujson
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
@@ -49,6 +49,9 @@ class Refusal(HTTPError):
 
 class Handler(RequestHandler):
     """The base of all handlers; `settings` carry `pages` and `authenticate`."""
+
+    # The methods whose bodies are taken; of any other, the server reads past the body.
+    body_methods: ClassVar[frozenset[str]] = frozenset({"POST", "PUT", "PATCH"})
 
     def set_default_headers(self) -> None:
         """Every answer, errors too, carries the security headers."""
@@ -158,6 +161,8 @@ WORDS = {
 class Missing(Handler):
     """Whatever no other handler takes."""
 
+    body_methods = frozenset()
+
     def prepare(self) -> None:
         """Say so."""
         raise Refusal(404, WORDS[404])
@@ -165,6 +170,8 @@ class Missing(Handler):
 
 class Static(StaticFileHandler):
     """Files of `static/`: kept for long under an address that bears their version."""
+
+    body_methods: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def get_content_version(cls, abspath: str) -> str:

@@ -152,6 +152,8 @@ class Rates:
 class TooOften(Handler):
     """Whoever asks too often."""
 
+    body_methods = frozenset()
+
     def initialize(self, limit: Limit, verdict: Verdict) -> None:
         """`limit` is the one, `verdict` what it said."""
         self._limit = limit

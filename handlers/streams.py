@@ -22,13 +22,14 @@ from store.apps import Access
 from store.errors import StoreError, StoreFull
 from store.event_rules import EventRules
 from store.log import Log
-from wire import Response, Share
+from wire import Response, Share, owners_of
 
 # Steps of one stream that wait for the disk.
 AHEAD = 8
 # Seconds for which a stream waits for room in the log, and how often it looks.
 PATIENCE, LOOK = 10.0, 0.02
-# Bytes that a stream holds, here and in its connection, besides a line that is not whole.
+# Bytes that a stream may hold, here and in its connection, besides a line that is not whole. They
+# must be free for it to begin; it takes them as its lines arrive.
 HOLDS = 262_144
 
 Take = Callable[[bytes, str | None, Access], Response | Awaitable[Response]]
@@ -55,6 +56,7 @@ class Streamed(Asking):
         self._lines = False
         self._full = False
         self._rest = bytearray()  # of a line, or of a body that is not in lines
+        self._arrived = 0
         self._skipping = False
         self._busy = self._gone = False
         self._over: StoreError | None = None
@@ -78,14 +80,16 @@ class Streamed(Asking):
         connection.set_max_body_size(self._most if self._lines else self._largest)
         if self._gone:
             return  # it left while it was let in, and would never give back what is held for it
-        if self._share.hold(HOLDS) and self._journal.room(0):
+        request = self.request
+        authorization = request.headers.get("Authorization")
+        self._share.assign(owners_of(request.remote_ip or "", authorization))
+        if self._share.fits(HOLDS) and self._journal.room(0):
             return
         self._journal.refuse()
         if "Expect" in self.request.headers:
             raise self.later("More events are waiting than can be held")
         # Who sends without asking may not look for an answer before all is sent: it is read past.
         self._full = True
-        self._share.hold(0)
 
     async def data_received(self, chunk: bytes) -> None:
         """Take the lines that are whole."""
@@ -100,6 +104,7 @@ class Streamed(Asking):
     async def _receive(self, chunk: bytes) -> None:
         if self._full or self._over is not None or self._short > MANY_SHORT:
             return
+        self._arrived += len(chunk)
         if self._skipping:
             _, ended, chunk = chunk.partition(b"\n")
             self._skipping = not ended
@@ -215,7 +220,7 @@ class Streamed(Asking):
 
     def _hold(self) -> bool:
         """Take room for what is held by now; without any, take no more of the stream."""
-        if self._share.hold(HOLDS + len(self._rest) + self._results.size):
+        if self._share.hold(min(HOLDS, self._arrived) + len(self._rest) + self._results.size):
             return True
         self._over = StoreFull("more is being sent than can be held")
         return False

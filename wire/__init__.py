@@ -12,7 +12,7 @@ from wire.messages import Request, Response, Unhurried
 from wire.mounting import mount
 from wire.problems import problem
 from wire.refusal import Refusal
-from wire.room import Room, Share
+from wire.room import Room, Share, owners_of
 from wire.server import Server, Stats
 from wire.sockets import bind, bind_unix, inherited
 
@@ -33,5 +33,6 @@ __all__ = [
     "bind_unix",
     "inherited",
     "mount",
+    "owners_of",
     "problem",
 ]

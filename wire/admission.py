@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 
 from wire.lanes import Lane
 from wire.messages import Request, Response
-from wire.room import Share
 
 FULL = "More is being sent than can be held; send this again."
 
@@ -17,17 +16,16 @@ def turned_away(
     lane: Lane,
     request: Request,
     size: int,
-    share: Share,
+    fits: bool,
     *,
     failed: Callable[[BaseException], Response],
     error: Callable[[int, str], Response],
 ) -> Turned:
     """The answer to a request whose body, of `size` bytes, shall not come; None to take it.
 
-    The lane has a say; and where the share finds no room for the body, it must not come. `failed`
-    makes the answer of a lane that raised, `error` that to what finds no room.
+    The lane is asked first; a body that does not fit is refused in any case. `failed` makes the
+    response of a lane that raised, `error` the one for lack of room.
     """
-    fits = share.hold(size)
     answer: Response | Awaitable[Response] | None = None
     try:
         if lane.admit is not None:
@@ -38,7 +36,6 @@ def turned_away(
         answer = error(503, FULL)
     if answer is None:
         return None
-    share.hold(0)
     if isinstance(answer, Response):
         return answer
     future = asyncio.ensure_future(answer)

@@ -152,7 +152,7 @@ class Answering(Holding):
         way, framing = known
         if len(data) - end != framing.length:
             return False
-        if framing.length > SMALL and not self.hold_body(framing.length):
+        if framing.length > SMALL and not self.own_body(head).hold(framing.length):
             return False
         self.serve(way, framing, head, data[end:])
         return True

@@ -11,7 +11,7 @@ from wire.answering import Answering
 from wire.exchange import Exchange
 from wire.flow import ANSWER, BODY, CLOSED, HEAD, IDLE, LINGER
 from wire.framing import CHUNKED, Framing, head_end, measure, special_lines
-from wire.holding import SMALL
+from wire.holding import FREE, SMALL
 from wire.lanes import Way
 from wire.reading import Reader
 from wire.refusal import Refusal
@@ -37,9 +37,11 @@ class Connection(Answering):
     """
 
     __slots__ = (
+        "_arrived",
         "_at",
         "_body",
         "_counted",
+        "_dropping",
         "_exchange",
         "_head",
         "_left",
@@ -60,8 +62,11 @@ class Connection(Answering):
         self._mute = False
         self._body: list[bytes] = []
         self._limit = 0
-        # Whether the body takes room as it comes, and the answer to one that is read past.
+        # What has arrived of the body; whether it takes room as it arrives, or is read past; and
+        # the response to a request whose body is read past because it was turned away.
+        self._arrived = 0
         self._counted = False
+        self._dropping = False
         self._turned_away: Turned = None
         self._exchange: Exchange | None = None
         self._used_application = False
@@ -232,8 +237,12 @@ class Connection(Answering):
         self.deadline = server.now + server.limits.body_seconds
         counted = framing.length > SMALL or framing.length > len(self._rest) - self._at
         counted = counted or framing.length == CHUNKED
-        if counted and framing.length <= limit:
-            answer = self.turn_away(way, framing, head)
+        if not lane.takes_body:
+            counted = False
+        elif counted and framing.length <= limit:
+            share = self.own_body(head)
+            fits = framing.length <= FREE or share.fits(framing.length)
+            answer = self.turn_away(way, framing, head, fits)
             if answer is not None and framing.expects:
                 # It has not been sent yet, and need not be; if it comes all the same, nobody reads
                 # it, however long the answer takes.
@@ -244,7 +253,8 @@ class Connection(Answering):
                 return
             self._turned_away = answer
         self._head = head
-        self.expect_body(limit, counted=counted and self._turned_away is None)
+        self._expect_body(limit, counted=counted and self._turned_away is None)
+        self._dropping = not lane.takes_body or self._turned_away is not None
 
     def deliver(self, way: Way, framing: Framing, head: bytes) -> None:
         """Give the request to the application."""
@@ -258,20 +268,28 @@ class Connection(Answering):
         else:
             self.phase = BODY
             self.deadline = server.now + server.limits.body_seconds
+            self.own_body(head)
         exchange.begin(head, self._peer)
 
-    def expect_body(self, limit: int, *, counted: bool) -> None:
-        """Be ready for the body; raises `Refusal` if it is larger than `limit`.
+    def expect_body(self, limit: int, *, counted: bool, dropped: bool) -> None:
+        """Be ready for the body that the application takes, or that is `dropped`.
 
-        If it is `counted`, also where there is no room for it: one in chunks takes it as it comes.
+        Raises `Refusal` if it is larger than `limit`, or is `counted` and there is no room for it.
         """
+        assert self._framing is not None and self._body_share is not None
+        length = self._framing.length
+        if counted and FREE < length <= limit and not self._body_share.fits(length):
+            raise Refusal(503, FULL)
+        self._expect_body(limit, counted=counted)
+        self._dropping = dropped
+
+    def _expect_body(self, limit: int, *, counted: bool) -> None:
         framing, reader = self._framing, self._reader
         assert framing is not None and reader is not None
         if framing.length > limit:
             raise Refusal(413, f"The body may have {limit} bytes.")
-        self._counted = counted and framing.length == CHUNKED
-        if counted and not self.hold_body(max(framing.length, 0)):
-            raise Refusal(503, FULL)
+        self._counted = counted
+        self._arrived = 0
         reader.begin_body(framing.length, self.server.limits.headers)
         self.phase = BODY
         if framing.expects and self._at >= len(self._rest):
@@ -287,9 +305,12 @@ class Connection(Answering):
         limit = self._limit if exchange is None else exchange.max_body
         if reader.announced > limit:
             raise Refusal(413, f"The body may have {limit} bytes.")
-        if self._counted and not self.hold_body(reader.announced):
-            raise Refusal(503, FULL)
         data = reader.take()
+        self._arrived += len(data)
+        if self._counted and not self.hold_body(self._arrived):
+            if exchange is not None:
+                raise Refusal(503, FULL)
+            self._give_up_body()
         complete = not reader.ending
         if complete:
             self.phase = ANSWER
@@ -297,10 +318,10 @@ class Connection(Answering):
         else:
             self.deadline += len(data) / self.server.limits.body_rate
         if exchange is not None:
-            exchange.receive(data, complete)
+            exchange.receive(b"" if self._dropping else data, complete)
             return
         answer = self._turned_away
-        if answer is None:
+        if not self._dropping:
             self._body.append(data)
         if complete:
             way, head = self._way, self._head
@@ -313,6 +334,17 @@ class Connection(Answering):
                 self._conclude(way, framing, answer)
             else:
                 self.serve(way, framing, head, body)
+
+    def _give_up_body(self) -> None:
+        """Turn away a lane's request although its body has begun to arrive: there is no room.
+
+        Those that find room meanwhile complete, so that something always gets done.
+        """
+        assert self._way is not None and self._framing is not None
+        self._body.clear()
+        self.hold_body(0)
+        self._counted, self._dropping = False, True
+        self._turned_away = self.turn_away(self._way, self._framing, self._head, False)
 
     def discard(self) -> bool:
         """Forget what has come in; whether there was anything, or more of a request is to come."""

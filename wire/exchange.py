@@ -113,8 +113,10 @@ class Exchange(Bridge):
         if self._framing.length == 0:
             self._complete()
             return
-        # Who takes a body as it comes counts what they hold of it themselves.
-        self._link.expect_body(self.max_body, counted=not _is_streamed(self._delegate))
+        # A handler that takes its body in pieces counts what it holds of it itself.
+        dropped = _drops_body(self._delegate, self._way.method)
+        counted = not (dropped or _is_streamed(self._delegate))
+        self._link.expect_body(self.max_body, counted=counted, dropped=dropped)
 
     def _complete(self) -> None:
         delegate, self._delegate = self._delegate, None
@@ -193,6 +195,21 @@ def _is_websocket(delegate: Any) -> bool:
 def _is_streamed(delegate: Any) -> bool:
     """Whether it goes to a handler that is given the body in pieces."""
     return bool(getattr(_handler(delegate), "_stream_request_body", False))
+
+
+def _drops_body(delegate: Any, method: str) -> bool:
+    """Whether the request goes to a handler that does not look at a body of this method.
+
+    A handler class says so by `body_methods`, the methods whose bodies it takes.
+    """
+    taken = getattr(_handler(delegate), "body_methods", None)
+    if taken is None or method in taken:
+        return False
+    # Tornado would look for a form in the empty body, and refuse the request for want of one.
+    request = getattr(delegate.delegate, "request", None)
+    if request is not None:
+        request.headers.pop("Content-Type", None)
+    return True
 
 
 def _handler(delegate: Any) -> Any:

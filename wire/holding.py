@@ -8,13 +8,16 @@ from wire.flow import Flow
 from wire.framing import Framing
 from wire.lanes import Way
 from wire.messages import Request
-from wire.room import Share
+from wire.room import Share, owners_of
 
 if TYPE_CHECKING:
     from wire.server import Server
 
-# So many bytes are not worth counting: each connection may hold them anyway, as it may a head.
+# A request of this size that has arrived in one piece is served at once, and is not counted.
 SMALL = 16_384
+# Bytes of a body that is still arriving which are not counted: each connection may hold a head of
+# several times the size. So events, logins and conversions in two pieces always find room.
+FREE = 4_096
 
 
 class Holding(Flow):
@@ -30,29 +33,38 @@ class Holding(Flow):
         # Whether some of what came after it was dropped: it is the last then.
         self._cut = False
 
+    def own_body(self, head: bytes) -> Share:
+        """Have the body of the request with this head count for its client and its token."""
+        share = self._body_share
+        if share is None:
+            share = self._body_share = Share(self.server.room)
+        request = Request("", b"", "", (), "", head, b"", self._peer)
+        share.assign(owners_of(request.remote, request.header("Authorization")))
+        return share
+
     def hold_body(self, size: int) -> bool:
-        """Take room for the request's body, until it is answered; false if there is none."""
-        if self._body_share is None:
-            self._body_share = Share(self.server.room)
-        return self._body_share.hold(size)
+        """Take room for what has arrived of the body; false if there is none.
+
+        It is held until the request is answered. `own_body` must have been called before.
+        """
+        assert self._body_share is not None
+        return self._body_share.hold(size if size > FREE else 0)
 
     def hold_ahead(self, size: int) -> bool:
         """Take room for so many bytes that cannot be looked at yet; false if there is none."""
         if self._ahead is None:
-            self._ahead = Share(self.server.room)
+            self._ahead = Share(self.server.room, owners_of(self._peer.address, None))
         return self._ahead.hold(size)
 
-    def turn_away(self, way: Way, framing: Framing, head: bytes) -> Turned:
-        """The answer to a request whose body shall not come; None to take it."""
-        if self._body_share is None:
-            self._body_share = Share(self.server.room)
+    def turn_away(self, way: Way, framing: Framing, head: bytes, fits: bool) -> Turned:
+        """Return the response to a request whose body is not taken; None to take it."""
         host, lane, server = way.authority or framing.host, way.lane, self.server
         assert lane is not None
         answer = turned_away(
             lane,
             Request(way.method, way.target, way.path, way.params, host, head, b"", self._peer),
             max(framing.length, 0),
-            self._body_share,
+            fits,
             failed=partial(server.failed, lane),
             error=server.erroneous,
         )

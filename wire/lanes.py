@@ -25,7 +25,11 @@ class Lane:
     `admit` is asked at the end of a head whose body is large or still to come: by the request, so
     far without its body, the body's bytes (0 if it comes in chunks), and whether this server has
     room for them. Its answer turns the request away, whose body is then read past and held
-    nowhere; None takes it, if there is room.
+    nowhere; None takes it, if there is room. It is asked again, without room, if there is none any
+    more for a body that has begun to arrive.
+
+    A lane that does not take a body (`takes_body`; by default, one for GET) gets an empty one:
+    what a client sends is read past.
     """
 
     __slots__ = (
@@ -38,6 +42,7 @@ class Lane:
         "name",
         "pattern",
         "statuses",
+        "takes_body",
     )
 
     def __init__(
@@ -49,6 +54,7 @@ class Lane:
         body_limit: int | None = None,
         larger: bool = False,
         admit: Admit | None = None,
+        takes_body: bool | None = None,
         name: str | None = None,
     ) -> None:
         self.method = method
@@ -58,6 +64,7 @@ class Lane:
         self.body_limit = body_limit
         self.larger = larger
         self.admit = admit
+        self.takes_body = method != "GET" if takes_body is None else takes_body
         self.name = name or f"{method} {pattern}"
         self.statuses: defaultdict[int, int] = defaultdict(int)
 

@@ -18,7 +18,7 @@ from tornado.httputil import (
 from tornado.routing import Matcher, Rule, URLSpec
 from tornado.web import HTTPError, RequestHandler
 
-from wire.admission import FULL, Turned, turned_away
+from wire.admission import Turned, turned_away
 from wire.framing import METHODS
 from wire.lanes import Lane
 from wire.limits import Limits
@@ -26,7 +26,7 @@ from wire.messages import Request, Response
 from wire.peers import Peer
 from wire.problems import problem
 from wire.refusal import Refusal
-from wire.room import Room, Share
+from wire.room import Room, Share, owners_of
 
 log = logging.getLogger("wire")
 
@@ -88,6 +88,7 @@ def _allowing(
     methods = {"OPTIONS", *taken, *own} | ({"HEAD"} if "GET" in taken else set())
     members["allow"] = ", ".join(each for each in METHODS if each in methods)
     members["own"] = frozenset(own)
+    members["body_methods"] = frozenset(own) & getattr(handler, "body_methods", frozenset(own))
     return type(handler.__name__, (_Allowing, handler), members)
 
 
@@ -172,26 +173,33 @@ class _Serving(HTTPMessageDelegate):
         size = int(length) if length.isdigit() else 0
         if size > self._target.limit:
             self._too_large()
-        elif size or "Transfer-Encoding" in headers:
-            self._turned_away = turned_away(
-                self._target.lane,
-                self._request(),
-                size,
-                self._share,
-                failed=self._failed,
-                error=self._erroneous,
-            )
+        elif self._target.lane.takes_body and (size or "Transfer-Encoding" in headers):
+            context = self._connection.context  # type: ignore[attr-defined]
+            self._share.assign(owners_of(context.remote_ip, headers.get("Authorization")))
+            self._turn_away(size, self._share.fits(size))
+
+    def _turn_away(self, size: int, fits: bool) -> None:
+        self._turned_away = turned_away(
+            self._target.lane,
+            self._request(),
+            size,
+            fits,
+            failed=self._failed,
+            error=self._erroneous,
+        )
 
     def on_connection_close(self) -> None:
         self._share.hold(0)
 
     def data_received(self, chunk: bytes) -> None:
-        if self._turned_away is not None:
+        if self._turned_away is not None or not self._target.lane.takes_body:
             return
         self._body += chunk
-        if not self._share.hold(max(self._share.held, len(self._body))):
+        if not self._share.hold(len(self._body)):
+            size = len(self._body)
             self._body.clear()
-            self._turned_away = self._erroneous(503, FULL)
+            self._share.hold(0)
+            self._turn_away(size, False)
         if len(self._body) > self._target.limit and not self._answered:
             self._too_large()
 

@@ -158,7 +158,7 @@ def does_not_tend() -> None:
 
 def holds_whatever_comes() -> None:
     """There is room for each body."""
-    Room.take = lambda *_: True  # type: ignore[method-assign]
+    Room.fits = lambda *_: True  # type: ignore[method-assign]
 
 
 def counts_no_refusal() -> None:

@@ -53,7 +53,7 @@ def silent(_: Any) -> None:
 
 LANES = [
     Lane("GET", r"/lane/hello", lambda _: HELLO),
-    Lane("GET", r"/lane/echo", echo),
+    Lane("GET", r"/lane/echo", echo, takes_body=True),
     Lane("POST", r"/lane/echo", echo),
     Lane("GET", r"/lane/late/(\d+)", late),
     Lane("GET", r"/smuggled", smuggled),

@@ -632,7 +632,7 @@ class Events(RequestHandler):
 def lanes() -> list[Lane]:
     cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Location", "/x")]
     return [
-        Lane("GET", r"/told/(\w+)/(\d*)", told),
+        Lane("GET", r"/told/(\w+)/(\d*)", told, takes_body=True),
         Lane("POST", r"/told/(\w+)/(\d*)", told),
         Lane("POST", r"/events", told),
         Lane("POST", r"/small", told, body_limit=10),

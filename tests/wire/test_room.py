@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from peer import Peer, chunked, get, request
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from wire import Lane, Limits, Request, Response, Room, Share, mount
-from wire.holding import SMALL
+from wire.holding import FREE, SMALL
+from wire.room import owners_of
 
-SIZE = 200_000
+SIZE = 600_000
 LIMITS = Limits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
 HALF = b"x" * 50_000
 WHOLE = HALF * 2
@@ -61,13 +63,18 @@ class Stream(RequestHandler):
         self.finish("stream")
 
 
+class Nothing(RequestHandler):
+    def get(self) -> None:
+        self.finish("nothing")
+
+
 LANES = [
     Lane("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
     Lane("POST", r"/lane/take", take),
     Lane("POST", r"/lane/hold", hold),
     Lane("POST", r"/lane/asks", take, admit=admit),
 ]
-ROUTES = [(r"/app/echo", Echo), (r"/app/stream", Stream)]
+ROUTES = [(r"/app/echo", Echo), (r"/app/stream", Stream), (r"/app/nothing", Nothing)]
 
 
 def application(room: Room) -> Application:
@@ -82,16 +89,24 @@ class Site:
         self.served = served
         self.room = room
 
-    def peer(self) -> Peer:
-        return self.served.peer()
+    def peer(self, **options: Any) -> Peer:
+        return self.served.peer(**options)
 
-    def filled(self, *, path: str = "/lane/take", count: int = 2) -> list[Peer]:
-        """Peers that send a body each, and have not sent all of it; it is theirs to close them."""
+    def sending(self, *, path: str = "/lane/take", count: int = 2) -> list[Peer]:
+        """Peers that send a body each, and have not sent all of it; the caller closes them."""
         peers = [self.peer() for _ in range(count)]
         for peer in peers:
             peer.send(request("POST", path, body=WHOLE)[:-1])
-        until(lambda: self.room.held == count * len(WHOLE))
+        until(lambda: self.room.held == count * (len(WHOLE) - 1))
         return peers
+
+    @contextmanager
+    def full(self, free: int = 0) -> Iterator[None]:
+        """A time in which `free` bytes are left."""
+        taken = SIZE - self.room.held - free
+        assert self.room.take(taken)
+        yield
+        self.room.leave(taken)
 
 
 def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -124,15 +139,15 @@ def wired(stage: Stage) -> Iterator[Site]:
 
 
 def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connection(site: Site):
-    others = site.filled()
+    others = site.sending()
     with site.peer() as peer:
-        peer.send(request("POST", "/lane/take", body=WHOLE)[:-1])
-        time.sleep(0.05)
-        assert site.room.held == 2 * len(WHOLE)
-        answer = peer.ask(b"x", "POST")
-        assert (answer.status, answer.header("Retry-After")) == (503, "1")
-        assert not answer.closes
-        assert peer.ask(get()).body == b"hello"
+        with site.full():
+            peer.send(request("POST", "/lane/take", body=WHOLE)[:-1])
+            site.served.ping()
+            answer = peer.ask(b"x", "POST")
+            assert (answer.status, answer.header("Retry-After")) == (503, "1")
+            assert not answer.closes
+            assert peer.ask(get()).body == b"hello"
         for other in others:
             assert other.ask(b"x", "POST").body == b"100000"
             other.close()
@@ -141,14 +156,85 @@ def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connect
 
 
 def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
-    others = wired.filled()
-    with wired.peer() as peer:
+    with wired.full(), wired.peer() as peer:
         for size in (1, SMALL):
             answer = peer.ask(request("POST", "/lane/take", body=b"x" * size))
             assert answer.body == str(size).encode()
         assert peer.ask(request("POST", "/lane/take", body=b"x" * (SMALL + 1))).status == 503
-    for other in others:
-        other.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_a_small_body_in_two_pieces_needs_no_room(wired: Site, path: str):
+    with wired.full(), wired.peer() as peer:
+        sent = request("POST", path, body=b"x" * FREE)
+        peer.send(sent[:-FREE])
+        wired.served.ping()
+        assert peer.ask(sent[-FREE:], "POST").status == 200
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo", "/lane/chunks"])
+def test_what_is_announced_and_has_not_arrived_takes_no_room(wired: Site, path: str):
+    sent = request("POST", path, body=WHOLE)[: 1 - len(WHOLE)]
+    if path == "/lane/chunks":
+        sent = request("POST", "/lane/take", "Transfer-Encoding: chunked") + b"186A0\r\nx"
+    peers = [wired.peer() for _ in range(50)]
+    for peer in peers:
+        peer.send(sent)
+    wired.served.ping()
+    assert wired.room.held == 0
+    with wired.peer() as peer:
+        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str):
+    def send(number: int, token: int) -> Peer:
+        peer = wired.peer(source=f"127.0.0.{number}")
+        head = request("POST", path, f"Authorization: Bearer {token}", f"Content-Length: {10**5}")
+        peer.send(head + WHOLE[:-1])
+        wired.served.ping()
+        return peer
+
+    greedy = [send(2, number) for number in range(12)]
+    assert wired.room.held <= SIZE / 2
+    shared = [send(number, 100) for number in range(3, 12)]
+    assert wired.room.held <= SIZE * 3 / 4
+    with wired.peer(source="127.0.0.12") as peer:
+        assert peer.ask(request("POST", path, body=WHOLE)).status == 200
+    for each in (*greedy, *shared):
+        each.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/hello", "/app/nothing"])
+def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
+    method = "GET" if path == "/lane/hello" else "POST"
+    form = "Content-Type: multipart/form-data; boundary=x"
+    with wired.peer() as peer:
+        peer.send(request(method, path, form, body=WHOLE)[:-1])
+        wired.served.ping()
+        assert wired.room.held == 0
+        answer = peer.ask(b"x", method)
+        assert (answer.status, answer.closes) == (200 if method == "GET" else 405, False)
+        assert peer.ask(get()).body == b"hello"
+
+
+def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_complete(
+    wired: Site,
+):
+    peers = [wired.peer(source=f"127.0.0.{number}") for number in range(2, 18)]
+    for peer in peers:
+        peer.send(request("POST", "/lane/take", body=WHOLE)[: 30_000 - len(WHOLE)])
+    wired.served.ping()
+    for peer in peers:
+        peer.send(WHOLE[30_000:])
+    answers = [peer.answer("POST") for peer in peers]
+    assert {answer.status for answer in answers} == {200, 503}
+    for peer, answer in zip(peers, answers, strict=True):
+        assert answer.status == 200 or answer.header("Retry-After") == "1"
+        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).status == 200
+        peer.close()
 
 
 def test_room_is_held_until_the_answer(site: Site):
@@ -161,13 +247,13 @@ def test_room_is_held_until_the_answer(site: Site):
 
 @pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
 def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str):
-    for peer in wired.filled(path=path):
+    for peer in wired.sending(path=path):
         peer.close()
     until(lambda: wired.room.held == 0)
 
 
 def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
-    peers = wired.filled()
+    peers = wired.sending()
     for peer in peers:
         assert peer.answer("POST").status == 408
         peer.close()
@@ -194,13 +280,10 @@ def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
 
 
 def test_a_lane_is_told_that_there_is_no_room_and_cannot_make_any(site: Site):
-    others = site.filled()
-    with site.peer() as peer:
+    with site.full(), site.peer() as peer:
         assert peer.ask(request("POST", "/lane/asks", "X-Say: closed", body=WHOLE)).status == 409
         assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).status == 503
     assert [(len(WHOLE), False)] * 2 == ASKED
-    for other in others:
-        other.close()
 
 
 def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any):
@@ -235,12 +318,13 @@ def test_one_who_is_turned_away_may_leave_before_the_answer(wired: Site):
 
 
 def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site):
-    others = wired.filled(path="/app/echo")
-    with wired.peer() as peer:
-        answer = peer.ask(request("POST", "/app/echo", body=WHOLE))
-        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
-    with wired.peer() as peer:
-        assert peer.ask(request("POST", "/app/stream", body=WHOLE)).body == b"stream"
+    others = wired.sending(path="/app/echo")
+    with wired.full():
+        with wired.peer() as peer:
+            answer = peer.ask(request("POST", "/app/echo", body=WHOLE))
+            assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
+        with wired.peer() as peer:
+            assert peer.ask(request("POST", "/app/stream", body=WHOLE)).body == b"stream"
     for other in others:
         assert other.ask(b"x", "POST").body.endswith(WHOLE)
         other.close()
@@ -249,16 +333,12 @@ def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site)
 @pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
 def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
     head = request("POST", path, "Transfer-Encoding: chunked")
-    others = wired.filled(count=1)
-    assert wired.room.take(SIZE - len(WHOLE) - 40_000)
-    with wired.peer() as peer:
+    with wired.full(free=80_000), wired.peer() as peer:
         peer.send(head + chunked(b"x" * 30_000)[:-5])
-        until(lambda: wired.room.held == SIZE - 10_000)
+        until(lambda: wired.room.held == SIZE - 50_000)
         answer = peer.ask(chunked(b"x" * 10_001), "POST")
-        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
-    wired.room.leave(SIZE - len(WHOLE) - 40_000)
-    for other in others:
-        other.close()
+        closes = path == "/app/echo"
+        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", closes)
     until(lambda: wired.room.held == 0)
     with wired.peer() as peer:
         assert peer.ask(head + chunked(WHOLE), "POST").status == 200
@@ -279,30 +359,35 @@ def test_what_comes_behind_a_request_takes_room_too(wired: Site):
 def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connection_ends(
     wired: Site,
 ):
-    others = wired.filled(count=1)
-    assert wired.room.take(SIZE - len(WHOLE))
-    with wired.peer() as peer:
+    with wired.full(), wired.peer() as peer:
         peer.send(request("POST", "/lane/hold", body=b"x") + get() * 1_000)
         answer = peer.answer("POST")
         assert (answer.body, answer.closes) == (b"1", True)
         assert peer.closed()
-    wired.room.leave(SIZE - len(WHOLE))
-    for other in others:
-        other.close()
 
 
+@pytest.mark.parametrize("owned", [False, True])
 @given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=40))
-def test_shares_never_hold_more_than_the_room(size: int, steps: list[tuple[int, int]]):
+def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: list[tuple[int, int]]):
     room = Room(size)
-    shares = [Share(room) for _ in range(4)]
+    shares = [Share(room, [number] if owned else ()) for number in range(4)]
     for number, count in steps:
         before = [share.held for share in shares]
         held = shares[number].hold(count)
         wanted = sum(before) - before[number] + count
-        assert held is (wanted <= size or count <= before[number])
+        fair = not owned or count <= size - wanted
+        assert held is ((wanted <= size and fair) or count <= before[number])
         if not held:
             assert [share.held for share in shares] == before
         assert room.held == sum(share.held for share in shares) <= size
     for share in shares:
         assert share.hold(0)
     assert room.held == 0
+    assert all(room.fits(size // 2, [number]) for number in range(4))
+
+
+def test_an_address_of_ipv6_counts_as_its_network():
+    assert owners_of("2001:db8::1", None) == owners_of("2001:db8::ffff:2%eth0", None)
+    assert owners_of("2001:db8::1", None) != owners_of("2001:db8:0:1::1", None)
+    assert owners_of("127.0.0.1", "a") != owners_of("127.0.0.1", "b")
+    assert owners_of("unix", None) == ("unix",)
