@@ -268,7 +268,9 @@ class Marquee:
         """Warm up, then listen: on `sockets` for the world, in the data folder for commands."""
         await self.rotation.reload()
         await self.visits.once()
-        self.sampler.resume(await self.audiences.watched(MOST))
+        watched = await self.audiences.watched(MOST)
+        self.source.trust(watched)
+        self.sampler.resume(watched)
         playing = self._playing()
         if self.played:
             await self.sampler.ask(played.TOKEN, played.HOST)

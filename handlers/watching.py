@@ -68,7 +68,8 @@ class Watching(Asking):
         sampler = self.audience.sampler
 
         def event() -> tuple[str, bytes]:
-            moment = str(round(watch.as_of * 1000))
+            # Whoever heard of a reading also hears when it has become stale.
+            moment = str(round(watch.as_of * 1000)) + ("-stale" if watch.stale else "")
             lines = make().splitlines()
             data = b"".join(b"data: %b\n" % line for line in lines)
             return moment, b"id: %b\n%b\n" % (moment.encode(), data)

@@ -34,6 +34,12 @@ MOST = 200
 # A reading that is this many periods old is stale, and none to take a difference to.
 STALE = 3.0
 LOOK = 1.0
+# Seconds in which a source's requests of a minute are sent: a little less than what it takes.
+A_MINUTE = 65.0
+# Keys of a host that keep their pace.
+OLDEST = 4
+# Refused pairs of key and host that are kept.
+REFUSED_KEPT = 4_096
 # Things made of a reading that are kept.
 MADE = 64
 
@@ -41,10 +47,15 @@ Key = tuple[str, str]
 
 
 class Source(Protocol):
-    """Where readings come from; `a_minute` limits them for each host."""
+    """Where readings come from; `a_minute` limits them for each host, `in_all` for all together.
+
+    A key or host that it refused is not asked for again for `refusals_kept` seconds.
+    """
 
     name: str
     a_minute: int | None
+    in_all: int | None
+    refusals_kept: float
 
     async def read(self, key: str, host: str) -> Reading:
         """A reading; raises `StoreRefused` for an unknown key or host, `StoreAway` for none."""
@@ -59,11 +70,15 @@ class Watch:
         self.history = History()
         self.reading: Reading | None = None
         self.gains: list[tuple[int, str]] = []  # since the reading before
-        self.number = 0  # of readings
+        self.number = 0  # of news: a reading, or that the last one has become stale
+        self.readings = 0
         self.as_of = 0.0  # when the last was made, in seconds since 1970
         self.read_at = 0.0
         self.asked = now
         self.due = now
+        self.resumed = False  # from before a restart
+        self.lived = False  # someone was on one of its pages
+        self.stale = False
         self.error: StoreError | None = None
         self.other_days: OtherDays = NO_OTHER_DAYS
         self.flight: asyncio.Task[None] | None = None
@@ -117,7 +132,7 @@ class Sampler:
         self._most = most
         self._clock, self._wall, self._chance = clock, wall, chance
         self._watches: dict[Key, Watch] = {}
-        self._refused: TTLCache[Key, str] = TTLCache(4_096, min(SHARED, period), clock)
+        self._refused: TTLCache[Key, str] = TTLCache(REFUSED_KEPT, source.refusals_kept, clock)
         self._shared = min(SHARED, period * 0.6)
         self._work: set[asyncio.Task[None]] = set()
 
@@ -141,6 +156,7 @@ class Sampler:
             if len(self._watches) < self._most:
                 watch = self._watches[key, host] = Watch(key, host, now - IDLE)
                 watch.due = now + self._chance() * RARELY
+                watch.resumed = watch.lived = True
 
     def look(self, key: str, host: str) -> Watch | None:
         """The watch of a host, if it has a reading to be shown; this is a question."""
@@ -179,7 +195,11 @@ class Sampler:
         now = self._clock()
         following = now + LOOK
         for watch in list(self._watches.values()):
-            if watch.flight is None:
+            if not watch.stale and watch.reading is not None and self.stale(watch):
+                watch.stale = True
+                self._tell(watch)
+            # One that never had a reading may be made up: it is read when someone asks.
+            if watch.flight is None and (watch.reading is not None or watch.resumed):
                 if watch.due <= now:
                     self._depart(watch)
                 else:
@@ -197,7 +217,11 @@ class Sampler:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
         for watch in self._watches.values():
-            if watch.reading is not None and (closed := watch.history.finish()) is not None:
+            if (
+                watch.reading is not None
+                and watch.lived
+                and (closed := watch.history.finish()) is not None
+            ):
                 await self._keep_minute(watch, closed, watch.reading.titles)
 
     def _asked(self, watch: Watch) -> None:
@@ -209,21 +233,22 @@ class Sampler:
     def _watch(self, key: str, host: str) -> Watch:
         now = self._clock()
         if len(self._watches) >= self._most:
-            longest = min(
+            # A made-up host has no reading, or one without pages; it never displaces a real one
+            # that somebody asks for.
+            least = min(
                 (each for each in self._watches.values() if each.flight is None),
-                key=lambda each: (each.reading is not None, each.asked),
+                key=lambda each: (each.lived, each.reading is not None, each.asked),
                 default=None,
             )
-            if longest is None or (longest.reading and now - longest.asked < IDLE):
+            if least is None or (least.lived and now - least.asked < IDLE):
                 raise StoreBusy("so many hosts are watched that there is no room for another")
-            self._drop(longest)
+            self._drop(least)
         watch = self._watches[key, host] = Watch(key, host, now)
         return watch
 
     def _drop(self, watch: Watch) -> None:
         self._watches.pop((watch.key, watch.host), None)
         watch.gone = True
-        watch.ready_until = 0.0
         self._tell(watch)
 
     def _depart(self, watch: Watch) -> None:
@@ -268,16 +293,21 @@ class Sampler:
             watch.gains = increases(before.visitors, reading.visitors)
         watch.reading = reading
         watch.error = None
-        watch.number += 1
+        watch.stale = False
+        watch.lived = watch.lived or bool(reading.visitors)
+        watch.readings += 1
         watch.as_of, watch.read_at = self._wall(), now
-        watch.ready_until = 0.0
-        watch.made.clear()
         closed = watch.history.add(reading.visitors, watch.as_of)
-        if closed is not None:
+        # Nothing is kept of a host on which nobody ever was.
+        if closed is not None and watch.lived:
             self._spawn(self._keep_minute(watch, closed, reading.titles))
         self._tell(watch)
 
     def _tell(self, watch: Watch) -> None:
+        """Make all answers anew, and wake those who wait for them."""
+        watch.number += 1
+        watch.ready_until = 0.0
+        watch.made.clear()
         told, watch.next = watch.next, asyncio.Event()
         told.set()
 
@@ -295,11 +325,30 @@ class Sampler:
         if now - watch.asked > IDLE:
             return RARELY * (1 + JITTER * (2 * self._chance() - 1))
         pace = self.period
-        if self._source.a_minute is not None:
-            active = sum(
-                each.host == watch.host and now - each.asked <= IDLE
+        if self._source.a_minute is not None and self._source.in_all is not None:
+            # Those that never had a reading may be made up, and are not read by themselves.
+            active = [
+                each
                 for each in self._watches.values()
+                if each.reading is not None and now - each.asked <= IDLE
+            ]
+            here = [each for each in active if each.host == watch.host]
+            pace = max(
+                self._share(here.index(watch) if watch in here else len(here), len(here)),
+                pace,
+                A_MINUTE / self._source.in_all * len(active),
             )
-            # A little less than what the upstream takes, shared fairly.
-            pace = max(pace, 65 / self._source.a_minute * active)
         return pace * (1 + JITTER * (2 * self._chance() - 1))
+
+    def _share(self, place: int, keys: int) -> float:
+        """Return the seconds between readings of one of a host's `keys`, in order of their age.
+
+        The oldest keep their pace however many come after them, who share the rest.
+        """
+        assert self._source.a_minute is not None
+        oldest = min(keys, OLDEST)
+        share = self._source.a_minute / (1 if keys <= OLDEST else 2)
+        pace = max(self.period, A_MINUTE / share * oldest)
+        if place < OLDEST:
+            return pace
+        return A_MINUTE / (self._source.a_minute - A_MINUTE / pace * oldest) * (keys - oldest)

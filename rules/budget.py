@@ -6,7 +6,7 @@ MINUTE = 60.0
 # A request may take so long to be counted where it arrives, so the minutes here are longer.
 SLACK = 2.0
 # An upstream's word of when to come back is taken up to so many seconds.
-LONGEST_WAIT = 3_600.0
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 3_600.0
 
 
 class Budget:
@@ -22,13 +22,14 @@ class Budget:
         # What the upstream said that it still takes, and until when that holds.
         self._left, self._left_until = most, 0.0
 
-    def wait(self, now: float) -> float:
-        """Seconds until one more request may be sent; 0 for now."""
+    def wait(self, now: float, spare: int = 0) -> float:
+        """Seconds until one more request may be sent, and `spare` more after it; 0 for now."""
         while self._sent and now - self._sent[0] >= MINUTE + SLACK:
             self._sent.popleft()
         wait = self._until - now
-        if len(self._sent) >= self._most:
-            wait = max(wait, self._sent[0] + MINUTE + SLACK - now)
+        over = len(self._sent) - (self._most - spare)
+        if over >= 0:
+            wait = max(wait, self._sent[over] + MINUTE + SLACK - now)
         if self._left <= 0:
             wait = max(wait, self._left_until - now)
         return max(wait, 0.0)
@@ -38,6 +39,11 @@ class Budget:
         self._sent.append(now)
         self._left = self._left - 1 if now < self._left_until else self._most
 
+    def refund(self, at: float) -> None:
+        """Take back a request that was spent at `at`."""
+        if at in self._sent:
+            self._sent.remove(at)
+
     def told(self, remaining: int, now: float) -> None:
         """The upstream says how many more requests it takes within its minute."""
         self._left = remaining
@@ -45,7 +51,7 @@ class Budget:
 
     def rest(self, seconds: float, now: float) -> None:
         """The upstream wants to be left alone for so long."""
-        self._until = max(self._until, now + min(max(seconds, 1.0), LONGEST_WAIT))
+        self._until = max(self._until, now + min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))
 
 
 class Breaker:

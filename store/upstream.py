@@ -6,17 +6,17 @@ is asked no more often than the upstream wants.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
 from urllib.parse import urlencode
 
+from cachetools import LRUCache
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
-from rules.budget import Breaker, Budget
+from rules.budget import LONGEST_WAIT, SHORTEST_WAIT, Breaker, Budget
 from rules.toppages import LEGACY, NotPages, Reading, read
 from store.errors import StoreAway, StoreRefused
 from store.presence import Presence
@@ -27,18 +27,30 @@ LOG = logging.getLogger("marquee.upstream")
 PATHS = {"legacy": "/live/toppages/", "v3": "/live/toppages/v3/"}
 # Pages that are asked for.
 LIMIT = 1_000
-# Requests for a host in a minute.
-A_MINUTE = 200
+# Requests in a minute: for a host, and for all hosts together.
+A_MINUTE, IN_ALL = 200, 3_000
+# The same for pairs of key and host that the upstream has not answered before; and how many of
+# them may be refused, or fail.
+UNPROVEN, UNPROVEN_REFUSED = 300, 20
+# Requests for a host in a minute that are left to its proven keys.
+SPARE = 100
 # Seconds for a question in all.
 DEADLINE = 4.0
 # Bytes of an answer, as it comes and as it is when unpacked.
 LARGEST = 2 * 1024 * 1024
 LARGEST_HEAD = 32 * 1024
-# Questions at once, and hosts whose budgets are kept.
-AT_ONCE, BUDGETS = 20, 2_000
+# Requests at once, and of them those for a key and host that were not answered before.
+AT_ONCE, UNPROVEN_AT_ONCE = 20, 5
+# Kept in memory: pairs of key and host that were answered, hosts with a budget, and unproven pairs
+# that the upstream wants to be left alone.
+PROVEN_KEPT, BUDGETS_KEPT, RESTING_KEPT = 4_000, 2_000, 4_000
 # An upstream says so of a key or host that it does not know.
 UNKNOWN = (400, 401, 403, 404)
-TOO_MANY = 429
+TOO_MANY, UNAVAILABLE = 429, 503
+# Seconds to wait where an upstream does not say.
+DEFAULT_WAIT = 60.0
+
+Pair = tuple[str, str]  # key, host
 
 
 class Own:
@@ -46,6 +58,8 @@ class Own:
 
     name = "own"
     a_minute: int | None = None
+    in_all: int | None = None
+    refusals_kept = 0.5
 
     def __init__(self, sites: Sites, presence: Presence) -> None:
         self._sites = sites
@@ -60,14 +74,37 @@ class Own:
             raise StoreRefused("this app lists no such host")
         return self._presence.reading(site.app, host)
 
+    def trust(self, pairs: Iterable[Pair]) -> None:
+        """Do nothing: a look-up in memory has no limit."""
+
     async def close(self) -> None:
         """Nothing is to be done."""
 
 
+class _Queue:
+    """Requests that share a limit of concurrency, a breaker, a budget and a log message."""
+
+    def __init__(self, at_once: int, a_minute: int, period: float) -> None:
+        self.free = at_once
+        self.budget = Budget(a_minute)
+        self.breaker = Breaker(period)
+        self.logged = ""
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more request may be sent; 0 for now."""
+        return max(self.budget.wait(now), self.breaker.wait(now))
+
+
 class Upstream:
-    """Another server."""
+    """Another server.
+
+    Anyone may ask for any key and host. Pairs that the upstream has answered before ("proven") do
+    not share a limit with others, so that made-up ones cannot hold them up.
+    """
 
     a_minute: int | None = A_MINUTE
+    in_all: int | None = IN_ALL
+    refusals_kept = 60.0
 
     def __init__(
         self,
@@ -87,57 +124,87 @@ class Upstream:
         self._version = version
         self._deadline = deadline
         self._clock = clock
-        self._breaker = Breaker(period)
-        self._budgets: OrderedDict[str, Budget] = OrderedDict()
-        self._free = AT_ONCE
-        self._told = ""
+        self._proven: LRUCache[Pair, Budget] = LRUCache(PROVEN_KEPT)
+        self._budgets: LRUCache[str, Budget] = LRUCache(BUDGETS_KEPT)
+        self._resting: LRUCache[Pair, float] = LRUCache(RESTING_KEPT)
+        self._regular = _Queue(AT_ONCE, IN_ALL, period)
+        self._unproven = _Queue(UNPROVEN_AT_ONCE, UNPROVEN, period)
+        self._refused = Budget(UNPROVEN_REFUSED)
         self._skipping = False
         self._client = SimpleAsyncHTTPClient(
             force_instance=True,
-            max_clients=AT_ONCE,
+            max_clients=AT_ONCE + UNPROVEN_AT_ONCE,
             max_buffer_size=LARGEST,
             max_body_size=LARGEST,
             max_header_size=LARGEST_HEAD,
         )
 
+    def trust(self, pairs: Iterable[Pair]) -> None:
+        """Take pairs as proven that were answered before a restart."""
+        for pair in pairs:
+            self._prove(pair)
+
     async def read(self, key: str, host: str) -> Reading:
-        """The pages of a host; `StoreRefused` if it says that it knows no such key or host.
+        """Return the pages of a host; `StoreRefused` if the upstream does not know it or the key.
 
         `StoreAway` when it gives no answer that can be used, or is not to be asked now.
         """
-        now, budget = self._clock(), self._budget(host)
-        if wait := max(budget.wait(now), self._breaker.wait(now)):
+        now, pair = self._clock(), (key, host)
+        proven = self._proven.get(pair)
+        queue = self._unproven if proven is None else self._regular
+        if wait := max(queue.wait(now), self._wait(pair, now)):
             raise StoreAway("the upstream is not to be asked now", wait)
-        if not self._free:
+        if not queue.free:
             raise StoreAway("too many questions are on their way to the upstream", 1.0)
-        budget.spend(now)
-        self._breaker.trying(now)
-        self._free -= 1
+        for budget in (queue.budget, self._refused if proven is None else proven):
+            budget.spend(now)
+        queue.breaker.trying(now)
+        queue.free -= 1
         self.requests += 1
         try:
             answer = await self._client.fetch(self._request(key, host), raise_error=False)
-            self._heed(answer, budget)
+            self._heed(answer, pair)
             reading = self._take(answer)
         except StoreRefused:
-            self._breaker.succeeded()
+            queue.breaker.succeeded()
             raise
         except (StoreAway, NotPages, OSError, HTTPClientError, ValueError) as error:
-            self._failed(error)
+            self._failed(error, queue)
             if isinstance(error, StoreAway):
                 raise
             raise StoreAway(f"the upstream gives no answer: {_words(error)}") from None
         finally:
-            self._free += 1
-        self._breaker.succeeded()
-        if self._told:
+            queue.free += 1
+        queue.breaker.succeeded()
+        if proven is None:
+            self._refused.refund(now)
+            self._prove(pair).spend(now)
+        if queue.logged:
             LOG.info("the upstream answers again")
-            self._told = ""
+            queue.logged = ""
         self._note_skipped(reading.skipped)
         return reading
 
     async def close(self) -> None:
         """Cut what is on its way."""
         self._client.close()
+
+    def _prove(self, pair: Pair) -> Budget:
+        host = pair[1]
+        budget = self._budgets.get(host)
+        if budget is None:
+            budget = self._budgets[host] = Budget(A_MINUTE)
+        self._proven[pair] = budget
+        return budget
+
+    def _wait(self, pair: Pair, now: float) -> float:
+        """Seconds until one more request may be sent for a pair, by itself; 0 for now."""
+        if (budget := self._proven.get(pair)) is not None:
+            return budget.wait(now)
+        # A made-up host gets no budget, or it would take the place of another's.
+        known = self._budgets.get(pair[1])
+        waits = self._refused.wait(now), 0.0 if known is None else known.wait(now, SPARE)
+        return max(*waits, self._resting.get(pair, now) - now)
 
     def _request(self, key: str, host: str) -> HTTPRequest:
         asked: dict[str, object] = {"host": host, "limit": LIMIT}
@@ -155,16 +222,23 @@ class Upstream:
             decompress_response=True,
         )
 
-    def _heed(self, answer: HTTPResponse, budget: Budget) -> None:
+    def _heed(self, answer: HTTPResponse, pair: Pair) -> None:
         """Do as the upstream says about how often it is asked."""
         now = self._clock()
+        # What it says of an unproven key may hold for that key alone.
+        budget = self._proven.get(pair)
         left = answer.headers.get("X-RateLimit-Remaining", "").strip()
-        if left.isascii() and left.isdigit():
+        if budget is not None and left.isascii() and left.isdigit():
             budget.told(int(left[:9]), now)
-        if answer.code == TOO_MANY:
-            wait = _seconds(answer.headers.get("Retry-After", ""))
-            budget.rest(wait, now)
-            raise StoreAway("the upstream has been asked too often", wait)
+        later = answer.headers.get("Retry-After", "")
+        if answer.code == TOO_MANY or (answer.code == UNAVAILABLE and later):
+            wait = min(_seconds(later), LONGEST_WAIT)
+            if budget is not None:
+                budget.rest(wait, now)
+            else:
+                self._resting[pair] = now + max(wait, SHORTEST_WAIT)
+            words = "has been asked too often" if answer.code == TOO_MANY else "is unavailable"
+            raise StoreAway(f"the upstream {words}", wait)
 
     def _take(self, answer: HTTPResponse) -> Reading:
         if answer.code in UNKNOWN:
@@ -173,16 +247,16 @@ class Upstream:
             raise NotPages(f"it answers {answer.code}")
         return read(answer.body, self._version)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, queue: _Queue) -> None:
         self.failures += 1
         words = _words(error)
         if isinstance(error, StoreAway):
-            self._breaker.succeeded()  # it is there, and says when to come back
+            queue.breaker.succeeded()  # it is there, and says when to come back
         else:
-            self._breaker.failed()
-        if words != self._told:
+            queue.breaker.failed()
+        if words != queue.logged:
             LOG.warning("the upstream gives no answer: %s", words)
-            self._told = words
+            queue.logged = words
 
     def _note_skipped(self, skipped: int) -> None:
         self.skipped += skipped
@@ -190,28 +264,19 @@ class Upstream:
             LOG.warning("skipped invalid pages of the upstream's response: pages=%d", skipped)
         self._skipping = skipped > 0
 
-    def _budget(self, host: str) -> Budget:
-        budget = self._budgets.get(host)
-        if budget is None:
-            budget = self._budgets[host] = Budget(A_MINUTE)
-            if len(self._budgets) > BUDGETS:
-                self._budgets.popitem(last=False)
-        self._budgets.move_to_end(host)
-        return budget
-
 
 def _seconds(said: str) -> float:
-    """What a Retry-After says; a minute if that is nothing to go by."""
+    """Return the seconds of a Retry-After field, or a default if it is invalid."""
     said = said.strip()
     if said.isascii() and said.isdigit():
         return float(said[:9])
     try:
         moment = parsedate_to_datetime(said)
-    except ValueError:
-        return 60.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return DEFAULT_WAIT
 
 
 def _words(error: Exception) -> str:

@@ -23,6 +23,8 @@ class Source:
 
     name = "fake"
     a_minute: int | None = None
+    in_all: int | None = None
+    refusals_kept = 3.0
 
     def __init__(self) -> None:
         self.visitors = {"/": 10}
@@ -118,7 +120,7 @@ def test_it_is_read_every_period_and_says_what_gained() -> None:
         stage.source.visitors = {"/": 12, "/new": 4}
         await stage.go(5)
         assert watch.gains == [(1, "/new")]
-        assert watch.number == 3
+        assert watch.readings == 3
         assert watch.as_of == stage.now
 
     run(work)
@@ -132,7 +134,7 @@ def test_what_has_no_right_age_to_compare_with_gains_nothing() -> None:
         stage.source.error = None
         stage.source.visitors = {"/": 50}
         await stage.go(5)
-        assert watch.number == 2
+        assert watch.readings == 2
         assert watch.gains == []
 
     run(work)
@@ -150,7 +152,7 @@ def test_one_question_at_a_time_is_on_its_way_however_slow() -> None:
         assert stage.source.asked["k", "h"] == 2
         stage.source.gate.set()
         await asyncio.gather(*asking)
-        assert watch.number == 2
+        assert watch.readings == 2
 
     run(work)
 
@@ -216,7 +218,7 @@ def test_an_unknown_key_or_host_is_told_and_not_watched() -> None:
         assert not stage.sampler.watches
         stage.source.error = None
         stage.now += 4
-        assert (await stage.sampler.ask("k", "h")).number == 1
+        assert (await stage.sampler.ask("k", "h")).readings == 1
 
     run(work)
 
@@ -242,7 +244,7 @@ def test_a_fault_of_ours_is_logged_and_goes_by(caplog: pytest.LogCaptureFixture)
         await stage.go(6)
         stage.source.error = None
         await stage.go(6)
-        assert watch.number == 2
+        assert watch.readings == 2
 
     run(work)
     assert "a reading failed" in caplog.text
@@ -271,13 +273,13 @@ def test_a_host_that_was_just_read_in_its_hour_is_read_on_once_someone_asks() ->
     async def work(stage: Stage) -> None:
         watch = await stage.sampler.ask("k", "h")
         await stage.go(IDLE + 10)
-        number = watch.number
-        while watch.number == number:
+        number = watch.readings
+        while watch.readings == number:
             await stage.go(1)
         await stage.go(2)
         assert await stage.sampler.ask("k", "h") is watch
         await stage.go(10)
-        assert watch.number >= number + 3
+        assert watch.readings >= number + 3
 
     run(work)
 
@@ -292,22 +294,109 @@ def test_no_more_hosts_are_watched_than_there_is_room_for() -> None:
         await stage.sampler.ask("k", "0")
         await stage.go(10)
         watch = await stage.sampler.ask("k", "3")  # in the place of one that nobody asks for
-        assert watch.number == 1
+        assert watch.readings == 1
         assert len(stage.sampler.watches) == 3
         assert any(each.host == "0" for each in stage.sampler.watches)
 
     run(work, most=3)
 
 
+def test_a_host_without_visitors_gives_way_to_a_new_one() -> None:
+    async def work(stage: Stage) -> None:
+        await stage.sampler.ask("k", "real")
+        stage.source.visitors = {}
+        for number in range(20):
+            await stage.sampler.ask("k", f"made up {number}")
+        assert len(stage.sampler.watches) == 3
+        stage.source.visitors = {"/": 1}
+        await stage.sampler.ask("k", "also real")
+        hosts = {each.host for each in stage.sampler.watches}
+        assert hosts == {"real", "also real", "made up 19"}
+        stage.source.visitors = {}
+        await stage.go(130)
+        assert {key[1] for key, *_ in stage.kept} == {"real", "also real"}
+
+    run(work, most=3)
+
+
+def test_a_host_that_never_had_a_reading_is_read_only_when_someone_asks() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.error = StoreAway("down")
+        with pytest.raises(StoreAway):
+            await stage.sampler.ask("k", "h")
+        await stage.go(60)
+        assert stage.source.asked["k", "h"] == 1
+        with pytest.raises(StoreAway):
+            await stage.sampler.ask("k", "h")
+        assert stage.source.asked["k", "h"] == 2
+
+    run(work)
+
+
+def test_made_up_keys_for_a_host_do_not_make_its_readings_rarer() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.a_minute, stage.source.in_all = 200, 3_000
+        watch = await stage.sampler.ask("k", "h")
+        stage.source.error = StoreAway("not now")
+        for number in range(150):
+            with pytest.raises(StoreAway):
+                await stage.sampler.ask(f"{number}", "h")
+        stage.source.error = None
+        readings = watch.readings
+        await stage.go(60)
+        assert watch.readings - readings >= 11
+
+    run(work)
+
+
+def test_a_refusal_is_kept_as_long_as_the_source_says() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.error = StoreRefused("no such key")
+        for _ in range(10):
+            with pytest.raises(StoreRefused):
+                await stage.sampler.ask("k", "h")
+            stage.now += 0.25
+        assert stage.source.asked["k", "h"] == 1
+        stage.now += 1
+        with pytest.raises(StoreRefused):
+            await stage.sampler.ask("k", "h")
+        assert stage.source.asked["k", "h"] == 2
+
+    run(work)
+
+
+def test_that_a_reading_has_become_stale_is_news() -> None:
+    async def work(stage: Stage) -> None:
+        watch = await stage.sampler.ask("k", "h")
+        stage.source.error = StoreAway("away")
+        await stage.go(10)
+        number, waiting = watch.number, asyncio.create_task(watch.next.wait())
+        watch.keep("something", "made")
+        await stage.go(10)
+        assert (watch.number, watch.readings) == (number + 1, 1)
+        assert waiting.done()
+        assert watch.stale
+        assert not watch.made
+        await stage.go(30)
+        assert watch.number == number + 1
+        stage.source.error = None
+        await stage.go(10)
+        assert not watch.stale
+
+    run(work)
+
+
 def test_keys_for_one_host_share_what_its_upstream_takes() -> None:
     async def work(stage: Stage) -> None:
-        stage.source.a_minute = 200
+        stage.source.a_minute, stage.source.in_all = 200, 3_000
         for number in range(50):
             await stage.sampler.ask(f"{number}", "h")
         before = stage.source.asked.total()
         await stage.go(120)
         assert stage.source.asked.total() - before <= 400
         assert min(stage.source.asked.values()) >= 6
+        # The oldest are not held up by those that came later.
+        assert min(stage.source.asked[f"{number}", "h"] for number in range(4)) >= 24
 
     run(work)
 
@@ -336,7 +425,7 @@ def test_minutes_that_cannot_be_kept_stop_nothing(caplog: pytest.LogCaptureFixtu
         stage.sampler._keep = full
         watch = await stage.sampler.ask("k", "h")
         await stage.go(200)
-        assert watch.number > 30
+        assert watch.readings > 30
 
     run(work)
     assert "the disk is full" in caplog.text
@@ -348,7 +437,7 @@ def test_what_was_watched_goes_on_rarely_after_a_restart() -> None:
         assert len(stage.sampler.watches) == 5
         await stage.go(RARELY * 1.2)
         assert set(stage.source.asked.values()) == {1}
-        assert (await stage.sampler.ask("k", "0")).number == 2
+        assert (await stage.sampler.ask("k", "0")).readings == 2
 
     run(work, most=5)
 

@@ -23,6 +23,8 @@ class Faulty:
         self.pages = b"[]"
         self.retry_after = "2"
         self.wait = 0.0  # before an answer
+        self.known: set[tuple[str, str]] | None = None  # (key, host); None: all are
+        self.unknown = "404"  # the mode for all others
         self.asked: deque[tuple[float, str, str]] = deque()  # when, key, host
         self.inside = 0  # requests that followed a redirect
         self.most_at_once = 0
@@ -91,9 +93,13 @@ class Faulty:
                     "reset": self._reset, "500": self._status, "429": self._too_many,
                     "404": self._status, "gigabyte": self._gigabyte, "chunks": self._chunks,
                     "bomb": self._bomb, "bad": self._bad, "redirect": self._redirect,
-                    "drip": self._drip, "empty": self._empty,
+                    "drip": self._drip, "empty": self._empty, "gzip": self._gzip,
+                    "close": self._close, "chunked": self._chunked, "typed": self._typed,
+                    "503": self._unavailable,
                 }  # fmt: skip
-                work = asyncio.ensure_future(modes[self.mode](writer, head))
+                known = self.known is None or name in self.known
+                mode = self.mode if known else self.unknown
+                work = asyncio.ensure_future(modes[mode](writer, head))
                 # It is over when the other side has had enough, too.
                 left = asyncio.ensure_future(reader.read())
                 await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -116,6 +122,28 @@ class Faulty:
     async def _pages(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, "200 OK", self.pages)
 
+    async def _gzip(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+        answer(writer, "200 OK", gzip.compress(self.pages), "Content-Encoding: GZip\r\n")
+
+    async def _close(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + self.pages)
+        await writer.drain()
+        writer.write_eof()
+
+    async def _chunked(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for place in range(0, len(self.pages), 7):
+            piece = self.pages[place : place + 7]
+            writer.write(b"%X\r\n%b\r\n" % (len(piece), piece))
+        writer.write(b"0\r\n\r\n")
+
+    async def _typed(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+        answer(writer, "200 Fine", self.pages, "Content-Type: text/html; charset=x\r\n")
+
+    async def _unavailable(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+        later = f"Retry-After: {self.retry_after}\r\n"
+        answer(writer, "503 Service Unavailable", b"", later)
+
     async def _hang(self, *_: object) -> None:
         await asyncio.Event().wait()
 
@@ -123,7 +151,8 @@ class Faulty:
         writer.transport.abort()
 
     async def _status(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, f"{self.mode} Some Words", b"<html>oops")
+        status = self.mode if self.mode.isdigit() else self.unknown
+        answer(writer, f"{status} Some Words", b"<html>oops")
 
     async def _too_many(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         answer(writer, "429 Too Many Requests", b"", f"Retry-After: {self.retry_after}\r\n")

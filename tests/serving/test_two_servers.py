@@ -1,6 +1,7 @@
 """One Marquee has another as its upstream, by way of one that goes wrong as it is told."""
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
@@ -196,6 +197,28 @@ def test_a_thousand_at_once_on_a_cold_server_cost_one_question(
     answers = asyncio.run(all_of_them())
     assert all(each.startswith(b"HTTP/1.1 200") and each.endswith(b"[]") for each in answers)
     assert len(faulty.asked) == 1
+
+
+def test_made_up_keys_and_hosts_do_not_reach_the_upstream_nor_delay_a_known_host(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    site = Site(run, behind)
+    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    site.crowd(3, "/a")
+    faulty.known = {(site.token, HOST)}
+    assert site.increasing(front).json() == []
+    with contextlib.closing(front.connect()) as connection:
+        for number in range(3_000):
+            query = (f"apikey={number}&host={HOST}", f"apikey={site.token}&host=h{number}")
+            connection.request("GET", f"/api/v1.0/increasingconcurrents?{query[number % 2]}")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in (400, 503)
+    made_up = [each for each in faulty.asked if each[1:] != (site.token, HOST)]
+    assert 1 <= len(made_up) <= 20
+    readings = figure(front, "marquee_readings_total")
+    above(front, "marquee_readings_total", readings + 3)
+    assert not site.rising(front)["stale"]
 
 
 @pytest.mark.long

@@ -1,9 +1,11 @@
 """An upstream is asked as it wants to be; whatever it answers ends soon and costs little."""
 
 import asyncio
+import contextlib
 import resource
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 
 import pytest
@@ -47,6 +49,14 @@ def test_pages_are_read_in_both_forms_with_the_key_where_it_belongs(faulty, vers
     faulty.pages = tell(PAGES, version)
     assert ask(faulty, version=version) == [READ]
     assert [each[1:] for each in faulty.asked] == [("some key", "www.example.com")]
+
+
+@pytest.mark.parametrize("mode", ["gzip", "close", "chunked", "typed"])
+@pytest.mark.parametrize("version", ["legacy", "v3"])
+def test_pages_are_read_however_they_are_transferred(faulty, mode, version):
+    faulty.pages = tell(PAGES, version)
+    faulty.mode = mode
+    assert ask(faulty, version=version) == [READ]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +104,12 @@ def test_a_key_or_host_that_it_does_not_know_is_no_failure(faulty):
         ("soon, 1 2 3", 60, 60),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 1),
         ("in 100 s", 98, 101),
+        ("999999999", 3_600, 3_600),
+        ("1e9", 60, 60),
+        ("9" * 5_000, 3_600, 3_600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600, 3_600),
+        ("Wed, 21 Oct 2015 07:28:00 +9999999999", 60, 60),
+        ("0", 0, 0),
     ],
 )
 def test_when_it_has_been_asked_too_often_it_is_left_alone(faulty, said, least, most):
@@ -105,6 +121,99 @@ def test_when_it_has_been_asked_too_often_it_is_left_alone(faulty, said, least, 
     assert least <= first.wait <= most
     assert second.wait > 0
     assert len(faulty.asked) == 1
+
+
+@pytest.mark.parametrize("mode", ["429", "503"])
+def test_a_proven_host_is_left_alone_for_an_hour_at_most(faulty, mode):
+    """A wait of 30 years would leave the host stale until a restart."""
+    now = 1000.0
+
+    async def main():
+        nonlocal now
+        upstream = Upstream(faulty.address, "legacy", period=1.0, clock=lambda: now)
+        await upstream.read("k", "h")
+        faulty.mode, faulty.retry_after = mode, "999999999"
+        for _ in range(2):
+            with pytest.raises(StoreAway) as away:
+                await upstream.read("k", "h")
+            assert 3_500 < away.value.wait <= 3_600
+        asked = len(faulty.asked)
+        faulty.mode = "pages"
+        now += 3_601
+        await upstream.read("k", "h")
+        await upstream.close()
+        return asked
+
+    faulty.pages = tell(PAGES, "legacy")
+    assert asyncio.run(main()) == 2
+
+
+def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str]]) -> list[str]:
+    """Read a proven host once per 10 made-up pairs; the hosts that were asked for upstream."""
+    faulty.pages = tell(PAGES, "legacy")
+    faulty.known, faulty.unknown, faulty.retry_after = {("k", "h")}, unknown, "3600"
+    now = 1000.0
+
+    async def stranger(upstream: Upstream, number: int) -> None:
+        with contextlib.suppress(StoreAway, StoreRefused):
+            await upstream.read(*pair(number))
+
+    async def main():
+        nonlocal now
+        upstream = Upstream(faulty.address, "legacy", period=5.0, deadline=1.0, clock=lambda: now)
+        upstream.trust([("k", "h")])
+        for turn in range(100):
+            made_up = [asyncio.create_task(stranger(upstream, turn * 10 + n)) for n in range(10)]
+            await asyncio.sleep(0)
+            assert await upstream.read("k", "h") == READ
+            await asyncio.gather(*made_up)
+            now += 0.3  # as often as the host may be asked for
+        await upstream.close()
+
+    asyncio.run(main())
+    return [host for _, key, host in faulty.asked if (key, host) != ("k", "h")]
+
+
+@pytest.mark.parametrize("unknown", ["404", "429", "500", "503", "reset", "redirect"])
+@pytest.mark.parametrize("host", ["h", "made-up-{}"])
+def test_made_up_keys_and_hosts_neither_hold_up_a_proven_one_nor_reach_the_upstream(
+    faulty, unknown, host
+):
+    asked = strangers(faulty, unknown, lambda number: (f"{number}", host.format(number)))
+    assert 1 <= len(asked) <= 20
+
+
+def test_strangers_that_hang_leave_connections_to_a_proven_host(faulty):
+    faulty.pages = tell(PAGES, "legacy")
+    faulty.known, faulty.unknown = {("k", "h")}, "hang"
+
+    async def main():
+        upstream = Upstream(faulty.address, "legacy", period=5.0, deadline=4.0)
+        upstream.trust([("k", "h")])
+        made_up = [asyncio.create_task(upstream.read("k", f"{number}")) for number in range(100)]
+        await asyncio.sleep(0)
+        found = await upstream.read("k", "h")
+        assert not all(task.done() for task in made_up)
+        await asyncio.gather(*made_up, return_exceptions=True)
+        await upstream.close()
+        return found
+
+    assert asyncio.run(main()) == READ
+    assert len(faulty.asked) <= 6
+
+
+def test_even_where_every_host_is_answered_new_ones_are_bounded(faulty):
+    faulty.pages = b"[]"
+
+    async def main():
+        upstream = Upstream(faulty.address, "legacy", period=5.0, deadline=5.0, clock=lambda: 1.0)
+        for number in range(400):
+            with contextlib.suppress(StoreAway):
+                await upstream.read("k", f"{number}")
+        await upstream.close()
+
+    asyncio.run(main())
+    assert len(faulty.asked) == 300
 
 
 def test_while_it_fails_few_tries_get_through(faulty):
@@ -123,17 +232,19 @@ def test_while_it_fails_few_tries_get_through(faulty):
 
 def test_a_host_has_its_budget_of_a_minute_whatever_the_keys(faulty):
     async def main():
-        upstream = Upstream(faulty.address, "legacy", period=1.0, deadline=2.0)
-        refused = 0
-        for number in range(230):
-            try:
-                await upstream.read(f"{number}", "h")
-            except StoreAway as error:
-                assert 0 < error.wait <= 62
-                refused += 1
+        upstream = Upstream(faulty.address, "legacy", period=1.0, deadline=2.0, clock=lambda: 1.0)
+        refused = Counter()
+        for turn in range(230):
+            for key in (f"{turn}", "0"):
+                try:
+                    await upstream.read(key, "h")
+                except StoreAway as error:
+                    assert 0 < error.wait <= 62
+                    refused[key == "0"] += 1
         await upstream.read("other", "host")
         await upstream.close()
         return refused
 
-    assert asyncio.run(main()) == 30
-    assert sum(host == "h" for _, _, host in faulty.asked) == 200
+    # New keys leave half of it to those that are known.
+    assert asyncio.run(main()) == {False: 180, True: 80}
+    assert Counter(host for _, _, host in faulty.asked) == {"h": 200, "host": 1}
