@@ -32,6 +32,7 @@ except ModuleNotFoundError as error:
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
+import console
 import logs
 from commands import options
 from commands.parser import parser
@@ -85,7 +86,7 @@ from rules.slots import Period, period_at, period_of
 from rules.trust import UNKNOWN, Trust
 from rules.words import inert
 from sample import fill, make_owner, pristine
-from settings import PROGRAM, SettingError, Settings, call
+from settings import PROGRAM, SettingError, Settings, call, service_links
 from store.apps import APPS, Apps, NewApp
 from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
@@ -584,8 +585,13 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
 def main(words: Sequence[str]) -> int:
     """Do what the words say; the exit status.
 
-    0 done, 1 could not be done, 2 wrong words, 130 interrupted by Ctrl-C.
+    0 done, 1 could not be done, 2 wrong words, 130 interrupted by Ctrl-C, 141 the reader of the
+    output left.
     """
+    return console.run(partial(_main, words))
+
+
+def _main(words: Sequence[str]) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["serve", *words]
     arguments = parser().parse_args(words)
@@ -593,6 +599,10 @@ def main(words: Sequence[str]) -> int:
     try:
         settings = options.settings(arguments)
         logs.start(settings.log_level, settings.log_format)
+        if arguments.command == "serve" and (linked := service_links(os.environ)):
+            LOG.info(
+                "ignored service link variables, which are not settings: %s", ", ".join(linked)
+            )
         if arguments.command != "serve":
             status: int = arguments.run(arguments, settings)
             return status
@@ -602,6 +612,8 @@ def main(words: Sequence[str]) -> int:
     except SettingError as error:
         print(f"marquee: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise  # it is the output's, which `console.run` looks into
     except (StoreError, OSError) as error:
         print(f"marquee: {inert(str(error))}", file=sys.stderr)
         return 1

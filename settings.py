@@ -5,6 +5,7 @@ from the TOML file that `--config` names, else from the defaults here.
 """
 
 import difflib
+import re
 import shlex
 import sys
 import tomllib
@@ -23,6 +24,12 @@ from rules.rate import Rate, rate_of
 from store.retention import LEAST_DAYS
 
 PREFIX = "MARQUEE_"
+# kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+SERVICE_LINK = re.compile(
+    r"MARQUEE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+SERVICE_PORT = re.compile(r"MARQUEE_(\w+_)?PORT")
+SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 HERE = Path(__file__).parent
 
 
@@ -277,14 +284,33 @@ def resolve(line: Mapping[str, Any], environ: Mapping[str, str], config: str | N
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    linked = service_links(environ)
     for each in environ:
         name = each.removeprefix(PREFIX).lower()
-        # What is much like none may be of others: Kubernetes gives MARQUEE_SERVICE_HOST.
-        if each.startswith(PREFIX) and name not in NAMES:
+        # Names that resemble no setting may belong to other programs.
+        if each.startswith(PREFIX) and name not in NAMES and each not in linked:
             for near in difflib.get_close_matches(name, NAMES, 1, 0.85):
                 raise SettingError(f"there is no {each}; did you mean {PREFIX}{near.upper()}?")
-    named = {name: environ.get(PREFIX + name.upper()) for name in NAMES}
-    return {name: value for name, value in named.items() if value is not None}
+    named = {name: PREFIX + name.upper() for name in NAMES}
+    return {
+        name: environ[variable]
+        for name, variable in named.items()
+        if variable in environ and variable not in linked
+    }
+
+
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that Kubernetes or `docker --link` set for a service named marquee.
+
+    `MARQUEE_PORT` is one of them only if its value is an address such as `tcp://10.0.0.1:8000`;
+    services whose names begin with "marquee-" have such variables, too.
+    """
+    return [
+        name
+        for name, value in environ.items()
+        if SERVICE_LINK.fullmatch(name)
+        or (SERVICE_PORT.fullmatch(name) and SERVICE_ADDRESS.fullmatch(value.strip()))
+    ]
 
 
 def _file(path: str) -> dict[str, Any]:

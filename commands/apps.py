@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from console import add_yes, confirm
 from rules.timestamp import text
 from settings import Settings
 from store.apps import (
@@ -75,10 +76,11 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "remove",
         parents=[common],
         help="remove an app with its tokens, stories and rules; its events stay",
-        epilog="example: python server.py app remove 3",
+        epilog="example: python server.py app remove 3 --yes",
     )
     remove.add_argument("app", metavar="APP", help="its id, name or public token")
-    remove.set_defaults(run=run, command_of=lambda said: RemoveApp(said.app))
+    add_yes(remove)
+    remove.set_defaults(run=run, command_of=_remove)
 
     token = deeds.add_parser(
         "token",
@@ -128,6 +130,11 @@ def _create(said: argparse.Namespace) -> CreateApp:
 def _change(said: argparse.Namespace) -> ChangeApp:
     hosts = None if said.hosts is None else _split(said.hosts)
     return ChangeApp(said.app, said.name, said.public_token, hosts, said.strict)
+
+
+def _remove(said: argparse.Namespace) -> RemoveApp:
+    confirm(said, f"Remove the app {said.app} with its tokens, stories and rules?")
+    return RemoveApp(said.app)
 
 
 def _line(app: App) -> str:

@@ -17,6 +17,7 @@ from store.desk import desk
 from store.importing import import_folder
 from store.outcome import Outcome, Result
 from store.rejects import ListRejects, Rejects
+from store.survey import survey
 
 
 def add(words: Any, common: argparse.ArgumentParser) -> None:
@@ -71,8 +72,9 @@ async def _import(arguments: argparse.Namespace, data: Path) -> int:
             if as_json and arguments.progress:
                 print(msgspec.json.encode({"done": done, "total": total}).decode(), flush=True)
 
+        folder = Path(arguments.folder)
+        survey(folder)  # or a mistyped folder would make an installation
         async with desk(data, begins=True) as store:
-            folder = Path(arguments.folder)
             result = await import_folder(folder, store.intake(), progress, arguments.source)
     if as_json:
         print(msgspec.json.encode(asdict(result)).decode())

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from console import add_yes, confirm
 from rules.story_files import Found, NotStories, stories
 from rules.timestamp import text
 from rules.words import inert
@@ -39,7 +40,8 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         help="take the stories of one or several apps from a file",
         description="FILE is CSV with a header that names id, app, and img or metadata, and maybe "
         "order, from and until; or a JSON array of objects with these members. A story takes the "
-        "place of the one with its id. What is wrong is told, and the others are taken.",
+        "place of the one with its id. Invalid stories are listed, the valid ones imported; the "
+        "exit status is then 1.",
         epilog="example: python server.py stories import stories.json --data data",
     )
     taking.add_argument("file", metavar="FILE", type=Path)
@@ -58,14 +60,15 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "remove",
         parents=[common],
         help="remove stories; what was counted of them stays",
-        epilog="example: python server.py stories remove 7 8",
+        epilog="example: python server.py stories remove 7 8 --yes",
     )
     removing.add_argument("stories", metavar="ID", nargs="+", type=int)
+    add_yes(removing)
     removing.set_defaults(run=_remove)
 
 
 def _import(arguments: argparse.Namespace, settings: Settings) -> int:
-    """0 if the file was taken, also if some of it was rejected."""
+    """Import the valid stories of a file; 1 if any was rejected."""
     began = perf_counter()
     found = _read(arguments.file)
     told = asyncio.run(_put(Path(settings.data), found))
@@ -82,13 +85,13 @@ def _import(arguments: argparse.Namespace, settings: Settings) -> int:
     }
     if arguments.json:
         print(msgspec.json.encode({**result, "rejects": rejected}).decode())
-        return 0
+        return 1 if rejected else 0
     for each in rejected:
         where = f"{arguments.file.name}, {each['place']}: {each['reason']}"
         print(f"{inert(where)}: {each['text']!r}")
     print("".join(f"{name:>11}" for name in result))
     print("".join(f"{value:>11}" for value in result.values()))
-    return 0
+    return 1 if rejected else 0
 
 
 def _read(file: Path) -> list[Found]:
@@ -146,6 +149,7 @@ def _moment(moment: int | None) -> str | None:
 
 
 def _remove(arguments: argparse.Namespace, settings: Settings) -> int:
+    confirm(arguments, f"Remove the stories {', '.join(map(str, arguments.stories))}?")
     removed = asyncio.run(_ask(Path(settings.data), RemoveStories(tuple(arguments.stories))))
     if arguments.json:
         print(msgspec.json.encode(removed).decode())

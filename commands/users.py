@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from console import add_yes, confirm
 from rules.password import fault
 from rules.timestamp import text
 from settings import Settings
@@ -56,9 +57,10 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "remove",
         parents=[common],
         help="remove a user; the user's sessions end",
-        epilog="example: python server.py user remove maria",
+        epilog="example: python server.py user remove maria --yes",
     )
     remove.add_argument("name", metavar="NAME")
+    add_yes(remove)
     remove.set_defaults(run=run, command=RemoveUser)
 
 
@@ -69,6 +71,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if kind is ListUsers:
         command = ListUsers()
     elif kind is RemoveUser:
+        confirm(arguments, f"Remove the user {arguments.name}?")
         command = RemoveUser(arguments.name)
     else:
         password = made_up = make_up() if arguments.generate else None
@@ -102,7 +105,10 @@ def _asked(name: str) -> str:
         if getpass("Once more: ") != password:
             raise StoreRefused("the two are not the same; nothing was changed")
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
+        try:
+            password = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise StoreRefused("the password is not UTF-8 text; nothing was changed") from None
     if (wrong := fault(password, name)) is not None:
         raise StoreRefused(f"{wrong}; nothing was changed")
     return password

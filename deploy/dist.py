@@ -11,6 +11,7 @@ import ctypes
 import gzip
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -39,13 +40,9 @@ def main() -> None:
     if TARGET.exists() and made_of(TARGET) == digest:
         say(f"{TARGET.relative_to(ROOT)} is of these sources")
         return
-    try:
-        # Not every python3 is linked with it; PyInstaller needs the library.
-        ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
-    except OSError:
-        sys.exit(
-            "dist: this Python's shared library is missing; Debian: apt install libpython3-dev"
-        )
+    if missing := missing_packages():
+        needed = "; ".join(f"{what} is missing" for what in missing)
+        sys.exit(f"dist: {needed}. On Debian: apt install {' '.join(missing.values())}")
     python = environment()
     say("gathering ...")
     gather(python)
@@ -56,6 +53,23 @@ def main() -> None:
     part.chmod(0o755)
     part.rename(TARGET)
     say(f"{TARGET.relative_to(ROOT)}: {TARGET.stat().st_size / 1e6:.0f} MB")
+
+
+def missing_packages(path: str | None = None) -> dict[str, str]:
+    """Return what PyInstaller needs and this machine lacks, each with its Debian package.
+
+    Programs are looked for in `path`, or in PATH.
+    """
+    missing = {}
+    try:
+        # Not every python3 is linked with it; PyInstaller needs the library.
+        ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
+    except OSError:
+        missing["the shared library of this Python"] = "libpython3-dev"
+    tools = [tool for tool in ("objdump", "strip") if shutil.which(tool, path=path) is None]
+    if tools:
+        missing[" and ".join(tools)] = "binutils"
+    return missing
 
 
 def say(words: str) -> None:

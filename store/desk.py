@@ -159,7 +159,7 @@ async def desk(
         if not (folder / DATABASE).exists():
             if not begins:
                 raise missing
-            LOG.info("there was no installation in %s: this is its beginning", folder)
+            LOG.warning("made a new installation in %s, as there was none", folder.absolute())
         database = await Database.open(folder / DATABASE)
         try:
             yield OwnDesk(database, folder)

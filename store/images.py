@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,6 @@ from store.database import Database
 
 LOG = logging.getLogger("marquee.images")
 
-# Each comment ends at its first end, or looking for it could take for ever.
-COMMENTS = rb"(<!--((?!-->).)*-->\s*)*"
-SVG = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?"
-    + COMMENTS
-    + rb"(<!DOCTYPE\s+svg[^>]*>\s*)?"
-    + COMMENTS
-    + rb"<svg[\s>]",
-    re.DOTALL,
-)
 NEWEST = """
 SELECT sha256, type FROM image WHERE banner = ?
 AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
@@ -40,23 +29,6 @@ class Picture:
     body: bytes
     type: str
     etag: str
-
-
-def sniff(body: bytes) -> str | None:
-    """The image's media type by its bytes; None if it is none that browsers show."""
-    if body.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if body.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if body.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
-        return "image/webp"
-    if body[4:8] == b"ftyp" and body[8:12] in {b"avif", b"avis"}:
-        return "image/avif"
-    if SVG.match(body[:4096]):
-        return "image/svg+xml"
-    return None
 
 
 def place(folder: Path, sha256: bytes) -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
+from rules.image_types import image_type, why_not
 from rules.rows import RowError, click, conversion, impression, target
 from store.errors import StoreRefused
-from store.images import sniff
 from store.intake import LARGEST_IMAGE, Intake, Reject, Taken
 from store.lines import Batch, batches
 from store.outcome import Outcome, Result
@@ -220,8 +220,8 @@ class Import:
             body = _bytes(source)
             if hashlib.sha256(body).digest() != self._hashes[source.name]:
                 raise StoreRefused(f"{source.name} changed while it was read: import again")
-            if sniff(body) is None:
-                reason = "is no PNG, JPEG, GIF, WebP, SVG or AVIF image"
+            if image_type(body) is None:
+                reason = why_not(body)
             else:
                 verdict = await self._intake.image(source.banner, body)
                 outcome.stored = int(verdict == "stored")

@@ -12,10 +12,11 @@ from itertools import chain
 from pathlib import Path
 from time import time_ns
 
+from rules.image_types import image_type
 from store import sweep
 from store.database import Database
 from store.errors import StoreBusy, StoreError, StoreFull, StoreRefused
-from store.images import keep, sniff
+from store.images import keep
 from store.intake import LARGEST_IMAGE, FigureRow, Landing, Reject, Taken, Verdict
 from store.rejects import LIMIT, count_dropped, trim
 from store.steps import Steps
@@ -154,7 +155,7 @@ class Staging:
     async def image(self, banner: int, body: bytes) -> Verdict:
         """See `Intake`; `StoreRefused` for what is no image, or too large."""
         async with self._staging() as number:
-            kind = sniff(body)
+            kind = image_type(body)
             if kind is None or len(body) > LARGEST_IMAGE:
                 raise StoreRefused(f"what came as the image of banner {banner} is none")
             sha256 = hashlib.sha256(body).digest()

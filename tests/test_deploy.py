@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -75,3 +76,10 @@ def test_litestream_reads_copies_and_never_the_live_database() -> None:
     assert paths
     assert not [path for path in paths if not path.startswith("/var/backups/")]
     assert "one connection alone writes\n# and checkpoints" in text
+
+
+def test_make_dist_names_the_packages_that_it_lacks(tmp_path):
+    missing = runpy.run_path(str(ROOT / "deploy" / "dist.py"))["missing_packages"](str(tmp_path))
+    assert missing["objdump and strip"] == "binutils"
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "apt install libpython3-dev binutils" in text.partition("make dist")[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import NAMES, SettingError, Settings, resolve, table
+from settings import NAMES, SettingError, Settings, resolve, service_links, table
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path):
@@ -45,6 +45,35 @@ def test_every_setting_is_described_and_taken_from_the_environment(name):
 def test_a_wrong_setting_is_named_with_its_source(line, environ, words):
     with pytest.raises(SettingError, match=words):
         resolve(line, environ, None)
+
+
+LINKS = {
+    "MARQUEE_SERVICE_HOST": "10.96.14.7",
+    "MARQUEE_SERVICE_PORT": "8000",
+    "MARQUEE_SERVICE_PORT_HTTP": "8000",
+    "MARQUEE_PORT": "tcp://10.96.14.7:8000",
+    "MARQUEE_PORT_8000_TCP": "tcp://10.96.14.7:8000",
+    "MARQUEE_PORT_8000_TCP_PROTO": "tcp",
+    "MARQUEE_PORT_8000_TCP_PORT": "8000",
+    "MARQUEE_PORT_8000_TCP_ADDR": "10.96.14.7",
+    "MARQUEE_HOST_SERVICE_HOST": "10.96.14.8",  # of a service named marquee-host
+    "MARQUEE_HOST_PORT": "tcp://[fd00::8]:80",
+}
+
+
+def test_service_link_variables_are_no_settings():
+    assert resolve({}, LINKS, None) == Settings()
+    assert service_links(LINKS) == list(LINKS)
+    others = {"MARQUEE_PORT": "8001", "MARQUEE_HOST": "::1", "HOME": "/"}
+    found = resolve({}, {**LINKS, **others}, None)
+    assert (found.port, found.host) == (8001, "::1")
+    assert service_links(others) == []
+
+
+@pytest.mark.parametrize("port", ["tcp:/10.0.0.1:80", "tcp://10.0.0.1", "http://a:80", "80a"])
+def test_a_port_that_is_not_a_service_link_is_refused(port):
+    with pytest.raises(SettingError, match="the environment: port"):
+        resolve({}, {**LINKS, "MARQUEE_PORT": port}, None)
 
 
 @pytest.mark.parametrize(

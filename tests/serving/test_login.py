@@ -216,9 +216,9 @@ def test_users_are_made_listed_and_removed_at_the_terminal(maria):
     made = make(maria.data, "password", "otto", "--generate", "--json")
     visitor.log_in("otto", json.loads(made.stdout)["password"])
     assert visitor.get("/admin/").headers["Location"] == "/admin/account"
-    assert make(maria.data, "remove", "otto").returncode == 0
+    assert make(maria.data, "remove", "otto", "--yes").returncode == 0
     assert visitor.get("/admin/").status == 303
-    assert make(maria.data, "remove", "otto").returncode == 1
+    assert make(maria.data, "remove", "otto", "--yes").returncode == 1
 
 
 def test_users_are_made_and_removed_in_the_pages(maria):

@@ -54,7 +54,7 @@ def owner(request, start, run, tmp_path):
 def test_stories_of_several_apps_are_taken_listed_and_removed(owner, tmp_path):
     file = tmp_path / "stories.csv"
     file.write_text(CSV)
-    first = owner.told("stories", "import", str(file))
+    first = owner.told("stories", "import", str(file), status=1)
     counts = [first[name] for name in ("read", "stored", "changed", "duplicate", "rejected")]
     assert counts == [5, 3, 0, 0, 2]
     assert [(each["place"], each["reason"]) for each in first["rejects"]] == [
@@ -64,7 +64,7 @@ def test_stories_of_several_apps_are_taken_listed_and_removed(owner, tmp_path):
     assert first["rejects"][1]["text"].startswith("x,App,")
     assert owner.shown("app_t") == [(12, "twelve.png"), (11, "eleven.png")]
     assert owner.shown("other") == []  # it is over
-    again = owner("stories", "import", str(file)).stdout
+    again = owner("stories", "import", str(file), status=1).stdout
     assert "line 5: there is no app 'nobody'" in again
     assert again.split()[-6:-1] == ["5", "0", "0", "3", "2"]
 
@@ -86,9 +86,9 @@ def test_stories_of_several_apps_are_taken_listed_and_removed(owner, tmp_path):
     assert (back["changed"], back["duplicate"]) == (1, 2)
     assert owner.shown("app_t") == [(12, "new.png"), (11, "eleven.png")]
 
-    assert owner.told("stories", "remove", "12", "13") == {"removed": [12, 13]}
+    assert owner.told("stories", "remove", "12", "13", "--yes") == {"removed": [12, 13]}
     assert owner.shown("app_t") == [(11, "eleven.png")]
-    assert "no story 12" in owner("stories", "remove", "11", "12", status=1).stderr
+    assert "no story 12" in owner("stories", "remove", "11", "12", "--yes", status=1).stderr
     assert owner.shown("app_t") == [(11, "eleven.png")]
 
 
@@ -130,10 +130,10 @@ def test_an_app_is_changed_and_removed(owner, tmp_path):
     assert (
         "has the name 'Other'" in owner("app", "change", "New", "--name", "Other", status=1).stderr
     )
-    assert owner.told("app", "remove", "new_t") == {"id": 1, "name": "New", "stories": 1}
+    assert owner.told("app", "remove", "new_t", "--yes") == {"id": 1, "name": "New", "stories": 1}
     assert owner.shown("new_t") is None
     assert [each["name"] for each in owner.told("app", "list")["apps"]] == ["Other"]
-    assert "there is no app" in owner("app", "remove", "new_t", status=1).stderr
+    assert "there is no app" in owner("app", "remove", "new_t", "--yes", status=1).stderr
 
 
 def test_a_removed_apps_secret_token_is_refused_within_a_second(start, run):
@@ -141,6 +141,6 @@ def test_a_removed_apps_secret_token_is_refused_within_a_second(start, run):
     made = json.loads(run("app", "create", "x", "--data", str(server.data), "--json").stdout)
     token = f"Bearer {made['secret_token']}"
     assert server.ask("/events", Authorization=token).status == 200
-    assert run("app", "remove", "x", "--data", str(server.data)).returncode == 0
+    assert run("app", "remove", "x", "--yes", "--data", str(server.data)).returncode == 0
     time.sleep(1)
     assert server.ask("/events", Authorization=token).status == 401

@@ -20,11 +20,11 @@ from entries import row
 from opened import Opened
 from sets import PNG, SMALL, lay, with_database
 
+from rules.image_types import image_type
 from store import backup
 from store.backup import MANIFEST, back_up, last_backup
 from store.database import Database
 from store.errors import StoreBusy, StoreError, StoreNewer, StoreRefused
-from store.images import sniff
 from store.importing import import_folder
 from store.lock import Lock
 from store.restoring import restore
@@ -127,7 +127,7 @@ def test_what_is_put_back_is_what_was_backed_up(data: Path, tmp_path: Path, to: 
     assert ids(tmp_path / "other" / "marquee.db") == ids(data / "marquee.db")
     images = {file.name: file.read_bytes() for file in (tmp_path / "other" / "images").iterdir()}
     assert images == {file.name: file.read_bytes() for file in (data / "images").iterdir()}
-    assert all(sniff(body) for body in images.values())
+    assert all(image_type(body) for body in images.values())
     for path in (tmp_path / "other").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
 

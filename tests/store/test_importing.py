@@ -337,7 +337,7 @@ def test_what_is_no_image_or_too_large_is_rejected_and_the_rest_is_taken(
     assert not result.ok
     assert result.stored == 16
     assert rows(data, "SELECT file, line, reason, row FROM reject ORDER BY file") == [
-        ("images/image_7.png", 0, "is no PNG, JPEG, GIF, WebP, SVG or AVIF image", ""),
+        ("images/image_7.png", 0, "is an HTML page, not an image", ""),
         ("images/image_8.png", 0, "is larger than 10 MB", ""),
     ]
 
