@@ -10,7 +10,7 @@ from tornado.web import Application
 
 from handlers.answers import problem
 from settings import SettingError, Settings, no_phrase
-from wire import Always, Lane, Limits, Room, Server, bind
+from wire import Always, Lane, Limits, Normalized, Room, Server, bind
 
 
 def certificate(settings: Settings) -> ssl.SSLContext | None:
@@ -71,8 +71,9 @@ async def listen(
     if tls is not None and settings.hsts_seconds:
         always = [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
     if settings.server == "tornado":
+        normalized = Normalized(application, problem)
         plain = HTTPServer(
-            Always(application, always) if always else application,
+            Always(normalized, always) if always else normalized,
             ssl_options=tls,
             xheaders=bool(proxies),
             trusted_downstream=proxies,

@@ -10,6 +10,7 @@ from wire.later import Later
 from wire.limits import Limits
 from wire.messages import Request, Response, Unhurried
 from wire.mounting import mount
+from wire.normalizing import Normalized
 from wire.problems import problem
 from wire.refusal import Refusal
 from wire.room import Room, Share, owners_of
@@ -21,6 +22,7 @@ __all__ = [
     "Lane",
     "Later",
     "Limits",
+    "Normalized",
     "Refusal",
     "Request",
     "Response",

@@ -6,13 +6,14 @@ in front that reads a request otherwise than we do is a hole: no rule is bent to
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wire.refusal import Refusal
 
 # The lines that framing depends on; [^\r] is safe, as llhttp refuses a bare CR.
 special_lines = re.compile(
-    rb"\r\n([hcteu](?:ost|onnection|ontent-length|ransfer-encoding|xpect|pgrade):[^\r]*)",
+    rb"\r\n([hcteu](?:ost|onnection|ontent-(?:length|encoding)|ransfer-encoding|xpect|pgrade):[^\r]*)",
     re.IGNORECASE,
 ).findall
 
@@ -47,6 +48,8 @@ _ABSOLUTE = re.compile(rb"https?://([^/?]+)([/?].*)?", re.IGNORECASE)
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
 )
+# Octets that mean the same when they are percent-encoded (RFC 3986, section 6.2.2.2).
+_UNRESERVED = re.compile(rb"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
 CHUNKED = -1
 
 
@@ -139,17 +142,25 @@ def as_1_1(head: bytes) -> bytes | None:
 def origin(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     """The target as path and query, and the authority that an absolute one names.
 
-    Raises `Refusal` for what is neither; "*" is for OPTIONS alone.
+    Unreserved characters of the path are decoded. Raises `Refusal` for what is neither a path nor
+    an absolute URL; "*" is for OPTIONS alone.
     """
     if target[:1] == b"/":
-        return target, None
+        return _decoded(target), None
     if target == b"*" and method == "OPTIONS":
         return target, None
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise Refusal(400, "The request target is neither a path nor an absolute http URL.")
     authority, rest = match[1], match[2] or b"/"
-    return (rest if rest[:1] == b"/" else b"/" + rest), authority
+    return _decoded(rest if rest[:1] == b"/" else b"/" + rest), authority
+
+
+def _decoded(target: bytes) -> bytes:
+    if b"%" not in target:
+        return target
+    path, mark, query = target.partition(b"?")
+    return _UNRESERVED.sub(lambda found: bytes.fromhex(found[0][1:].decode()), path) + mark + query
 
 
 def framing(lines: tuple[bytes, ...], minor: int) -> Framing:
@@ -160,6 +171,8 @@ def framing(lines: tuple[bytes, ...], minor: int) -> Framing:
         found.setdefault(name.lower(), []).append(value.strip(b" \t"))
     host = _host(found.get(b"host", []), minor)
     length = _length(found, minor)
+    if length and b"content-encoding" in found:
+        plain_body(found[b"content-encoding"])
     tokens = {
         token.strip(b" \t").lower()
         for value in found.get(b"connection", [])
@@ -178,6 +191,19 @@ def host_name(value: bytes) -> str:
     if value and not _HOST.fullmatch(value):
         raise Refusal(400, "Host is not a host's name.")
     return value.decode("ascii")
+
+
+def plain_body(codings: Iterable[bytes]) -> None:
+    """Raise `Refusal` (415) if a body with these Content-Encoding fields is compressed."""
+    for each in b",".join(codings).split(b","):
+        name = each.strip(b" \t")
+        if name and name.lower() != b"identity":
+            coding = name[:40].decode("latin-1")
+            raise Refusal(
+                415,
+                f"The body is compressed (Content-Encoding: {coding}), and this server takes only "
+                "uncompressed ones: send it as it is, without Content-Encoding.",
+            )
 
 
 def _host(values: list[bytes], minor: int) -> str:

@@ -181,7 +181,10 @@ class Request:
         return peer.secure if peer.proxies is None else peer.proxies.client(peer, self._head)[1]
 
     def header(self, name: str) -> str | None:
-        """The field's value (Latin-1), several joined by commas; None if there is none."""
+        """The field's value (Latin-1), several joined by commas; None if there is none.
+
+        Not for Cookie, whose fields are joined otherwise: see `cookie`.
+        """
         found = fields.values(self._head, name)
         return b", ".join(found).decode("latin-1") if found else None
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,8 +11,6 @@ from tornado.httputil import (
     HTTPMessageDelegate,
     HTTPServerConnectionDelegate,
     HTTPServerRequest,
-    ResponseStartLine,
-    format_timestamp,
 )
 from tornado.routing import Matcher, Rule, URLSpec
 from tornado.web import HTTPError, RequestHandler
@@ -23,8 +20,9 @@ from wire.framing import METHODS
 from wire.lanes import Lane
 from wire.limits import Limits
 from wire.messages import Request, Response
+from wire.normalizing import send
 from wire.peers import Peer
-from wire.problems import problem
+from wire.problems import problem, with_hint
 from wire.refusal import Refusal
 from wire.room import Room, Share, owners_of
 
@@ -229,8 +227,7 @@ class _Serving(HTTPMessageDelegate):
         return self._target.error(500, "The server could not answer this request.")
 
     def _erroneous(self, status: int, detail: str) -> Response:
-        response = self._target.error(status, detail)
-        return response.extended(("Retry-After", "1")) if status == 503 else response
+        return with_hint(self._target.error(status, detail))
 
     def _request(self) -> Request:
         line = self._line
@@ -258,12 +255,4 @@ class _Serving(HTTPMessageDelegate):
         self._answered = True
         self._share.hold(0)
         self._target.lane.statuses[response.status] += 1
-        headers = HTTPHeaders({"Date": format_timestamp(time.time())})
-        for name, value in response.headers:
-            headers.add(name, value)
-        if response.status not in (204, 304):
-            headers["Content-Length"] = str(len(response.body))
-        line = ResponseStartLine("", response.status, response.reason)
-        body = b"" if self._line.method == "HEAD" else response.body
-        self._connection.write_headers(line, headers, body)
-        self._connection.finish()
+        send(self._connection, self._line.method, response)

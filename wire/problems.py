@@ -16,3 +16,13 @@ def problem(status: int, detail: str) -> Response:
     }
     headers = [("Content-Type", "application/problem+json"), ("Cache-Control", "no-store")]
     return Response(status, headers, json.dumps(body).encode())
+
+
+# Fields without which a client cannot tell how to send a refused request again.
+_HINTS = {415: ("Accept-Encoding", "identity"), 503: ("Retry-After", "1")}
+
+
+def with_hint(response: Response) -> Response:
+    """Return an error of the wire's own with the field that says how to send again, if any."""
+    hint = _HINTS.get(response.status)
+    return response if hint is None else response.extended(hint)

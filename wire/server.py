@@ -21,7 +21,7 @@ from wire.limits import Limits
 from wire.listening import Listener
 from wire.messages import Request, Response
 from wire.peers import Peer, Proxies
-from wire.problems import problem
+from wire.problems import problem, with_hint
 from wire.refusal import Refusal
 from wire.room import Room
 from wire.sockets import descriptors
@@ -291,8 +291,7 @@ class Server:
     def erroneous(self, status: int, detail: str) -> Response:
         """The answer to what the wire refuses."""
         self.stats.errors += 1
-        response = self._explain(status, detail)
-        return response.extended(("Retry-After", "1")) if status == 503 else response
+        return with_hint(self._explain(status, detail))
 
     def failed(self, lane: Lane, error: BaseException) -> Response:
         """The answer of a lane that raised."""

@@ -105,7 +105,8 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "summary": "Campaign banners, stories, events, rising pages and daily users",
             "description": "Times are RFC 3339 in UTC. Errors are `application/problem+json` "
             "(RFC 9457): `detail` says what to do, and `errors` what is wrong where. Where limits "
-            "are set, any request may be answered 429, with `Retry-After`.",
+            "are set, any request may be answered 429, with `Retry-After`. A compressed body "
+            "(`Content-Encoding`) is 415, with `Accept-Encoding`, at every address.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
