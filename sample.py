@@ -5,14 +5,14 @@ from pathlib import Path
 
 from rules import played
 from rules.sample import sample, stories
-from store.apps import CreateApp, ListApps, NewApp
-from store.campaigns import book
+from store.apps import CreateApp, NewApp, any_app
+from store.campaigns import any_campaign
 from store.database import Database
 from store.importing import import_folder
 from store.passwords import digest, make_up
 from store.staging import Staging
 from store.stories import PutStories
-from store.users import CreateUser, ListUsers
+from store.users import CreateUser, any_user
 
 APPS = (1, 2, 3)
 SEED = 1
@@ -23,7 +23,7 @@ SAMPLE = "the sample"
 
 async def pristine(database: Database) -> bool:
     """Whether nothing has been put in yet: no app, no campaign."""
-    return not await ListApps().run(database) and not (await book(database)).campaigns
+    return not await any_app(database) and not await any_campaign(database)
 
 
 async def fill(database: Database, images: Path) -> list[NewApp]:
@@ -44,7 +44,7 @@ async def fill(database: Database, images: Path) -> list[NewApp]:
 
 async def make_owner(database: Database) -> str | None:
     """Make a user, if there is none; the password, which is to be told once."""
-    if await ListUsers().run(database):
+    if await any_user(database):
         return None
     password = make_up()
     await CreateUser(OWNER, digest(password), by=SAMPLE).run(database)

@@ -113,7 +113,7 @@ from store.staging import Staging
 from store.trust import note_trust, trust_in_clock
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
-from store.users import ListUsers
+from store.users import any_user
 from store.views import Views
 from supervisor import Supervisor
 from wire import Lane, Limits, Room, Server, bind_unix, inherited, mount
@@ -254,7 +254,7 @@ class Marquee:
             self.staging,
             self._published,
             partial(views.rebuild, rest=REST),
-            self.asked,
+            Events(database, views, internal=True),
             self.replays,
         )
         self.lanes = self._lanes()
@@ -364,7 +364,7 @@ class Marquee:
 
     async def _with_live(self, found: Book) -> Book:
         """The book with what happened here by now; the same one if that is in it."""
-        figures = await self.views.read(live)
+        figures = await live(self.views.read_internal)
         return found if figures == found.live else replace(found, live=figures)
 
     def present(self) -> int:
@@ -540,6 +540,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
     tls = certificate(settings)
     sockets = inherited() or bound(settings)
     supervisor = Supervisor(os.environ, os.getpid())
+    starting = asyncio.create_task(supervisor.start())
     with Lock(data):
         async with AsyncExitStack() as opened:
             database = await Database.open(data / DATABASE)
@@ -549,7 +550,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             if settings.sample and await pristine(database):
                 made = await fill(database, data / IMAGES)
                 password = await make_owner(database)
-            nobody = not await ListUsers().run(database)
+            nobody = not await any_user(database)
             invitation = secrets.token_urlsafe(24) if nobody else None
             log = await Log.open(
                 database, queue_bytes=settings.queue_bytes, queue_age=settings.queue_seconds
@@ -572,6 +573,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
                 gc.freeze()
                 gc.set_threshold(20_000, 20, 50)
                 print(where(settings, sockets, marquee, made, password, as_json), flush=True)
+                starting.cancel()
                 watched = asyncio.create_task(supervisor.watch())
                 supervisor.ready(f"serving on {root(settings, sockets)}")
                 await marquee.ending.wait()

@@ -5,6 +5,8 @@ import logging
 import socket
 from collections.abc import Mapping
 
+# Seconds by which the start may be silent once it has been extended.
+START_SECONDS = 60.0
 LOG = logging.getLogger("marquee.supervisor")
 
 
@@ -21,6 +23,12 @@ class Supervisor:
         # Seconds after the last sign of life when it ends us; 0 if it does not watch.
         self.patience = int(within) / 1e6 if within.isdigit() and ours and address else 0.0
         self._told = False
+
+    async def start(self) -> None:
+        """Extend the start's timeout while the loop turns: large tables take long to read."""
+        while True:
+            await asyncio.sleep(START_SECONDS / 3)
+            self._tell(f"EXTEND_TIMEOUT_USEC={round(START_SECONDS * 1e6)}")
 
     def ready(self, words: str) -> None:
         """The server serves; `words` for people say where."""

@@ -8,10 +8,11 @@ import hmac
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, time_ns
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +21,7 @@ from store.cache import Cache
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreRefused
+from store.paging import Table, all_rows, pages
 
 SCOPES = ("write", "read", "admin")
 # Seconds for which a token is trusted without looking: a revoked one is refused within a second.
@@ -29,6 +31,11 @@ SEEN = 10_000
 TOKEN = re.compile(r"mq_([1-9][0-9]{0,17})_([\w-]{20,100})", re.ASCII)
 # It stands in addresses as it is, where these others have a meaning of their own.
 PUBLIC_TOKEN = re.compile(r"(?!(?:cached|\.\.?)$)[\w.~-]{1,100}", re.ASCII)
+APP_COLUMNS = "id, name, public_token, hosts, strict, created_at"
+APP = f"SELECT {APP_COLUMNS} FROM app WHERE id = ?"  # noqa: S608
+TOKENS = "SELECT id, scopes, created_at, revoked_at FROM token WHERE app = ? ORDER BY id"
+# Apps whose tokens are read in one transaction.
+APPS_AT_ONCE = 500
 CHANGE = """
 UPDATE app SET
     name = coalesce(?, name), public_token = coalesce(?, public_token),
@@ -161,7 +168,7 @@ class ChangeApp(Command[App], frozen=True):
             _check_free(connection, name, public, app)
             connection.execute(CHANGE, (name, public, hosts, self.strict, app))
             note(connection, self.by, "changed an app", app)
-            return next(each for each in _apps(connection) if each.id == app)
+            return _with_tokens(connection, connection.execute(APP, (app,)).fetchall())[0]
 
         changed = await database.write(job)
         await database.changed(APPS)
@@ -197,7 +204,7 @@ class ListApps(Command[list[App]], frozen=True):
 
     async def run(self, database: Database) -> list[App]:
         """The apps by their ids."""
-        return await database.read(_apps)
+        return [app async for app in all_apps(database)]
 
 
 class CreateToken(Command[NewToken], frozen=True):
@@ -314,22 +321,35 @@ class Apps:
         return await self._database.read(job)
 
 
-def _apps(connection: sqlite3.Connection) -> list[App]:
-    tokens: dict[int, list[Token]] = {}
-    sql = "SELECT app, id, scopes, created_at, revoked_at FROM token ORDER BY id"
-    for app, *row in connection.execute(sql):
-        tokens.setdefault(app, []).append(_token(tuple(row)))
-    sql = "SELECT id, name, public_token, hosts, strict, created_at FROM app ORDER BY id"
-    return [
-        App(number, name, public, msgspec.json.decode(hosts), bool(strict), at, tokens[number])
-        for number, name, public, hosts, strict, at in connection.execute(sql)
-    ]
+async def all_apps(database: Database) -> AsyncIterator[App]:
+    """The apps by their ids."""
+    async for rows in pages(database.read_internal, Table("app", ("id",), APP_COLUMNS)):
+        for start in range(0, len(rows), APPS_AT_ONCE):
+            some = rows[start : start + APPS_AT_ONCE]
+            for app in await database.read_internal(partial(_with_tokens, rows=some)):
+                yield app
+
+
+async def any_app(database: Database) -> bool:
+    """Whether there is an app."""
+    sql = "SELECT EXISTS (SELECT 1 FROM app)"
+    return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
 async def names(database: Database) -> dict[int, str]:
     """The apps' names by their ids."""
-    sql = "SELECT id, name FROM app ORDER BY id"
-    return await database.read(lambda connection: dict(connection.execute(sql).fetchall()))
+    return dict(await all_rows(database.read_internal, Table("app", ("id",), "id, name")))
+
+
+def _with_tokens(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[App]:
+    """The apps in `rows`, which have `APP_COLUMNS`, with their tokens."""
+    apps = [
+        App(number, name, public, msgspec.json.decode(hosts), bool(strict), at, [])
+        for number, name, public, hosts, strict, at in rows
+    ]
+    for app in apps:
+        app.tokens.extend(_token(row) for row in connection.execute(TOKENS, (app.id,)))
+    return apps
 
 
 def _check_free(
@@ -345,7 +365,10 @@ def _check_free(
 
 def find_app(connection: sqlite3.Connection, said: str) -> int:
     """The id of an app that is given by id, name or public token; `StoreRefused` if none is."""
-    sql = "SELECT id FROM app WHERE public_token = ?1 OR name = ?1 OR CAST(id AS TEXT) = ?1"
+    sql = (
+        "SELECT id FROM app WHERE public_token = ?1 OR name = ?1 "
+        "OR (id = CAST(?1 AS INTEGER) AND CAST(id AS TEXT) = ?1)"
+    )
     found = [row[0] for row in connection.execute(sql, (said,))]
     if not found:
         raise StoreRefused(f"there is no app {said!r}: give its id, name or public token")

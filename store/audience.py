@@ -6,6 +6,7 @@ what is in memory.
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from heapq import nlargest
 from time import time
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import msgspec
 from rules.history import LONGEST, MINUTE, PAST, Closed
 from rules.other_days import PART, OtherDays
 from store.database import Database
+from store.paging import Table, pages
 
 # Pages of a minute that are kept.
 KEPT = 200
@@ -78,12 +80,7 @@ SWEEP = (
         AND NOT EXISTS (SELECT 1 FROM audience_path WHERE audience = audience.id)
     """,
 )
-RESUME = """
-SELECT key, host FROM audience
-WHERE source = ? ORDER BY (
-    SELECT max(minute) FROM audience_minute WHERE audience = audience.id
-) DESC LIMIT ?
-"""
+READ_LAST = "(SELECT max(minute) FROM audience_minute WHERE audience = audience.id)"
 HISTORY = """
 SELECT json_group_array(json_array(minute, visitors)) FROM (
     SELECT each.minute AS minute, coalesce(here.visitors, 0) * 1.0 / each.readings AS visitors
@@ -168,11 +165,17 @@ class Audiences:
 
     async def watched(self, most: int) -> list[Key]:
         """Up to so many hosts that were read, the last ones first."""
-
-        def job(connection: sqlite3.Connection) -> list[Key]:
-            return connection.execute(RESUME, (self._source, most)).fetchall()
-
-        return await self._database.read(job)
+        newest: list[tuple[int, int, str, str]] = []
+        table = Table(
+            "audience NOT INDEXED",
+            ("id",),
+            f"coalesce({READ_LAST}, 0), id, key, host",
+            "source = ?",
+            (self._source,),
+        )
+        async for rows in pages(self._database.read_internal, table):
+            newest = nlargest(most, [*newest, *rows])
+        return [(key, host) for _, _, key, host in newest]
 
     async def history(self, key: Key, path: str, begin: int, end: int) -> Sequence[Average]:
         """A page's average in each minute that was read, from `begin` to before `end`."""
@@ -196,27 +199,30 @@ class Audiences:
         begin, end = here - LONGEST - PAST - PART, here + 3 * PART
         parts = (end - begin) // PART
 
-        def job(connection: sqlite3.Connection) -> OtherDays:
-            found = connection.execute(FIND, (self._source, *key)).fetchone()
-            days = [0] * parts
-            averages: dict[str, list[float]] = {}
-            for day in range(1, DAYS + 1) if found else ():
-                asked: dict[str, int] = {
-                    "audience": found[0],
-                    "begin": begin // MINUTE,
-                    "end": end // MINUTE,
-                    "back": day * DAY,
-                    "part": PART // MINUTE,
-                }
-                readings = dict(_numbers(connection.execute(READINGS, asked).fetchone()[0]))
-                for part in readings:
-                    days[part] += 1
-                rows = connection.execute(VISITORS, asked).fetchone()[0]
-                for part, path, visitors in _pages(rows):
-                    sums = averages.setdefault(path, [0.0] * parts)
-                    sums[part] += visitors / readings[part]
-            for sums in averages.values():
-                sums[:] = [total / (count or 1) for total, count in zip(sums, days, strict=True)]
-            return OtherDays(begin, days, averages)
+        days = [0] * parts
+        averages: dict[str, list[float]] = {}
 
-        return await self._database.read(job)
+        def job(day: int, connection: sqlite3.Connection) -> None:
+            found = connection.execute(FIND, (self._source, *key)).fetchone()
+            if found is None:
+                return
+            asked: dict[str, int] = {
+                "audience": found[0],
+                "begin": begin // MINUTE,
+                "end": end // MINUTE,
+                "back": day * DAY,
+                "part": PART // MINUTE,
+            }
+            readings = dict(_numbers(connection.execute(READINGS, asked).fetchone()[0]))
+            for part in readings:
+                days[part] += 1
+            rows = connection.execute(VISITORS, asked).fetchone()[0]
+            for part, path, visitors in _pages(rows):
+                sums = averages.setdefault(path, [0.0] * parts)
+                sums[part] += visitors / readings[part]
+
+        for day in range(1, DAYS + 1):
+            await self._database.read_internal(partial(job, day))
+        for sums in averages.values():
+            sums[:] = [total / (count or 1) for total, count in zip(sums, days, strict=True)]
+        return OtherDays(begin, days, averages)

@@ -1,30 +1,32 @@
 """What campaigns did: the figures that ranking goes by."""
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rules.ranking import NOTHING, Figures
 from store.database import Database
+from store.paging import Read, Row, Table, scan
 
-# In the key's order, which costs no sorting.
-IMPORTED = """
-SELECT slot, campaign, banner, impressions, clicks, conversions, revenue FROM figure
-WHERE import > 0 AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
-ORDER BY slot, campaign, banner
-"""
-SERVED = "SELECT slot, campaign, banner, impressions FROM figure WHERE import = 0"
+FIGURES = Table(
+    "figure",
+    # All imports of a banner in one page: what is merged from one into another is not lost.
+    ("slot", "campaign", "banner"),
+    "import, slot, campaign, banner, impressions, clicks, conversions, revenue",
+)
+TARGETS = Table("target", ("banner", "import"), "import, banner, url")
+LIVE = Table(
+    "live", ("slot", "campaign", "banner"), "slot, campaign, banner, clicks, conversions, high, low"
+)
+PUBLISHED = "SELECT id FROM import WHERE published_at IS NOT NULL"
+# How often the figures are read again because an import was published meanwhile. After that, what
+# the last publication changes comes with the reload that follows it.
+ATTEMPTS = 5
 SHOWN = """
 SELECT banner, impressions FROM figure WHERE slot = ? AND campaign = ?
 AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 """
-LIVE = "SELECT slot, campaign, banner, clicks, conversions, high, low FROM live"
-TARGETS = """
-SELECT banner, url FROM target
-WHERE import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
-ORDER BY banner, import
-"""
-VERSION = "SELECT max(id) FROM import WHERE published_at IS NOT NULL"
 
 
 # By (slot, campaign), then banner.
@@ -64,7 +66,24 @@ class Book:
 
 async def book(database: Database) -> Book:
     """The book as it stands; the impressions served are in its figures."""
-    return await database.read(_book)
+    read = database.read_internal
+    published = await read(_published)
+    for _ in range(ATTEMPTS):
+        reading = _Reading(published)
+        async for _ in scan(read, FIGURES, reading.figures):
+            pass
+        async for _ in scan(read, TARGETS, reading.targets):
+            pass
+        before, published = published, await read(_published)
+        if published == before:
+            break
+    return await asyncio.to_thread(reading.book)
+
+
+async def any_campaign(database: Database) -> bool:
+    """Whether any campaign was imported."""
+    sql = f"SELECT EXISTS (SELECT 1 FROM figure WHERE import > 0 AND import IN ({PUBLISHED}))"  # noqa: S608
+    return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
 async def impressions(database: Database, slot: int, campaign: int) -> dict[int, int]:
@@ -79,35 +98,63 @@ async def impressions(database: Database, slot: int, campaign: int) -> dict[int,
     return await database.read(job)
 
 
-def live(connection: sqlite3.Connection) -> Live:
-    """Clicks, conversions and revenue that happened here; a job for a reader of the views."""
+async def live(read: Read) -> Live:
+    """Clicks, conversions and revenue that happened here; `read` is of the views."""
     found: dict[tuple[int, int], dict[int, Figures]] = {}
-    for slot, campaign, banner, clicks, conversions, high, low in connection.execute(LIVE):
-        figures = Figures(0, clicks, conversions, (high << 32) + low)
-        found.setdefault((slot, campaign), {})[banner] = figures
+
+    def take(rows: list[Row]) -> None:
+        for slot, campaign, banner, clicks, conversions, high, low in rows:
+            figures = Figures(0, clicks, conversions, (high << 32) + low)
+            found.setdefault((slot, campaign), {})[banner] = figures
+
+    async for _ in scan(read, LIVE, take):
+        pass
     return found
 
 
-def _book(connection: sqlite3.Connection) -> Book:
-    figures: dict[int, dict[int, dict[int, Figures]]] = {}
-    for slot, campaign, banner, *amounts in connection.execute(IMPORTED):
-        banners = figures.setdefault(slot, {}).setdefault(campaign, {})
-        known = banners.get(banner)
-        more = Figures(*amounts)
-        banners[banner] = more if known is None else known.plus(more)
-    for slot, campaign, banner, views in connection.execute(SERVED):
-        banners = figures.get(slot, {}).get(campaign, {})
-        # One that was shown to fill up is no banner of this campaign.
-        if banner in banners:
-            banners[banner] = banners[banner].plus(Figures(views, 0, 0, 0))
-    campaigns: dict[int, set[int]] = {}
-    for slots in figures.values():
-        for campaign, banners in slots.items():
-            campaigns.setdefault(campaign, set()).update(banners)
-    return Book(
-        figures,
-        {campaign: frozenset(some) for campaign, some in sorted(campaigns.items())},
-        tuple(sorted(set().union(*campaigns.values()))),
-        dict(connection.execute(TARGETS).fetchall()),
-        connection.execute(VERSION).fetchone()[0],
-    )
+class _Reading:
+    """A book in the making, from the pages of its tables."""
+
+    def __init__(self, published: frozenset[int]) -> None:
+        self._published = published
+        self._figures: dict[int, dict[int, dict[int, Figures]]] = {}
+        self._targets: dict[int, str] = {}
+
+    def figures(self, rows: list[Row]) -> None:
+        """Take a page of `FIGURES`."""
+        served: list[Row] = []
+        for number, slot, campaign, banner, *amounts in rows:
+            if not number:
+                served.append((slot, campaign, banner, amounts[0]))
+            elif number in self._published:
+                banners = self._figures.setdefault(slot, {}).setdefault(campaign, {})
+                known = banners.get(banner)
+                more = Figures(*amounts)
+                banners[banner] = more if known is None else known.plus(more)
+        for slot, campaign, banner, views in served:
+            banners = self._figures.get(slot, {}).get(campaign, {})
+            # One that was shown to fill up is no banner of this campaign.
+            if banner in banners:
+                banners[banner] = banners[banner].plus(Figures(views, 0, 0, 0))
+
+    def targets(self, rows: list[Row]) -> None:
+        """Take a page of `TARGETS`, in which the newest of a banner comes last."""
+        self._targets.update((banner, url) for it, banner, url in rows if it in self._published)
+
+    def book(self) -> Book:
+        """The book, once all pages are in."""
+        campaigns: dict[int, set[int]] = {}
+        for slots in self._figures.values():
+            for campaign, banners in slots.items():
+                campaigns.setdefault(campaign, set()).update(banners)
+        return Book(
+            self._figures,
+            {campaign: frozenset(some) for campaign, some in sorted(campaigns.items())},
+            tuple(sorted(set().union(*campaigns.values()))),
+            self._targets,
+            max(self._published, default=0),
+        )
+
+
+def _published(connection: sqlite3.Connection) -> frozenset[int]:
+    return frozenset(number for (number,) in connection.execute(PUBLISHED))

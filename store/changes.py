@@ -63,7 +63,7 @@ class Changes:
         self._database = database
         self._log = log
         self._views = views
-        self._events = Events(database, views)
+        self._events = Events(database, views, internal=True)
         self._turn = asyncio.Lock()
         # Something of what was blanked may still stand in a file, also from before a restart.
         self._owed = True
@@ -124,7 +124,7 @@ class Changes:
             return rows[-1][0] if rows else None, found
 
         while True:
-            upto, found = await self._database.read(look)
+            upto, found = await self._database.read_internal(look)
             if upto is None:
                 return count
             last = upto
@@ -152,7 +152,7 @@ class Changes:
 async def clear(database: Database, views: Views) -> None:
     """Have the views take back what changed, and let go of that; `views.past` is to be held."""
     await views.step(0)
-    taken = (await views.read(place)).change
+    taken = (await views.read_internal(place)).change
     await database.write(lambda connection: connection.execute(TAKEN_BACK, (taken,)).rowcount)
 
 

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -34,7 +35,7 @@ LOOK = 1.0
 # While there is always someone reading, the WAL only grows. Beyond so many bytes the writer waits
 # for the readers to leave, for so many milliseconds at a time, and begins it anew.
 WAL_BYTES, WAIT = 67_108_864, 50
-# Seconds that one of our own readers may take: it holds a page's asker, and the WAL.
+# Seconds that a client's look-up may take: it holds a reader, and the WAL.
 LONGEST_READ = 2.0
 # How often the WAL is tried to be emptied when it should be, or recovered, and seconds in between.
 SCRUBS, RECOVERIES, SCRUB_PAUSE = 50, 10, 0.05
@@ -113,14 +114,28 @@ class Database:
         return await hop(self._writer, partial(self._transact, job))
 
     async def read(self, job: Job[T]) -> T:
-        """Run `job` on a reader that sees one committed state throughout; keep it short.
+        """Run a client's look-up on a reader that sees one committed state throughout.
 
-        Raises `StoreBusy` for what takes longer than `LONGEST_READ`, which is ended.
+        Raises `StoreBusy` for what takes longer than `LONGEST_READ`, which is ended. The server's
+        own reads go through `read_internal`.
         """
+        async with self._reader() as reader:
+            return await briefly(reader, partial(self._look, job))
+
+    async def read_internal(self, job: Job[T]) -> T:
+        """Run one of the server's own reads, without a deadline that a growing table outgrows.
+
+        A job reads a bounded number of rows: whole tables are read by `store.paging`.
+        """
+        async with self._reader() as reader:
+            return await hop(reader, partial(self._look, job))
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
         async with self._free:
             reader = self._idle.pop()
             try:
-                return await briefly(reader, partial(self._look, job))
+                yield reader
             finally:
                 self._idle.append(reader)
 
@@ -324,6 +339,12 @@ async def briefly(connection: aiosqlite.Connection, job: Job[T]) -> T:
 
 
 async def close_all(connections: list[aiosqlite.Connection]) -> None:
-    """Close each, after the jobs that it was given."""
+    """Close each, after the jobs that it was given; one that fails keeps no other one open."""
+    failed: Exception | None = None
     for connection in connections:
-        await connection.close()
+        try:
+            await connection.close()
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed

@@ -95,7 +95,7 @@ class OwnDesk:
         views = await Views.open(self._database, self._views)
         try:
             await views.catch_up()
-            async for piece in wanted.pieces(Events(self._database, views)):
+            async for piece in wanted.pieces(Events(self._database, views, internal=True)):
                 yield piece
         finally:
             await views.close()

@@ -14,12 +14,15 @@ from rules.schema import BadSchema, Rule
 from store.audit import note
 from store.database import Database
 from store.errors import StoreRefused
+from store.paging import Table, scan
 
 LOG = logging.getLogger("marquee.rules")
 
 # All are in memory, compiled.
 MOST = 10_000
-SELECT = "SELECT app, category, name, schema, changed_at FROM event_rule"
+RULES = Table("event_rule", ("category", "name", "app"), "app, category, name, schema, changed_at")
+# Schemas may be large.
+PAGE_ROWS = 100
 PUT = """
 INSERT INTO event_rule (app, category, name, schema, changed_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET schema = excluded.schema, changed_at = excluded.changed_at
@@ -55,7 +58,7 @@ class EventRules:
     @classmethod
     async def open(cls, database: Database) -> "EventRules":
         """The rules of the database."""
-        return cls(database, await database.read(_load))
+        return cls(database, await _load(database))
 
     @property
     def kept(self) -> list[EventRule]:
@@ -93,7 +96,7 @@ class EventRules:
 
         async with self._lock:
             new = await self._database.write(job)
-            self._take(await self._database.read(_load))
+            self._take(await _load(self._database))
         return new
 
     async def delete(self, key: Key, by: str) -> bool:
@@ -107,13 +110,13 @@ class EventRules:
 
         async with self._lock:
             count = await self._database.write(job)
-            self._take(await self._database.read(_load))
+            self._take(await _load(self._database))
         return bool(count)
 
     async def reload(self) -> None:
         """Have those in force that the database has."""
         async with self._lock:
-            self._take(await self._database.read(_load))
+            self._take(await _load(self._database))
 
     def _take(self, kept: list[EventRule]) -> None:
         compiled = {}
@@ -132,9 +135,11 @@ def _words(key: Key) -> str:
     return f"{category} / {name}" + (f" of app {app}" if app != ALL else "")
 
 
-def _load(connection: sqlite3.Connection) -> list[EventRule]:
-    sql = f"{SELECT} ORDER BY category, name, app"
-    return [EventRule(*row) for row in connection.execute(sql)]
+async def _load(database: Database) -> list[EventRule]:
+    kept: list[EventRule] = []
+    async for rows in scan(database.read_internal, RULES, list, page_rows=PAGE_ROWS):
+        kept += [EventRule(*row) for row in rows]
+    return kept
 
 
 def _compile(kept: EventRule) -> Rule:

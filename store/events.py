@@ -141,9 +141,11 @@ _rows = msgspec.json.Decoder(list[Row]).decode
 class Events:
     """The events of the log, by way of the views."""
 
-    def __init__(self, database: Database, views: Views) -> None:
+    def __init__(self, database: Database, views: Views, *, internal: bool = False) -> None:
+        """No deadline ends what is read for the server itself (`internal`)."""
         self._database = database
         self._views = views
+        self._read = views.read_internal if internal else views.read
 
     async def find(
         self,
@@ -168,7 +170,7 @@ class Events:
             low = max(low, _position(cursor))
         span = Span(low, high, newest_first)
         for _ in range(TRIES):
-            page = await self._views.read(lambda connection: _find(connection, wanted, span, limit))
+            page = await self._read(lambda connection: _find(connection, wanted, span, limit))
             if page is not None:
                 return page
             await self._views.step()

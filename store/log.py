@@ -86,7 +86,7 @@ class Log:
         """
         return cls(
             database,
-            *await database.read(_state),
+            *await database.read_internal(_state),
             node=node,
             queue_bytes=queue_bytes,
             queue_age=queue_age,

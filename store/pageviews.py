@@ -19,10 +19,11 @@ CATEGORY, NAME = "page interaction", "pageview"
 STEP = 2_000
 # Ids begin with their milliseconds.
 SHIFT = 22
-NEWEST = "SELECT coalesce(max(id), 0) FROM event"
+# The last of the next rows.
+LAST = "SELECT max(id), count(*) FROM (SELECT id FROM event WHERE id > ? ORDER BY id LIMIT ?)"
 # All rows in one value: after each row the thread would have to wait for the interpreter.
 NEXT = """
-SELECT count(*), max(id), json_group_array(json_array(app, session, at, host, path, title))
+SELECT json_group_array(json_array(app, session, at, host, path, title))
 FROM (
     SELECT
         id, app, session, at,
@@ -30,7 +31,7 @@ FROM (
     FROM event
     WHERE id > ? AND id <= ? AND name = ? AND category = ?
         AND session IS NOT NULL AND data IS NOT NULL
-    ORDER BY id LIMIT ?
+    ORDER BY id
 )
 """
 
@@ -55,16 +56,16 @@ class Pageviews:
         # What is older than a visit lasts tells of nobody who is there.
         after = max(self._last, int(now / 1000 - self._presence.stay * 1000) << SHIFT)
 
-        def job(connection: sqlite3.Connection) -> tuple[int, int, str]:
-            newest = connection.execute(NEWEST).fetchone()[0]
-            if newest <= after:
-                return 0, after, "[]"
-            count, last, rows = connection.execute(
-                NEXT, (after, newest, NAME, CATEGORY, STEP)
-            ).fetchone()
-            return count, last if count == STEP else newest, rows
+        def job(connection: sqlite3.Connection) -> tuple[int, int | None, str]:
+            last, count = connection.execute(LAST, (after, STEP)).fetchone()
+            if last is None:
+                return 0, None, "[]"
+            rows = connection.execute(NEXT, (after, last, NAME, CATEGORY)).fetchone()[0]
+            return count, last, rows
 
-        count, self._last, rows = await self._database.read(job)
+        count, last, rows = await self._database.read_internal(job)
+        # An id that no event has may be one of a clock that is ahead, and is soon put right.
+        self._last = last or self._last
         for app, session, at, host, path, title in _rows(rows):
             if not isinstance(host, str) or not isinstance(path, str):
                 continue

@@ -99,4 +99,4 @@ async def trim(database: Database) -> None:
         connection.executemany("DELETE FROM reject WHERE id = ?", rows)
         count_dropped(connection, len(rows))
 
-    await Steps(database).write(await database.read(oldest), drop)
+    await Steps(database).write(await database.read_internal(oldest), drop)

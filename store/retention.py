@@ -9,18 +9,20 @@ All of it goes in small steps, which never hold the writer for long.
 import logging
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from store.changes import clear
 from store.database import Database
+from store.paging import LARGEST_INTEGER, Table, pages
 from store.rejected import Bounds, trim
 from store.steps import AIM, Steps
 from store.views import Views, statements
 
 LOG = logging.getLogger("marquee.retention")
 
-DAY, HOUR, MINUTE = 86_400_000_000, 3_600_000_000, 60_000_000
+DAY, MINUTE = 86_400_000_000, 60_000_000
 LOOK_BACK = 30  # days
 LEAST_DAYS = LOOK_BACK + 1
 # A sender's clock may be ahead by so much, so that an event's day can be after its arrival.
@@ -32,25 +34,39 @@ FIRST_STEP, FEWEST, MOST = 200, 16, 2_000
 SEALED = "SELECT sealed FROM log"
 SEAL = "UPDATE log SET sealed = ?"
 FIRST = "SELECT min(minute) FROM minute WHERE minute >= ?"
-KINDS = "SELECT id, app, source, category, name FROM kind"
+# Kinds are numbered in the order in which they came, and sealed in that order.
+KINDS = Table("kind", ("id",), "id, app, source, category, name")
+NEWEST_KIND = "SELECT coalesce(max(id), 0) FROM sealed_kind"
 ADD_KIND = "INSERT OR IGNORE INTO sealed_kind VALUES (?, ?, ?, ?, ?)"
-# A figure by days: what is left of a sealing that was cut off, what is read, what is written.
-UNSEAL = "DELETE FROM sealed_minute WHERE minute >= ? AND minute < ?"
-MINUTES = "SELECT minute, kind, events FROM minute WHERE minute >= ? AND minute < ?"
-ADD_MINUTE = "INSERT INTO sealed_minute VALUES (?, ?, ?)"
-# Figures of whole days: likewise.
 FIRST_DAY = -62_135_596_800_000_000  # 0001-01-01, in µs
-DAILY = (
-    (
-        "DELETE FROM sealed_story_day WHERE day >= ? AND day < ?",
-        "SELECT * FROM story_day WHERE day >= ? AND day < ?",
-        "INSERT INTO sealed_story_day VALUES (?, ?, ?, ?, ?)",
-    ),
-    (
-        "DELETE FROM sealed_active WHERE day >= ? AND day < ?",
-        "SELECT day, app, span, users FROM active WHERE day >= ? AND day < ?",
-        "INSERT INTO sealed_active VALUES (?, ?, ?, ?)",
-    ),
+
+
+class Sealed(NamedTuple):
+    """A figure that is sealed: what is read of the views, and what is written."""
+
+    source: Table
+    target: Table  # its key, of what a sealing that was cut off has left
+    delete: str
+    add: str
+
+
+MINUTES = Sealed(
+    Table("minute", ("minute", "kind"), "minute, kind, events"),
+    Table("sealed_minute", ("minute", "kind"), "minute, kind"),
+    "DELETE FROM sealed_minute WHERE minute = ? AND kind = ?",
+    "INSERT INTO sealed_minute VALUES (?, ?, ?)",
+)
+STORY_DAYS = Sealed(
+    Table("story_day", ("day", "app", "story", "kind"), "day, app, story, kind, events"),
+    Table("sealed_story_day", ("day", "app", "story", "kind"), "day, app, story, kind"),
+    "DELETE FROM sealed_story_day WHERE day = ? AND app = ? AND story = ? AND kind = ?",
+    "INSERT INTO sealed_story_day VALUES (?, ?, ?, ?, ?)",
+)
+ACTIVE = Sealed(
+    Table("active", ("app", "span", "day"), "day, app, span, users"),
+    Table("sealed_active", ("day", "app", "span"), "day, app, span"),
+    "DELETE FROM sealed_active WHERE day = ? AND app = ? AND span = ?",
+    "INSERT INTO sealed_active VALUES (?, ?, ?, ?)",
 )
 # What they count for that is of no day goes over as they are dropped; it is the fold of the views.
 STEP = """
@@ -105,41 +121,46 @@ class Retention:
 
     async def _seal(self, due: int) -> bool:
         """Seal the next day before `due` that has events; whether there may be more."""
-        ((sealed,),) = await self._database.read(partial(_fetched, SEALED, ()))
+        ((sealed,),) = await self._database.read_internal(partial(_fetched, SEALED, ()))
         if sealed >= due:
             return False
         # What comes between this and the end is late.
         await self._views.catch_up()
+        await self._copy_kinds()
         async with self._views.still():
-            ((first,),) = await self._views.read(partial(_fetched, FIRST, (_minute(sealed),)))
-            day = due if first is None else min(due, _day(first * MINUTE))
+            first = await self._views.read_internal(partial(_fetched, FIRST, (_minute(sealed),)))
+            ((minute,),) = first
+            day = due if minute is None else min(due, _day(minute * MINUTE))
             if day < due:
-                await self._copy(day)
+                await self._copy_kinds()
+                await self._copy(MINUTES, "minute", _minute(day), _minute(day + DAY))
             end = min(due, day + DAY)
-            await self._copy_days((_number(sealed), _number(end)))
+            for each in (STORY_DAYS, ACTIVE):
+                await self._copy(each, "day", _number(sealed), _number(end))
             await self._database.write(lambda it: it.execute(SEAL, (end,)).rowcount)
         return end < due
 
-    async def _copy(self, day: int) -> None:
+    async def _copy_kinds(self) -> None:
+        ((newest,),) = await self._database.read_internal(partial(_fetched, NEWEST_KIND, ()))
         steps = Steps(self._database)
-        kinds = await self._views.read(partial(_fetched, KINDS, ()))
-        await steps.write(kinds, partial(_each, ADD_KIND))
-        for hour in range(day, day + DAY, HOUR):
-            span = (_minute(hour), _minute(hour + HOUR))
-            await steps.write([span], partial(_each, UNSEAL))
-            rows = await self._views.read(partial(_fetched, MINUTES, span))
-            await steps.write(rows, partial(_each, ADD_MINUTE))
+        async for rows in pages(self._views.read_internal, replace(KINDS, after=(newest,))):
+            await steps.write(rows, partial(_each, ADD_KIND))
 
-    async def _copy_days(self, span: tuple[int, int]) -> None:
+    async def _copy(self, sealed: Sealed, column: str, first: int, end: int) -> None:
+        """Seal a figure where `column` is from `first` to before `end`."""
         steps = Steps(self._database)
-        for unseal, select, add in DAILY:
-            await steps.write([span], partial(_each, unseal))
-            rows = await self._views.read(partial(_fetched, select, span))
-            await steps.write(rows, partial(_each, add))
+        async for rows in pages(
+            self._database.read_internal, _within(sealed.target, column, first, end)
+        ):
+            await steps.write(rows, partial(_each, sealed.delete))
+        async for rows in pages(
+            self._views.read_internal, _within(sealed.source, column, first, end)
+        ):
+            await steps.write(rows, partial(_each, sealed.add))
 
     async def _drop(self, before: int) -> bool:
         """Drop some of the events received before `before`; whether there may be more."""
-        ((sealed,),) = await self._database.read(partial(_fetched, SEALED, ()))
+        ((sealed,),) = await self._database.read_internal(partial(_fetched, SEALED, ()))
         # Figures that are not sealed yet look back, so views made anew need what they see.
         seen = sealed - (LOOK_BACK - 1) * DAY - AHEAD
         last = await self._views.drop(self._size, min(before, seen))
@@ -149,6 +170,15 @@ class Retention:
         self.dropped += count
         self._size = max(FEWEST, min(MOST, int(self._size * min(2.0, AIM / held))))
         return True
+
+
+def _within(table: Table, column: str, first: int, end: int) -> Table:
+    """The part of a table in which `column` is from `first` to before `end`."""
+    if table.key[0] != column:
+        return replace(table, where=f"{column} >= ? AND {column} < ?", values=(first, end))
+    rest = len(table.key) - 1
+    after, upto = (first - 1, *[LARGEST_INTEGER] * rest), (end - 1, *[LARGEST_INTEGER] * rest)
+    return replace(table, after=after, upto=upto)
 
 
 def _dropped(last: int, connection: sqlite3.Connection) -> int:

@@ -6,5 +6,7 @@ from store.database import Database
 async def salt(database: Database) -> bytes:
     """It was made by chance with the tables, and stays with them."""
     sql = "SELECT value FROM salt"
-    found: bytes = await database.read(lambda connection: connection.execute(sql).fetchone()[0])
+    found: bytes = await database.read_internal(
+        lambda connection: connection.execute(sql).fetchone()[0]
+    )
     return found

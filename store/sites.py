@@ -1,12 +1,14 @@
 """The apps as the world knows them: by their public tokens, with the hosts that they list."""
 
 import asyncio
-import sqlite3
 from typing import NamedTuple
 
 import msgspec
 
 from store.database import Database
+from store.paging import Table, all_rows
+
+APPS = Table("app", ("id",), "id, public_token, hosts")
 
 
 class Site(NamedTuple):
@@ -55,14 +57,10 @@ class Sites:
 
     async def _read(self) -> None:
         try:
-            rows = await self._database.read(_rows)
+            rows = await all_rows(self._database.read_internal, APPS)
         finally:
             self._refreshing = None
         self._by_token = {
             token: Site(app, frozenset(msgspec.json.decode(hosts))) for app, token, hosts in rows
         }
         self._by_app = {site.app: site for site in self._by_token.values()}
-
-
-def _rows(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
-    return connection.execute("SELECT id, public_token, hosts FROM app").fetchall()

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from errno import EDQUOT, ENOSPC
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import time_ns
@@ -23,6 +24,8 @@ from store.steps import Steps
 
 LOG = logging.getLogger("marquee.import")
 
+# Files that are looked for in one transaction.
+HASHES = 100
 PUBLISHED = "(SELECT id FROM import WHERE published_at IS NOT NULL)"
 CLICK = "INSERT INTO click VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 CONVERSION = """
@@ -88,12 +91,16 @@ class Staging:
 
     async def known(self, hashes: list[bytes]) -> list[int | None]:
         """See `Intake`."""
+        sql = f"SELECT max(read) FROM file WHERE sha256 = ? AND import IN {PUBLISHED}"  # noqa: S608
 
-        def rows(connection: sqlite3.Connection) -> list[int | None]:
-            sql = f"SELECT max(read) FROM file WHERE sha256 = ? AND import IN {PUBLISHED}"  # noqa: S608
-            return [connection.execute(sql, (each,)).fetchone()[0] for each in hashes]
+        def rows(some: list[bytes], connection: sqlite3.Connection) -> list[int | None]:
+            return [connection.execute(sql, (each,)).fetchone()[0] for each in some]
 
-        return await self._database.read(rows)
+        found: list[int | None] = []
+        for start in range(0, len(hashes), HASHES):
+            some = hashes[start : start + HASHES]
+            found += await self._database.read_internal(partial(rows, some))
+        return found
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """See `Intake`."""

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import time_ns
 from typing import Literal
@@ -13,6 +13,7 @@ from store.audit import note
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreRefused
+from store.paging import LARGEST_INTEGER, Table, all_rows
 from store.steps import Steps
 
 KNOWN = "SELECT app, place, shown_from, shown_until, metadata FROM story WHERE id = ?"
@@ -23,10 +24,8 @@ ON CONFLICT (id) DO UPDATE SET
     place = excluded.place, shown_from = excluded.shown_from, shown_until = excluded.shown_until,
     metadata = excluded.metadata, changed_at = excluded.changed_at
 """
-LIST = """
-SELECT id, app, place, shown_from, shown_until, metadata, changed_at FROM story
-WHERE app = coalesce(?, app) ORDER BY app, place, id
-"""
+COLUMNS = "id, app, place, shown_from, shown_until, metadata, changed_at"
+KEY = ("app", "place", "id")
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,19 @@ class ListStories(Command[list[Kept]], frozen=True):
 
     async def run(self, database: Database) -> list[Kept]:
         """The stories of each app in their order; `StoreRefused` if there is no such app."""
-
-        def job(connection: sqlite3.Connection) -> list[Kept]:
-            app = None if self.app is None else find_app(connection, self.app)
-            return [Kept(*row) for row in connection.execute(LIST, (app,))]
-
-        return await database.read(job)
+        read = database.read_internal
+        table = Table("story INDEXED BY story_place", KEY, COLUMNS)
+        if self.app is not None:
+            app = await read(partial(find_app, said=self.app))
+            least, most = -LARGEST_INTEGER - 1, LARGEST_INTEGER
+            table = replace(table, after=(app, least, least), upto=(app, most, most))
+        return [Kept(*row) for row in await all_rows(read, table)]
 
 
 async def story(database: Database, number: int) -> Kept | None:
     """One story."""
-    sql = "SELECT id, app, place, shown_from, shown_until, metadata, changed_at FROM story "
-    row = await database.read(lambda it: it.execute(f"{sql} WHERE id = ?", (number,)).fetchone())
+    sql = f"SELECT {COLUMNS} FROM story WHERE id = ?"  # noqa: S608
+    row = await database.read(lambda it: it.execute(sql, (number,)).fetchone())
     return None if row is None else Kept(*row)
 
 

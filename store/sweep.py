@@ -6,12 +6,13 @@ All of it in small steps, each of which leaves everything that counts as it was.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from store.database import Database
+from store.paging import Table, all_rows, pages, scan
 from store.steps import Steps
 
 LOG = logging.getLogger("marquee.import")
@@ -28,7 +29,7 @@ KEYS = {
     "reject": ("id",),
     "file": ("sha256", "name"),
 }
-PAGE = 10_000
+FIGURE = KEYS["figure"]
 # Each published import has figures of its own; beyond so many they are merged.
 APART = 8
 MERGE = """
@@ -44,7 +45,8 @@ ON CONFLICT DO UPDATE SET
 
 async def cut_off(database: Database, images: Path) -> None:
     """Remove all that imports staged and never published; none may be under way."""
-    for number in await _column(database, "SELECT id FROM import WHERE published_at IS NULL"):
+    imports = Table("import", ("id",), "id", "published_at IS NULL")
+    for (number,) in await all_rows(database.read_internal, imports):
         await remove(database, images, number)
         LOG.info("cleared away what import %d had staged before it was cut off", number)
     await _unlink(database, images)
@@ -59,7 +61,7 @@ async def remove(database: Database, images: Path, number: int) -> None:
             f"{name} = ?" for name in key
         )
         steps = Steps(database)
-        async for rows in _pages(database, table, number):
+        async for rows in pages(database.read_internal, _of_import(table, number)):
             await steps.write(rows, partial(_each, delete))
     await Steps(database).write([(number,)], partial(_each, "DELETE FROM import WHERE id = ?"))
     await _unlink(database, images)
@@ -68,28 +70,38 @@ async def remove(database: Database, images: Path, number: int) -> None:
 async def replaced(database: Database) -> None:
     """Remove targets and images that a newer published import replaced."""
     for table in ("target", "image"):
-        stale = await _rows(
-            database,
-            f"SELECT banner, import FROM {table} AS old WHERE EXISTS (SELECT 1 FROM {table} AS new "  # noqa: S608
+        stale = Table(
+            f"{table} AS old",
+            ("banner", "import"),
+            "banner, import",
+            f"EXISTS (SELECT 1 FROM {table} AS new "  # noqa: S608
             "JOIN import ON import.id = new.import AND published_at IS NOT NULL "
             "WHERE new.banner = old.banner AND new.import > old.import)",
         )
         delete = f"DELETE FROM {table} WHERE banner = ? AND import = ?"  # noqa: S608
-        await Steps(database).write(stale, partial(_each, delete))
+        steps = Steps(database)
+        async for rows in pages(database.read_internal, stale):
+            await steps.write(rows, partial(_each, delete))
 
 
 async def merge(database: Database, apart: int = APART) -> None:
     """Merge the published imports' figures into the oldest one's if they are more than `apart`."""
-    numbers = await _column(
-        database,
-        "SELECT id FROM import WHERE id > 0 AND published_at IS NOT NULL "
-        "AND id IN (SELECT import FROM figure) ORDER BY id",
-    )
+    read = database.read_internal
+    published = Table("import", ("id",), "id", "id > 0 AND published_at IS NOT NULL")
+    numbers = [number for (number,) in await all_rows(read, published)]
+    if len(numbers) <= apart:
+        return
+    used: set[int] = set()
+    async for _ in scan(
+        read, Table("figure", FIGURE, "import"), lambda rows: used.update(it for (it,) in rows)
+    ):
+        pass
+    numbers = [number for number in numbers if number in used]
     if len(numbers) <= apart:
         return
     steps = Steps(database)
     for number in numbers[1:]:
-        async for rows in _pages(database, "figure", number):
+        async for rows in pages(read, _of_import("figure", number)):
             await steps.write(rows, partial(_merge, numbers[0], number))
 
 
@@ -105,27 +117,15 @@ def _each(sql: str, connection: sqlite3.Connection, rows: Sequence[Row]) -> None
     connection.executemany(sql, rows)
 
 
-async def _pages(database: Database, table: str, number: int) -> AsyncIterator[list[Row]]:
-    names = ", ".join(KEYS[table])
-    sql = f"SELECT {names} FROM {table} WHERE import = ?"  # noqa: S608
-    after = f" AND ({names}) > ({', '.join('?' * len(KEYS[table]))})"
-    end = f" ORDER BY {names} LIMIT {PAGE}"
-    rows = await _rows(database, sql + end, number)
-    while rows:
-        yield rows
-        rows = await _rows(database, sql + after + end, number, *rows[-1])
-
-
-async def _rows(database: Database, sql: str, *values: object) -> list[Row]:
-    return await database.read(lambda connection: connection.execute(sql, values).fetchall())
-
-
-async def _column(database: Database, sql: str, *values: object) -> list[Any]:
-    return [row[0] for row in await _rows(database, sql, *values)]
+def _of_import(table: str, number: int) -> Table:
+    """The keys of an import's rows in a table."""
+    key = KEYS[table]
+    return Table(table, key, ", ".join(key), "import = ?", (number,))
 
 
 async def _unlink(database: Database, images: Path) -> None:
-    used = {sha256.hex() for sha256 in await _column(database, "SELECT sha256 FROM image")}
+    table = Table("image", ("banner", "import"), "sha256")
+    used = {sha256.hex() for (sha256,) in await all_rows(database.read_internal, table)}
 
     def unlink() -> None:
         for file in images.glob("*") if images.is_dir() else ():

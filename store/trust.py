@@ -11,7 +11,7 @@ MICRO = 1_000_000
 async def trust_in_clock(database: Database) -> Trust:
     """What was noted last."""
     sql = "SELECT believed, lived FROM log"
-    found = await database.read(lambda it: it.execute(sql).fetchone())
+    found = await database.read_internal(lambda it: it.execute(sql).fetchone())
     return Trust(*(micros / MICRO for micros in found))
 
 

@@ -9,6 +9,7 @@ from store.audit import note
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreRefused
+from store.paging import Table, all_rows
 
 NAME = re.compile(r"[\w.@+-]{1,100}")
 
@@ -58,8 +59,8 @@ class ListUsers(Command[list[User]], frozen=True):
 
     async def run(self, database: Database) -> list[User]:
         """The users by their ids."""
-        sql = "SELECT id, name, created_at, seen_at FROM user ORDER BY id"
-        return await database.read(lambda it: [User(*row) for row in it.execute(sql)])
+        table = Table("user", ("id",), "id, name, created_at, seen_at")
+        return [User(*row) for row in await all_rows(database.read_internal, table)]
 
 
 class RemoveUser(Command[User], frozen=True):
@@ -99,6 +100,12 @@ class SetPassword(Command[User], frozen=True):
             return user
 
         return await database.write(job)
+
+
+async def any_user(database: Database) -> bool:
+    """Whether there is a user."""
+    sql = "SELECT EXISTS (SELECT 1 FROM user)"
+    return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
 def _find(connection: sqlite3.Connection, name: str) -> User:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from asyncio import Lock, Semaphore, sleep
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import NamedTuple, TypeVar
 import aiosqlite
 
 from store.database import NO_TEXT, Database, briefly, close_all, hop, is_full, scrub
-from store.errors import StoreBusy, StoreError
+from store.errors import StoreBusy, StoreError, StoreFull
+from store.losses import note_loss
 
 LOG = logging.getLogger("marquee.views")
 T = TypeVar("T")
@@ -78,6 +79,17 @@ WAITING = 262_144
 # What SQLite says of a file whose content a disk has changed; and seconds from one mending to the
 # next, should it be the log that is harmed.
 HARMED, MENDED_EVERY = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}, 600.0
+# Seconds until it is tried again where it failed.
+MEND_RETRY = 30.0
+# What SQLite says when it is the machine, not the file, that fails: no descriptor, no memory, …
+ENVIRONMENT = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
 
 
 class Place(NamedTuple):
@@ -104,6 +116,8 @@ class Views:
         self.lag_seconds = 0.0  # since the oldest of them was received
         self.folded = 0  # events, since this was opened
         self.harmed = ""  # what was found to be wrong with the file
+        self.closed = ""  # why the file is not open, if it could not be opened again
+        self.ahead = False  # when opened, it had events that the log had lost
         self._mended: float | None = None  # when that was last seen to
         self._log = log
         self._opened: list[aiosqlite.Connection] = []
@@ -117,8 +131,19 @@ class Views:
     async def open(cls, database: Database, path: Path) -> "Views":
         """The views at `path` of the log in `database`, made anew if they are of no use."""
         views = cls(path, database.path)
-        views._beside()._remove()  # what is left if making them anew was cut off
+        try:
+            views._beside()._remove()  # what is left if making them anew was cut off
+        except OSError as error:
+            raise StoreError(f"{path} cannot be opened: {error}") from error
         await views._open()
+        if views.ahead or database.lost:
+            LOG.error(
+                "acknowledged events are gone from %s: %s",
+                database.path.name,
+                "views.db had later ones" if views.ahead else "its WAL was damaged",
+            )
+            with suppress(StoreError):
+                await note_loss(database)
         return views
 
     async def step(self, limit: int = STEP_ROWS) -> int:
@@ -147,24 +172,37 @@ class Views:
     async def scrub(self) -> bool:
         """Leave nothing of what was deleted in the files; False if that is to be tried again."""
         async with self._turn:
-            return await scrub(self._opened[0])
+            return await self._scrubbed()
 
     async def catch_up(self) -> None:
         """Fold until no event that is in the log now is missing."""
-        last = await self.read(lambda it: (place(it), it.execute(NEWEST).fetchone()[0])[1])
-        while (await self.read(place)).id < last and await self.step():
+        last = await self.read_internal(lambda it: (place(it), it.execute(NEWEST).fetchone()[0])[1])
+        while (await self.read_internal(place)).id < last and await self.step():
             pass
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `job` on a reader, to which the log is attached as `log`; keep it short.
+        """Run a client's look-up on a reader, to which the log is attached as `log`.
 
         It is to read of the views first: what is in them is in the log, if that is read later.
-        Raises `StoreBusy` for what takes too long, and while the file is harmed.
+        Raises `StoreBusy` for what takes longer than `LONGEST_READ`, and while the file is harmed
+        or not open.
         """
+        async with self._reader() as reader:
+            return await briefly(reader, partial(_look, job))
+
+    async def read_internal(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one of the server's own reads, bounded by its rows: as `Database.read_internal`."""
+        async with self._reader() as reader:
+            return await hop(reader, partial(_look, job))
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
         async with self._free:
+            if not self._idle:
+                raise StoreBusy(f"{self.path.name} is not open: {self.closed}")
             reader = self._idle.pop()
             try:
-                return await briefly(reader, partial(_look, job))
+                yield reader
             except sqlite3.Error as error:
                 raise self._told(error) from error
             finally:
@@ -179,8 +217,9 @@ class Views:
         LOG.error("%s is harmed (%s): it is made anew from the log", self.path.name, self.harmed)
         try:
             await self.rebuild(lambda _: None, rest)
-        except (StoreError, sqlite3.Error) as error:
+        except (StoreError, sqlite3.Error, OSError) as error:
             LOG.error("%s could not be made anew: %s", self.path.name, error)
+            self._mended = now - MENDED_EVERY + MEND_RETRY
             return False
         return True
 
@@ -203,6 +242,9 @@ class Views:
                     began = perf_counter()
                 async with self._turn:
                     await new.catch_up()
+                    # What is left in a WAL would not come along.
+                    if not await new._scrubbed():
+                        raise StoreBusy(f"another program reads {new.path.name}")
                     await new.close()
                     await self._become(new.path)
             finally:
@@ -216,14 +258,30 @@ class Views:
         self._idle.clear()
         await close_all(opened[::-1])
 
-    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def _scrubbed(self) -> bool:
         try:
-            return await hop(self._opened[0], job)
+            return await scrub(await self._writer())
         except sqlite3.Error as error:
             raise self._told(error) from error
 
+    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await hop(await self._writer(), job)
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+
+    async def _writer(self) -> aiosqlite.Connection:
+        """The connection that writes; only for the holder of `_turn`."""
+        if self.closed:
+            await self._reopen()
+        return self._opened[0]
+
     def _told(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0)
+        if is_full(error):
+            return StoreFull(f"{self.path.name}: the disk is full")
+        if code & 0xFF in ENVIRONMENT:
+            return StoreError(f"{self.path.name} cannot be used: {error}")
         if code & 0xFF not in HARMED and NO_TEXT not in str(error):
             return error
         self.harmed = str(error)
@@ -234,9 +292,12 @@ class Views:
             try:
                 await self._connect(_set_up_writer)
             except (Useless, sqlite3.DatabaseError) as error:
-                if is_full(error):  # that says nothing against what is there
+                code = getattr(error, "sqlite_errorcode", 0)
+                # That says nothing against what is there.
+                if is_full(error) or code & 0xFF in ENVIRONMENT - {sqlite3.SQLITE_IOERR}:
                     raise
                 LOG.warning("%s is made anew: %s", self.path.name, error)
+                self.ahead = self.ahead or isinstance(error, Ahead)
                 await self.close()
                 self._remove()
                 await self._connect(_set_up_writer)
@@ -251,15 +312,42 @@ class Views:
             raise
 
     async def _become(self, path: Path) -> None:
-        """Put the closed views at `path` in the place of these."""
+        """Put the closed views at `path` in the place of these.
+
+        Where that fails, these are closed until a later write opens what is there then: the old
+        views, the new ones, or empty ones that are filled from the log.
+        """
+        async with self._without_readers():
+            try:
+                await self.close()
+                if self.path.with_name(f"{self.path.name}-wal").exists():
+                    self._remove()  # without its WAL, which would harm the new one, it is of no use
+                path.replace(self.path)
+                await self._open()
+            except OSError as error:
+                self.closed = f"{self.path.name} cannot be replaced: {error.strerror}"
+                raise StoreError(self.closed) from error
+            except BaseException as error:
+                self.closed = str(error) or type(error).__name__
+                raise
+            self.closed = self.harmed = ""
+
+    async def _reopen(self) -> None:
+        async with self._without_readers():
+            try:
+                await self._open()
+            except StoreError as error:
+                self.closed = str(error)
+                raise
+            LOG.info("%s is open again", self.path.name)
+            self.closed = ""
+
+    @asynccontextmanager
+    async def _without_readers(self) -> AsyncIterator[None]:
         for _ in range(READERS):
             await self._free.acquire()
         try:
-            await self.close()
-            self._remove()
-            path.rename(self.path)
-            await self._open()
-            self.harmed = ""
+            yield
         finally:
             for _ in range(READERS):
                 self._free.release()
@@ -286,6 +374,10 @@ class Useless(Exception):
     """These views are not of this log, or not of these folds."""
 
 
+class Ahead(Useless):
+    """These views have events that the log does not have any more."""
+
+
 def place(connection: sqlite3.Connection) -> Place:
     """How far the views have come, as this connection sees them."""
     return Place(*connection.execute("SELECT id, change FROM place").fetchone())
@@ -309,10 +401,12 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
         return
     known = connection.execute("SELECT log, version, id, change FROM place").fetchone()
-    if known is None or known[:2] != (identity, VERSION):
-        raise Useless("it is of another log, or of another version")
+    if known is None or known[0] != identity:
+        raise Useless("it is of another log")
     if known[2] > last or known[3] > connection.execute(NEWEST_CHANGE).fetchone()[0]:
-        raise Useless("it is ahead of the log")
+        raise Ahead("it is ahead of the log")
+    if known[1] != VERSION:
+        raise Useless("it is of another version")
 
 
 def _set_up_reader(connection: sqlite3.Connection) -> None:

@@ -17,9 +17,9 @@ from handlers import base, watching
 from loops import upkeep
 from loops.feeds import Listener
 from rules import trust
-from store import batch, database, events, identifiers, log, views
+from store import batch, database, events, identifiers, log, paging, views
 from store.database import Database
-from store.errors import StoreError
+from store.errors import StoreBusy, StoreError
 from wire.connection import Connection
 from wire.exchange import Exchange
 from wire.room import Room
@@ -141,6 +141,16 @@ def never_ends_a_look_up() -> None:
     database.LONGEST_READ = 3_600.0
 
 
+def ends_every_look_up() -> None:
+    """A client's look-up meets its deadline at once; the server's own reads have small pages."""
+
+    async def end(*_: object) -> None:
+        raise StoreBusy("it took too long to look this up")
+
+    database.briefly = views.briefly = end  # type: ignore[assignment, attr-defined]
+    paging.PAGE_ROWS = 50
+
+
 def has_a_small_wal() -> None:
     """What takes a while to grow is large at once."""
     database.WAL_BYTES = 2_000_000
@@ -212,6 +222,7 @@ CHANGES: dict[str, Callable[[], None]] = {
         overlooks_the_disk,
         looks_for_ever,
         never_ends_a_look_up,
+        ends_every_look_up,
         has_a_small_wal,
         does_not_tend,
         holds_whatever_comes,

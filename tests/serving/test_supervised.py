@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+import supervisor
 from commands import options
 from commands.parser import parser
 from supervisor import Supervisor
@@ -353,3 +354,15 @@ def test_a_unit_lets_through_all_that_the_program_calls(name, tmp_path):
     assert "PROT_WRITE|PROT_EXEC" not in lines
     families = set(re.findall(r"socket\((AF_\w+)", lines))
     assert families <= set(of["RestrictAddressFamilies"].replace("none", "").split())
+
+
+def test_a_long_start_extends_its_timeout(listening, monkeypatch):
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.03)
+
+    async def main() -> list[str]:
+        starting = asyncio.create_task(Supervisor({"NOTIFY_SOCKET": listening.address}, 1).start())
+        heard = [await asyncio.to_thread(listening.hear) for _ in range(3)]
+        starting.cancel()
+        return heard
+
+    assert asyncio.run(main()) == ["EXTEND_TIMEOUT_USEC=30000"] * 3

@@ -254,9 +254,9 @@ def test_the_newest_rejects_are_kept_and_what_falls_out_is_counted(
 def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from store import sweep
+    from store import paging
 
-    monkeypatch.setattr(sweep, "PAGE", 7)
+    monkeypatch.setattr(paging, "PAGE_ROWS", 7)
     imported(tmp_path, lay(tmp_path / "small", SMALL))
     before = content(tmp_path)
 

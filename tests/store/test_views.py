@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from entries import row
+from opened import Opened
 
 from rules.ranking import Figures
 from store import views
@@ -118,9 +119,12 @@ def test_clicks_and_conversions_count_for_their_banner(tmp_path: Path) -> None:
     ]  # fmt: skip
     asyncio.run(append(tmp_path, rows))
     assert asyncio.run(fold(tmp_path, 3)) == len(rows)
-    with closing(sqlite3.connect(tmp_path / "views.db")) as connection:
-        found = live(connection)
-    assert found == {
+
+    async def figures() -> object:
+        async with Opened(tmp_path) as opened:
+            return await live(opened.views.read_internal)
+
+    assert asyncio.run(figures()) == {
         (2, 1): {100: Figures(0, 2, 2, 2 * most), 101: Figures(0, 1, 0, 0)},
         (3, 1): {100: Figures(0, 1, 0, 0)},
     }

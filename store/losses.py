@@ -1,0 +1,24 @@
+"""When the log was last found to have lost acknowledged events, kept over restarts."""
+
+import sqlite3
+from time import time_ns
+
+from store.database import Database
+
+NAME = "log found to have lost events"
+# Microseconds for which it is reported.
+REPORTED = 30 * 86_400_000_000
+
+
+async def note_loss(database: Database) -> None:
+    """Keep this moment."""
+    sql = "INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+    row = (NAME, time_ns() // 1000)
+    await database.write(lambda connection: connection.execute(sql, row).rowcount)
+
+
+def last_loss(connection: sqlite3.Connection) -> int | None:
+    """When that was (µs), if it was in the last 30 days."""
+    sql = "SELECT value FROM counter WHERE name = ?"
+    row = connection.execute(sql, (NAME,)).fetchone()
+    return row[0] if row and row[0] > time_ns() // 1000 - REPORTED else None

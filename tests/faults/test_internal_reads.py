@@ -1,0 +1,66 @@
+"""No deadline of a client's look-up ends what the server reads for itself."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from load import ROOT, Server, new_load, said
+
+HEADS = {
+    "clicks_1.csv": "click_id,banner_id,campaign_id\n",
+    "conversions_1.csv": "conversion_id,click_id,revenue\n",
+    "impressions_1.csv": "banner_id,campaign_id\n",
+}
+
+
+def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_its_deadline(
+    tmp_path: Path,
+) -> None:
+    data, folder = tmp_path / "data", tmp_path / "folder"
+    (folder / "1").mkdir(parents=True)
+    said(data, "app", "create", "one")
+    load = new_load(data)
+    pairs = [(banner, campaign) for campaign in range(1, 40) for banner in range(100, 120)]
+    lines = "".join(f"{banner},{campaign}\n" for banner, campaign in pairs)
+    for name, head in HEADS.items():
+        (folder / "1" / name).write_text(head + lines * name.startswith("impressions"))
+    said(data, "import", str(folder))
+    server = Server(data, changed="ends_every_look_up")
+    try:
+        assert json.loads(server.ask("/readyz"))["ready"]
+        assert server.ask("/campaigns/39/").count(b"<img") == 1
+        assert server.answer("/api/v1/campaigns/39/candidates")[0] == 503
+        (folder / "1" / "impressions_1.csv").write_text(HEADS["impressions_1.csv"] + "7,40\n" * 9)
+        assert said(data, "import", str(folder))["number"] == 2
+        assert server.ask("/campaigns/40/").count(b"<img") == 1
+        assert "faults" in str(said(data, "app", "list"))
+        for each in ("stories", "user"):
+            said(data, each, "list")
+    finally:
+        server.kill()
+    whole = Server(data)  # an app's token is looked up, too
+    try:
+        load.run(whole, 1.0)
+    finally:
+        whole.kill()
+    server = Server(data, changed="ends_every_look_up")
+    try:
+        deadline = time.monotonic() + 60
+        while b"marquee_fold_lag_events 0.0" not in server.ask("/metrics"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert said(data, "rebuild")["events"] == load.missing(data) + server.counts()["stored"]
+    finally:
+        server.kill()
+    done = subprocess.run(
+        [sys.executable, "server.py", "doctor", "--data", str(data), "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert found["views"]["state"] == "well", found
