@@ -68,6 +68,7 @@ from handlers.base import Missing, Static
 from handlers.docs import page as docs
 from handlers.rates import Limited, Rates
 from handlers.taking import now as micros
+from handlers.trailing_slash import lane_with_slash, route_with_slash
 from handlers.watching import Audience
 from listening import bound, certificate, listen, root
 from loops.feeds import Feeds
@@ -402,6 +403,7 @@ class Marquee:
             *health.lanes(),
         ]
         for lane in lanes:
+            lane_with_slash(lane)
             self.rates.limit_lane(lane)
             if self.settings.access_log:
                 access.log_lane(lane)
@@ -455,7 +457,7 @@ class Marquee:
                 {"present": self.present, "rank": self.rank},
             ),
             (
-                r"/api/v1/conversions/?",
+                r"/api/v1/conversions",
                 conversions.Conversions,
                 {"database": self.database, "log": self.log},
             ),
@@ -487,7 +489,13 @@ class Marquee:
             (r"/static/(.*)", Static, {"path": STATIC["static_path"]}),
         ]
         return Limited(
-            mount(self.lanes, routes, Missing, error=problem, room=self.room),
+            mount(
+                self.lanes,
+                map(route_with_slash, routes),
+                Missing,
+                error=problem,
+                room=self.room,
+            ),
             default_handler_class=Missing,
             log_function=self._answered,
             cross_origin_protection=True,

@@ -11,13 +11,13 @@ import ctypes
 import gzip
 import hashlib
 import io
+import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import venv
-from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,10 +150,8 @@ def pack(folder: Path, digest: str) -> bytes:
         for path in sorted(folder.rglob("*")):
             tar.add(path, str(path.relative_to(folder)), recursive=False, filter=plain)
     body = packed.getvalue()
-    config = ConfigParser(interpolation=None)
-    config.read(ROOT / "setup.cfg")
     values = {
-        "version": config["metadata"]["version"],
+        "version": runpy.run_path(str(ROOT / "release.py"))["VERSION"],
         "sources": digest,
         "payload": hashlib.sha256(body).hexdigest()[:16],
     }

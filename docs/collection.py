@@ -76,7 +76,7 @@ def _turn(operation: dict[str, Any]) -> int:
 
 def _left_out(operation: dict[str, Any]) -> bool:
     answers = operation["responses"].get("200", {}).get("content", {})
-    return operation["path"].startswith("/admin/") or "text/event-stream" in answers
+    return operation["path"].startswith("/admin") or "text/event-stream" in answers
 
 
 def _item(operation: dict[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,9 @@ def routes(audience: Audience, kept: Audiences) -> list[Any]:
     """Where these are."""
     base = r"/api/v1/audience/" + HOST
     return [
-        (base + "/rising/?", Rising, {"audience": audience}),
-        (base + "/history/?", History, {"audience": audience, "kept": kept}),
-        (base + "/stream/?", Stream, {"audience": audience}),
+        (base + "/rising", Rising, {"audience": audience}),
+        (base + "/history", History, {"audience": audience, "kept": kept}),
+        (base + "/stream", Stream, {"audience": audience}),
     ]
 
 

@@ -50,7 +50,7 @@ class Beacon:
 
     def lanes(self) -> list[Lane]:
         """Their addresses."""
-        pattern = r"/api/v1/beacon/([\w.~-]{1,100})/?"
+        pattern = r"/api/v1/beacon/([\w.~-]{1,100})"
         return [
             Lane("POST", pattern, self.post, body_limit=LARGEST, name="beacon"),
             Lane("GET", r"/static/beacon\.js", _script, name="beacon script"),

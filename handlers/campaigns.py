@@ -147,7 +147,7 @@ class Campaigns:
     def lanes(self) -> list[Lane]:
         """Page and click."""
         return [
-            Lane("GET", r"/campaigns/(\d{1,19})/?", self.page, name="campaign page"),
+            Lane("GET", r"/campaigns/(\d{1,19})", self.page, name="campaign page"),
             Lane(
                 "GET",
                 r"/campaigns/(\d{1,19})/banners/(\d{1,19})/click",

@@ -54,7 +54,7 @@ def routes(rules: EventRules, events: Events) -> list[Any]:
     """Where these are."""
     parts = {"rules": rules, "events": events}
     return [
-        (r"/api/v1/rules/?", All, parts),
+        (r"/api/v1/rules", All, parts),
         (r"/api/v1/rules/([^/]+)/([^/]+)", One, parts),
         (r"/api/v1/rules/([^/]+)/([^/]+)/dry-run", DryRun, parts),
     ]

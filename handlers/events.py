@@ -38,7 +38,7 @@ from store.log import Log
 from wire import Lane, Later, Request, Response
 
 # The list and its items, too, have this address (handlers/queries.py).
-PATTERN = r"(?:/api/v1)?/events/?"
+PATTERN = r"(?:/api/v1)?/events"
 WHO = ("WWW-Authenticate", 'Bearer realm="Marquee"')
 NOBODY = problem(401, "This needs a token: send `Authorization: Bearer mq_…`.", WHO)
 STRANGER = problem(401, "No such token is known here, or it was revoked.", WHO)

@@ -37,7 +37,7 @@ class Increasing:
 
     def lanes(self) -> list[Lane]:
         """Its address."""
-        pattern = r"/api/v1\.0/increasingconcurrents/?"
+        pattern = r"/api/v1\.0/increasingconcurrents"
         return [Lane("GET", pattern, self.get, name="increasingconcurrents")]
 
     def get(self, request: Request) -> Response | Awaitable[Response]:

@@ -34,7 +34,7 @@ def routes(audience: Audience, pages: Pages) -> list[Any]:
     """Where these are."""
     parts = {"audience": audience, "pages": pages}
     return [
-        (r"/live/([^/]{1,260})/?", Live, parts),
+        (r"/live/([^/]{1,260})", Live, parts),
         (r"/live/([^/]{1,260})/stream", Fragments, parts),
     ]
 

@@ -32,8 +32,8 @@ class TopPages:
     def lanes(self) -> list[Lane]:
         """Both addresses."""
         return [
-            Lane("GET", r"/live/toppages/?", self.legacy, name="toppages"),
-            Lane("GET", r"/live/toppages/v3/?", self.v3, name="toppages v3"),
+            Lane("GET", r"/live/toppages", self.legacy, name="toppages"),
+            Lane("GET", r"/live/toppages/v3", self.v3, name="toppages v3"),
         ]
 
     def legacy(self, request: Request) -> Response | Awaitable[Response]:

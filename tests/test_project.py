@@ -23,7 +23,7 @@ CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
 FILES = {
     *("server.py", "owners.py", "figures.py", "listening.py", "greeting.py"),
-    *("settings.py", "logs.py", "sample.py", "supervisor.py"),
+    *("settings.py", "logs.py", "sample.py", "supervisor.py", "release.py"),
 }
 TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
 PAPERS = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".gitignore"}

@@ -58,8 +58,7 @@ class Lane:
         name: str | None = None,
     ) -> None:
         self.method = method
-        self.pattern = pattern
-        self.match = re.compile(pattern).fullmatch
+        self.match_all(pattern)
         self.call = call
         self.body_limit = body_limit
         self.larger = larger
@@ -67,6 +66,11 @@ class Lane:
         self.takes_body = method != "GET" if takes_body is None else takes_body
         self.name = name or f"{method} {pattern}"
         self.statuses: defaultdict[int, int] = defaultdict(int)
+
+    def match_all(self, pattern: str) -> None:
+        """Answer the paths that match `pattern`, instead of those before."""
+        self.pattern = pattern
+        self.match = re.compile(pattern).fullmatch
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}>"

@@ -89,7 +89,7 @@ def routes(
     """Where these are; `glance` gives what else stands there at once."""
     parts = {"board": board}
     return [
-        (r"/admin/?", Overview, {**parts, "readiness": readiness, "glance": glance}),
+        (r"/admin", Overview, {**parts, "readiness": readiness, "glance": glance}),
         (r"/admin/live", Live, parts),
     ]
 

@@ -175,7 +175,7 @@ RESOURCE = Resource(
         ),
         Operation(
             "GET",
-            "/live/toppages/",
+            "/live/toppages",
             "This server's pages by visitors, for others to read",
             {200: Answer("The pages, most visitors first.", list[Visited])},
             arguments=[HOST, TOP],
@@ -184,7 +184,7 @@ RESOURCE = Resource(
         ),
         Operation(
             "GET",
-            "/live/toppages/v3/",
+            "/live/toppages/v3",
             "The same in the form of version 3",
             {200: Answer("The pages, most visitors first.", VisitedPages)},
             arguments=[HOST, TOP],

@@ -47,7 +47,7 @@ RESOURCE = Resource(
     (
         Operation(
             "GET",
-            "/campaigns/{campaign}/",
+            "/campaigns/{campaign}",
             "A campaign's page, with one of its banners",
             {200: Answer("The page.", str, HTML, {"Set-Cookie": "What was shown last."})},
             words="Which banner was shown last is in a cookie of this campaign alone.",

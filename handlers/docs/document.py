@@ -18,15 +18,15 @@ from handlers.docs.operations import (
     Operation,
     Resource,
 )
+from release import VERSION
 
 OPENAPI = "3.1.0"
-# Of the API: its addresses begin with /api/v1.
-VERSION = "1.0"
 Schema = dict[str, Any]
 # The operation of which this is another address.
 SAME = "x-same-as"
 # What a token, or the lack of one, comes to.
 UNKNOWN = {401: "There is no token, or it is not known.", 403: "It lacks the scope."}
+WITHOUT_LOGIN = ("/admin/login", "/admin/setup", "/admin/logout")
 ANY = "What any request may be told: see `status` and `detail`."
 AGAIN = {
     "Retry-After": {
@@ -134,6 +134,7 @@ def _types(operations: Iterable[Operation]) -> Iterator[Any]:
     for operation in operations:
         yield from (each.type for each in _arguments(operation, operation.path))
         yield from (each.type for each in operation.bodies)
+        yield from (each.also for each in operation.bodies if each.also is not None)
         yield from (each.type for each in operation.answers.values())
 
 
@@ -162,16 +163,18 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
             "required": True,
             "content": {each.kind: _body(each, types) for each in operation.bodies},
         }
-    if operation.scopes:
-        told["security"] = [{"token": []}]
-    elif operation.owner and path not in ("/admin/login", "/admin/setup", "/admin/logout"):
-        told["security"] = [{"owner": []}]
-    elif operation.keys:
-        told["security"] = [{each: []} for each in operation.keys]
-    if operation.optional:
-        told["security"] = [{}, {"token": []}]
+    told["security"] = _security(operation)
     told["responses"] = dict(_answers(operation, types))
     return told
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    """Return what a request may identify itself by; an empty list says that it need not."""
+    if operation.scopes:
+        return [{}, {"token": []}] if operation.optional else [{"token": []}]
+    if operation.owner and operation.path not in WITHOUT_LOGIN:
+        return [{"owner": []}]
+    return [{each: []} for each in operation.keys]
 
 
 def _arguments(operation: Operation, path: str) -> list[Argument]:
@@ -227,7 +230,7 @@ def _argument(argument: Argument, types: Types) -> dict[str, Any]:
 def _body(body: Body, types: Types) -> dict[str, Any]:
     schema = types.schema(body.type)
     return {
-        "schema": {"anyOf": [schema, body.also]} if body.also else schema,
+        "schema": {"anyOf": [schema, types.schema(body.also)]} if body.also else schema,
         "example": body.example,
     }
 

@@ -74,9 +74,7 @@ FILTER = (
     Argument("to", "That happened before.", Moment),
     Argument("order", "Oldest first or newest first.", {"type": "string", "enum": ["asc", "desc"]}),
 )
-ARRAY = {"type": "array", "items": {"description": "An `Event`; a wrong one is `rejected`."}}
-# Not even text: whatever comes is a line that is right or wrong.
-EACH_LINE = {"description": "Lines, each an `Event`; a wrong one is `rejected`."}
+EACH_LINE = {"type": "string", "description": "One `Event` a line."}
 HOW_MANY = Argument(
     "limit",
     f"So many; {LIMIT} if not said.",
@@ -102,7 +100,7 @@ EVENTS = Resource(
                 )
             },
             bodies=[
-                Body(Event, SENT, also=ARRAY),
+                Body(Event, SENT, also=list[Event]),
                 Body(EACH_LINE, msgspec.json.encode(SENT).decode() + "\n", LINES),
             ],
             scopes=["write"],

@@ -32,7 +32,7 @@ class Body(NamedTuple):
     type: Any
     example: Any
     kind: str = JSON
-    also: dict[str, Any] | None = None
+    also: Any = None
 
 
 class Answer(NamedTuple):

@@ -72,7 +72,7 @@ RESOURCE = Resource(
         form("/admin/logout", "End the session"),
         page("/admin/setup", "Make the first user", "token"),
         form("/admin/setup", "Make the first user", "token", "name", "password", "again"),
-        page("/admin/", "Overview"),
+        page("/admin", "Overview"),
         Operation(
             "GET",
             "/admin/live",

@@ -40,7 +40,7 @@ def routes(pages: Pages) -> list[Any]:
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return [
         (r"/api/v1/openapi\.json", Document, {"body": body, "tag": tag}),
-        (r"/api/v1/docs/?", Docs, {"pages": pages, "told": told}),
+        (r"/api/v1/docs", Docs, {"pages": pages, "told": told}),
     ]
 
 

@@ -63,7 +63,7 @@ RESOURCE = Resource(
         ),
         Operation(
             "GET",
-            "/api/v1/docs/",
+            "/api/v1/docs",
             "The same for people",
             {200: Answer("A page.", TEXT_BODY, HTML)},
         ),
