@@ -13,6 +13,7 @@ import msgspec
 from console import add_yes, confirm
 from rules.password import fault
 from rules.timestamp import text
+from rules.user_names import prepared
 from settings import Settings
 from store.commands import Command
 from store.desk import desk
@@ -102,7 +103,7 @@ def _asked(name: str) -> str:
     """The password; raises `StoreRefused` for one that cannot be."""
     if sys.stdin.isatty():
         password = getpass(f"Password for {name}: ")
-        if getpass("Once more: ") != password:
+        if prepared(getpass("Once more: ")) != prepared(password):
             raise StoreRefused("the two are not the same; nothing was changed")
     else:
         try:

@@ -4,6 +4,8 @@ from collections import OrderedDict
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from rules.user_names import key
+
 # So many wrong ones cost nothing; each further one doubles the wait, from 1 s on.
 FREE = 5
 # Seconds. Neither is long, as strangers can bring both about: an account's from anywhere, an
@@ -32,39 +34,45 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._held) + len(self._friends)
 
+    def known(self, account: str, address: str) -> bool:
+        """Whether the account has been logged in to from the address."""
+        return (key(account), network(address)) in self._friends
+
     def wait(self, account: str, address: str, now: float) -> float:
         """Seconds until the account may be tried from the address."""
-        untils = (self._of(key, now).until for key in self._keys(account, address))
+        untils = (self._of(held, now).until for held in self._keys(account, address))
         return max(0.0, max(untils) - now)
 
     def failed(self, account: str, address: str, now: float) -> None:
         """Count a wrong password."""
         longest = (OF_ACCOUNT, OF_ADDRESS)
-        for key, most in zip(self._keys(account, address), longest, strict=True):
-            wrong = self._of(key, now).wrong + 1
+        for held, most in zip(self._keys(account, address), longest, strict=False):
+            wrong = self._of(held, now).wrong + 1
             wait = min(most, 2.0 ** min(wrong - FREE - 1, 20)) if wrong > FREE else 0.0
-            self._held[key] = _Held(wrong, now + wait, now)
-            self._held.move_to_end(key)
+            self._held[held] = _Held(wrong, now + wait, now)
+            self._held.move_to_end(held)
         while len(self._held) > self._kept:
             self._held.popitem(last=False)
 
     def succeeded(self, account: str, address: str) -> None:
         """Forget what was wrong; from here, others' tries no longer hold this account up."""
-        for key in self._keys(account, address):
-            self._held.pop(key, None)
-        known = account.lower(), network(address)
+        for held in self._keys(account, address):
+            self._held.pop(held, None)
+        known = key(account), network(address)
         self._friends[known] = None
         self._friends.move_to_end(known)
         if len(self._friends) > self._kept:
             self._friends.popitem(last=False)
 
-    def _keys(self, account: str, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        known = account.lower(), network(address)
-        of_account = ("account", *known) if known in self._friends else ("account", known[0])
-        return of_account, ("address", known[1])
+    def _keys(self, account: str, address: str) -> list[tuple[str, ...]]:
+        name, party = key(account), network(address)
+        # Where an owner has logged in before, others' tries do not count, wherever they come from.
+        if self.known(account, address):
+            return [("account", name, party)]
+        return [("account", name), ("address", party)]
 
-    def _of(self, key: tuple[str, ...], now: float) -> _Held:
-        held = self._held.get(key)
+    def _of(self, who: tuple[str, ...], now: float) -> _Held:
+        held = self._held.get(who)
         return held if held and now - held.last < FORGOTTEN else _Held(0, 0.0, now)
 
 

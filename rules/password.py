@@ -2,6 +2,8 @@
 
 from math import log10
 
+from rules.user_names import prepared
+
 SHORTEST, LONGEST = 10, 500
 # Guesses that a password must outlast, as a power of ten: more than any list of what many people
 # have, and than those words with digits, signs, keys or dates put to them.
@@ -16,6 +18,7 @@ def fault(password: str, name: str) -> str | None:
 
     Takes some milliseconds, the first time some more: not for the loop.
     """
+    password = prepared(password)
     if not SHORTEST <= len(password) <= LONGEST:
         return f"a password has {SHORTEST} to {LONGEST} characters"
     plain = password.lower()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
 
+from rules.user_names import key
 from store.database import Database
 from store.errors import StoreBusy
 from store.passwords import matches
@@ -23,7 +24,7 @@ IDLE, LONGEST = 7 * DAY, 30 * DAY
 NOTED = 600
 # Seconds for which a password that was made up for a user lets in.
 GIVEN = 7 * DAY
-# Passwords that wait to be looked at; one is, at a time.
+# Passwords that wait in a queue.
 WAITING = 20
 MICROS = 1_000_000
 
@@ -43,6 +44,14 @@ class Owner:
     given: bool  # the password is one that was made up: another is to be chosen
 
 
+class _Queue:
+    """Passwords that wait to be checked, one at a time."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Semaphore(1)
+        self.waiting = 0
+
+
 class Logins:
     """The sessions of all users."""
 
@@ -50,29 +59,30 @@ class Logins:
         """`clock` tells the seconds since 1970."""
         self._database = database
         self._clock = clock
-        self._looking = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._strangers, self._known = _Queue(), _Queue()
 
-    async def check(self, name: str, password: str) -> Owner | None:
+    async def check(self, name: str, password: str, *, known: bool = False) -> Owner | None:
         """The user of this name, if that is the password; as long in coming if not.
 
-        Raises `StoreBusy` when too many are asking.
+        Strangers and known clients wait in queues of their own, so that many strangers cannot
+        keep an owner out. Raises `StoreBusy` when the queue is full.
         """
-        if self._waiting >= WAITING:
+        queue = self._known if known else self._strangers
+        if queue.waiting >= WAITING:
             raise StoreBusy("too many are logging in at this moment")
 
         def job(connection: sqlite3.Connection) -> tuple[int, str, str, int] | None:
-            sql = "SELECT id, name, digest, given_at FROM user WHERE name = ?"
-            row: tuple[int, str, str, int] | None = connection.execute(sql, (name,)).fetchone()
-            return row
+            rows = connection.execute("SELECT id, name, digest, given_at FROM user").fetchall()
+            return next((row for row in rows if key(row[1]) == wanted), None)
 
-        self._waiting += 1
+        wanted = key(name)
+        queue.waiting += 1
         try:
-            async with self._looking:
+            async with queue.turn:
                 row = await self._database.read(job)
                 right = await asyncio.to_thread(matches, row and row[2], password)
         finally:
-            self._waiting -= 1
+            queue.waiting -= 1
         if not right or row is None:
             return None
         number, name, _, given = row

@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from time import time_ns
 
+from rules.user_names import key, stored
 from store.audit import note
 from store.commands import Command
 from store.database import Database
@@ -34,22 +35,22 @@ class CreateUser(Command[User], frozen=True):
 
     async def run(self, database: Database) -> User:
         """The user; `StoreRefused` for a name that is taken, or not right."""
-        if not NAME.fullmatch(self.name):
+        name = stored(self.name)
+        if not NAME.fullmatch(name):
             raise StoreRefused("a user's name has 1 to 100 letters, digits and . _ @ + -")
 
         def job(connection: sqlite3.Connection) -> User:
             if self.first and connection.execute("SELECT 1 FROM user LIMIT 1").fetchone():
                 raise StoreRefused("there is a user by now: log in")
-            sql = "SELECT name FROM user WHERE name = ?"
-            if taken := connection.execute(sql, (self.name,)).fetchone():
-                raise StoreRefused(f"there is a user {taken[0]!r} already")
+            if (taken := find(connection, name)) is not None:
+                raise StoreRefused(f"there is a user {taken.name!r} already")
             at = time_ns() // 1000
             sql = "INSERT INTO user (name, digest, created_at, given_at) VALUES (?, ?, ?, ?)"
-            row = (self.name, self.digest, at, at * self.given)
+            row = (name, self.digest, at, at * self.given)
             number = connection.execute(sql, row).lastrowid
             assert number is not None
-            note(connection, self.by, "made a user", self.name)
-            return User(number, self.name, at, None)
+            note(connection, self.by, "made a user", name)
+            return User(number, name, at, None)
 
         return await database.write(job)
 
@@ -108,9 +109,16 @@ async def any_user(database: Database) -> bool:
     return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
+def find(connection: sqlite3.Connection, name: str) -> User | None:
+    """Return the user of a name, however it is spelt; None if there is none."""
+    # SQLite compares without case in ASCII alone. Users are few.
+    sql, wanted = "SELECT id, name, created_at, seen_at FROM user ORDER BY id", key(name)
+    rows = connection.execute(sql).fetchall()
+    return next((User(*row) for row in rows if key(row[1]) == wanted), None)
+
+
 def _find(connection: sqlite3.Connection, name: str) -> User:
-    sql = "SELECT id, name, created_at, seen_at FROM user WHERE name = ?"
-    row = connection.execute(sql, (name,)).fetchone()
-    if row is None:
+    user = find(connection, name)
+    if user is None:
         raise StoreRefused(f"there is no user {name!r}")
-    return User(*row)
+    return user

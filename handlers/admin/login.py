@@ -10,7 +10,9 @@ from typing import Any
 from handlers.admin.page import Page
 from handlers.base import Refusal
 from rules.attempts import Attempts
+from rules.password import LONGEST as LONGEST_PASSWORD
 from rules.password import fault
+from rules.user_names import key, prepared, stored
 from store.database import Database
 from store.errors import StoreBusy, StoreRefused
 from store.logins import LONGEST, Logins, Owner
@@ -19,7 +21,8 @@ from store.users import CreateUser
 
 LOG = logging.getLogger("marquee.admin")
 WRONG = "This is not the name and password of a user."
-NAME, PASSWORD = 100, 1_000
+# Characters: a password of the greatest length may be sent decomposed.
+NAME, PASSWORD = 100, 4 * LONGEST_PASSWORD
 
 
 class Invitation:
@@ -59,7 +62,7 @@ class Entering(Page):
         self.set_cookie(
             self.cookie_name,
             cookie,
-            path="/admin",
+            path=self.cookie_path,
             max_age=LONGEST,
             httponly=True,
             samesite="Lax",
@@ -95,7 +98,8 @@ class Login(Entering):
 
     async def post(self) -> None:
         """Begin a session; the same words and the same time for all that is wrong."""
-        name, password = self.said("name")[:NAME], self.get_body_argument("password", "", False)
+        name = stored(self.said("name")[: 4 * NAME])[:NAME]
+        password = self.get_body_argument("password", "", False)
         address, wanted = self.request.remote_ip or "", self.said("next")
         wait = self._attempts.wait(name, address, self._clock())
         if wait > 0:
@@ -103,9 +107,13 @@ class Login(Entering):
             return
         # It counts as wrong until it proves right: many at once are no way around the wait.
         self._attempts.failed(name, address, self._clock())
+        known = self._attempts.known(name, address) or (
+            self.owner is not None and key(self.owner.name) == key(name)
+        )
         try:
             # One that is too long is nobody's: it is not cut short, and takes as long.
-            owner = await self._logins.check(name, password if len(password) <= PASSWORD else "")
+            said = password if len(password) <= PASSWORD else ""
+            owner = await self._logins.check(name, said, known=known)
         except StoreBusy:
             self._later(1.0, wanted)
             return
@@ -145,7 +153,7 @@ class Logout(Page):
         """End the session, at once."""
         if token := self.get_cookie(self.cookie_name):
             await self._logins.end(token)
-        self.clear_cookie(self.cookie_name, path="/admin", secure=self.secure)
+        self.clear_cookie(self.cookie_name, path=self.cookie_path, secure=self.secure)
         self.set_header("Clear-Site-Data", '"cache"')
         self.done("/admin/login")
 
@@ -168,7 +176,7 @@ class Setup(Entering):
         """Make the user, and begin a session."""
         self._check(self.said("token"))
         name, password = self.said("name"), self.get_body_argument("password", "", False)
-        if password != self.get_body_argument("again", "", False):
+        if prepared(password) != prepared(self.get_body_argument("again", "", False)):
             self._form("The two passwords are not the same.", name)
             return
         if (wrong := await asyncio.to_thread(fault, password, name)) is not None:

@@ -11,8 +11,9 @@ from rules import words
 from store.errors import StoreBusy, StoreError, StoreRefused
 from store.logins import Owner
 
-# Over TLS the cookie has a name that a browser takes over TLS alone.
-COOKIE, SECURE_COOKIE = "mq_owner", "__Secure-mq_owner"
+# Over TLS a browser takes a cookie of this name only from this very host, over TLS, for all of its
+# paths (RFC 6265bis, 4.1.3.2): neither a sibling domain nor plain HTTP can plant one.
+COOKIE, SECURE_COOKIE = "mq_owner", "__Host-mq_owner"
 # What is shown after something was done: a page says it by the name in its address.
 Who = Callable[[str], Awaitable[Owner | None]]
 # What stands in the navigation: (address, words).
@@ -60,6 +61,11 @@ class Page(Asking):
     def cookie_name(self) -> str:
         """The name of the session's cookie."""
         return SECURE_COOKIE if self.secure else COOKIE
+
+    @property
+    def cookie_path(self) -> str:
+        """The path of the session's cookie; over TLS its name demands the root."""
+        return "/" if self.secure else "/admin"
 
     @property
     def pages(self) -> Pages:

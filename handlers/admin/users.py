@@ -7,6 +7,7 @@ from typing import Any
 from handlers.admin.page import Page, failing
 from rules.attempts import Attempts
 from rules.password import fault
+from rules.user_names import key, prepared
 from store.audit import entries
 from store.database import Database
 from store.errors import StoreError
@@ -74,7 +75,7 @@ class Remove(Page):
     async def post(self) -> None:
         """Remove the user; nobody removes themselves, so one is left."""
         name = self.said("name")
-        if name.lower() == self.by.lower():
+        if key(name) == key(self.by):
             words = "You cannot remove yourself; another user can."
             self.show("remove_user.html", "Remove a user", 422, name=name, wrong=words)
             return
@@ -105,9 +106,9 @@ class Account(Page):
         assert self.owner is not None
         old, new = (self.get_body_argument(name, "", False) for name in ("old", "new"))
         wrong = await asyncio.to_thread(fault, new, self.owner.name)
-        if new == old:
+        if prepared(new) == prepared(old):
             wrong = "the new password is the old one"
-        if new != self.get_body_argument("again", "", False):
+        if prepared(new) != prepared(self.get_body_argument("again", "", False)):
             wrong = "the two new passwords are not the same"
         try:
             if wrong is None and not await self.knows(self.owner.name, old):
@@ -128,7 +129,7 @@ class Account(Page):
         if self.attempts.wait(name, address, now) > 0:
             return False
         self.attempts.failed(name, address, now)
-        if await self.logins.check(name, password) is None:
+        if await self.logins.check(name, password, known=True) is None:
             return False
         self.attempts.succeeded(name, address)
         return True

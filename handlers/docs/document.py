@@ -46,7 +46,7 @@ SECURITY = {
         "in": "cookie",
         "name": "mq_owner",
         "description": "The session of an owner who has logged in; over TLS its name is "
-        "`__Secure-mq_owner`.",
+        "`__Host-mq_owner`.",
     },
     **{
         name: {

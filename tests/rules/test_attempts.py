@@ -39,6 +39,21 @@ def test_strangers_do_not_hold_up_an_owner_where_she_has_got_in_before() -> None
     assert attempts.wait("maria", "203.0.113.6", 0.0) == OF_ACCOUNT
 
 
+def test_strangers_from_many_addresses_do_not_count_where_an_owner_has_got_in_before() -> None:
+    attempts = Attempts()
+    attempts.succeeded("Maria", "2001:db8:1:2::5")
+    for number in range(30_000):
+        attempts.failed("maria", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0.0)
+    fail(attempts, 200, account="otto", address="2001:db8:1:2::6")
+    assert attempts.known("MARIA", "2001:db8:1:2::7")
+    assert attempts.wait("maria", "2001:db8:1:2::7", 0.0) == 0.0
+    assert not attempts.known("otto", "2001:db8:1:2::7")
+    assert attempts.wait("otto", "2001:db8:1:2::7", 0.0) > 0.0
+    # Guesses from there count as anywhere.
+    fail(attempts, 200, address="2001:db8:1:2::6")
+    assert attempts.wait("maria", "2001:db8:1:2::7", 0.0) == OF_ACCOUNT
+
+
 def test_getting_in_forgets_what_was_wrong() -> None:
     attempts = Attempts()
     fail(attempts, FREE + 3)

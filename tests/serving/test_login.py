@@ -1,13 +1,18 @@
 """Users and their sessions, from outside."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
+from sites import until
 from visitor import FORM, Visitor, owner_of, words
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +78,54 @@ def test_a_password_is_looked_at_whole(maria):
         answer = Visitor(maria).post("/admin/login", name="long", password=wrong)
         assert answer.status == 422
     Visitor(maria).log_in("long", long)
+
+
+def test_a_name_and_a_password_may_be_typed_composed_or_decomposed(maria):
+    name, password = "Jürgen", "Größere Kännchen 44 Öl"
+    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        typed = normalize(form, password)
+        deed = "create" if form == "NFC" else "password"
+        assert make(maria.data, deed, normalize(form, name), stdin=f"{typed}\n").returncode == 0
+        for each in (form, other):
+            Visitor(maria).log_in(normalize(each, name).upper(), normalize(each, password))
+    new = "Zwölf Boxkämpfer jagen"
+    visitor = Visitor(maria).log_in(name, password)
+    fields = {"new": normalize("NFD", new), "again": normalize("NFC", new)}
+    answer = visitor.post("/admin/account", old=normalize("NFD", password), **fields)
+    assert answer.status == 303
+    Visitor(maria).log_in(name, new)
+
+
+def test_strangers_from_anywhere_do_not_keep_an_owner_out_of_where_she_has_been(start):
+    server = start("--proxies", "127.0.0.1")
+    assert make(server.data, "create", "maria").returncode == 0
+    over, statuses, numbers = threading.Event(), Counter(), itertools.count()
+
+    def come(name: str, password: str, address: str) -> int:
+        headers = {**FORM, "X_Forwarded_For": address}
+        return Visitor(server).post("/admin/login", headers, name=name, password=password).status
+
+    def knock() -> None:
+        while not over.is_set():
+            number = next(numbers)
+            address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+            statuses[come(("maria", f"user{number}")[number % 2], "wrong " * 3, address)] += 1
+
+    known = ("203.0.113.5", "2001:db8:1:2::5")
+    for address in known:
+        assert come("maria", PASSWORD, address) == 303
+    strangers = [threading.Thread(target=knock) for _ in range(40)]
+    for each in strangers:
+        each.start()
+    try:
+        until(lambda: statuses[429] > 40)  # as many wait as may
+        for address in ("203.0.113.5", "2001:db8:1:2:3::6"):
+            assert come("maria", PASSWORD, address) == 303
+    finally:
+        over.set()
+        for each in strangers:
+            each.join(60)
+    assert set(statuses) == {422, 429}
 
 
 def test_the_cookie_is_dead_after_logging_out(maria):

@@ -389,9 +389,11 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start, certified):
     answer.read()
     assert "; Secure" in answer.headers["Set-Cookie"]
     name, _, token = answer.headers["Set-Cookie"].partition(";")[0].partition("=")
-    assert name == "__Secure-mq_owner"
+    assert name == "__Host-mq_owner"
+    assert "Path=/" in answer.headers["Set-Cookie"].split("; ")
+    assert "domain" not in answer.headers["Set-Cookie"].lower()
     # The name that a site without TLS could have set opens nothing.
-    for said, status in ((name, 200), ("mq_owner", 303)):
+    for said, status in ((name, 200), ("mq_owner", 303), ("__Secure-mq_owner", 303)):
         connection.request("GET", "/admin/", headers={"Cookie": f"{said}={token}"})
         answer = connection.getresponse()
         answer.read()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -12,7 +13,7 @@ from store.audit import KEPT, entries, note
 from store.database import Database
 from store.errors import StoreBusy, StoreRefused
 from store.logins import GIVEN, IDLE, LONGEST, NOTED, WAITING, Logins
-from store.passwords import digest, make_up, matches
+from store.passwords import HASHER, digest, make_up, matches
 from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 
 DIGEST = digest("correct horse")
@@ -48,6 +49,52 @@ def test_a_password_is_known_by_its_digest_alone() -> None:
     assert DIGEST.startswith("$argon2id$") and "correct" not in DIGEST
     assert digest("correct horse") != DIGEST
     assert len({make_up() for _ in range(100)}) == 100
+
+
+def test_a_password_is_the_same_however_its_characters_are_encoded() -> None:
+    word = "Größere Kännchen 44 Öl"
+    composed, decomposed = normalize("NFC", word), normalize("NFD", word)
+    assert composed != decomposed
+    for kept in (digest(composed), digest(decomposed), HASHER.hash(decomposed)):
+        assert matches(kept, decomposed)
+    assert matches(digest(decomposed), composed.replace(" ", "\u00a0"))
+    assert not matches(digest(composed), composed.upper())
+    assert not matches(None, decomposed)
+
+
+def test_a_user_is_found_however_the_name_is_spelt(
+    drive: Callable[[Callable[[Database], Awaitable[None]]], None],
+) -> None:
+    async def test(database: Database) -> None:
+        made = await CreateUser(normalize("NFD", "Jürgen"), DIGEST).run(database)
+        assert made.name == "Jürgen"
+        for spelt in ("jürgen", "JÜRGEN", normalize("NFD", "JÜRGEN")):
+            with pytest.raises(StoreRefused, match="already"):
+                await CreateUser(spelt, DIGEST).run(database)
+            owner = await Logins(database).check(spelt, "correct horse")
+            assert owner is not None
+            assert owner.name == "Jürgen"
+        await SetPassword("JÜRGEN", DIGEST).run(database)
+        await RemoveUser(normalize("NFD", "jürgen"), by="x").run(database)
+        assert await ListUsers().run(database) == []
+
+    drive(test)
+
+
+def test_strangers_that_wait_do_not_keep_a_known_client_waiting(
+    drive: Callable[[Callable[[Database], Awaitable[None]]], None],
+) -> None:
+    async def test(database: Database) -> None:
+        await CreateUser("maria", DIGEST).run(database)
+        logins = Logins(database)
+        strangers = [asyncio.create_task(logins.check(f"{n}", "x")) for n in range(WAITING + 5)]
+        await asyncio.sleep(0)
+        assert await logins.check("maria", "correct horse", known=True) is not None
+        assert sum(not each.done() for each in strangers) >= WAITING // 2
+        results = await asyncio.gather(*strangers, return_exceptions=True)
+        assert sum(isinstance(each, StoreBusy) for each in results) == 5
+
+    drive(test)
 
 
 def test_nobody_costs_as_much_as_a_user() -> None:

@@ -1,0 +1,24 @@
+"""User names and passwords as Unicode: the same characters are the same text.
+
+A keyboard, a browser and a file may each encode "é" as one code point or as two.
+"""
+
+from unicodedata import category, normalize
+
+
+def stored(name: str) -> str:
+    """Return a user name in the form in which it is stored and shown."""
+    return normalize("NFKC", name)
+
+
+def key(name: str) -> str:
+    """Return what two spellings of one user's name have in common: case does not matter."""
+    return normalize("NFKC", normalize("NFKC", name).casefold())
+
+
+def prepared(password: str) -> str:
+    """Return a password as it is hashed (RFC 8265, OpaqueString): NFC, each space a plain one."""
+    if password.isascii():
+        return password
+    spaced = "".join(" " if category(each) == "Zs" else each for each in password)
+    return normalize("NFC", spaced)
