@@ -48,6 +48,8 @@ def figures(marquee: "Marquee") -> Iterable[Figure]:
     yield Figure("marquee_connections_refused_total", "Connections too many", stats.refused)
     words = "Requests turned away by their heads, for want of room or of a right"
     yield Figure("marquee_turned_away_total", words, stats.turned_away)
+    words = "Connections closed because too many bytes waited for slow readers"
+    yield Figure("marquee_slow_readers_total", words, stats.slow_readers)
     yield Figure("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
     for kind in ("header", "body", "idle", "write"):
         words = "Connections cut for the time that they took"

@@ -194,6 +194,7 @@ class Marquee:
         self.ending = asyncio.Event()
         self.status = 0
         self.room = Room(settings.held_bytes)
+        self.exports = Room()
         self.answered: Counter[tuple[str, int]] = Counter()
         self.pages = Pages(
             lambda name: Static.make_static_url(STATIC, name),
@@ -475,7 +476,7 @@ class Marquee:
                     "room": self.room,
                 },
             ),
-            *queries.routes(self.asked),
+            *queries.routes(self.asked, self.exports),
             *usage.routes(Usage(self.views), self.shelves),
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.replays),

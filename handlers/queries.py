@@ -14,14 +14,23 @@ from store.changes import Changes
 from store.errors import StoreBusy
 from store.events import BadCursor, Events, Filter
 from store.exporting import Export, Format
+from wire import Room, Share, owners_of
 
 FILTER = ("session_id", "category", "name", "app", "source", "from", "to", "order")
 TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
-def routes(events: Events) -> list[Any]:
-    """Where the export is; the list shares its address (handlers/streams.py)."""
-    return [(r"(?:/api/v1)?/events/export", Exported, {"events": events})]
+# What an export holds while its reader takes its time: events, and their lines.
+EXPORT_BYTES = 524_288
+
+
+def routes(events: Events, exports: Room) -> list[Any]:
+    """Where the export is; the list shares its address (handlers/streams.py).
+
+    All exports that are read at once hold memory of `exports`.
+    """
+    parts = {"events": events, "exports": exports}
+    return [(r"(?:/api/v1)?/events/export", Exported, parts)]
 
 
 class Finding(Asking):
@@ -93,6 +102,11 @@ class Listed(Finding):
 class Exported(Finding):
     """`GET /events/export?format=ndjson|csv&…`: all that is asked for, as a stream."""
 
+    def initialize(self, **parts: Any) -> None:
+        """See `routes`."""
+        super().initialize(**parts)
+        self.exports: Room = parts["exports"]
+
     async def get(self) -> None:
         """The events; an error on the way cuts the connection, so that no end is made up."""
         wanted, newest_first = await self.wanted(), self.newest_first()
@@ -101,10 +115,22 @@ class Exported(Finding):
         kind = next((each for each in TYPES if said in (None, each)), None)
         if kind is None:
             raise self.wrong("format", f"is none of {', '.join(TYPES)}")
+        request = self.request
+        authorization = request.headers.get("Authorization")
+        share = Share(self.exports, owners_of(request.remote_ip or "", authorization))
+        if not share.hold(EXPORT_BYTES):
+            raise self.later("Too many exports are being read now")
+        try:
+            await self._export(Export(wanted, kind, newest_first))
+        finally:
+            share.hold(0)
+
+    async def _export(self, export: Export) -> None:
+        kind = export.format
         self.set_header("Content-Type", TYPES[kind])
         self.set_header("Content-Disposition", f'attachment; filename="events.{kind}"')
         try:
-            async for piece in Export(wanted, kind, newest_first).pieces(self.events):
+            async for piece in export.pieces(self.events):
                 self.write(piece)
                 await self.flush()
         except StreamClosedError:

@@ -19,7 +19,7 @@ from store.errors import StoreBusy, StoreRefused
 from store.events import Events, Filter
 from store.log import Log
 from store.sessions import session_key
-from store.steps import Steps
+from store.steps import Steps, parts
 from store.views import Views, place
 
 OF_FIGURES = "source, app, session_key, category, name, at"
@@ -42,8 +42,10 @@ STILL_THERE = """
 SELECT app, sender, hex(digest) FROM event
 WHERE id = ? AND data IS NOT NULL AND session IS coalesce(?, session)
 """
-# Rejects that are looked through at a time.
-LOOKED_AT = 200
+# Rejects that are looked through at a time, and bytes of their bodies.
+LOOKED_AT, LOOKED_AT_BYTES = 200, 1_048_576
+# Bytes that one step overwrites or deletes, or one row: it must not hold the writer for long.
+STEP_BYTES = 131_072
 REJECTS = "SELECT id, app, body FROM event_reject WHERE id > ? ORDER BY id LIMIT ?"
 TAKEN_BACK = "DELETE FROM change WHERE n <= ?"
 
@@ -106,9 +108,13 @@ class Changes:
             await self._log.append((), counted=False)  # what came before is committed then
             events = 0
             steps = Steps(self._database)
-            async for some in self._events.export(Filter(session=session, app=app)):
-                numbers = [int(each.id) for each in some]
-                events += sum(await steps.write(numbers, partial(_blank, session)))
+            cursor, wanted = None, Filter(session=session, app=app)
+            while True:
+                sizes, cursor = await self._events.sizes(wanted, cursor=cursor)
+                for numbers in parts(sizes, STEP_BYTES):
+                    events += sum(await steps.write(numbers, partial(_blank, session)))
+                if cursor is None:
+                    break
             rejects = await self._forget_rejects(session, app)
             await self._scrub()
         return Forgotten(events, rejects)
@@ -117,18 +123,25 @@ class Changes:
         count = last = 0
         steps = Steps(self._database)
 
-        def look(connection: sqlite3.Connection) -> tuple[int | None, list[int]]:
-            rows = connection.execute(REJECTS, (last, LOOKED_AT)).fetchall()
-            of_app = [(number, body) for number, owner, body in rows if app in (None, owner)]
-            found = [number for number, body in of_app if mentions(body, session)]
-            return rows[-1][0] if rows else None, found
+        def look(connection: sqlite3.Connection) -> tuple[int | None, list[tuple[int, int]]]:
+            upto, size = None, 0
+            found: list[tuple[int, int]] = []
+            for number, owner, body in connection.execute(REJECTS, (last, LOOKED_AT)):
+                upto = number
+                if app in (None, owner) and mentions(body, session):
+                    found.append((number, len(body)))
+                size += len(body)
+                if size > LOOKED_AT_BYTES:
+                    break
+            return upto, found
 
         while True:
             upto, found = await self._database.read_internal(look)
             if upto is None:
                 return count
             last = upto
-            count += sum(await steps.write(found, _remove))
+            for numbers in parts(found, STEP_BYTES):
+                count += sum(await steps.write(numbers, _remove))
 
     async def clean(self, _: int = 0) -> bool:
         """Do what could not be done when it was asked for; `StoreBusy` if it still cannot."""

@@ -20,8 +20,8 @@ ORDER BY id DESC LIMIT ?
 OF_ALL, OF_ONE = LIST.format(app="? IS NULL"), LIST.format(app="app = ?")
 ONE = "SELECT id, app, received, errors, body FROM event_reject WHERE id = ?"
 STRICT = "SELECT strict FROM app WHERE id = ?"
-# Bytes of bodies on one page: one may have 256 KiB.
-PAGE_BYTES = 4_194_304
+# Bytes of bodies on one page: one may have 256 KiB, and JSON may take six times as much.
+PAGE_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)

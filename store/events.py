@@ -6,13 +6,15 @@ it is acknowledged. The tail is bounded: past the bound a query has the views ca
 """
 
 import base64
+import json
 import re
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
-from typing import Any, NamedTuple
+from itertools import accumulate, chain, product
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,7 +27,10 @@ from store.views import Place, Views, place
 
 NAMES = {number: name for name, number in SOURCES.items()}
 COLUMNS = "id, sender, app, source, session, category, name, data, at, received"
-OTHERS = [each for each in COLUMNS.split(", ") if each not in ("at", "id")]
+# The events with the ids in a JSON array, in its order.
+OF_IDS = """
+(SELECT value FROM json_each(?)) AS wanted CROSS JOIN log.event ON event.id = wanted.value
+"""
 # Both ends are left out.
 IN_SPAN = "(at, id) > (?, ?) AND (at, id) < (?, ?)"
 # Rows past the place of the views that a query looks through.
@@ -37,6 +42,12 @@ LISTS = 64
 # Steps of the views that a query waits for, at most.
 TRIES = 5
 EXPORTED = 500
+# A page ends when the data of its events has so many bytes, one of an export earlier: it is held
+# for as long as its reader takes. An event has up to 256 KiB.
+PAGE_BYTES, EXPORTED_BYTES = 1_048_576, 131_072
+# Events whose sizes are asked for first, then twice as many each time: SQLite before 3.43 reads all
+# of the data to tell its size.
+SIZED = 4
 CURSOR = re.compile("[A-Za-z0-9_-]{22}")
 POSITION, NO_CURSOR = struct.Struct(">qQ"), "is no cursor that was given out here"
 LARGEST = 2**63 - 1
@@ -91,8 +102,8 @@ class LoggedEvent(msgspec.Struct):
 class Page(msgspec.Struct):
     """Some events, and where to go on; None at the end.
 
-    Where much had to be looked through, there may be fewer events than were asked for, or none,
-    although it goes on.
+    Where much had to be looked through, or events are large, there may be fewer events than were
+    asked for, or none, although it goes on.
     """
 
     events: list[LoggedEvent]
@@ -136,6 +147,17 @@ class Lists(NamedTuple):
 
 Row = tuple[int, str | None, int, int, str | None, str, str, str, int, int]
 _rows = msgspec.json.Decoder(list[Row]).decode
+_positions = msgspec.json.Decoder(list[Position]).decode
+_sizes = msgspec.json.Decoder(list[int]).decode
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the next events are that are wanted, and where to go on; None at the end."""
+
+    positions: list[Position]
+    end: Position | None
 
 
 class Events:
@@ -153,12 +175,47 @@ class Events:
         *,
         newest_first: bool = False,
         limit: int = 100,
+        size: int = PAGE_BYTES,
         cursor: str | None = None,
     ) -> Page:
-        """The next events that are wanted, up to `limit`, after where `cursor` is.
+        """The next events that are wanted, after where `cursor` is.
 
-        Raises `BadCursor`, or `StoreBusy` when the views are far behind.
+        There are up to `limit` of them, and up to `size` bytes of data, or one event. Raises
+        `BadCursor`, or `StoreBusy` when the views are far behind.
         """
+
+        def job(connection: sqlite3.Connection, found: Found) -> Page:
+            rows = _fetch(connection, [number for _, number in found.positions], size)
+            end = found.end
+            if len(rows) < len(found.positions):
+                end = _place_of(rows[-1])
+            return Page([_event(row) for row in rows], _cursor(end))
+
+        return await self._find(wanted, newest_first, limit, cursor, job)
+
+    async def sizes(
+        self, wanted: Filter, *, limit: int = EXPORTED, cursor: str | None = None
+    ) -> tuple[list[tuple[int, int]], str | None]:
+        """The next events that are wanted, as (id, bytes of data), and the cursor after them."""
+
+        def job(
+            connection: sqlite3.Connection, found: Found
+        ) -> tuple[list[tuple[int, int]], str | None]:
+            numbers = [number for _, number in found.positions]
+            sizes = list(zip(numbers, _sizes_of(connection, numbers), strict=True))
+            return sizes, _cursor(found.end)
+
+        return await self._find(wanted, False, limit, cursor, job)
+
+    async def _find(
+        self,
+        wanted: Filter,
+        newest_first: bool,
+        limit: int,
+        cursor: str | None,
+        job: Callable[[sqlite3.Connection, Found], T],
+    ) -> T:
+        """What `job` makes of the next events that are wanted."""
         low, high = FIRST, LAST
         if wanted.since is not None:
             low = (wanted.since, -1)
@@ -169,10 +226,15 @@ class Events:
         elif cursor is not None:
             low = max(low, _position(cursor))
         span = Span(low, high, newest_first)
+
+        def look(connection: sqlite3.Connection) -> tuple[T] | None:
+            found = _find(connection, wanted, span, limit)
+            return None if found is None else (job(connection, found),)
+
         for _ in range(TRIES):
-            page = await self._read(lambda connection: _find(connection, wanted, span, limit))
-            if page is not None:
-                return page
+            made = await self._read(look)
+            if made is not None:
+                return made[0]
             await self._views.step()
         raise StoreBusy("the views are being made, or are far behind")
 
@@ -190,18 +252,25 @@ class Events:
     async def export(
         self, wanted: Filter, *, newest_first: bool = False
     ) -> AsyncIterator[list[LoggedEvent]]:
-        """All events that are wanted, some hundreds at a time; nothing is held in between."""
+        """All events that are wanted, a few at a time; nothing is held in between."""
         cursor = None
         while True:
-            page = await self.find(wanted, newest_first=newest_first, limit=EXPORTED, cursor=cursor)
-            yield page.events
-            cursor = page.cursor
+            page = await self.find(
+                wanted,
+                newest_first=newest_first,
+                limit=EXPORTED,
+                size=EXPORTED_BYTES,
+                cursor=cursor,
+            )
+            events, cursor = page.events, page.cursor
+            del page  # or it would be held for as long as the reader takes
+            yield events
             if cursor is None:
                 return
 
 
-def _find(connection: sqlite3.Connection, wanted: Filter, span: Span, limit: int) -> Page | None:
-    """The page; None if too much of the log is not in the views."""
+def _find(connection: sqlite3.Connection, wanted: Filter, span: Span, limit: int) -> Found | None:
+    """The next positions; None if too much of the log is not in the views."""
     here = place(connection)
     sql = "SELECT count(*) FROM (SELECT 1 FROM log.event WHERE id > ? LIMIT ?)"
     if connection.execute(sql, (here.id, TAIL + 1)).fetchone()[0] > TAIL:
@@ -216,14 +285,29 @@ def _find(connection: sqlite3.Connection, wanted: Filter, span: Span, limit: int
     for start in range(0, len(lists.keys), LISTS):
         keys = lists.keys[start : start + LISTS]
         found += _merged(connection, lists, keys, span, here, limit + 1)
-    found.sort(key=_place_of, reverse=span.newest_first)
+    found.sort(reverse=span.newest_first)
     if len(found) > limit:
         found = found[:limit]
-        end = _place_of(found[-1])
-    cursor = None
-    if end is not None:
-        cursor = base64.urlsafe_b64encode(POSITION.pack(*end)).decode().rstrip("=")
-    return Page([_event(row) for row in found], cursor)
+        end = found[-1]
+    return Found(found, end)
+
+
+def _fetch(connection: sqlite3.Connection, numbers: Sequence[int], size: int) -> list[Row]:
+    """The events with these ids, up to `size` bytes of data, but at least one."""
+    sizes: list[int] = []
+    while len(sizes) < len(numbers) and sum(sizes) <= size:
+        start = len(sizes)
+        sizes += _sizes_of(connection, numbers[start : start + max(SIZED, start)])
+    count = max(1, bisect_right(list(accumulate(sizes)), size))
+    # All rows in one value: after each row the thread would have to wait for the interpreter.
+    sql = f"SELECT json_group_array(json_array({COLUMNS})) FROM {OF_IDS}"  # noqa: S608
+    return _rows(connection.execute(sql, (json.dumps(numbers[:count]),)).fetchone()[0])
+
+
+def _sizes_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    """The bytes of data of the events with these ids."""
+    sql = f"SELECT json_group_array(length(CAST(data AS BLOB))) FROM {OF_IDS}"  # noqa: S608
+    return _sizes(connection.execute(sql, (json.dumps(numbers),)).fetchone()[0])
 
 
 def _lists(connection: sqlite3.Connection, wanted: Filter) -> Lists:
@@ -271,8 +355,8 @@ def _merged(
     span: Span,
     here: Place,
     limit: int,
-) -> list[Row]:
-    """The first rows of some lists."""
+) -> list[Position]:
+    """The first positions of some lists."""
     condition, values = "", []
     if lists.kinds is not None:
         condition = f"AND kind IN (SELECT id FROM kind WHERE {lists.kinds[0]}) "  # noqa: S608
@@ -280,9 +364,8 @@ def _merged(
     if lists.session is not None:
         condition += "AND event.session = ? "
         values = [*values, lists.session]
-    columns = ", ".join(f"event.{name}" for name in OTHERS)
     one = (
-        f"SELECT listed.id AS id, listed.at AS at, {columns} "  # noqa: S608
+        "SELECT listed.id AS id, listed.at AS at "  # noqa: S608
         f"FROM {{}} AS listed CROSS JOIN log.event ON event.id = listed.id "
         f"WHERE listed.{lists.column} = ? {condition} AND event.data IS NOT NULL "
         "AND listed.id NOT IN (SELECT id FROM log.change WHERE n > ?) "
@@ -295,13 +378,12 @@ def _merged(
 
 def _tail(
     connection: sqlite3.Connection, wanted: Filter, span: Span, here: Place, limit: int
-) -> list[Row]:
-    """The first rows among those that the views do not have, or have otherwise."""
-    columns = ", ".join(OTHERS)
+) -> list[Position]:
+    """The first positions among those that the views do not have, or have otherwise."""
     equal = wanted.columns()
     condition = "".join(f"AND {name} = ? " for name in equal)
     one = (
-        f"SELECT id, at, {columns} FROM log.event "  # noqa: S608
+        f"SELECT id, at FROM log.event "  # noqa: S608
         f"WHERE {{}} AND data IS NOT NULL {condition} AND {IN_SPAN}"
     )
     past = "id > ?"
@@ -318,14 +400,13 @@ def _ordered(
     arguments: Sequence[tuple[Any, ...]],
     span: Span,
     limit: int,
-) -> list[Row]:
-    # All rows in one value: after each row the thread would have to wait for the interpreter.
+) -> list[Position]:
     sql = (
-        f"SELECT json_group_array(json_array({COLUMNS})) FROM "  # noqa: S608
+        "SELECT json_group_array(json_array(at, id)) FROM "  # noqa: S608
         f"({sql} {span.order} LIMIT {limit})"
     )
     found = connection.execute(sql, [*chain.from_iterable(arguments)]).fetchone()[0]
-    return _rows(found)
+    return _positions(found)
 
 
 def _column(connection: sqlite3.Connection, sql: str, values: list[Any]) -> list[Any]:
@@ -334,6 +415,12 @@ def _column(connection: sqlite3.Connection, sql: str, values: list[Any]) -> list
 
 def _place_of(row: Row) -> Position:
     return row[8], row[0]
+
+
+def _cursor(end: Position | None) -> str | None:
+    if end is None:
+        return None
+    return base64.urlsafe_b64encode(POSITION.pack(*end)).decode().rstrip("=")
 
 
 def _position(cursor: str) -> Position:

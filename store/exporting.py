@@ -16,6 +16,8 @@ COLUMNS = (
 # What a spreadsheet would take for a formula, and run; also as wide letters. Such a cell gets an
 # apostrophe ahead of it (OWASP, CSV injection).
 FORMULA = tuple("=+-@\t\r\n\0＝＋－＠")
+# Bytes that are given out at once, of which a connection may keep a copy.
+PIECE = 65_536
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
@@ -34,7 +36,10 @@ class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.format == "csv":
             yield _rows([COLUMNS])
         async for some in events.export(self.wanted, newest_first=self.newest_first):
-            yield _encode_lines(some) if self.format == "ndjson" else _rows(map(_cells, some))
+            piece = _encode_lines(some) if self.format == "ndjson" else _rows(map(_cells, some))
+            some.clear()  # or it would be held for as long as the reader takes
+            for start in range(0, len(piece), PIECE):
+                yield piece[start : start + PIECE]
 
 
 def _cells(event: LoggedEvent) -> list[str]:

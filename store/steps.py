@@ -1,7 +1,7 @@
 """Many rows in small transactions, so that nobody waits long for the writer."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -37,6 +37,20 @@ class Steps:
                 fitting = int(len(part) * min(2.0, AIM / held))
                 self._size = max(FEWEST, min(MOST, fitting))
         return results
+
+
+def parts(rows: Sequence[tuple[T, int]], size: int) -> Iterator[list[T]]:
+    """Rows, each with its bytes, in parts of up to `size` bytes or one row."""
+    part: list[T] = []
+    total = 0
+    for row, count in rows:
+        if part and total + count > size:
+            yield part
+            part, total = [], 0
+        part.append(row)
+        total += count
+    if part:
+        yield part
 
 
 def _apply(

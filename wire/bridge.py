@@ -216,6 +216,11 @@ class Bridge(HTTPConnection):
         link.write(data)
         if not link.paused:
             return link.server.done
+        if not link.hold_unsent(self.context.remote_ip):
+            # It is this reader that is slow, and holds more than its share.
+            link.server.stats.slow_readers += 1
+            link.abort()
+            return _broken(link.server.loop.create_future())
         future = link.server.loop.create_future()
         self._waiting.append(future)
         return future

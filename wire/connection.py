@@ -123,6 +123,7 @@ class Connection(Answering):
         self.phase = CLOSED
         self.discard()
         self.server.forget(self)
+        self.forget_unsent()
         self.forget_reader()
         self.abandon()
         if self._used_application:

@@ -227,9 +227,12 @@ class Flow(asyncio.Protocol):
             self.end(idle=True)
 
     def _reads_on(self) -> bool:
-        """Whether the peer has read some of what waits for it since last asked."""
+        """Whether the peer has read enough of what waits for it since last asked."""
         before, self._unread = self._unread, self._unsent()
-        return 0 < self._unread < before
+        limits = self.server.limits
+        # A peer that reads a byte now and then would hold a response for ever.
+        enough = min(before, max(1, limits.write_rate * limits.write_seconds))
+        return 0 < self._unread <= before - enough
 
     def _unsent(self) -> int:
         """The bytes that the peer has not acknowledged, those in the kernel's buffer too."""

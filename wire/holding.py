@@ -23,13 +23,15 @@ FREE = 4_096
 class Holding(Flow):
     """A connection that takes room for a request's body, and for what comes behind it."""
 
-    __slots__ = ("_ahead", "_body_share", "_cut")
+    __slots__ = ("_ahead", "_body_share", "_cut", "_unsent_share")
 
     def __init__(self, server: "Server") -> None:
         super().__init__(server)
         # Of the request that is being read or answered, and of what has come after it.
         self._body_share: Share | None = None
         self._ahead: Share | None = None
+        # Of responses that the peer is slow to read.
+        self._unsent_share: Share | None = None
         # Whether some of what came after it was dropped: it is the last then.
         self._cut = False
 
@@ -55,6 +57,22 @@ class Holding(Flow):
         if self._ahead is None:
             self._ahead = Share(self.server.room, owners_of(self._peer.address, None))
         return self._ahead.hold(size)
+
+    def hold_unsent(self, address: str) -> bool:
+        """Take room for what waits for a slow reader at `address`; false if there is none."""
+        if self._unsent_share is None:
+            self._unsent_share = Share(self.server.unsent, owners_of(address, None))
+        return self._unsent_share.hold(self._transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The peer has caught up: nothing waits for it."""
+        self.forget_unsent()
+        super().resume_writing()
+
+    def forget_unsent(self) -> None:
+        """Give back what was taken for a slow reader."""
+        if self._unsent_share is not None:
+            self._unsent_share.hold(0)
 
     def turn_away(self, way: Way, framing: Framing, head: bytes, fits: bool) -> Turned:
         """Return the response to a request whose body is not taken; None to take it."""

@@ -9,7 +9,8 @@ class Limits:
 
     `body` holds for every lane without a `body_limit` and for every application handler that
     does not call `set_max_body_size`. A body may take `body_seconds`, and a second more for each
-    `body_rate` bytes of it that have come. `requests_per_connection` 0 means no limit.
+    `body_rate` bytes of it that have come. A peer for which something waits must read `write_rate`
+    bytes a second, over `write_seconds`. `requests_per_connection` 0 means no limit.
     """
 
     line: int = 16_384
@@ -20,6 +21,7 @@ class Limits:
     body_rate: int = 4_096
     idle_seconds: float = 75.0
     write_seconds: float = 20.0
+    write_rate: int = 1_024
     linger_seconds: float = 2.0
     linger_bytes: int = 1_048_576
     connections: int = 12_000

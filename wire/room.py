@@ -6,6 +6,8 @@ from ipaddress import ip_address, ip_network
 
 # With what else holds them until they are on disk, some tens of megabytes.
 HELD = 16_777_216
+# Bytes of the application's responses that wait for slow readers, of all connections together.
+UNSENT = 67_108_864
 
 
 class Room:

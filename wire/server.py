@@ -23,7 +23,7 @@ from wire.messages import Request, Response
 from wire.peers import Peer, Proxies
 from wire.problems import problem, with_hint
 from wire.refusal import Refusal
-from wire.room import Room
+from wire.room import UNSENT, Room
 from wire.sockets import descriptors
 
 log = logging.getLogger("wire")
@@ -45,13 +45,14 @@ class Stats:
     """What a server has counted since it was made.
 
     `refused` are the connections too many; `turned_away` the requests whose bodies were not
-    taken; `errors` the errors that the wire itself answered;
-    `timeouts` counts by kind: header, body, idle, write.
+    taken; `slow_readers` the connections that were cut because too much waited for them; `errors`
+    the errors that the wire itself answered; `timeouts` counts by kind: header, body, idle, write.
     """
 
     accepted: int = 0
     refused: int = 0
     turned_away: int = 0
+    slow_readers: int = 0
     requests: int = 0
     errors: int = 0
     timeouts: Counter[str] = field(default_factory=Counter)
@@ -79,6 +80,7 @@ class Server:
     ) -> None:
         self.application = application
         self.room = room or Room()
+        self.unsent = Room(UNSENT)
         self.limits = limits or Limits()
         self.stats = Stats()
         self.draining = False
