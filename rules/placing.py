@@ -1,6 +1,8 @@
-"""Where an uploaded file goes in a campaign folder, by its name: nowhere else, whatever it says."""
+"""Where a file belongs in a campaign folder, by its name, and why another one is not imported."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 # A file of rows tells its quarter by its name; where a folder 1 to 4 is named, too, they agree.
 ROWS = re.compile(r"(?:clicks|conversions|impressions)_([1-4])\.csv", re.ASCII)
@@ -8,7 +10,30 @@ IMAGE = re.compile(r"image_\d{1,19}\.\w{1,5}", re.ASCII)
 TARGETS = "targets.csv"
 SLOT = re.compile("[1-4]", re.ASCII)
 # What programs leave in folders and archives, which is nobody's mistake.
-LITTER = re.compile(r"(?:\.[^.].*|__MACOSX|Thumbs\.db|desktop\.ini)", re.ASCII)
+LITTER = re.compile(
+    r"(?:\.[^.].*|~\$.*|__MACOSX|(?:ehthumbs|Thumbs)\.db|desktop\.ini|Icon\r)",
+    re.ASCII | re.IGNORECASE,
+)
+# A name that is meant to be of the import: perhaps in another case, or of another kind of file.
+MEANT_ROWS = re.compile(r"(clicks|conversions|impressions)(?:_(\w+))?(\..*)?", re.IGNORECASE)
+MEANT_TARGETS = re.compile(r"targets(\..*)?", re.IGNORECASE)
+MEANT_IMAGE = re.compile(r"image.*\.\w+", re.IGNORECASE)
+COMPRESSED = {".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar", ".tgz"}
+SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"}
+IMAGES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".gif", ".webp", ".svg", ".svgz", ".avif"),
+    *(".heic", ".heif", ".bmp", ".ico", ".tif", ".tiff", ".jxl"),
+}
+TABLES = {".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".parquet", ".sql", ".xml"}
+
+
+@dataclass(frozen=True, order=True)
+class Stray:
+    """A file that is not imported; `data` if it looks like something that was to be imported."""
+
+    name: str
+    reason: str
+    data: bool = True
 
 
 def place(said: str) -> str | None:
@@ -26,3 +51,67 @@ def place(said: str) -> str | None:
 def litter(said: str) -> bool:
     """Whether nobody meant to send this file."""
     return any(LITTER.fullmatch(part) for part in said.replace("\\", "/").split("/"))
+
+
+def stray(name: str) -> Stray:
+    """Return why a file is not imported whose path in the campaign folder is `name`."""
+    *folders, file = name.split("/")
+    suffixes = {f".{each.lower()}" for each in file.split(".")[1:]}
+    rows, targets = MEANT_ROWS.fullmatch(file), MEANT_TARGETS.fullmatch(file)
+    images = bool(suffixes & IMAGES)
+    data = bool(rows or targets or images or suffixes & (COMPRESSED | SPREADSHEETS | TABLES))
+    return Stray(name, _reason(folders, file, suffixes, rows, bool(targets), images), data)
+
+
+def _reason(
+    folders: Sequence[str],
+    file: str,
+    suffixes: set[str],
+    rows: re.Match[str] | None,
+    targets: bool,
+    images: bool,
+) -> str:
+    if suffixes & COMPRESSED:
+        return "is compressed: unpack it first"
+    if suffixes & SPREADSHEETS:
+        return "is a spreadsheet: export it as CSV"
+    if wrong := _wrong_folder(folders):
+        return wrong
+    slot = folders[0] if folders and folders[0] != "images" else None
+    if rows and folders[-1:] != ["images"]:
+        return _misnamed_rows(rows[1].lower(), rows[2], slot)
+    if targets:
+        return f'must be named "{TARGETS}"'
+    if images and folders[-1:] != ["images"]:
+        return 'is an image outside a folder "images"'
+    if folders[-1:] == ["images"]:
+        return 'must be named "image_<banner_id>.<extension>"'
+    return "is no file of an import"
+
+
+def _misnamed_rows(kind: str, said: str | None, slot: str | None) -> str:
+    if slot is None:
+        number = said if said and SLOT.fullmatch(said) else "1–4"
+        return f'must be in a folder "{number}", its slot'
+    if said and SLOT.fullmatch(said) and said != slot:
+        return f'is of slot {said}, but in the folder "{slot}"'
+    return f'must be named "{kind}_{slot}.csv"'
+
+
+def _wrong_folder(folders: Sequence[str]) -> str | None:
+    """Return why a folder is not one of the import's, None if it is."""
+    if not folders or (SLOT.fullmatch(folders[0]) and folders[1:] in ([], ["images"])):
+        return None
+    if list(folders) == ["images"]:
+        return None
+    first = folders[0]
+    if first.lower() == "images" != first or folders[-1].lower() == "images" != folders[-1]:
+        return 'the folder of images must be named "images"'
+    if SLOT.fullmatch(first) or first == "images":
+        return f'the folder "{"/".join(folders)}" is too deep'
+    digits = first.strip()
+    if digits.isascii() and digits.isdigit():
+        if 1 <= int(digits[:9]) <= 4:
+            return f'the folder must be named "{int(digits)}", not "{first}"'
+        return f'invalid slot "{first}": must be 1–4'
+    return f'the folder "{first}" is no slot: must be 1–4'

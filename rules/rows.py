@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 HEADERS = {
@@ -17,6 +17,10 @@ HEADERS = {
     "conversions": ("conversion_id", "click_id", "revenue"),
     "targets": ("banner_id", "url"),
 }
+# Each with its name.
+DELIMITERS = {b",": "commas", b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
+BLANK = b' \t\r\n\f,;|"'
+SEPARATOR = re.compile(rb'"?sep=.?"?,*', re.IGNORECASE)
 LARGEST = 2**63 - 1
 MICROS = 1_000_000
 LONGEST_URL = 4_000
@@ -32,49 +36,130 @@ class RowError(ValueError):
     """A row that is not taken; the message is the reason."""
 
 
-def is_header(line: bytes, kind: str) -> bool:
-    """Whether a file's first line names the columns of its kind, in their order."""
+class HeaderError(ValueError):
+    """A file without a header that names its columns; the message ends a sentence about it."""
+
+
+class Layout(NamedTuple):
+    """Where the columns of a file are, as its header says."""
+
+    delimiter: bytes
+    columns: tuple[int, ...]  # the position of each column of the file's kind
+    width: int  # how many columns the header has
+    line: int  # the header's, counted from 1
+
+
+def layout(head: bytes, kind: str) -> Layout:
+    """Find the header in the beginning of a file, and return where its columns are.
+
+    Columns may come in any order and beside others, with any of `DELIMITERS` between them. Blank
+    lines and Excel's `sep=;` may stand ahead. Raises `HeaderError`.
+    """
+    wanted = HEADERS[kind]
+    for number, raw in enumerate(head.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if is_blank(raw) or SEPARATOR.fullmatch(raw):
+            continue
+        found = [(delimiter, _names(raw, delimiter)) for delimiter in DELIMITERS]
+        # The delimiter that shows most of the columns, and of these the one that splits most.
+        delimiter, names = max(found, key=lambda it: (len({*it[1]} & {*wanted}), len(it[1])))
+        return Layout(delimiter, _positions(names, wanted, raw), len(names), number)
+    raise HeaderError("is empty; it lacks even its header")
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line has nothing but space and delimiters, as spreadsheets write empty rows."""
+    return not line.strip(BLANK)
+
+
+def _names(line: bytes, delimiter: bytes) -> list[str]:
     try:
-        names = fields(line.removeprefix(b"\xef\xbb\xbf"))
-    except RowError:
-        return False
-    return tuple(name.strip().lower() for name in names) == tuple(
-        name.encode() for name in HEADERS[kind]
-    )
+        names = [
+            name.strip().lower().decode("utf-8", "replace") for name in fields(line, delimiter)
+        ]
+    except (RowError, UnicodeDecodeError):
+        return []
+    while names and not names[-1]:
+        names.pop()
+    return names
 
 
-def fields(line: bytes) -> list[bytes]:
+def _positions(names: list[str], wanted: tuple[str, ...], line: bytes) -> tuple[int, ...]:
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        shown = line[:80].decode("utf-8", "replace")
+        raise HeaderError(
+            f"lacks its header: its first line must name the columns {', '.join(wanted)} with "
+            f"commas, semicolons, tabs or vertical bars between them; {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing in {shown!r}"
+        )
+    for name in wanted:
+        if names.count(name) > 1:
+            raise HeaderError(f"has the column {name} twice in its header")
+    return tuple(map(names.index, wanted))
+
+
+def fields(line: bytes, delimiter: bytes = b",") -> list[bytes]:
     """A line's fields; quotes as in RFC 4180."""
     if b'"' not in line:
-        return line.split(b",")
+        return line.split(delimiter)
     try:
-        (row,) = csv.reader([line.decode()], strict=True)
+        (row,) = csv.reader([line.decode()], delimiter=delimiter.decode(), strict=True)
     except csv.Error as error:
         raise RowError(f"its quotes are wrong: {error}") from None
     return [field.encode() for field in row]
 
 
+def parser(kind: str, layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
+    """Return what parses a row of a file of this kind and layout."""
+    parse, count = OF_FIELDS[kind], len(HEADERS[kind])
+    delimiter, columns, width, _ = layout
+    if (delimiter, columns, width) == (b",", tuple(range(count)), count):
+        return PARSERS[kind]  # without a call and a list more for each row
+
+    def parse_moved(line: bytes) -> tuple[Any, ...]:
+        found = _columns(line, width, delimiter)
+        return parse([found[position] for position in columns])
+
+    return parse_moved
+
+
 def impression(line: bytes) -> tuple[int, int]:
     """(banner, campaign); `RowError` if it is not right."""
-    banner, campaign = _columns(line, 2)
-    return _id(banner, "banner_id"), _id(campaign, "campaign_id")
+    return _impression(_columns(line, 2))
 
 
 def click(line: bytes) -> tuple[int, int, int]:
     """(click, banner, campaign); `RowError` if it is not right."""
-    number, banner, campaign = _columns(line, 3)
-    return _id(number, "click_id"), _id(banner, "banner_id"), _id(campaign, "campaign_id")
+    return _click(_columns(line, 3))
 
 
 def conversion(line: bytes) -> tuple[int, int, int]:
     """(conversion, click, revenue in micros); `RowError` if it is not right."""
-    number, click, revenue = _columns(line, 3)
-    return _id(number, "conversion_id"), _id(click, "click_id"), micros(revenue)
+    return _conversion(_columns(line, 3))
 
 
 def target(line: bytes) -> tuple[int, str]:
     """(banner, address); `RowError` if it is not right."""
-    banner, url = _columns(line, 2)
+    return _target(_columns(line, 2))
+
+
+def _impression(found: list[bytes]) -> tuple[int, int]:
+    banner, campaign = found
+    return _id(banner, "banner_id"), _id(campaign, "campaign_id")
+
+
+def _click(found: list[bytes]) -> tuple[int, int, int]:
+    number, banner, campaign = found
+    return _id(number, "click_id"), _id(banner, "banner_id"), _id(campaign, "campaign_id")
+
+
+def _conversion(found: list[bytes]) -> tuple[int, int, int]:
+    number, click, revenue = found
+    return _id(number, "conversion_id"), _id(click, "click_id"), micros(revenue)
+
+
+def _target(found: list[bytes]) -> tuple[int, str]:
+    banner, url = found
     return _id(banner, "banner_id"), _address(url.strip().decode())
 
 
@@ -83,6 +168,12 @@ PARSERS: dict[str, Callable[[bytes], tuple[Any, ...]]] = {
     "clicks": click,
     "conversions": conversion,
     "targets": target,
+}
+OF_FIELDS: dict[str, Callable[[list[bytes]], tuple[Any, ...]]] = {
+    "impressions": _impression,
+    "clicks": _click,
+    "conversions": _conversion,
+    "targets": _target,
 }
 
 
@@ -95,7 +186,8 @@ def micros(text: bytes) -> int:
     if NOT_FINITE.fullmatch(text):
         raise RowError("revenue is not finite")
     if not NUMBER.fullmatch(text):
-        raise RowError("revenue is not a number")
+        comma = ": its decimals must follow a point, not a comma" if b"," in text else ""
+        raise RowError(f"revenue is not a number{comma}")
     try:
         exact = Decimal(text.decode())
     except InvalidOperation:  # its exponent alone has too many digits
@@ -113,9 +205,12 @@ def micros(text: bytes) -> int:
     return amount
 
 
-def _columns(line: bytes, count: int) -> list[bytes]:
-    found = line.split(b",") if b'"' not in line else fields(line)
+def _columns(line: bytes, count: int, delimiter: bytes = b",") -> list[bytes]:
+    found = line.split(delimiter) if b'"' not in line else fields(line, delimiter)
     if len(found) != count:
+        # A delimiter behind the last field is none between two.
+        if len(found) > count and not any(map(bytes.strip, found[count:])):
+            return found[:count]
         columns = "column" if len(found) == 1 else "columns"
         raise RowError(f"{len(found)} {columns} instead of {count}")
     return found

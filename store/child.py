@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rules.placing import Stray
 from store.errors import StoreError, StoreRefused
 from store.outcome import Outcome, Result
 
@@ -47,7 +48,8 @@ async def importing(command: Sequence[str], progress: Callable[[int, int], None]
             raise StoreRefused(words)
         raise StoreError(f"the import ended with status {process.returncode}")
     files = [Outcome(**each) for each in found["files"]]
-    return Result(found["number"], files, found["strays"], found["seconds"])
+    strays = [Stray(**each) for each in found["strays"]]
+    return Result(found["number"], files, strays, found["seconds"])
 
 
 async def _passed_on(process: asyncio.subprocess.Process) -> str:

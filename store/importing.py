@@ -9,19 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import Any
 
 from rules.image_types import image_type, why_not
-from rules.rows import RowError, click, conversion, impression, target
+from rules.rows import DELIMITERS, Layout, RowError, is_blank, parser
 from store.errors import StoreRefused
 from store.intake import LARGEST_IMAGE, Intake, Reject, Taken
 from store.lines import Batch, batches
 from store.outcome import Outcome, Result
-from store.survey import Source, examine, survey
+from store.survey import Examined, Source, examine, survey
 from store.tally import Tally
 
 LOG = logging.getLogger("marquee.import")
-T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 
@@ -53,17 +52,22 @@ async def import_folder(
     """
     began = perf_counter()
     found = survey(folder)
-    hashes = {source.name: examine(source) for source in found.sources}
+    examined = {source.name: examine(source) for source in found.sources}
     number = await intake.begin(source or found.place)
     try:
-        outcomes = await Import(intake, found.sources, hashes, progress).run()
+        outcomes = await Import(intake, found.sources, examined, progress).run()
         new = not all(outcome.known for outcome in outcomes)
         await (intake.publish() if new else intake.abort())
     except BaseException:
         await intake.abort()
         raise
     for stray in found.strays:
-        LOG.warning("%s is not taken: its name, place or kind is not known", stray)
+        LOG.log(
+            logging.WARNING if stray.data else logging.INFO,
+            "%s is not imported: %s",
+            stray.name,
+            stray.reason,
+        )
     return Result(number if new else None, outcomes, found.strays, perf_counter() - began)
 
 
@@ -74,12 +78,12 @@ class Import:
         self,
         intake: Intake,
         sources: Sequence[Source],
-        hashes: dict[str, bytes],
+        examined: dict[str, Examined],
         progress: Progress,
     ) -> None:
         self._intake = intake
         self._sources = sources
-        self._hashes = hashes
+        self._examined = examined
         self._progress = progress
         self._done, self._total = 0, sum(source.size for source in sources)
         self._tally = Tally()
@@ -95,17 +99,12 @@ class Import:
     async def run(self) -> list[Outcome]:
         """Stage all files; their outcomes in the order of the sources."""
         self._progress(0, self._total)
-        known = await self._intake.known([self._hashes[source.name] for source in self._sources])
-        rows = {
-            self._hashes[source.name]: count
-            for source, count in zip(self._sources, known, strict=True)
-        }
+        # The same bytes are another file in another slot.
+        files = [(self._sha256(each), each.path.name) for each in self._sources]
+        known = dict(zip(self._sources, await self._intake.known(files), strict=True))
         outcomes: dict[str, Outcome] = {}
         for source in sorted(self._sources, key=lambda source: ORDER.index(source.kind)):
-            outcome = await self._file(source, rows[self._hashes[source.name]])
-            if source.kind in ONCE:
-                rows[self._hashes[source.name]] = outcome.read
-            outcomes[source.name] = outcome
+            outcomes[source.name] = await self._file(source, known[source])
         await self._flush()
         return [outcomes[source.name] for source in self._sources]
 
@@ -123,7 +122,7 @@ class Import:
         await self._intake.file(
             Taken(
                 source.name,
-                self._hashes[source.name],
+                self._sha256(source),
                 outcome.read,
                 outcome.stored,
                 outcome.duplicate,
@@ -134,8 +133,9 @@ class Import:
         return outcome
 
     async def _clicks(self, source: Source, outcome: Outcome) -> None:
+        parse = parser("clicks", self._layout(source))
         for batch in self._batches(source):
-            rows, _ = await self._parse(batch, click, source, outcome)
+            rows, _ = await self._parse(batch, parse, source, outcome)
             duplicates = set(await self._intake.clicks(source.slot, rows))
             for position, (_, banner, campaign) in enumerate(rows):
                 if position not in duplicates:
@@ -145,8 +145,9 @@ class Import:
             await self._flush(HELD)
 
     async def _conversions(self, source: Source, outcome: Outcome) -> None:
+        parse = parser("conversions", self._layout(source))
         for batch in self._batches(source):
-            rows, lines = await self._parse(batch, conversion, source, outcome)
+            rows, lines = await self._parse(batch, parse, source, outcome)
             landings = await self._intake.conversions(source.slot, rows)
             for row, line, landing in zip(rows, lines, landings, strict=True):
                 if landing == "duplicate":
@@ -161,6 +162,7 @@ class Import:
             await self._flush(HELD)
 
     async def _impressions(self, source: Source, outcome: Outcome) -> None:
+        parse = parser("impressions", self._layout(source))
         # The same line comes again and again: each is parsed once and counted at C's speed.
         parsed: dict[bytes, tuple[int, int]] = {}
         counts: Counter[bytes] = Counter()
@@ -168,12 +170,12 @@ class Import:
             bad: dict[bytes, str] = {}
             for line in set(batch.lines).difference(parsed):
                 try:
-                    parsed[line] = impression(line)
+                    parsed[line] = parse(line)
                 except RowError as error:
                     bad[line] = str(error)
             counts.update(batch.lines)
             for number, line in enumerate(batch.lines, batch.first) if bad else ():
-                if line in bad and line.strip():
+                if line in bad and not is_blank(line):
                     outcome.read += 1
                     await self._reject(source, outcome, number, bad[line], batch)
             for line in bad:
@@ -200,8 +202,9 @@ class Import:
         counts.clear()
 
     async def _targets(self, source: Source, outcome: Outcome) -> None:
+        parse = parser("targets", self._layout(source))
         for batch in self._batches(source):
-            rows, lines = await self._parse(batch, target, source, outcome)
+            rows, lines = await self._parse(batch, parse, source, outcome)
             verdicts = await self._intake.targets(rows)
             for row, line, verdict in zip(rows, lines, verdicts, strict=True):
                 if verdict == "conflict":
@@ -218,7 +221,7 @@ class Import:
             reason = f"is larger than {LARGEST_IMAGE // 1024 // 1024} MB"
         else:
             body = _bytes(source)
-            if hashlib.sha256(body).digest() != self._hashes[source.name]:
+            if hashlib.sha256(body).digest() != self._sha256(source):
                 raise StoreRefused(f"{source.name} changed while it was read: import again")
             if image_type(body) is None:
                 reason = why_not(body)
@@ -232,22 +235,32 @@ class Import:
             outcome.taken = False
             await self._reject(source, outcome, 0, reason, None)
 
+    def _sha256(self, source: Source) -> bytes:
+        return self._examined[source.name].sha256
+
+    def _layout(self, source: Source) -> Layout:
+        found = self._examined[source.name].layout
+        assert found is not None
+        return found
+
     def _batches(self, source: Source) -> Iterator[Batch]:
         """The rows of a file, without its header; it must be what `examine` saw."""
-        digest = hashlib.sha256()
+        digest, found = hashlib.sha256(), self._layout(source)
+        if found.delimiter != b",":
+            LOG.info("%s is separated by %s", source.name, DELIMITERS[found.delimiter])
         try:
             with source.path.open("rb") as file:
                 for batch in batches(file, source.name, digest):
-                    yield batch if batch.first > 1 else batch.beheaded()
+                    yield batch.after(found.line)
                     self._advance(batch.size)
         except OSError as error:
             raise StoreRefused(f"{source.name} cannot be read: {error.strerror}") from None
-        if digest.digest() != self._hashes[source.name]:
+        if digest.digest() != self._sha256(source):
             raise StoreRefused(f"{source.name} changed while it was read: import again")
 
     async def _parse(
-        self, batch: Batch, parse: Callable[[bytes], T], source: Source, outcome: Outcome
-    ) -> tuple[list[T], list[int]]:
+        self, batch: Batch, parse: Callable[[bytes], Any], source: Source, outcome: Outcome
+    ) -> tuple[list[Any], list[int]]:
         """The batch's good rows and their lines' numbers."""
         rows, lines = [], []
         for number, line in enumerate(batch.lines, batch.first):
@@ -255,7 +268,7 @@ class Import:
                 rows.append(parse(line))
                 lines.append(number)
             except RowError as error:
-                if line.strip():
+                if not is_blank(line):
                     outcome.read += 1
                     await self._reject(source, outcome, number, str(error), batch)
         outcome.read += len(rows)

@@ -44,8 +44,11 @@ class Intake(Protocol):
     async def begin(self, source: str) -> int:
         """Begin an import from `source`; its number. `StoreBusy` while another is under way."""
 
-    async def known(self, hashes: list[bytes]) -> list[int | None]:
-        """For each file by its SHA-256 the rows it had when it was imported, None if it wasn't."""
+    async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
+        """Return how many rows each file had when it was imported, None if it was not.
+
+        A file is known by its SHA-256 and by its name without folders, which tells kind and slot.
+        """
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """Stage (click, banner, campaign); the positions of those whose id is known."""

@@ -25,9 +25,10 @@ class Batch:
     lines: list[bytes]
     size: int  # bytes read from the file for them
 
-    def beheaded(self) -> "Batch":
-        """The batch without its first line."""
-        return Batch(self.first + 1, self.lines[1:], self.size)
+    def after(self, number: int) -> "Batch":
+        """The batch without lines up to this number."""
+        count = max(0, number + 1 - self.first)
+        return Batch(self.first + count, self.lines[count:], self.size) if count else self
 
 
 def batches(file: BinaryIO, name: str, digest: Hash) -> Iterator[Batch]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from rules.placing import Stray
+
 
 @dataclass
 class Outcome:
@@ -23,17 +25,19 @@ class Result:
 
     number: int | None  # None if there was nothing new: nothing has changed then
     files: list[Outcome]
-    strays: list[str]  # CSV files and images not taken for their name, place or kind
+    strays: list[Stray]  # files of the folder that are not the import's
     seconds: float
     read: int = field(init=False)
     stored: int = field(init=False)
     duplicate: int = field(init=False)
     rejected: int = field(init=False)
-    ok: bool = field(init=False)  # every file was taken, or known
+    ok: bool = field(init=False)  # every file that looks like data was taken, or known
 
     def __post_init__(self) -> None:
         self.read = sum(each.read for each in self.files)
         self.stored = sum(each.stored for each in self.files)
         self.duplicate = sum(each.duplicate for each in self.files)
         self.rejected = sum(each.rejected for each in self.files)
-        self.ok = not self.strays and all(each.taken for each in self.files)
+        self.ok = not any(each.data for each in self.strays) and all(
+            each.taken for each in self.files
+        )

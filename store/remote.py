@@ -212,9 +212,9 @@ class RemoteStaging:
             raise
         return self._number
 
-    async def known(self, hashes: list[bytes]) -> list[int | None]:
+    async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
         """See `Intake`."""
-        return await self._call("known", hashes)  # type: ignore[no-any-return]
+        return await self._call("known", files)  # type: ignore[no-any-return]
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """See `Intake`."""

@@ -39,6 +39,11 @@ INSERT INTO figure VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     conversions = conversions + excluded.conversions,
     revenue = min(revenue + excluded.revenue, 9223372036854775807)
 """
+# A file's name is stored with its folders.
+KNOWN = f"""
+SELECT max(read) FROM file WHERE sha256 = ?1 AND import IN {PUBLISHED}
+AND '/' || ?2 = substr('/' || name, -length(?2) - 1)
+"""  # noqa: S608
 NEWEST_TARGET = f"""
 SELECT url FROM target WHERE banner = ? AND import IN {PUBLISHED}
 ORDER BY import DESC LIMIT 1
@@ -89,16 +94,15 @@ class Staging:
             self._number = await self._database.write(lambda connection: _begin(connection, source))
             return self._number
 
-    async def known(self, hashes: list[bytes]) -> list[int | None]:
+    async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
         """See `Intake`."""
-        sql = f"SELECT max(read) FROM file WHERE sha256 = ? AND import IN {PUBLISHED}"  # noqa: S608
 
-        def rows(some: list[bytes], connection: sqlite3.Connection) -> list[int | None]:
-            return [connection.execute(sql, (each,)).fetchone()[0] for each in some]
+        def rows(some: list[tuple[bytes, str]], connection: sqlite3.Connection) -> list[int | None]:
+            return [connection.execute(KNOWN, each).fetchone()[0] for each in some]
 
         found: list[int | None] = []
-        for start in range(0, len(hashes), HASHES):
-            some = hashes[start : start + HASHES]
+        for start in range(0, len(files), HASHES):
+            some = files[start : start + HASHES]
             found += await self._database.read_internal(partial(rows, some))
         return found
 

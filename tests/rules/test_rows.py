@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from rules.rows import (
     LARGEST,
     PARSERS,
+    HeaderError,
+    Layout,
     RowError,
     click,
     conversion,
     impression,
-    is_header,
+    layout,
     micros,
+    parser,
     target,
 )
 
@@ -75,7 +78,7 @@ def test_revenue_is_taken_just_when_it_is_a_number_from_0_to_64_bits_of_micros(t
         (b"1,2", "2 columns instead of 3"),
         (b"1", "1 column instead of 3"),
         (b"1,2,3,4", "4 columns instead of 3"),
-        (b"1,2,3,", "4 columns instead of 3"),
+        (b"1,2,3,x", "4 columns instead of 3"),
         (b",2,3", "click_id is not a number"),
         (b"x,2,3", "click_id is not a number"),
         (b"1,2.5,3", "banner_id is not a whole number"),
@@ -195,19 +198,70 @@ def test_what_is_no_web_address_is_no_target(url: str, reason: str) -> None:
     ],
 )
 def test_a_header_may_be_written_in_several_ways(line: bytes) -> None:
-    assert is_header(line, "clicks")
+    assert layout(line, "clicks") == Layout(b",", (0, 1, 2), 3, 1)
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "words"),
     [
-        b"",
-        b"1,2,3",
-        b"banner_id,click_id,campaign_id",
-        b"click_id,banner_id",
-        b"click_id;banner_id;campaign_id",
-        b'"click_id,banner_id,campaign_id',
+        (b"", "is empty"),
+        (b"\n ,,\n", "is empty"),
+        (b"1,2,3", "click_id, banner_id, campaign_id are missing in '1,2,3'"),
+        (b"click_id,banner_id", "campaign_id is missing"),
+        (b"click_id:banner_id:campaign_id", "commas, semicolons, tabs or vertical bars"),
+        (b'"click_id,banner_id,campaign_id', "lacks its header"),
+        (b"click_id,banner_id,campaign_id,banner_id", "the column banner_id twice"),
+        (b"\xff\xfe,click_id", "banner_id, campaign_id are missing"),
     ],
 )
-def test_other_lines_are_no_header(line: bytes) -> None:
-    assert not is_header(line, "clicks")
+def test_other_lines_are_no_header(line: bytes, words: str) -> None:
+    with pytest.raises(HeaderError, match=words):
+        layout(line, "clicks")
+
+
+@pytest.mark.parametrize("delimiter", [b",", b";", b"\t", b"|"])
+@pytest.mark.parametrize("ahead", [b"", b"\xef\xbb\xbf", b"\r\n\r\n", b"sep=%b\r\n"])
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (b"click_id,banner_id,campaign_id", b"1,2,3"),
+        (b"campaign_id,click_id,banner_id", b"3,1,2"),
+        (b"day,campaign_id,note,banner_id,click_id", b'mon,3,"a b",2,1'),
+        (b'"Click_ID", banner_id ,CAMPAIGN_ID,', b'"1", 2 ,3,'),
+    ],
+)
+def test_columns_are_found_by_name_in_any_order(
+    delimiter: bytes, ahead: bytes, header: bytes, row: bytes
+) -> None:
+    ahead = ahead % delimiter if b"%" in ahead else ahead
+    found = layout(ahead + header.replace(b",", delimiter) + b"\r\n", "clicks")
+    assert (found.delimiter, found.line) == (delimiter, 1 + ahead.count(b"\n"))
+    assert parser("clicks", found)(row.replace(b",", delimiter)) == (1, 2, 3)
+
+
+def test_a_quoted_field_may_hold_the_delimiter() -> None:
+    found = layout(b"url;banner_id;note", "targets")
+    parse = parser("targets", found)
+    assert parse(b'"https://a.example/;b,c";7;"x;""y"""') == (7, "https://a.example/;b,c")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (b"1;2", "2 columns instead of 3"),
+        (b"1;2;3;4", "4 columns instead of 3"),
+        (b"1,2,3", "1 column instead of 3"),
+        (b"1;2;3,5", "must follow a point, not a comma"),
+        (b'1;"2;3', "quotes are wrong"),
+    ],
+)
+def test_a_row_is_checked_against_its_header(row: bytes, words: str) -> None:
+    parse = parser("conversions", layout(b"conversion_id;click_id;revenue", "conversions"))
+    with pytest.raises(RowError, match=words):
+        parse(row)
+
+
+def test_a_delimiter_behind_the_last_field_is_no_column() -> None:
+    assert click(b"1,2,3,") == click(b"1,2,3, ,") == (1, 2, 3)
+    with pytest.raises(RowError, match="4 columns"):
+        click(b"1,2,3,x")

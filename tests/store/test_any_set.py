@@ -56,7 +56,7 @@ class Model:
 
     clicks: dict[int, tuple[int, int]] = field(default_factory=dict)
     conversions: set[int] = field(default_factory=set)
-    files: set[str] = field(default_factory=set)
+    files: set[tuple[str, str]] = field(default_factory=set)
     figures: dict[tuple[int, int, int], list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0])
     )
@@ -65,11 +65,11 @@ class Model:
         order = ["clicks", "conversions", "impressions"]
         outcomes = {}
         for name in sorted(files, key=lambda name: (order.index(name[2:].split("_")[0]), name)):
-            rows = list(csv.reader(io.StringIO(files[name])))[1:]
-            if files[name] in self.files:
+            rows = [row for row in csv.reader(io.StringIO(files[name])) if any(row)][1:]
+            if (name, files[name]) in self.files:
                 outcomes[name] = (len(rows), 0, len(rows), 0)
                 continue
-            self.files.add(files[name])
+            self.files.add((name, files[name]))
             what = [self.row(name[2:].split("_")[0], int(name[0]), row) for row in rows]
             outcomes[name] = (
                 len(rows),

@@ -168,7 +168,11 @@ def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
         await intake.publish()
         again = RemoteStaging(running.data / "marquee.sock")
         assert await again.begin("here") == 2
-        assert await again.known([b"\0\xff", b"\0"]) == [5, None]
+        assert await again.known([(b"\0\xff", "a"), (b"\0", "a"), (b"\0\xff", "b")]) == [
+            5,
+            None,
+            None,
+        ]
         assert await again.targets(urls[:1]) == ["duplicate"]
         await again.abort()
         await again.abort()

@@ -115,7 +115,7 @@ def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
         await staging.rejects([Reject("file", 2, "reason", "row")])
         found = await book(database)
         assert (found.figures, found.targets, found.version) == ({}, {}, 0)
-        assert await staging.known([b"sha"]) == [None]
+        assert await staging.known([(b"sha", "file")]) == [None]
         await staging.abort()
         await staging.abort()
         assert await staging.begin("here") == 2

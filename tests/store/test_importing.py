@@ -81,17 +81,38 @@ def test_importing_again_changes_nothing_and_says_so(data: Path, folder: Path) -
 
 def test_a_file_is_known_by_its_bytes_wherever_it_lies(data: Path, folder: Path) -> None:
     imported(data, lay(folder / "one", SMALL))
-    copy = {"3/impressions_3.csv": SMALL["1/impressions_1.csv"]}
+    copy = {"1/impressions_1.csv": SMALL["1/impressions_1.csv"]}
     result = imported(data, lay(folder / "two", copy))
     assert counts(result) == (4, 0, 4, 0)
     assert result.ok and result.number is None
 
 
-def test_the_same_file_twice_in_one_import_counts_once(data: Path, folder: Path) -> None:
+def test_the_same_bytes_in_another_slot_are_another_file(data: Path, folder: Path) -> None:
+    imported(data, lay(folder / "one", SMALL))
+    copy = {"3/impressions_3.csv": SMALL["1/impressions_1.csv"]}
+    result = imported(data, lay(folder / "two", copy))
+    assert counts(result) == (4, 4, 0, 0)
+    figures = read(data).figures
+    for campaign, banners in figures[3].items():
+        for banner, found in banners.items():
+            assert found.impressions == figures[1][campaign][banner].impressions
+
+
+def test_clicks_of_the_same_bytes_in_another_slot_are_duplicates(data: Path, folder: Path) -> None:
+    same = {f"{slot}/clicks_{slot}.csv": SMALL["1/clicks_1.csv"] for slot in (1, 2)}
+    named = by_name(imported(data, lay(folder, same)))
+    stored = counts(named["1/clicks_1.csv"])[1]
+    assert counts(named["2/clicks_2.csv"]) == (stored, 0, stored, 0)
+
+
+def test_the_same_impressions_of_two_slots_in_one_import_count_in_each(
+    data: Path, folder: Path
+) -> None:
     same = {f"{slot}/impressions_{slot}.csv": "banner_id,campaign_id\n1,1\n" for slot in (1, 2)}
     result = imported(data, lay(folder, same))
-    assert counts(result) == (2, 1, 1, 0)
-    assert read(data).figures == {1: {1: {1: Figures(1, 0, 0, 0)}}}
+    assert counts(result) == (2, 2, 0, 0)
+    one = {1: {1: Figures(1, 0, 0, 0)}}
+    assert read(data).figures == {1: one, 2: one}
 
 
 def test_clicks_and_conversions_with_known_ids_are_kept_out(data: Path, folder: Path) -> None:
@@ -201,11 +222,11 @@ def test_line_ends_of_all_kinds_and_a_byte_order_mark_are_fine(
     ("body", "reason"),
     [
         (b"", "is empty"),
-        (b"1,2,3\n4,5,6\n", "lacks its header: its first line should be click_id,banner_id"),
-        (b"\n\nclick_id,banner_id,campaign_id\n", "lacks its header"),
+        (b"1,2,3\n4,5,6\n", "lacks its header: its first line must name the columns click_id"),
         (b'{"click_id": 1}', "lacks its header"),
-        (b"click_id;banner_id;campaign_id\n1;2;3\n", "lacks its header"),
-        ("click_id,banner_id,campaign_id\n1,2,3\n".encode("utf-16"), "not a CSV file"),
+        (b"click_id:banner_id:campaign_id\n1:2:3\n", "semicolons, tabs or vertical bars"),
+        (b"click_id,campaign_id\n1,3\n", "banner_id is missing"),
+        ("click_id,banner_id,campaign_id\n1,2,3\n".encode("utf-16"), "is UTF-16"),
         (b"click_id,banner_id,campaign_id\n1,2,3\n" * 90_000 + b"\0\n", "holds NUL bytes"),
         (b"click_id,banner_id,campaign_id\n" + b"1,2,3\n" * 90_000 + b"\xff", "not UTF-8"),
         (b"click_id,banner_id,campaign_id\n1,2,3\xc3", "not UTF-8"),
@@ -258,7 +279,8 @@ def test_files_in_the_wrong_place_are_told_and_not_taken(data: Path, folder: Pat
     strays += ["images/banner.png", "images/image_1_2.png"]
     lay(folder, {**SMALL, **dict.fromkeys(strays, "a"), "1/notes.txt": "", ".x.csv": ""})
     result = imported(data, folder)
-    assert sorted(result.strays) == strays
+    assert [each.name for each in result.strays] == sorted([*strays, "1/notes.txt"])
+    assert [each.name for each in result.strays if not each.data] == ["1/notes.txt"]
     assert not result.ok
     assert result.stored == 16
 
@@ -272,7 +294,7 @@ def test_a_right_name_with_no_file_behind_it_is_told(data: Path, folder: Path) -
     (folder / "images").mkdir(exist_ok=True)
     (folder / "images/image_3.png").symlink_to(folder / "images/gone.png")
     result = imported(data, folder)
-    assert sorted(result.strays) == [
+    assert [each.name for each in result.strays] == [
         *(f"2/{kind}_2.csv" for kind in ("clicks", "conversions", "impressions")),
         "images/image_3.png",
     ]
@@ -396,7 +418,7 @@ def test_names_that_are_no_text_are_told_as_well_as_can_be(data: Path, folder: P
     odd = folder / os.fsdecode(b"s\xffet")
     lay(odd, {**SMALL, os.fsdecode(b"\xff.csv"): "a"})
     result = imported(data, odd)
-    assert result.strays == ["\ufffd.csv"]
+    assert [each.name for each in result.strays] == ["\ufffd.csv"]
     assert rows(data, "SELECT source FROM import WHERE id = 1") == [(f"{folder}/s\ufffdet",)]
 
 
@@ -411,3 +433,87 @@ def test_an_image_that_finds_no_room_ends_the_import(
         imported(data, lay(folder, SMALL))
     assert not any(content(data).values())
     assert imported(data, folder).ok
+
+
+STRAYS = {
+    "0/impressions_0.csv": 'invalid slot "0": must be 1–4',
+    "02/impressions_2.csv": 'the folder must be named "2", not "02"',
+    "5/clicks_5.csv": 'invalid slot "5": must be 1–4',
+    "3/impressions_3.csv.gz": "is compressed: unpack it first",
+    "1/clicks_1.tsv": 'must be named "clicks_1.csv"',
+    "1/Clicks_1.csv": 'must be named "clicks_1.csv"',
+    "1/clicks.csv": 'must be named "clicks_1.csv"',
+    "1/clicks_2.csv": 'is of slot 2, but in the folder "1"',
+    "1/conversions_1.xlsx": "is a spreadsheet: export it as CSV",
+    "1/old/clicks_1.csv": 'the folder "1/old" is too deep',
+    "clicks_1.csv": 'must be in a folder "1", its slot',
+    "targets.CSV": 'must be named "targets.csv"',
+    "Images/image_1.png": 'the folder of images must be named "images"',
+    "image_9.PNG": 'is an image outside a folder "images"',
+    "images/logo.JPG": 'must be named "image_<banner_id>.<extension>"',
+    "export/1/clicks_1.csv": 'the folder "export" is no slot: must be 1–4',
+    "figures.parquet": "is no file of an import",
+}
+OTHERS = ["README.md", "1/notes.txt", "LICENSE", "export/howto.pdf"]
+LITTER = [".DS_Store", "__MACOSX/1/._clicks_1.csv", "images/Thumbs.db", "1/~$clicks_1.csv"]
+
+
+def test_each_file_that_is_not_imported_is_named_with_its_reason(
+    data: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay(folder, {**SMALL, **dict.fromkeys([*STRAYS, *OTHERS, *LITTER], "a")})
+    with caplog.at_level(logging.INFO):
+        result = imported(data, folder)
+    assert {each.name: each.reason for each in result.strays if each.data} == STRAYS
+    assert sorted(each.name for each in result.strays if not each.data) == sorted(OTHERS)
+    assert not result.ok and result.stored == 16
+    assert all(f"{name} is not imported: {why}" in caplog.text for name, why in STRAYS.items())
+    assert not any(name in caplog.text for name in LITTER)
+
+
+def test_a_folder_with_other_files_beside_is_imported_without_fault(
+    data: Path, folder: Path
+) -> None:
+    lay(folder, {**SMALL, **dict.fromkeys([*OTHERS, *LITTER], "a")})
+    assert imported(data, folder).ok
+
+
+def test_links_to_folders_are_named_and_not_followed(data: Path, folder: Path) -> None:
+    lay(folder, SMALL)
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    result = imported(data, folder)
+    assert [(each.name, each.data) for each in result.strays] == [("loop", True)]
+
+
+def test_a_link_to_a_slot_is_followed(data: Path, folder: Path) -> None:
+    lay(folder / "elsewhere", SMALL)
+    (folder / "set").mkdir()
+    (folder / "set" / "1").symlink_to(folder / "elsewhere" / "1", target_is_directory=True)
+    result = imported(data, folder / "set")
+    assert result.ok and result.stored
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_text_of_two_bytes_a_character_is_refused_by_its_name(
+    data: Path, folder: Path, encoding: str
+) -> None:
+    text = "\ufeff" * (encoding == "utf-16-be") + "banner_id,campaign_id\n1,1\n"
+    lay(folder, {"1/impressions_1.csv": text.encode(encoding)})
+    assert "save it as UTF-8" in refused(data, folder)
+
+
+def test_files_of_spreadsheets_are_imported(data: Path, folder: Path) -> None:
+    files = {
+        "1/impressions_1.csv": "sep=;\r\nCampaign_id;Banner_id;Day\r\n7;1;mon\r\n;;\r\n7;1;\r\n",
+        "1/clicks_1.csv": "campaign_id\tclick_id\tbanner_id\n7\t1\t1\n\n7\t2\t1\t\n7\tx\t1\n",
+        "1/conversions_1.csv": '\ufeff"revenue"|"click_id"|"conversion_id"\n"1.5"|"1"|"1"\n',
+        "targets.csv": "note;url;banner_id\n;https://a.example/;1\n",
+    }
+    result = imported(data, lay(folder, files))
+    assert result.ok
+    named = by_name(result)
+    assert counts(named["1/impressions_1.csv"]) == (2, 2, 0, 0)
+    assert counts(named["1/clicks_1.csv"]) == (3, 2, 0, 1)
+    assert rows(data, "SELECT line, row FROM reject") == [(5, "7\tx\t1")]
+    assert read(data).figures == {1: {7: {1: Figures(2, 2, 1, 1_500_000)}}}
+    assert read(data).targets == {1: "https://a.example/"}
