@@ -62,6 +62,8 @@ def _of_audience(marquee: "Marquee") -> Iterable[Figure]:
     yield Figure("marquee_visits", "Visits: a session on a page", presence.visits)
     words = "Signs of life for which there was no room"
     yield Figure("marquee_visits_turned_away_total", words, presence.turned_away)
+    words = "Visits that made room for those of an app or host with fewer"
+    yield Figure("marquee_visits_displaced_total", words, presence.displaced)
     yield Figure("marquee_watched_hosts", "Hosts that are watched", len(sampler.watches))
     yield Figure("marquee_readings_total", "Readings of watched hosts", sampler.readings)
     words = "Readings that failed"

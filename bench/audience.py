@@ -124,7 +124,7 @@ def grown(running: Running) -> tuple[int, http.client.HTTPMessage, bytes]:
 class Nobody:
     """A source of which only the limits are asked."""
 
-    name, a_minute = "bench", None
+    name, a_minute, in_all, refusals_kept = "bench", None, None, 0.0
 
     async def read(self, key: str, host: str) -> Reading:
         """Nothing."""

@@ -1,8 +1,11 @@
 """Who is where: the sessions with a pageview or a heartbeat on a page in the last minute.
 
 In memory alone, and bounded. A visit is a number in a page's dictionary and stands in one place
-of a wheel, by the second in which it was seen first; when its turn comes it goes, or, if it was
-seen again meanwhile, moves on. So a heartbeat costs one entry in a dictionary.
+of its host's wheel, by the second in which it was seen first; when its turn comes it goes, or, if
+it was seen again meanwhile, moves on. So a heartbeat costs one entry in a dictionary.
+
+The bound is shared fairly: once it is reached, a new visit displaces one of the app that has most,
+and of that app's host that has most, or is turned away if that is its own.
 """
 
 from collections.abc import Callable
@@ -32,11 +35,31 @@ class Page:
 class Audience:
     """The pages of one app's host on which there is someone."""
 
-    __slots__ = ("pages", "titles")
+    __slots__ = ("app", "host", "pages", "titles", "visits", "wheel")
 
-    def __init__(self) -> None:
+    def __init__(self, app: "AppVisits", host: str) -> None:
+        self.app = app
+        self.host = host
+        self.visits = 0
         self.pages: dict[str, Page] = {}
         self.titles: dict[str, str] = {}
+        # For each second, pages and sessions by turns: no object for the collector to look at.
+        self.wheel: dict[int, list[Page | int]] = {}
+
+
+class AppVisits:
+    """The hosts of one app on which there is someone."""
+
+    __slots__ = ("app", "hosts", "visits")
+
+    def __init__(self, app: int) -> None:
+        self.app = app
+        self.visits = 0
+        self.hosts: dict[str, Audience] = {}
+
+
+def _visits(of: "Audience | AppVisits") -> int:
+    return of.visits
 
 
 class Presence:
@@ -54,11 +77,12 @@ class Presence:
         self.stay = stay
         self.visits = 0
         self.turned_away = 0  # signs of life for which there was no room
+        self.displaced = 0  # visits that made room for those of an app or host with fewer
         self._most, self._most_pages = visits, pages
         self._clock = clock
-        self._audiences: dict[tuple[int, str], Audience] = {}
-        # For each second, pages and sessions by turns: no object for the collector to look at.
-        self._wheel: dict[int, list[Page | int]] = {}
+        self._apps: dict[int, AppVisits] = {}
+        # The audiences that have visits in a second of their wheel.
+        self._due: dict[int, list[Audience]] = {}
 
     def see(
         self, app: int, host: str, path: str, session: str, *, ago: float = 0.0, title: str = ""
@@ -67,59 +91,113 @@ class Presence:
         if ago >= self.stay or len(path) > LONGEST_PATH:
             return
         second = int(self._clock() - max(ago, 0.0))
-        audience = self._audiences.get((app, host))
-        if audience is None:
-            audience = self._audiences[app, host] = Audience()
+        audience = self._audience(app, host)
         page = audience.pages.get(path)
-        if page is None:
-            if len(audience.pages) >= self._most_pages or self.visits >= self._most:
+        visit = hash(session)
+        seen = None if page is None else page.seen.get(visit)
+        if seen is None:
+            full = page is None and len(audience.pages) >= self._most_pages
+            if full or (self.visits >= self._most and not self._make_room(audience)):
                 self.turned_away += 1
                 return
-            page = audience.pages[path] = Page(audience, path)
+            if page is None:
+                page = audience.pages[path] = Page(audience, path)
+            self.visits += 1
+            audience.visits += 1
+            audience.app.visits += 1
+            self._place(page, visit, second)
+        assert page is not None
         if title:
             audience.titles[path] = title[:LONGEST_TITLE]
-        visit = hash(session)
-        seen = page.seen.get(visit)
-        if seen is None:
-            if self.visits >= self._most:
-                self.turned_away += 1
-                return
-            self.visits += 1
-            self._wheel.setdefault(second, []).extend((page, visit))
-        elif seen >= second:
-            return
-        page.seen[visit] = second
+        if seen is None or seen < second:
+            page.seen[visit] = second
 
     def sweep(self) -> bool:
         """Take out, a step at a time, who has not been seen for long; whether there are more."""
         last = int(self._clock() - self.stay)
         left = STEP
-        for second in [each for each in self._wheel if each <= last]:
-            here = self._wheel[second]
-            while here and left:
-                left -= 1
-                visit, page = here.pop(), here.pop()
-                assert isinstance(page, Page) and isinstance(visit, int)
-                self._turn(page, visit, last)
-            if not here:
-                del self._wheel[second]
+        for second in [each for each in self._due if each <= last]:
+            audiences = self._due[second]
+            while audiences and left:
+                here = audiences[-1].wheel.get(second, [])
+                while here and left:
+                    left -= 1
+                    visit, page = here.pop(), here.pop()
+                    assert isinstance(page, Page) and isinstance(visit, int)
+                    self._turn(page, visit, last)
+                if not here:
+                    audience = audiences.pop()
+                    audience.wheel.pop(second, None)
+                    self._forget_empty(audience)
+            if not audiences:
+                del self._due[second]
         return not left
 
     def reading(self, app: int, host: str) -> Reading:
         """How many are on each page of an app's host."""
-        audience = self._audiences.get((app, host))
+        known = self._apps.get(app)
+        audience = None if known is None else known.hosts.get(host)
         if audience is None:
             return Reading({}, {})
         visitors = {path: len(page.seen) for path, page in audience.pages.items()}
         return Reading(visitors, audience.titles)
 
+    def _audience(self, number: int, host: str) -> Audience:
+        app = self._apps.get(number)
+        if app is None:
+            app = self._apps[number] = AppVisits(number)
+        audience = app.hosts.get(host)
+        if audience is None:
+            audience = app.hosts[host] = Audience(app, host)
+        return audience
+
+    def _make_room(self, newcomer: Audience) -> bool:
+        """Remove a visit of the app and host with most; False if the newcomer's has most."""
+        app = max(self._apps.values(), key=_visits)
+        # A difference of one would only go back and forth.
+        if newcomer.app.visits + 1 >= app.visits:
+            app = newcomer.app
+        largest = max(app.hosts.values(), key=_visits)
+        if app is newcomer.app and newcomer.visits + 1 >= largest.visits:
+            return False
+        second = min(largest.wheel)
+        here = largest.wheel[second]
+        visit, page = here.pop(), here.pop()
+        if not here:
+            del largest.wheel[second]
+        assert isinstance(page, Page) and isinstance(visit, int)
+        self._remove(page, visit)
+        self.displaced += 1
+        return True
+
+    def _place(self, page: Page, visit: int, second: int) -> None:
+        audience = page.audience
+        here = audience.wheel.get(second)
+        if here is None:
+            here = audience.wheel[second] = []
+            self._due.setdefault(second, []).append(audience)
+        here.extend((page, visit))
+
     def _turn(self, page: Page, visit: int, last: int) -> None:
         seen = page.seen[visit]
         if seen > last:
-            self._wheel.setdefault(seen, []).extend((page, visit))
-            return
+            self._place(page, visit, seen)
+        else:
+            self._remove(page, visit)
+
+    def _remove(self, page: Page, visit: int) -> None:
+        audience = page.audience
         self.visits -= 1
+        audience.visits -= 1
+        audience.app.visits -= 1
         del page.seen[visit]
         if not page.seen:
-            del page.audience.pages[page.path]
-            page.audience.titles.pop(page.path, None)
+            del audience.pages[page.path]
+            audience.titles.pop(page.path, None)
+
+    def _forget_empty(self, audience: Audience) -> None:
+        app = audience.app
+        if not audience.visits and app.hosts.get(audience.host) is audience:
+            del app.hosts[audience.host]
+            if not app.hosts:
+                self._apps.pop(app.app, None)

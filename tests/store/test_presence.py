@@ -44,7 +44,7 @@ def test_a_visitor_is_there_until_not_seen_for_long(clock: Clock) -> None:
     assert swept(here) == {}
     assert here.reading(1, "h").titles == {}
     assert here.visits == 0
-    assert here._wheel == {}
+    assert here._due == here._apps == {}
 
 
 def test_apps_and_hosts_are_kept_apart(clock: Clock) -> None:
@@ -83,6 +83,66 @@ def test_it_is_bounded_and_says_what_it_turned_away(clock: Clock) -> None:
     assert len(swept(here)) == 3
     here.see(1, "h", "/" * 5_000, "s")
     assert len(swept(here)) == 3
+
+
+def visitors_of(here: Presence, app: int, host: str = "h") -> int:
+    return sum(here.reading(app, host).visitors.values())
+
+
+def test_an_app_that_fills_the_bound_loses_visits_to_others_but_not_to_itself(clock: Clock) -> None:
+    here = Presence(60, visits=1_000, clock=clock)
+    for number in range(3):
+        here.see(1, "h", "/", f"{number}")
+    for number in range(5_000):
+        here.see(2, "flood", f"/{number % 50}", f"{number}")
+    assert visitors_of(here, 1) == 3
+    for number in range(400):
+        here.see(1, "h", f"/{number % 9}", f"later {number}")
+        here.see(3, "h", "/", f"{number}")
+    assert visitors_of(here, 1) == pytest.approx(333, abs=1)
+    assert visitors_of(here, 2, "flood") == pytest.approx(333, abs=1)
+    assert visitors_of(here, 3) == pytest.approx(333, abs=1)
+    assert here.visits == 1_000
+    assert here.displaced == pytest.approx(663, abs=3)
+    assert here.turned_away == 3 + 5_000 + 800 - 1_000 - here.displaced
+    clock.now += 62
+    while here.sweep():
+        pass
+    assert here.visits == 0
+    assert here._apps == here._due == {}
+
+
+def test_a_host_that_fills_its_apps_share_loses_visits_to_the_apps_other_hosts(
+    clock: Clock,
+) -> None:
+    here = Presence(60, visits=100, clock=clock)
+    for number in range(500):
+        here.see(1, "flood", "/", f"{number}")
+    for number in range(500):
+        here.see(1, "shop", "/", f"{number}")
+    assert visitors_of(here, 1, "flood") == visitors_of(here, 1, "shop") == 50
+    # A visitor that was displaced comes back like any other.
+    clock.now += 30
+    here.see(2, "h", "/", "s")
+    assert visitors_of(here, 2) == 1
+
+
+def test_visits_that_displace_each_other_leave_nothing_behind(clock: Clock) -> None:
+    here = Presence(60, visits=10, clock=clock)
+    for number in range(2_000):
+        here.see(number % 3, "h", f"/{number % 7}", f"{number % 5}")
+        clock.now += 0.01
+    entries = sum(
+        len(second)
+        for app in here._apps.values()
+        for audience in app.hosts.values()
+        for second in audience.wheel.values()
+    )
+    assert entries == 2 * here.visits == 20
+    assert sum(visitors_of(here, app) for app in range(3)) == 10
+    clock.now += 70
+    here.sweep()
+    assert here._apps == here._due == {}
 
 
 def test_a_sweep_is_done_in_steps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
