@@ -7,6 +7,9 @@ from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
+# Keys without a value that are kept.
+ABSENT = 10_000
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -23,13 +26,18 @@ class Cache(Generic[K, V]):
         weigh: Callable[[V], float] = lambda _: 1,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Values together weigh at most `size`; one that is heavier is not kept."""
+        """Values together weigh at most `size`; one that is heavier is not kept.
+
+        Keys without a value (None) have a place of their own: strangers can ask for as many as
+        they like without displacing a value.
+        """
         self.hits = 0
         self.loads = 0
         self._load = load
         self._size = size
         self._weigh = weigh
         self._kept: TTLCache[K, V] = TTLCache(size, seconds, timer, weigh)
+        self._absent: TTLCache[K, V] = TTLCache(ABSENT, seconds, timer)
         self._flights: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
@@ -39,26 +47,29 @@ class Cache(Generic[K, V]):
         takes nothing from the others.
         """
         try:
-            value = self._kept[key]
+            return self.peek(key)
         except KeyError:
             return await asyncio.shield(self._flights.get(key) or self._depart(key))
-        self.hits += 1
-        return value
 
     def peek(self, key: K) -> V:
         """The value of `key`, if it is kept; raises `KeyError` if it is to be loaded."""
-        value = self._kept[key]
+        try:
+            value = self._kept[key]
+        except KeyError:
+            value = self._absent[key]
         self.hits += 1
         return value
 
     def forget(self, key: K) -> None:
         """Load `key` afresh when it is asked for next, also if a load is under way."""
         self._kept.pop(key, None)
+        self._absent.pop(key, None)
         self._flights.pop(key, None)
 
     def clear(self) -> None:
         """Load everything afresh."""
         self._kept.clear()
+        self._absent.clear()
         self._flights.clear()
 
     def _depart(self, key: K) -> asyncio.Task[V]:
@@ -76,5 +87,8 @@ class Cache(Generic[K, V]):
         # Asking for the exception also tells asyncio that it was seen if nobody waits any more.
         if flight.cancelled() or flight.exception() is not None or not current:
             return
-        if self._weigh(flight.result()) <= self._size:
-            self._kept[key] = flight.result()
+        value = flight.result()
+        if value is None:
+            self._absent[key] = value
+        elif self._weigh(value) <= self._size:
+            self._kept[key] = value

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import store.cache
 from store.cache import Cache
 
 
@@ -146,3 +147,35 @@ def test_weights_bound_what_is_kept_and_what_is_too_heavy_is_still_answered() ->
         assert await cache.get("a") == "a 6"
 
     drive(test, size=6, weigh=len)
+
+
+def test_keys_without_a_value_displace_no_value_and_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store.cache, "ABSENT", 20)
+    loads: list[str] = []
+
+    async def load(key: str) -> str | None:
+        loads.append(key)
+        return key if key.isalpha() else None
+
+    async def run() -> None:
+        cache = Cache(load, size=10, seconds=5)
+        for key in "abcdefghij":
+            assert await cache.get(key) == key
+        for number in range(1_000):
+            assert await cache.get(f"{number}") is None
+        before = len(loads)
+        for key in "abcdefghij":
+            assert await cache.get(key) == key
+        assert await cache.get("999") is None
+        assert len(loads) == before
+        assert await cache.get("0") is None
+        assert len(loads) == before + 1
+        for forget in (cache.clear, lambda: cache.forget("0")):
+            forget()
+            with pytest.raises(KeyError):
+                cache.peek("0")
+            assert await cache.get("0") is None
+
+    asyncio.run(run())
