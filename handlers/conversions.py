@@ -5,19 +5,26 @@ from time import time_ns
 from handlers.asking import Asking
 from handlers.base import Refusal
 from rules.batch import told
+from rules.conversion import ID_CONFLICT, has_own_id
 from rules.event import WrongEvent
+from store.batch import Outcome
 from store.clicks import conversion
 from store.database import Database
 from store.log import Log
 
 
 class Conversions(Asking):
-    """Takes `{"click_id": …, "revenue": …}`, and a `sender_id` if it may be sent again."""
+    """Takes `{"click_id": …, "revenue": …}`; with a `conversion_id` it may be sent again.
+
+    The ids are those of the app that sends them. They have nothing to do with those of imported
+    files, whose conversions belong to imported clicks.
+    """
 
     def initialize(self, database: Database, log: Log) -> None:
         """`database` knows the clicks, `log` takes the conversions."""
         self._database = database
         self._journal = log
+        self._has_own_id = False
 
     def refuse(self) -> None:
         """Count it among the events that were turned away."""
@@ -36,6 +43,14 @@ class Conversions(Asking):
             words = "This is not a right conversion; it is kept among the rejected events."
             raise Refusal(400 if wrong.malformed else 422, words, wrong.faults) from None
         appended = self._journal.append((row,), received=now, size=len(body), bodies=(body,))
+        self._has_own_id = has_own_id(row)
         number, _ = await self.stored(appended)
         self.set_status(202)
         self.send_json({"id": str(number)})
+
+    def judged(self, outcome: Outcome) -> Outcome:
+        """What became of it; raises `Refusal`."""
+        if outcome[1] == "conflict" and self._has_own_id:
+            words = "Another conversion came with this `conversion_id`; the first one stays."
+            raise Refusal(409, words, [ID_CONFLICT])
+        return super().judged(outcome)

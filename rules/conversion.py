@@ -14,6 +14,9 @@ from rules.strict import NotJson, decode
 CATEGORY = "banner"
 # Digits of an id as text, and the most that is a number of micros.
 DIGITS, MOST = "^[0-9]{1,19}$", LARGEST / 1_000_000
+# Of the sender id of a conversion with an id of its own.
+BY_ID = "conversion/"
+ID_CONFLICT = Fault("/conversion_id", "another conversion came with this conversion_id")
 UNKNOWN = Fault("/click_id", "is no click that is known here")
 
 
@@ -30,15 +33,28 @@ class Earned(msgspec.Struct, forbid_unknown_fields=True):
 
     click_id: Annotated[int, Meta(ge=0, le=LARGEST)] | Annotated[str, Meta(pattern=DIGITS)]
     revenue: Annotated[float, Meta(ge=0, le=MOST)]
+    conversion_id: Annotated[int, Meta(ge=0, le=LARGEST)] | Session | None = None
     sender_id: Session | None = None
 
 
 class Conversion(NamedTuple):
-    """What a conversion says: which click earned how much (in micros)."""
+    """What a conversion says: which click earned how much (in micros).
+
+    `id` is the app's own id of it; 7 and "7" are the same.
+    """
 
     click: int
     revenue: int
     sender: str | None
+    id: str | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The sender id under which the log stores it once.
+
+        The prefix keeps an app's conversions apart from its events.
+        """
+        return self.sender if self.id is None else BY_ID + self.id
 
 
 def click_row(click: Click, now: int) -> Row:
@@ -49,13 +65,24 @@ def click_row(click: Click, now: int) -> Row:
 
 def conversion_row(conversion: Conversion, click: Click, app: int, now: int) -> Row:
     """The row of a conversion, which tells of its click all that figures need."""
-    number, revenue, sender = conversion
-    said = {"click_id": str(number), "revenue": revenue / 1_000_000, "revenue_micros": revenue}
+    number, revenue, sender = conversion.click, conversion.revenue, conversion.key
+    said: dict[str, Any] = {
+        "click_id": str(number),
+        "revenue": revenue / 1_000_000,
+        "revenue_micros": revenue,
+    }
+    if conversion.id is not None:
+        said["conversion_id"] = conversion.id
     data = msgspec.json.encode(said | click._asdict()).decode()
     digest = None
     if sender is not None:
         digest = hashlib.sha256(msgspec.json.encode((number, revenue))).digest()
     return (CONVERSION, app, None, None, CATEGORY, "conversion", now, sender, digest, data)
+
+
+def has_own_id(row: Row) -> bool:
+    """Whether it is the row of a conversion that came with a `conversion_id`."""
+    return row[0] == CONVERSION and (row[7] or "").startswith(BY_ID)
 
 
 def clicked(data: str) -> Click:
@@ -81,8 +108,9 @@ def read(body: bytes) -> Conversion:
     except NotJson as error:
         raise WrongEvent([error.fault], malformed=True) from None
     try:
-        sender = msgspec.convert(value, Earned).sender_id
-        return Conversion(_click(value), _revenue(value), sender)
+        sent = msgspec.convert(value, Earned)
+        own = None if sent.conversion_id is None else str(sent.conversion_id)
+        return Conversion(_click(value), _revenue(value), sent.sender_id, own)
     except ValueError:
         raise WrongEvent(_faults(value)) from None
 
@@ -103,6 +131,11 @@ def _faults(value: Any) -> list[Fault]:
     sender, longest = value.get("sender_id"), LENGTHS["sender_id"]
     if sender is not None and not (isinstance(sender, str) and 1 <= len(sender) <= longest):
         faults.append(Fault("/sender_id", f"is not a string of 1 to {longest} characters"))
+    try:
+        msgspec.convert(value.get("conversion_id"), Earned.__annotations__["conversion_id"])
+    except ValueError:
+        message = f"must be a whole number from 0 to {LARGEST} or a string of 1 to 200 characters"
+        faults.append(Fault("/conversion_id", message))
     others = [name for name in value if name not in Earned.__struct_fields__]
     return faults + [Fault(pointer([name]), "is not known here") for name in others[:20]]
 

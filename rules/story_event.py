@@ -13,7 +13,7 @@ from rules.strict import NotJson, decode
 from rules.timestamp import NotMoment, micros, micros_of
 
 STORY, CATEGORY = SOURCES["story"], "story"
-LARGEST = 2**63 - 1
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
 LONGEST_TYPE, LONGEST_USER = 50, 200
 MEMBERS = ("story_id", "event_type", "user_id", "timestamp")
 FAULTS = 20
@@ -26,12 +26,19 @@ class SentStoryEvent(msgspec.Struct, forbid_unknown_fields=True):
 
     story_id: Annotated[int, Meta(ge=0, le=LARGEST)]
     event_type: Annotated[str, Meta(min_length=1, max_length=LONGEST_TYPE)]
-    user_id: Annotated[str, Meta(min_length=1, max_length=LONGEST_USER)] | None = None
+    user_id: (
+        Annotated[str, Meta(min_length=1, max_length=LONGEST_USER)]
+        | Annotated[int, Meta(ge=SMALLEST, le=LARGEST)]
+        | None
+    ) = None
     timestamp: datetime | None = None
 
 
 class StoryEvent(NamedTuple):
-    """An event of a story; the user by the id that the app has for him, `at` in µs."""
+    """An event of a story; the user by the id that the app has for him, `at` in µs.
+
+    A number is the same user as its decimal text: 1 and "1".
+    """
 
     story: int
     type: str
@@ -51,15 +58,16 @@ def read(body: bytes, now: int) -> StoryEvent:
         at = now if sent.timestamp is None else micros_of(sent.timestamp)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NotMoment):
         return _read_closely(body, now)
-    more = (sent.user_id is not None) + (sent.timestamp is not None)
+    user = sent.user_id
+    more = (user is not None) + (sent.timestamp is not None)
+    quotes = QUOTES + more * MORE_QUOTES
+    if isinstance(user, int):
+        user = str(user)
+        quotes -= 2  # a number has none of its own
     # A member that is named twice shows in the quotes, as nothing is escaped.
-    if (
-        body.count(b'"') != QUOTES + more * MORE_QUOTES
-        or not _is_word(sent.event_type)
-        or at > now + AHEAD
-    ):
+    if body.count(b'"') != quotes or not _is_word(sent.event_type) or at > now + AHEAD:
         return _read_closely(body, now)
-    return StoryEvent(sent.story_id, sent.event_type, sent.user_id, at)
+    return StoryEvent(sent.story_id, sent.event_type, user, at)
 
 
 def row(event: StoryEvent, app: int, user: int | None) -> Row:
@@ -94,8 +102,8 @@ def _read_closely(body: bytes, now: int) -> StoryEvent:
             if not isinstance(part, str) or len(part) > LONGEST_TYPE or not _is_word(part):
                 message = f"is not a word of 1 to {LONGEST_TYPE} characters"
         elif name == "user_id":
-            if part is not None and not (isinstance(part, str) and 1 <= len(part) <= LONGEST_USER):
-                message = f"is not a string of 1 to {LONGEST_USER} characters"
+            if part is not None and not _is_user(part):
+                message = f"must be a string of 1 to {LONGEST_USER} characters or a whole number"
         elif name == "timestamp":
             try:
                 at = now if part is None else _moment(part, now)
@@ -109,7 +117,16 @@ def _read_closely(body: bytes, now: int) -> StoryEvent:
             break
     if faults:
         raise WrongEvent(faults)
-    return StoryEvent(value["story_id"], value["event_type"], value.get("user_id"), at)
+    user = value.get("user_id")
+    return StoryEvent(
+        value["story_id"], value["event_type"], None if user is None else str(user), at
+    )
+
+
+def _is_user(part: Any) -> bool:
+    if isinstance(part, str):
+        return 1 <= len(part) <= LONGEST_USER
+    return isinstance(part, int) and not isinstance(part, bool)
 
 
 def _is_word(said: str) -> bool:

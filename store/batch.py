@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from rules.conversion import ID_CONFLICT, has_own_id
 from store.counts import Counts
 from store.rejected import OWN_FAULT, Bounds, Reject, keep
 from store.sessions import session_key
@@ -88,6 +89,7 @@ SELECT json_group_array(json_array(value ->> 0, forgotten.id, digest = value ->>
 FROM json_each(?) JOIN forgotten ON app = value ->> 1 AND sender = value ->> 2
 """
 CONFLICT = '[{"pointer":"/sender_id","message":"another event came with this sender_id"}]'
+ID_CONFLICT_TOLD = msgspec.json.encode([ID_CONFLICT]).decode()
 UNFIT = '[{"pointer":"","message":"this event cannot be stored"}]'
 # Said of one of many, who all shall hear of theirs.
 UNTOLD = "what became of a request could not be told"
@@ -279,7 +281,10 @@ def _replay(connection: sqlite3.Connection, reject: int, entry: Entry, total: Co
 def _wrong(entry: Entry, lost: dict[int, Outcome]) -> Iterable[Reject]:
     reasons = {"conflict": CONFLICT, "rejected": UNFIT}
     for number, row, body in zip(entry.ids, entry.rows, entry.bodies, strict=False):
-        reason = reasons.get(lost.get(number, (0, ""))[1])
+        verdict = lost.get(number, (0, ""))[1]
+        reason = reasons.get(verdict)
+        if verdict == "conflict" and has_own_id(row):
+            reason = ID_CONFLICT_TOLD
         if reason is not None:
             yield number, entry.received, row[1], body, reason
 

@@ -97,15 +97,23 @@ RESOURCE = Resource(
             "/api/v1/conversions",
             "What a click has earned",
             {202: Answer("It is on disk.", Accepted, example={"id": "7531444171945543680"})},
-            bodies=[Body(Earned, {"click_id": "7531444171945543680", "revenue": 12.5})],
+            bodies=[
+                Body(
+                    Earned,
+                    {"click_id": "7531444171945543680", "revenue": 12.5, "conversion_id": "A-1001"},
+                )
+            ],
             scopes=["write"],
             wrong={
                 400: "The body is not JSON.",
-                409: "Another conversion came with this `sender_id`.",
+                409: "Another conversion came with this `conversion_id` (or `sender_id`).",
                 422: "It is wrong, or of no known click; it is kept among the rejected events.",
                 **FULL,
             },
-            words="`click_id` is the `mq_click` that the target was opened with.",
+            words="`click_id` is the `mq_click` that the target was opened with. With "
+            "`conversion_id`, the app's own id of the conversion (7 and `7` are the same), it may "
+            "be sent again: it is stored once, and answered as the first time. It goes before "
+            "`sender_id`. Imported conversions have ids of their own.",
         ),
     ),
 )

@@ -19,6 +19,9 @@ from rules.conversion import (
 from rules.event import CLICK, CONVERSION, WrongEvent
 
 NO_ID = "is not the id of a click"
+NO_OWN_ID = (
+    "must be a whole number from 0 to 9223372036854775807 or a string of 1 to 200 characters"
+)
 NO_SENDER = "is not a string of 1 to 200 characters"
 
 
@@ -31,6 +34,9 @@ NO_SENDER = "is not a string of 1 to 200 characters"
         ('{"click_id": 7, "revenue": 1e3, "sender_id": "a"}', Conversion(7, 10**9, "a")),
         ('{"click_id": 7, "revenue": 2, "sender_id": null}', Conversion(7, 2_000_000, None)),
         ('{"click_id": "9223372036854775807", "revenue": 1}', Conversion(2**63 - 1, 10**6, None)),
+        ('{"click_id": 7, "revenue": 1, "conversion_id": 5}', Conversion(7, 10**6, None, "5")),
+        ('{"click_id": 7, "revenue": 1, "conversion_id": "5"}', Conversion(7, 10**6, None, "5")),
+        ('{"click_id": 7, "revenue": 1, "conversion_id": null}', Conversion(7, 10**6, None)),
     ],
 )
 def test_a_conversion_is_read_with_its_revenue_in_micros(sent: str, expected: Conversion) -> None:
@@ -54,6 +60,11 @@ def test_a_conversion_is_read_with_its_revenue_in_micros(sent: str, expected: Co
         ('{"click_id": 1, "revenue": "1"}', {"/revenue": "is not a number"}),
         ('{"click_id": 1, "revenue": false}', {"/revenue": "is not a number"}),
         ('{"click_id": 1, "revenue": 1, "sender_id": ""}', {"/sender_id": NO_SENDER}),
+        ('{"click_id": 1, "revenue": 1, "conversion_id": ""}', {"/conversion_id": NO_OWN_ID}),
+        ('{"click_id": 1, "revenue": 1, "conversion_id": -1}', {"/conversion_id": NO_OWN_ID}),
+        ('{"click_id": 1, "revenue": 1, "conversion_id": 1.5}', {"/conversion_id": NO_OWN_ID}),
+        ('{"click_id": 1, "revenue": 1, "conversion_id": true}', {"/conversion_id": NO_OWN_ID}),
+        ('{"click_id": 1, "revenue": 1, "conversion_id": [1]}', {"/conversion_id": NO_OWN_ID}),
         ('{"click_id": 1, "revenue": 1, "a/b": 1}', {"/a~1b": "is not known here"}),
         ('{"click_id": 1, "revenue": NaN}', {"": "is not JSON: invalid character (byte 27)"}),
     ],

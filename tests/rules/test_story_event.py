@@ -41,6 +41,31 @@ def test_a_user_is_optional() -> None:
         assert read(sent, NOW).user is None
 
 
+NO_USER = "must be a string of 1 to 200 characters or a whole number"
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63)])
+def test_a_user_may_be_a_number_and_is_the_same_as_its_text(number: int) -> None:
+    for more in ({}, {"timestamp": "2021-01-01 11:00:00"}):
+        sent = read(body(user_id=number, **more), NOW)
+        assert sent == read(body(user_id=str(number), **more), NOW)
+        assert sent.user == str(number)
+        # However the rest of the event is written.
+        assert sent.user == read(body(user_id=number, event_type='say"so'), NOW).user
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_user_beyond_64_bits_is_refused(number: int) -> None:
+    ((_, what),) = faults(body(user_id=number))
+    assert what.startswith("is a whole number beyond 64 bits")
+
+
+def test_a_member_named_twice_is_refused_beside_a_number_as_user() -> None:
+    sent = b'{"story_id":1,"event_type":"x","user_id":1,"user_id":2}'
+    ((_, what),) = faults(sent)
+    assert what.startswith("holds an object that names a member twice")
+
+
 @pytest.mark.parametrize("word", ["x", "swipe-up", "schließen", "点击", "a" * 50, 'say"so'])
 def test_a_type_is_any_short_word(word: str) -> None:
     assert read(body(event_type=word), NOW).type == word
@@ -61,10 +86,13 @@ def test_a_type_is_any_short_word(word: str) -> None:
         ({"event_type": "a" * 51}, "/event_type", "is not a word of 1 to 50 characters"),
         ({"event_type": 5}, "/event_type", "is not a word of 1 to 50 characters"),
         ({"event_type": None}, "/event_type", "is not a word of 1 to 50 characters"),
-        ({"user_id": ""}, "/user_id", "is not a string of 1 to 200 characters"),
-        ({"user_id": 7}, "/user_id", "is not a string of 1 to 200 characters"),
-        ({"user_id": ["x"]}, "/user_id", "is not a string of 1 to 200 characters"),
-        ({"user_id": "x" * 201}, "/user_id", "is not a string of 1 to 200 characters"),
+        ({"user_id": ""}, "/user_id", NO_USER),
+        ({"user_id": 7.0}, "/user_id", NO_USER),
+        ({"user_id": 7.5}, "/user_id", NO_USER),
+        ({"user_id": True}, "/user_id", NO_USER),
+        ({"user_id": {}}, "/user_id", NO_USER),
+        ({"user_id": ["x"]}, "/user_id", NO_USER),
+        ({"user_id": "x" * 201}, "/user_id", NO_USER),
         ({"timestamp": 5}, "/timestamp", "is not a string"),
         ({"timestamp": "2021-02-30 00:00:00"}, "/timestamp", "is not a moment: "),
         ({"timestamp": "2021-01-01"}, "/timestamp", "is not a date and time"),

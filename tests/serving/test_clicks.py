@@ -1,6 +1,7 @@
 """Clicks on banners, and what they earn."""
 
 import json
+import signal
 import sqlite3
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -96,6 +97,38 @@ def test_a_conversion_names_its_click_and_is_taken_once(app):
     assert gained(before, app.counts()) == {
         "received": 4, "stored": 2, "duplicate": 1, "rejected": 1,
     }  # fmt: skip
+
+
+def test_a_conversion_with_an_id_is_stored_once_also_across_a_kill(start, app):
+    before = app.counts()
+    number = click(app).partition("mq_click=")[2].partition("#")[0]
+    sent = {"click_id": number, "revenue": 1.23, "conversion_id": 1001}
+    first = convert(app, sent)
+    assert first.status == 202
+    assert convert(app, sent).json() == first.json()
+    assert app.server.stop(signal.SIGKILL) == -signal.SIGKILL
+    app.server = start()
+    same = {"conversion_id": "1001", "revenue": 1.230, "click_id": int(number)}
+    assert convert(app, same).json() == first.json()
+    assert convert(app, {**sent, "sender_id": "another"}).json() == first.json()
+    ((_, _, _, _, _, data),) = [row for row in log(app) if row[1] == 4]
+    assert (data["conversion_id"], data["revenue_micros"]) == ("1001", 1_230_000)
+    assert gained(before, app.counts()) == {"received": 4, "stored": 1, "duplicate": 3}
+
+
+def test_another_conversion_with_the_same_id_is_refused_and_kept(app):
+    number = click(app).partition("mq_click=")[2].partition("#")[0]
+    sent = {"click_id": number, "revenue": 1.23, "conversion_id": "A-1"}
+    assert convert(app, sent).status == 202
+    answer = convert(app, {**sent, "revenue": 2})
+    assert answer.status == 409
+    assert "conversion_id" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["pointer"] == "/conversion_id"
+    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    assert kept["errors"][0]["pointer"] == "/conversion_id"
+    # Its id is neither that of an event nor that of a conversion which has only a sender's.
+    assert convert(app, {"click_id": number, "revenue": 2, "sender_id": "A-1"}).status == 202
+    assert convert(app, {**sent, "conversion_id": "A-2"}).status == 202
 
 
 @pytest.mark.parametrize(
