@@ -29,6 +29,11 @@ def figures(marquee: "Marquee") -> Iterable[Figure]:
     words = "Times that an app's stories were read into memory"
     yield Figure("marquee_stories_reads_total", words, marquee.shelves.cache.loads)
     views = marquee.views
+    words = "Whether the last update of views.db failed, or it cannot be read"
+    failing = bool(views.trouble or marquee.folding.failing)
+    yield Figure("marquee_projections_failing", words, failing)
+    words = "Whether the last step of retention failed"
+    yield Figure("marquee_retention_failing", words, bool(marquee.upkeep.failing))
     yield Figure("marquee_folded_total", "Events folded into views.db", views.folded)
     yield Figure("marquee_fold_lag_events", "Events not in views.db yet", views.lag)
     words = "How long the oldest of those has waited"

@@ -84,6 +84,7 @@ from rules import played
 from rules.beacon import Sign
 from rules.ranking import Ranking, rank
 from rules.slots import Period, period_at, period_of
+from rules.timestamp import text
 from rules.trust import UNKNOWN, Trust
 from rules.words import inert
 from sample import fill, make_owner, pristine
@@ -102,6 +103,7 @@ from store.images import Images
 from store.impressions import add as add_impressions
 from store.lock import Lock
 from store.log import Log
+from store.losses import last_loss
 from store.pageviews import Pageviews
 from store.presence import Presence
 from store.replaying import Replays
@@ -181,12 +183,14 @@ class Marquee:
         salt: bytes,
         invitation: str | None = None,
         trust: Trust = UNKNOWN,
+        loss: int | None = None,
     ) -> None:
         """`database` is open, with this `salt`; this process alone holds the folder `data`.
 
         `invitation` is the token of the link by which the first user is made, `trust` what was
-        known of the clock before.
+        known of the clock before; `loss` is when events were found to be lost (µs).
         """
+        self.loss = loss
         self.settings = settings
         self.database = database
         self.data = data
@@ -332,6 +336,7 @@ class Marquee:
             "migrated": True,  # or the database would not be open
             "warm": self.rotation.ready,
             "writer": self.database.failed is None,
+            "projections": not (self.views.trouble or self.folding.failing),
             "taking": not self.ending.is_set(),
         }
         notes = []
@@ -348,8 +353,18 @@ class Marquee:
             )
         if self.database.lost:
             notes.append(f"at the start, {self.database.lost} commits in marquee.db-wal were gone")
-        if doubt := self.upkeep.doubt:
-            notes.append(doubt)
+        elif self.loss is not None:
+            notes.append(
+                f"on {text(self.loss)[:10]}, acknowledged events were found to be gone from "
+                f"{DATABASE} (a damaged or removed {DATABASE}-wal, or an older copy put back)"
+            )
+        if trouble := self.views.trouble:
+            notes.append(f"events cannot be looked up: {trouble}")
+        if failing := self.folding.failing:
+            notes.append(f"projection update failed: {failing}")
+        if failing := self.impressions.failing:
+            notes.append(f"cannot flush impressions; retrying: {failing}")
+        notes += filter(None, (self.upkeep.doubt, self.upkeep.failing))
         return health.Readiness(checks, notes)
 
     def _show(self, programme: campaigns.Programme) -> None:
@@ -570,6 +585,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             marquee = Marquee(
                 *(settings, database, data, log, rules, views, await salt(database), invitation),
                 await trust_in_clock(database),
+                await database.read_internal(last_loss),
             )
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):

@@ -56,6 +56,14 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
             words,
             "import them again, copy images/ from a backup, or give them to the user who serves",
         )
+    resend = "look at the disk; have senders send again what they were last told was stored"
+    if found.ahead:
+        words = f"{VIEWS} has events that {path.name} has lost, though they were acknowledged"
+        yield fault("loss", words, resend)
+    elif found.loss is not None:
+        at = datetime.fromtimestamp(found.loss / 1e6, UTC)
+        words = f"at the start of {at:%Y-%m-%d %H:%M} UTC, acknowledged events were gone"
+        yield note("loss", f"{words} (reported for 30 days)", resend)
     if found.views:
         yield note("views", found.views, "they are made anew at the next start")
     elif found.harm:

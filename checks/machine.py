@@ -9,7 +9,7 @@ from checks.finding import Finding, fault, note, well
 from settings import Settings
 
 # Files that are open besides connections: databases, sockets, libraries.
-BESIDES = 256
+BESIDES = 384
 BACKLOG = 1_024
 MEGABYTE = 1_048_576
 PROC = Path("/proc")
@@ -44,15 +44,21 @@ def machine(
 def _files(settings: Settings) -> Iterator[Finding]:
     # The soft limit is raised to the hard one at the start.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = settings.max_connections + BESIDES
+    refused = min(512, max(64, settings.max_connections // 8))
+    wanted = settings.max_connections + refused + BESIDES
     if hard != resource.RLIM_INFINITY and hard < wanted:
         yield fault(
             "files",
             f"{hard:,} may be open, and max_connections is {settings.max_connections:,}",
-            f"LimitNOFILE={wanted} in the unit (ulimit -Hn), or --max-connections {hard - BESIDES}",
+            f"LimitNOFILE={wanted} in the unit (ulimit -Hn), or --max-connections {_fitting(hard)}",
         )
     else:
         yield well("files", "as many may be open as connections are taken")
+
+
+def _fitting(hard: int) -> int:
+    files = hard - BESIDES
+    return max(1, min(files * 8 // 9, files - 64))
 
 
 def _memory(settings: Settings, proc: Path, cgroup: Path) -> Iterator[Finding]:

@@ -29,16 +29,22 @@ def serving(settings: Settings) -> Iterator[Finding]:
 
 def _holder(data: Path) -> str | None:
     """The process that holds the folder's lock, None if nobody does."""
-    try:
-        file = os.open(data / "lock", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
-    finally:
-        os.close(file)
+    # The folder itself is locked, too: the file may have been removed.
+    for path in (data, data / "lock"):
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock = data / "lock"
+            pid = lock.read_text("ascii", "replace").strip() if lock.exists() else ""
+            return pid or "unknown"
+        except OSError:  # a file system that locks no folders
+            continue
+        finally:
+            os.close(file)
     return None
 
 

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Collection
 
-from handlers.answers import SECURITY, Pages, held
+from handlers.answers import HTML, NO_STORE, SECURITY, Pages, held
 from rules.pictures import placeholder
 from rules.rows import LARGEST
+from store.errors import StoreError
 from store.images import Picture
 from wire import Lane, Request, Response
 
@@ -32,6 +33,7 @@ class Banners:
         image: Callable[[int], Awaitable[Picture | None]],
     ) -> None:
         """`known` are the banners in existence, `image` gives one's picture if it has one."""
+        self._pages = pages
         self._missing = pages.error(404, "There is no banner with this number.")
         self._known = known
         self._image = image
@@ -39,7 +41,11 @@ class Banners:
     async def image(self, request: Request) -> Response:
         """The image's bytes, typed by what they are; 304 to whom has them."""
         banner = int(request.params[0])
-        picture = await self._image(banner) if banner <= LARGEST else None
+        try:
+            picture = await self._image(banner) if banner <= LARGEST else None
+        except StoreError as error:
+            body = self._pages.error_body(503, f"This cannot be shown now: {error}.")
+            return Response(503, [HTML, NO_STORE, ("Retry-After", "1"), *SECURITY], body)
         if picture is None:
             if banner not in self._known():
                 return self._missing

@@ -10,7 +10,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Pages, phrase, problem_body
 from rules.faults import Fault
 from store.apps import Access
-from store.errors import StoreBusy
+from store.errors import StoreBusy, StoreError, StoreRefused
 
 LOG = logging.getLogger("marquee.handlers")
 
@@ -110,7 +110,7 @@ class Handler(RequestHandler):
         """The error in the words of RFC 9457, or as a page where people read it."""
         raised = (kwargs.get("exc_info") or (None, None, None))[1]
         errors: list[Fault] = []
-        if isinstance(raised, StoreBusy):
+        if isinstance(raised, StoreError) and not isinstance(raised, StoreRefused):
             status_code, detail = 503, f"This cannot be looked up now ({raised}); ask again."
             self.set_status(503)
             self.set_header("Retry-After", "1")
@@ -177,6 +177,14 @@ class Static(StaticFileHandler):
     def get_content_version(cls, abspath: str) -> str:
         """The version: enough of the content's hash to tell it apart, in every page's head."""
         return super().get_content_version(abspath)[:16]
+
+    @classmethod
+    def _get_cached_version(cls, abs_path: str) -> str | None:
+        version: str | None = super()._get_cached_version(abs_path)
+        if version is None:  # Tornado would remember for ever that the file could not be read
+            with cls._lock:
+                cls._static_hashes.pop(abs_path, None)
+        return version
 
     def set_default_headers(self) -> None:
         """The security headers."""

@@ -224,7 +224,13 @@ class Rebuilding(Asked):
             self.write(f"{folded}\n")
             self.flush()
 
-        self.finish(msgspec.json.encode(await self.control.rebuild(told)))
+        try:
+            self.finish(msgspec.json.encode(await self.control.rebuild(told)))
+        except StoreError as error:
+            if not self._headers_written:
+                raise
+            # The status is sent by now, so that the last line has to say it.
+            self.finish(msgspec.json.encode({"detail": str(error)}))
 
 
 class Exporting(Asked):

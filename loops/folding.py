@@ -40,19 +40,19 @@ class Folding:
         self._crowded = crowded
         self._most = most
         self._since: float | None = None  # when steps began to be full
-        self._told = False
+        self.failing = ""  # why the last step failed, if it did
 
     async def once(self) -> float:
         """Fold what came, up to the most of a step; seconds until the next one is due."""
         began = perf_counter()
         try:
             count = await self._step(self._most)
-            self._told = False
+            self.failing = ""
         except Exception as error:
             # Events are taken all the same; once it can be written, all of them are folded.
-            if not self._told:
-                LOG.error("the views do not follow the log: %s", error)
-            self._told = True
+            if not self.failing:
+                LOG.error("projection update failed: %s", error)
+            self.failing = str(error) or type(error).__name__
             return PERIOD
         now = perf_counter()
         took = now - began

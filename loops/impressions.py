@@ -25,7 +25,7 @@ class Impressions:
         self._take = take
         self._add = add
         self._kept: Counter[Key] = Counter()
-        self._told = False
+        self.failing = ""  # why the last write failed, if it did
         self._lock = asyncio.Lock()
 
     def collect(self) -> None:
@@ -42,12 +42,12 @@ class Impressions:
                 return
             try:
                 await self._add(counts)
-                self._told = False
+                self.failing = ""
             except Exception as error:
                 self._kept.update(counts)
-                if not self._told:
-                    LOG.error("views wait in memory, they cannot be written: %s", error)
-                self._told = True
+                if not self.failing:
+                    LOG.error("cannot flush impressions; retrying: %s", error)
+                self.failing = str(error) or type(error).__name__
 
     async def run(self) -> None:
         """Write for ever; a write that has begun is finished also when this is cancelled."""

@@ -51,6 +51,7 @@ class Upkeep:
         self._wall, self._steady = wall, steady
         self._looked = steady()
         self.doubt = ""  # why nothing goes for its age now, if it does not
+        self.failing = ""  # what went wrong in the last step, if anything did
         self._told = ""
 
     async def once(self) -> float:
@@ -59,14 +60,15 @@ class Upkeep:
         self._trust = judge(self._trust, now, steady - self._looked)
         self._looked = steady
         self.doubt = "" if self._trust.believed == now else DOUBT
-        words, more = [self.doubt], False
+        words, more = [], False
         for deed in (*self._others, *(() if self.doubt else self._aged)):
             try:
                 more |= await deed(int(now * 1_000_000))
             except Exception as error:
-                words.append(f"what should go is still there: {error}")
+                words.append(f"retention failed: {error}")
         words.append(await self._keep())
-        self._tell("; ".join(filter(None, words)))
+        self.failing = "; ".join(filter(None, words))
+        self._tell("; ".join(filter(None, (self.doubt, self.failing))))
         return REST if more else PERIOD
 
     async def run(self) -> None:

@@ -62,7 +62,7 @@ def back_up(data: Path, to: Path, told: Told, keep: int = 0) -> tuple[Path, Back
     final = to if single else to / name
     try:
         final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _beside(final.parent, name) as part:
+        with _beside(final.parent, name, data) as part:
             made = _copy(data, part, told)
             (_as_tar(part) if single else part).rename(final)
             sync(final.parent)
@@ -80,7 +80,7 @@ def last_backup(data: Path) -> Note | None:
     """The folder's last backup, None if none is known of."""
     try:
         return msgspec.json.decode((data / NOTE).read_bytes(), type=Note)
-    except (OSError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError):
         return None
 
 
@@ -116,12 +116,15 @@ def _copy(data: Path, part: Path, told: Told) -> Backup:
 
 
 @contextmanager
-def _beside(folder: Path, name: str) -> Iterator[Path]:
+def _beside(folder: Path, name: str, data: Path) -> Iterator[Path]:
     """A folder to fill beside the backups, which is gone in the end if it was not renamed.
 
     One at a time, so that what is found of others was cut off: it is removed.
     """
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    if folder.samefile(data):  # which the server has locked
+        file = os.open(data / f".{NOTE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    else:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         flock(file, LOCK_EX | LOCK_NB)
         for rest in folder.glob(".marquee-*.part"):

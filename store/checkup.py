@@ -9,6 +9,7 @@ from pathlib import Path
 from store.desk import DATABASE, IMAGES, VIEWS
 from store.errors import StoreNewer
 from store.images import place as image_place
+from store.losses import last_loss
 from store.migrations import FOLDER, refuse_newer
 from store.snapshot import PUBLISHED, read_only
 from store.soundness import faults, pages
@@ -35,6 +36,8 @@ class Look:
     lost: int = 0  # images that are named, and missing or not ours to read
     views: str = ""  # why the views are of no use, if they are of none
     harm: str = ""  # what is wrong with the views' pages
+    ahead: bool = False  # of a log that has lost events
+    loss: int | None = None  # when the log was last found to have lost events, in µs
     behind: int = 0  # events that are not in the views (up to a million are counted)
 
 
@@ -58,6 +61,7 @@ def look(data: Path) -> Look:
             named = [sha256 for (sha256,) in reader.execute(PUBLISHED)]
             images = data / IMAGES
             found.lost = sum(not os.access(image_place(images, each), os.R_OK) for each in named)
+            found.loss = last_loss(reader)
             _look_at_views(data, reader, found)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         found.faults = [str(error)]
@@ -79,9 +83,9 @@ def _look_at_views(data: Path, log: sqlite3.Connection, found: Look) -> None:
     found.harm = "; ".join(harm)
     if of != identity:
         found.views = "they are of another log"
+    elif after > last or change > changed:
+        found.views, found.ahead = "they are ahead of the log", True
     elif version != VERSION:
         found.views = "they are of another version"
-    elif after > last or change > changed:
-        found.views = "they are ahead of the log"
     else:
         found.behind = log.execute(BEHIND, (after,)).fetchone()[0]

@@ -46,6 +46,8 @@ LOST = (
     "the disk has changed %s-wal: up to %d commits that were in it are gone; look at the disk, and "
     "have senders send again what they were told of last"
 )
+# What SQLite says for want of descriptors or memory: it passes.
+LACKING = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -248,6 +250,8 @@ class Database:
             return StoreFull(f"{self.path.name}: the disk is full")
         if code & 0xFF == sqlite3.SQLITE_BUSY:
             return StoreBusy(f"{self.path.name} is being written by another program: {error}")
+        if code & 0xFF in LACKING:
+            return StoreError(f"{self.path.name} cannot be used: {error}")
         if code & 0xFF in BROKEN:
             self.failed = self.failed or StoreFailed(
                 f"{self.path.name} is broken: {error} ({getattr(error, 'sqlite_errorname', '')})"

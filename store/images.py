@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 
 from store.cache import Cache
 from store.database import Database
+from store.errors import StoreError
 
 LOG = logging.getLogger("marquee.images")
 
@@ -70,7 +71,7 @@ class Images:
         )
 
     async def picture(self, banner: int) -> Picture | None:
-        """The banner's image, None if it has none."""
+        """The banner's image, None if it has none; `StoreError` if it cannot be read now."""
         return await self.cache.get(banner)
 
     def forget(self) -> None:
@@ -92,5 +93,5 @@ class Images:
             return None
         except OSError as error:
             LOG.error("an image cannot be read: %s", error)
-            return None
+            raise StoreError(f"the image cannot be read: {error.strerror}") from error
         return Picture(body, kind, f'"{sha256.hex()[:32]}"')

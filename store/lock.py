@@ -1,5 +1,6 @@
 """One process at a time for a data folder."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -9,10 +10,15 @@ from store.errors import StoreBusy, StoreError
 LOCK = "lock"
 
 
-class Lock:
-    """Holds a data folder by the file `lock` in it, with the holder's pid; `release` lets go.
+# What flock says where a directory cannot be locked, as on NFS.
+UNSUPPORTED = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
-    The kernel lets go too when the process ends, however it ends; the file stays.
+
+class Lock:
+    """Holds a data folder; `release` lets go, as the kernel does when the process ends.
+
+    Both the folder and the file `lock` in it are locked: the folder, as the file can be removed,
+    and the file, as not every file system locks folders. The file has the holder's pid, and stays.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -21,30 +27,48 @@ class Lock:
         Raises `StoreBusy`, naming who holds it, or `StoreError` if it can't be used.
         """
         self.path = folder / LOCK
+        self._files: list[int] = []
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileExistsError as error:
+            self._take(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take(file)
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            self.release()
+            raise StoreBusy(
+                f"{folder} is in use by process {self._holder()}: one server, or one command "
+                "without a server, at a time"
+            ) from None
+        except (FileExistsError, NotADirectoryError) as error:
+            self.release()
             raise StoreError(f"{folder} cannot be used: it is no folder") from error
         except OSError as error:
+            self.release()
             raise StoreError(f"{folder} cannot be used: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(self._file, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._file)
-            raise StoreBusy(
-                f"{folder} is in use by process {pid}: one server, or one command without a "
-                "server, at a time"
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let go."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        while self._files:
+            os.close(self._files.pop())
+
+    def _take(self, file: int) -> None:
+        self._files.append(file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno not in UNSUPPORTED or len(self._files) > 1:
+                raise
+
+    def _holder(self) -> str:
+        try:
+            pid = self.path.read_text("ascii", "replace").strip()
+        except OSError:
+            pid = ""
+        return pid or "unknown"
 
     def __enter__(self) -> "Lock":
         return self

@@ -153,12 +153,19 @@ async def rebuild(path: Path, told: Callable[[int], object]) -> Rebuilt:
                     if not said.startswith(b"{"):
                         told(int(said))
                         continue
-                    return msgspec.json.decode(said, type=Rebuilt)
+                    return _rebuilt(said)
             except (OSError, http.client.HTTPException) as error:
                 raise _gone(error) from error
-        raise StoreGone("the server did not make its views anew; the old ones are in use")
+        raise StoreGone("the server ended before its views were made anew")
 
     return await asyncio.to_thread(exchange)
+
+
+def _rebuilt(said: bytes) -> Rebuilt:
+    try:
+        return msgspec.json.decode(said, type=Rebuilt)
+    except msgspec.ValidationError:
+        raise StoreError(msgspec.json.decode(said)["detail"]) from None
 
 
 async def export(path: Path, wanted: Export) -> AsyncIterator[bytes]:

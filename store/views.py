@@ -65,10 +65,13 @@ WHERE id < coalesce(
 NEXT = """
 SELECT count(*), max(id) FROM (SELECT id FROM log.event WHERE id > ? ORDER BY id LIMIT ?)
 """
-LAG = """
+LAGGING = 50_000
+LAG = f"""
 SELECT count(*), min(received)
-FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT 50000)
-"""
+FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT {LAGGING})
+"""  # noqa: S608
+# Seconds after which views that are behind by as many events are more than in a burst.
+LATE = 60.0
 
 READERS = 2
 # Rows of a step: each has a cost of its own, which many rows share.
@@ -145,6 +148,17 @@ class Views:
             with suppress(StoreError):
                 await note_loss(database)
         return views
+
+    @property
+    def trouble(self) -> str:
+        """Why look-ups in them fail now, if they do."""
+        if self.closed:
+            return self.closed
+        if self.harmed:
+            return f"{self.path.name} is harmed, and is made anew: {self.harmed}"
+        if self.lag >= LAGGING and self.lag_seconds > LATE:
+            return f"{self.path.name} is {self.lag_seconds:,.0f} s behind the log"
+        return ""
 
     async def step(self, limit: int = STEP_ROWS) -> int:
         """Fold up to `limit` of the next events, and all changes; how many events there were."""

@@ -20,7 +20,7 @@ def head_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(HEAD_SIZE)
-    except OSError:
+    except FileNotFoundError:
         return b""
 
 
@@ -29,7 +29,7 @@ def commits(path: Path) -> list[int]:
     found: list[int] = []
     try:
         file = path.open("rb")
-    except OSError:
+    except FileNotFoundError:
         return found
     with file:
         head = file.read(HEAD_SIZE)

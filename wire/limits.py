@@ -1,6 +1,6 @@
 """How much, and for how long, a peer may ask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,16 @@ class Limits:
     linger_bytes: int = 1_048_576
     connections: int = 12_000
     requests_per_connection: int = 0
+
+    @property
+    def refused(self) -> int:
+        """Connections beyond `connections` that are accepted to answer 503; others are closed."""
+        return min(512, max(64, self.connections // 8))
+
+    def fitting(self, files: int) -> "Limits":
+        """These limits, with no more connections than fit into so many open files."""
+        most = max(1, min(files * 8 // 9, files - 64))
+        return self if self.connections <= most else replace(self, connections=most)
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -31,12 +31,10 @@ log = logging.getLogger("wire")
 # So many request lines and so many kinds of framing are remembered, the short ones.
 _REMEMBERED = 8_192
 _LONGEST = 512
-# So many of the connections too many are told so; any more are just closed.
-_REFUSED = 512
 # How long a drain waits for the next request of a connection that was busy, in seconds.
 _MOMENT = 0.4
-# Open files besides the connections: databases, logs, and what the application reads.
-_OTHERS = 256
+# Open files besides the connections: databases, logs, a second server, what is read and asked.
+_OTHERS = 384
 _ALLOW = ("Allow", ", ".join(METHODS))
 
 
@@ -191,20 +189,23 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), max(seconds, 0))
 
     def _make_room(self) -> None:
-        wanted = self.limits.connections + _OTHERS
+        limits = self.limits
+        wanted = limits.connections + limits.refused + _OTHERS
         if (allowed := descriptors(wanted)) < wanted:
+            self.limits = limits.fitting(allowed - _OTHERS)
             log.warning(
-                "%d connections need %d open files, and this process may have %d",
-                self.limits.connections,
+                "%d connections need %d open files, and this process may have %d: it takes %d",
+                limits.connections,
                 wanted,
                 allowed,
+                self.limits.connections,
             )
 
     def _room(self) -> bool:
         """Whether one more can be accepted, be it to tell it that it is one too many."""
         coming = sum(listener.coming for listener in self._listeners)
         there = len(self._connections) + len(self._refused) + coming
-        if there < self.limits.connections + _REFUSED:
+        if there < self.limits.connections + self.limits.refused:
             return True
         self.stats.refused += 1
         return False

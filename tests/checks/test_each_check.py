@@ -31,6 +31,7 @@ from checks.program import program
 from checks.serving import serving
 from checks.upstream import upstream
 from settings import Settings
+from wire import Limits
 from wire.server import _OTHERS
 
 ROOT = Path(__file__).parents[2]
@@ -347,6 +348,7 @@ def proc(tmp_path: Path) -> Path:
 
 def test_as_many_files_are_asked_for_as_the_start_asks_for() -> None:
     assert BESIDES == _OTHERS
+    assert Limits().fitting(1_024 - _OTHERS).connections == 568
 
 
 def test_fewer_files_than_connections() -> None:
@@ -357,7 +359,7 @@ def test_fewer_files_than_connections() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == str(
-        ["LimitNOFILE=12256 in the unit (ulimit -Hn), or --max-connections 768"]
+        ["LimitNOFILE=12896 in the unit (ulimit -Hn), or --max-connections 568"]
     )
 
 

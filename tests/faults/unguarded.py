@@ -4,6 +4,8 @@ A change makes a test quicker (`hasty`), or takes a guard out, so that a test ca
 would see the loss.
 """
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,7 +19,7 @@ from handlers import base, watching
 from loops import upkeep
 from loops.feeds import Listener
 from rules import trust
-from store import batch, database, events, identifiers, log, paging, views
+from store import batch, database, events, identifiers, log, paging, retention, views
 from store.database import Database
 from store.errors import StoreBusy, StoreError
 from wire.connection import Connection
@@ -151,6 +153,28 @@ def ends_every_look_up() -> None:
     paging.PAGE_ROWS = 50
 
 
+def fails_while_told() -> None:
+    """Views cannot be opened, and nothing is let go of, while a file is there."""
+    marker = Path(os.environ["FAILING"])
+
+    def failing(call: Any) -> Any:
+        async def perhaps(*words: Any) -> Any:
+            if marker.exists():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return await call(*words)
+
+        return perhaps
+
+    become = views.Views._become
+
+    async def swapped(self: views.Views, path: Path) -> None:
+        self._connect = failing(self._connect)  # type: ignore[method-assign]
+        await become(self, path)
+
+    views.Views._become = swapped  # type: ignore[method-assign]
+    retention.Retention.once = failing(retention.Retention.once)  # type: ignore[method-assign]
+
+
 def has_a_small_wal() -> None:
     """What takes a while to grow is large at once."""
     database.WAL_BYTES = 2_000_000
@@ -223,6 +247,7 @@ CHANGES: dict[str, Callable[[], None]] = {
         looks_for_ever,
         never_ends_a_look_up,
         ends_every_look_up,
+        fails_while_told,
         has_a_small_wal,
         does_not_tend,
         holds_whatever_comes,

@@ -70,7 +70,7 @@ def test_views_that_cannot_be_written_are_told_once_and_tried_again(
 
     asyncio.run(run())
     assert [each.message for each in caplog.records] == [
-        "the views do not follow the log: the disk is full"
+        "projection update failed: the disk is full"
     ]
 
 

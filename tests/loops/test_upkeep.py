@@ -197,4 +197,4 @@ def test_one_deed_that_fails_keeps_no_other_and_is_told_once(
     for _ in range(2):
         assert asyncio.run(upkeep.once()) == PERIOD
     assert len(done) == 2
-    assert [each.message for each in caplog.records] == ["what should go is still there: no room"]
+    assert [each.message for each in caplog.records] == ["retention failed: no room"]

@@ -39,6 +39,7 @@ def test_readyz_tells_each_check(sampled):
         "migrated": True,
         "warm": True,
         "writer": True,
+        "projections": True,
         "taking": True,
     }
     old = sqlite3.sqlite_version_info < (3, 51, 3)

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptors import descriptors
 from sets import GIF, JPEG, PNG, imported, lay, with_database
 
 from store.database import Database
+from store.errors import StoreError
 from store.images import Images, keep, place
 
 
@@ -28,6 +30,22 @@ def test_an_image_comes_back_typed_and_tagged_and_from_memory(tmp_path: Path) ->
         # Its file is gone: as good as none.
         assert await images.picture(5) is None
         assert await images.picture(6) is None
+
+    with_database(tmp_path, use)
+
+
+def test_an_image_that_cannot_be_read_now_is_not_taken_for_none(tmp_path: Path) -> None:
+    imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
+
+    async def use(database: Database) -> None:
+        images = Images(database, tmp_path / "images", 1_000_000)
+        with descriptors(0), pytest.raises(StoreError, match=r"marquee\.db cannot be used: unable"):
+            await images.picture(5)
+        await images.picture(6)  # the reader has its files open from now on
+        with descriptors(0), pytest.raises(StoreError, match="cannot be read: Too many open files"):
+            await images.picture(5)
+        picture = await images.picture(5)
+        assert picture is not None and picture.body == JPEG
 
     with_database(tmp_path, use)
 

@@ -1,7 +1,11 @@
 """One process at a time for a data folder."""
 
+import errno
+import fcntl
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +44,46 @@ def test_a_folder_that_is_none_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StoreError, match="data cannot be used: it is no folder"):
         Lock(tmp_path / "data")
+
+
+def test_a_folder_whose_lock_file_is_removed_or_replaced_stays_held(tmp_path: Path) -> None:
+    with Lock(tmp_path / "data") as lock:
+        lock.path.unlink()
+        with pytest.raises(StoreBusy, match="in use by process unknown:"):
+            Lock(tmp_path / "data")
+        assert not lock.path.exists()
+        lock.path.write_text("4711\n")
+        with pytest.raises(StoreBusy, match="in use by process 4711:"):
+            Lock(tmp_path / "data")
+
+
+def test_a_moved_folder_stays_held_and_a_copied_one_is_free(tmp_path: Path) -> None:
+    with Lock(tmp_path / "data"):
+        (tmp_path / "data").rename(tmp_path / "moved")
+        with pytest.raises(StoreBusy, match=f"in use by process {os.getpid()}:"):
+            Lock(tmp_path / "moved")
+        shutil.copytree(tmp_path / "moved", tmp_path / "copied")
+        Lock(tmp_path / "copied").release()
+
+
+def test_where_folders_cannot_be_locked_the_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def nfs(file: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    with Lock(tmp_path / "data"), pytest.raises(StoreBusy, match="in use"):
+        Lock(tmp_path / "data")
+
+
+def test_a_lock_that_was_refused_leaves_no_file_open(tmp_path: Path) -> None:
+    with Lock(tmp_path):
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(StoreBusy):
+            Lock(tmp_path)
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,110 @@
+"""`/readyz`, `/metrics` and `doctor` know what a server cannot do, and what it has lost."""
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from load import ROOT, Server, event, new_load
+
+SESSION = "/events?session_id=k1"
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def ready(server: Server) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(server.answer("/readyz")[1])
+    return told
+
+
+def metric(server: Server, name: str) -> float:
+    (line,) = (it for it in server.ask("/metrics").decode().splitlines() if it.startswith(name))
+    return float(line.split()[1])
+
+
+def send(server: Server, token: str, *keys: str) -> None:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+    with contextlib.closing(connection):
+        for key in keys:
+            headers = {"Authorization": f"Bearer {token}"}
+            connection.request("POST", "/events", json.dumps(event(key)), headers)
+            answer = connection.getresponse()
+            assert (answer.status, bool(answer.read())) == (202, True)
+
+
+def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "server.py", *words, "--data", str(data)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_server_whose_views_cannot_be_opened_is_not_ready_until_they_can(tmp_path: Path) -> None:
+    data, marker = tmp_path / "data", tmp_path / "failing"
+    load = new_load(data)
+    server = Server(data, changed="fails_while_told,hasty", FAILING=str(marker))
+    try:
+        assert ready(server)["checks"]["projections"]
+        send(server, load.token, "k1")
+        marker.touch()
+        failed = command(data, "rebuild")
+        assert failed.returncode == 1
+        assert "No space left" in failed.stderr
+        for _ in range(3):  # however often the folding loop has tried
+            assert server.answer(SESSION, load.token)[0] == 503
+            send(server, load.token, "k2")
+            time.sleep(0.3)
+        status, _ = server.answer("/readyz")
+        told = ready(server)
+        assert (status, told["ready"], told["checks"]["projections"]) == (503, False, False)
+        until(lambda: "retention failed" in str(ready(server)["notes"]))
+        assert "views.db cannot be opened" in str(ready(server)["notes"])
+        assert metric(server, "marquee_projections_failing") == 1
+        assert metric(server, "marquee_retention_failing") == 1
+        assert command(data, "rebuild").returncode == 1
+        marker.unlink()
+        until(lambda: bool(ready(server)["ready"]))
+        until(lambda: "retention failed" not in str(ready(server)["notes"]))
+        assert len(json.loads(server.ask(SESSION, load.token))["events"]) == 1
+        assert command(data, "rebuild").returncode == 0
+        assert len(json.loads(server.ask(SESSION, load.token))["events"]) == 1
+        assert metric(server, "marquee_projections_failing") == 0
+    finally:
+        server.kill()
+
+
+def test_a_removed_wal_is_reported_as_a_loss_after_restarts_too(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    load = new_load(data)
+    server = Server(data)
+    try:
+        send(server, load.token, *(f"k{number}" for number in range(20)))
+        until(lambda: metric(server, "marquee_folded_total") >= 20)
+    finally:
+        server.kill()
+    (data / "marquee.db-wal").unlink()
+    found = json.loads(command(data, "doctor", "--json").stdout)["findings"]
+    assert ("loss", "fault") in {(each["check"], each["state"]) for each in found}
+    for _ in range(2):
+        server = Server(data)
+        try:
+            assert "acknowledged events were found to be gone" in str(ready(server)["notes"])
+            assert ready(server)["ready"]
+        finally:
+            server.kill()
+    found = json.loads(command(data, "doctor", "--json").stdout)["findings"]
+    assert ("loss", "note") in {(each["check"], each["state"]) for each in found}
