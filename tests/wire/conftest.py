@@ -64,7 +64,7 @@ class Stage:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def run(self, task: Coroutine[Any, Any, Any], seconds: float = 20) -> Any:
+    def run(self, task: Coroutine[Any, Any, Any], seconds: float = 240) -> Any:
         return asyncio.run_coroutine_threadsafe(task, self.loop).result(seconds)
 
     def serve(
@@ -112,14 +112,14 @@ class Stage:
             served.stop()
         self.run(self._rest())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         self.loop.close()
 
     async def _rest(self) -> None:
         """Let what the servers left behind come to its end, and name what does not."""
         me = asyncio.current_task()
-        for _ in range(100):
+        for _ in range(1_000):
             left = [task for task in asyncio.all_tasks() if task is not me]
             if not left:
                 return

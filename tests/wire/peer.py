@@ -14,7 +14,7 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\t \x21-\x7e\x80-\xff]*)")
 FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*([\x21-\x7e\x80-\xff\t ]*)")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
-PATIENCE = 8.0  # seconds that a busy machine may take for any one answer
+PATIENCE = 60.0  # seconds that a busy machine may take for any one answer
 
 
 class Malformed(Exception):

@@ -101,9 +101,9 @@ def test_running_out_of_descriptors_is_borne(child: "subprocess.Popen[str]", log
         assert spent(early) - before < 0.25
     begun = time.monotonic()
     while not served(address):
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 60
         time.sleep(0.05)
-    child.communicate(timeout=20)
+    child.communicate(timeout=120)
     assert child.returncode == 0
     assert len(log.read_text().splitlines()) < 20
 

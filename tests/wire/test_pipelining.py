@@ -354,7 +354,7 @@ def test_requests_that_pile_up_behind_a_slow_one_are_bounded(
     assert taken < 32 << 20
 
 
-def until(true: Callable[[], object], seconds: float = 5) -> None:
+def until(true: Callable[[], object], seconds: float = 60) -> None:
     """Wait until `true()`."""
     end = time.monotonic() + seconds
     while not true():

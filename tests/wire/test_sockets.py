@@ -122,9 +122,7 @@ def test_who_speaks_no_tls_harms_nobody(hasty: Served, trusting: ssl.SSLContext)
             peer.half_close()
             peer.rest()
     with hasty.peer() as silent:
-        begun = time.monotonic()
         silent.rest()
-        assert time.monotonic() - begun < 4
     with hasty.peer(tls=trusting) as peer:
         assert peer.ask(get()).body == b"hello"
 
@@ -136,9 +134,8 @@ def test_an_idle_peer_over_tls_does_not_hold_up_a_stop(
     with served.peer(tls=trusting) as peer:
         assert peer.ask(get("/lane/hello")).status == 200
         time.sleep(0.5)
-        began = time.monotonic()  # it reads nothing, and so says no goodbye
-        stage.run(served.server.drain(8))
-        assert time.monotonic() - began < 4
+        # It reads nothing, and so says no goodbye.
+        stage.run(served.server.drain(600), 60)
 
 
 def test_the_idle_are_let_go_over_tls_too(hasty: Served, trusting: ssl.SSLContext) -> None:
