@@ -13,6 +13,23 @@ from store.database import Database
 from store.log import Log
 
 
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(store_log, "monotonic", made)
+    return made
+
+
 def test_the_queue_is_bounded_by_the_bytes_that_it_holds(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await Log.open(database, queue_bytes=1_000_000)
@@ -43,14 +60,14 @@ def test_small_events_weigh_what_they_hold_in_memory(tmp_path: Path) -> None:
     with_database(tmp_path, use)
 
 
-def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path) -> None:
+def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path, clock: Clock) -> None:
     async def use(database: Database) -> None:
         log = await Log.open(database, queue_age=0.05)
         assert log.waiting == 0
         with held(database):
             waiting = log.append([row()])
             assert log.room(1)
-            await asyncio.sleep(0.06)
+            clock.now += 0.06
             assert log.waiting > 0.05
             assert not log.room(1)
         await waiting
@@ -61,12 +78,13 @@ def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path) -> N
     with_database(tmp_path, use)
 
 
-def test_age_is_that_of_the_oldest_who_still_waits(tmp_path: Path) -> None:
+def test_age_is_that_of_the_oldest_who_still_waits(tmp_path: Path, clock: Clock) -> None:
     async def use(database: Database) -> None:
         log = await Log.open(database, queue_age=0.05)
         with held(database):
             first = log.append([row()])
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0)  # its commit has begun
+            clock.now += 0.06
             second = log.append([row()])
         await first
         assert log.waiting < 0.05
@@ -113,7 +131,7 @@ def test_what_was_refused_is_counted_with_the_next_commit_or_one_of_its_own(
 
 
 def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(store_log, "SPELL", 0.2)
     monkeypatch.setattr(store_log, "STANDING", 0.05)
@@ -123,16 +141,18 @@ def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment
         # Each is a commit of its own, and commits take a while.
         monkeypatch.setattr(database, "write", _slowly(database.write, 0.02))
         taken = [log.append([row()], size=3_000_000) for _ in range(40)]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.01)
+        clock.now += 0.1
         assert log.waiting > 0.05
         assert log.room(1)  # a burst, for all that is known
-        await asyncio.sleep(0.2)
+        clock.now += 0.2
         assert not log.room(1)
         await asyncio.gather(*taken)
         assert log.room(1)
         # And the next burst is one again.
         taken = [log.append([row()], size=3_000_000) for _ in range(10)]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.01)
+        clock.now += 0.1
         assert log.waiting > 0.05
         assert log.room(1)
         await asyncio.gather(*taken)
@@ -141,7 +161,7 @@ def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment
 
 
 def test_one_commit_that_takes_long_is_no_queue_that_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(store_log, "SPELL", 0.02)
     monkeypatch.setattr(store_log, "STANDING", 0.01)
@@ -150,7 +170,8 @@ def test_one_commit_that_takes_long_is_no_queue_that_stands(
         log = await Log.open(database, queue_age=60)
         with held(database):
             first = log.append([row()])
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01)
+            clock.now += 0.1
             second = log.append([row()])
             assert log.room(1)
         await asyncio.gather(first, second)
