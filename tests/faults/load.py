@@ -56,7 +56,7 @@ class Server:
                 self.host, self.port = found[1], int(found[2])
                 return
         with self.process:
-            self.process.wait(20)
+            self.process.wait(60)
         raise NotStarted(self.process.returncode)
 
     def counts(self) -> dict[str, int]:
@@ -65,7 +65,7 @@ class Server:
 
     def answer(self, path: str, token: str = "") -> tuple[int, bytes]:
         """The status and body of an answer."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         with contextlib.closing(connection):
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             connection.request("GET", path, headers=headers)
@@ -116,23 +116,31 @@ class Load:
         with contextlib.closing(sqlite3.connect(data / "marquee.db")) as connection:
             return missing_from(connection, self.told)
 
-    def run(self, server: Server, seconds: float) -> None:
-        """Send to a server for so long, or until it ends, then kill it."""
+    def run(
+        self, server: Server, seconds: float = 240, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Send to a server for so long, or until it ends or `until` holds, then kill it."""
         again = self.told.unanswered()
         shares = [again[each::SENDERS] for each in range(SENDERS)]
         senders = [threading.Thread(target=self._send, args=(server, share)) for share in shares]
         try:
             for sender in senders:
                 sender.start()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.process.wait(seconds)
+            end = time.monotonic() + seconds
+            while not until() and server.process.poll() is None and time.monotonic() < end:
+                time.sleep(min(0.02, seconds))
         finally:
             server.kill()
         for sender in senders:
-            sender.join(20)
+            sender.join(60)
+
+    def run_until_acknowledged(self, server: Server, events: int) -> None:
+        """Send to a server until so many more events are acknowledged, then kill it."""
+        enough = len(self.told.acked) + events
+        self.run(server, until=lambda: len(self.told.acked) >= enough)
 
     def _send(self, server: Server, again: list[str]) -> None:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
             contextlib.closing(connection),
@@ -171,6 +179,14 @@ class Load:
             self.lines.append((self.moment(), lines))
 
 
+def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something holds; a machine that is busy may take long."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        time.sleep(0.02)
+
+
 def new_load(data: Path) -> Load:
     """The load of an app just made in a data folder."""
     return Load(str(said(data, "app", "create", "faults")["secret_token"]))
@@ -185,7 +201,7 @@ def said(data: Path, *words: str, sent: str = "") -> dict[str, object]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     told: dict[str, object] = json.loads(done.stdout)
     return told

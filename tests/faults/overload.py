@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 PIECE = 65_536
+LONGEST = 60.0  # seconds for which it is pushed beyond the time that was asked for
 
 
 @dataclass
@@ -63,14 +64,18 @@ class Senders(NamedTuple):
 
 
 async def push(
-    port: int, token: str, senders: Senders, numbers: Iterator[int], until: float, tally: Tally
+    port: int,
+    token: str,
+    senders: Senders,
+    numbers: Iterator[int],
+    going: Callable[[], bool],
+    tally: Tally,
 ) -> None:
-    """Send body after body on one connection."""
+    """Send body after body on one connection, as long as `going` holds."""
     make = bodies(senders.pad, senders.lines, numbers)
     kind = "application/json" if senders.lines == 1 else "application/x-ndjson"
-    loop = asyncio.get_running_loop()
     reader = writer = None
-    while loop.time() < until:
+    while going():
         if writer is None or writer.is_closing():
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         body = make()
@@ -112,13 +117,27 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
 
 
 async def overload(
-    port: int, token: str, seconds: float, kinds: Sequence[Senders], first: int = 0
+    port: int,
+    token: str,
+    seconds: float,
+    kinds: Sequence[Senders],
+    first: int = 0,
+    enough: Callable[[Tally], bool] = lambda _: True,
 ) -> Tally:
-    """Have senders push for so long; events are numbered from `first` on."""
+    """Have senders push for so long, and on until it is `enough`, but not for ever.
+
+    Events are numbered from `first` on.
+    """
     tally, numbers = Tally(), itertools.count(first)
-    until = asyncio.get_running_loop().time() + seconds
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
+    last = end + LONGEST
+
+    def going() -> bool:
+        return now() < end or (now() < last and not enough(tally))
+
     pushing = [
-        push(port, token, senders, numbers, until, tally)
+        push(port, token, senders, numbers, going, tally)
         for senders in kinds
         for _ in range(senders.connections)
     ]

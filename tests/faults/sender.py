@@ -1,9 +1,11 @@
 """A program that appends to a log until it is ended, and tells what it sent and what was acked.
 
-python sender.py FOLDER LINES [FULL|NORMAL|EARLY] [SECONDS]: with NORMAL commits are not synced,
-with EARLY acknowledgements do not wait for them. LINES is a file to which it adds a line before
-each append (`s KEY`) and one after each acknowledgement (`a KEY ID`). A key stands in the
-event's session, and is its sender's id too unless it ends in a `-`.
+python sender.py FOLDER LINES [FULL|NORMAL|EARLY] [EVENTS]: with NORMAL commits are not synced,
+with EARLY acknowledgements do not wait for them. It ends once EVENTS events are acknowledged, if
+that is not 0; what it prints first is the CPU seconds that it took to open the log. LINES is a
+file to which it adds a line before each append (`s KEY`) and one after each acknowledgement
+(`a KEY ID`). A key stands in the event's session, and is its sender's id too unless it ends in a
+`-`.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +91,18 @@ def add_a_million(folder: Path) -> None:
 
 
 async def send(
-    log: Log, lines: int, fresh: "itertools.count[int]", again: list[str], *, repeat: bool = True
+    log: Log,
+    lines: int,
+    fresh: "itertools.count[int]",
+    again: list[str],
+    *,
+    repeat: bool = True,
+    done: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Append requests of one event or several; now and then, if `repeat`, one sent before."""
+    """Append requests of one event or several; now and then, if `repeat`, one sent before.
+
+    `done` is called with the number of events that were acknowledged.
+    """
     while True:
         batch = [f"{os.getpid()}.{next(fresh)}" for _ in range(random.choice((1, 1, 1, 7, 40)))]
         batch = [key + "-" * (random.random() < 0.3) for key in batch]
@@ -104,6 +115,7 @@ async def send(
         os.write(lines, "".join(f"a {key} {each[0]}\n" for key, each in acked).encode())
         assert all(verdict in ("stored", "duplicate") for _, verdict in outcomes)
         again += [key for key in batch[:1] if not key.endswith("-")] * repeat
+        done(len(batch))
 
 
 def acknowledge_early() -> None:
@@ -125,7 +137,7 @@ def acknowledge_early() -> None:
     Log.append = early  # type: ignore[method-assign]
 
 
-async def main(folder: Path, path: Path, synchronous: str, seconds: float) -> None:
+async def main(folder: Path, path: Path, synchronous: str, events: int) -> None:
     def set_up(connection: sqlite3.Connection) -> None:
         original(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -138,17 +150,23 @@ async def main(folder: Path, path: Path, synchronous: str, seconds: float) -> No
     database._set_up_writer = set_up
     again = Told(path.read_text() if path.exists() else "").unanswered()
     lines = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    began = time.perf_counter()
+    began = time.process_time()
     log = await Log.open(await database.Database.open(folder / "marquee.db"))
-    print(f"{time.perf_counter() - began:.3f}", flush=True)
+    print(f"{time.process_time() - began:.3f}", flush=True)
     fresh = itertools.count()
-    if seconds:
-        asyncio.get_running_loop().call_later(seconds, os._exit, 0)
+    acked = 0
+
+    def done(count: int) -> None:
+        nonlocal acked
+        acked += count
+        if events and acked >= events:
+            os._exit(0)
+
     await asyncio.gather(
-        *[send(log, lines, fresh, again, repeat=not early) for _ in range(SENDERS)]
+        *[send(log, lines, fresh, again, repeat=not early, done=done) for _ in range(SENDERS)]
     )
 
 
 if __name__ == "__main__":
-    folder, path, synchronous, seconds = [*sys.argv[1:], "FULL", "0"][:4]
-    asyncio.run(main(Path(folder), Path(path), synchronous, float(seconds)))
+    folder, path, synchronous, events = [*sys.argv[1:], "FULL", "0"][:4]
+    asyncio.run(main(Path(folder), Path(path), synchronous, int(events)))

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from load import ROOT, Server, new_load
+from load import ROOT, Server, new_load, wait_until
 from sender import Told, missing_from
 
 
@@ -21,7 +21,7 @@ def run(*words: str | Path) -> dict[str, object]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -30,7 +30,7 @@ def run(*words: str | Path) -> dict[str, object]:
 
 
 def asked(server: Server, path: str, token: str) -> bytes:
-    with closing(http.client.HTTPConnection(server.host, server.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(server.host, server.port, timeout=60)) as connection:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
         assert response.status == 200, response.read()
@@ -47,14 +47,15 @@ def test_every_event_acknowledged_before_a_backup_began_is_in_it(tmp_path: Path,
 
     def back_up() -> None:
         for _ in range(2):
-            time.sleep(0.3)
+            enough = len(load.told.acked) + 150
+            wait_until(lambda: len(load.told.acked) >= enough)  # noqa: B023
             before.append(Told("".join(lines for _, lines in list(load.lines))))
             places.append(str(run("backup", "--data", data, "--to", tmp_path / to)["place"]))
 
     backing = threading.Thread(target=back_up)
     backing.start()
-    load.run(server, 2.0)  # and then it is killed
-    backing.join(60)
+    load.run(server, until=lambda: not backing.is_alive())  # and then it is killed
+    backing.join()
     assert len(before[1].acked) > len(before[0].acked) > 100
 
     other = tmp_path / "other"
@@ -90,8 +91,7 @@ def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
         while "T (stopped)" not in Path(f"/proc/{backing.pid}/status").read_text():
             assert backing.poll() is None
             time.sleep(0.01)
-        load.run(server, 1.0)
+        load.run_until_acknowledged(server, 100)
         backing.kill()
-    assert len(load.told.acked) > 100
     assert not list((tmp_path / "to").glob("[!.]*"))
     assert load.missing(data) == 0

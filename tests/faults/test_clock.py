@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from load import Server, new_load, said
+from load import Server, new_load, said, wait_until
 
 HOUR, YEARS = 3_600, 10 * 365 * 86_400
 # Ahead by an hour, back, behind by an hour, ten years ahead, and right again.
@@ -77,10 +77,7 @@ def found(server: Server, token: str) -> set[str]:
 
 def folded(server: Server) -> None:
     """Wait until the views have all."""
-    end = time.monotonic() + 10
-    while b"marquee_fold_lag_events 0.0" not in server.ask("/metrics"):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_until(lambda: b"marquee_fold_lag_events 0.0" in server.ask("/metrics"))
 
 
 def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[set[str], set[str]]:
@@ -91,12 +88,20 @@ def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[se
 
     def jump() -> None:
         for ahead in JUMPS:
-            time.sleep(0.4)
+            some()
             clock.jump(ahead)
+        some()
+
+    def some() -> None:
+        """Wait until some more are acknowledged, if the server goes on."""
+        enough = len(load.told.acked) + 100
+        end = time.monotonic() + 30
+        while len(load.told.acked) < enough and time.monotonic() < end:
+            time.sleep(0.02)
 
     jumping = threading.Thread(target=jump)
     jumping.start()
-    load.run(server, 0.5 * len(JUMPS))
+    load.run(server, until=lambda: not jumping.is_alive())
     jumping.join()
     assert load.missing(data) == 0
     token = reader_of(data)
@@ -128,23 +133,27 @@ def test_ids_that_fell_with_the_clock_would_not_be_found(tmp_path: Path, clock: 
     assert not acked <= ids
 
 
+def doubted(server: Server) -> bool:
+    """Whether the server has judged its clock, and drops nothing for its age."""
+    return b"nothing goes for its age" in server.ask("/readyz")
+
+
 @pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock"])
 def test_no_event_is_dropped_for_its_age_by_a_clock_that_has_leapt(
     tmp_path: Path, clock: Clock, serve: Callable[..., Server], changed: str
 ) -> None:
     data = tmp_path / "data"
     load = new_load(data)
-    load.run(Server(data), 0.3)
+    load.run_until_acknowledged(Server(data), 100)
     token = reader_of(data)
     server = serve(data, "--retention-days", "31", changed=changed, **clock.environ)
     folded(server)
     before = found(server, token)
     assert len(before) > 50
     clock.jump(YEARS)
-    end = time.monotonic() + 5
-    while found(server, token) == before and time.monotonic() < end:
-        time.sleep(0.3)
+    wait_until(lambda: doubted(server) or found(server, token) != before)
     assert (found(server, token) == before) == (changed == "hasty")
+    assert doubted(server) == (changed == "hasty")
 
 
 @pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock"])
@@ -154,18 +163,18 @@ def test_a_start_by_a_clock_that_is_ten_years_ahead_drops_nothing(
     """As a machine may start whose clock is wrong, and again, before anybody looks."""
     data, log = tmp_path / "data", tmp_path / "log"
     load = new_load(data)
-    load.run(Server(data), 0.3)
+    load.run_until_acknowledged(Server(data), 100)
     token = reader_of(data)
     clock.jump(YEARS)
     for _ in range(2):
         server = serve(data, "--retention-days", "31", changed=changed, log=log, **clock.environ)
         folded(server)
-        time.sleep(1)
-        doubted = b"nothing goes for its age" in server.ask("/readyz")
-        kept = found(server, token)
+        acked = len(load.told.acked)
+        wait_until(lambda: doubted(server) or len(found(server, token)) < acked)  # noqa: B023
+        kept, told = found(server, token), doubted(server)
         server.kill()
-    assert (len(kept) >= len(load.told.acked) > 50) == (changed == "hasty")
-    assert doubted == (changed == "hasty")
+    assert (len(kept) >= acked > 50) == (changed == "hasty")
+    assert told == (changed == "hasty")
 
 
 def test_the_quarter_of_the_hour_follows_the_clock(
@@ -174,7 +183,7 @@ def test_the_quarter_of_the_hour_follows_the_clock(
     server = serve(tmp_path / "data", "--sample", "--no-traffic", **clock.environ)
     for ahead in (900, 0, -HOUR, HOUR + 1_800, YEARS, 0):
         clock.jump(ahead)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while True:
             expected = int((time.time() + ahead) // 900 % 4) + 1
             told = json.loads(server.ask("/api/v1/campaigns/1/candidates"))
@@ -200,7 +209,7 @@ def test_a_session_outlives_an_hour_and_ends_in_ten_years(
     server = serve(data, **clock.environ)
 
     def status() -> int:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         with contextlib.closing(connection):
             cookie = {"Cookie": f"mq_owner={token}"}
             connection.request("GET", "/admin/health", headers=cookie)
@@ -214,14 +223,18 @@ def test_a_session_outlives_an_hour_and_ends_in_ten_years(
     assert told[3] != 200
 
 
+def rests(server: Server) -> bool:
+    """Whether it uses little of a core for a while."""
+    before = server.cpu()
+    time.sleep(0.5)
+    return server.cpu() - before < 0.1
+
+
 def test_a_server_does_nothing_over_and_over_after_a_jump(
     tmp_path: Path, clock: Clock, serve: Callable[..., Server]
 ) -> None:
     server = serve(tmp_path / "data", "--sample", "--no-traffic", **clock.environ)
     for ahead in JUMPS:
         clock.jump(ahead)
-        time.sleep(0.3)
-        before = server.cpu()
-        time.sleep(0.7)
-        assert server.cpu() - before < 0.4, ahead
+        wait_until(lambda: rests(server), 60)
         assert server.ask("/readyz") and server.ask("/campaigns/1/")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sender import Told, add_a_million, missing_from
 
-READY = 1.0  # seconds
+READY = 1.0  # CPU seconds
 
 
 def killed(folder: Path, seconds: float) -> float:
-    """Run a sender, kill it after so long; the seconds that it took to be ready."""
+    """Run a sender, kill it after so long; the CPU seconds that it took to be ready."""
     program = Path(__file__).with_name("sender.py")
     command: list[str | Path] = [sys.executable, program, folder, folder / "lines"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
@@ -49,7 +49,12 @@ def kill_and_check(folder: Path, kills: int) -> Told:
 
 
 def test_nothing_acknowledged_is_lost_when_the_program_is_killed(tmp_path: Path) -> None:
-    assert len(kill_and_check(tmp_path, 10).acked) > 500
+    told = kill_and_check(tmp_path, 10)
+    for _ in range(100):  # on a busy machine, little is sent until a kill
+        if len(told.acked) > 500:
+            return
+        told = kill_and_check(tmp_path, 1)
+    raise AssertionError(f"only {len(told.acked)} events were acknowledged")
 
 
 @pytest.mark.long

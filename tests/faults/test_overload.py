@@ -33,7 +33,7 @@ def slow(tmp_path: Path) -> dict[str, str]:
     made = tmp_path / "slow.so"
     source = Path(__file__).with_name("slow.c")
     words = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(made), str(source), "-ldl"]
-    subprocess.run(words, check=True, timeout=60)
+    subprocess.run(words, check=True, timeout=240)
     return {"LD_PRELOAD": str(made), "SLOW_SYNC": "50000"}
 
 
@@ -70,12 +70,17 @@ def watched(server: Server) -> Iterator[Callable[[], float]]:
 
 
 def pushed(
-    server: Server, load: Load, seconds: float, kinds: list[Senders], patience: float = 10
+    server: Server,
+    load: Load,
+    seconds: float,
+    kinds: list[Senders],
+    patience: float = 120,
+    enough: Callable[[Tally], bool] = lambda _: True,
 ) -> Tally:
     """What senders were told, which is what the server counted."""
     before = server.counts()
     first = before["received"] * 1_000_000
-    tally = asyncio.run(overload(server.port, load.token, seconds, kinds, first))
+    tally = asyncio.run(overload(server.port, load.token, seconds, kinds, first, enough))
     assert set(tally.answers) <= {"202", "503"}, tally.answers
     end = time.monotonic() + patience
     while True:  # what was refused is counted by the next commit
@@ -93,6 +98,10 @@ def pushed(
         time.sleep(0.1)
 
 
+def some_of_both(tally: Tally) -> bool:
+    return tally.answers["202"] > 10 and tally.answers["503"] > 10
+
+
 def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
     load: Load, slow: dict[str, str], tmp_path: Path
 ) -> None:
@@ -100,9 +109,16 @@ def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
         pushed(server, load, 3, FEW)
         warm = server.memory()
         with watched(server) as most:
-            tally = pushed(server, load, 4, SENDERS)
+            # On a busy machine, the senders need longer until they have sent so much.
+            tally = pushed(
+                server,
+                load,
+                4,
+                SENDERS,
+                enough=lambda tally: some_of_both(tally) and tally.sent > 5 * tally.taken,
+            )
             assert tally.sent > 5 * tally.taken, tally
-            assert tally.answers["202"] > 10
+            assert some_of_both(tally), tally
             assert most() - warm < MORE, (most(), warm, tally.answers)
         # And it goes on as if nothing had been.
         calm = pushed(server, load, 0.5, [Senders(4, 300), Senders(4, 300, lines=100)])
@@ -116,8 +132,12 @@ def test_with_room_for_whatever_comes_it_costs_more(
         pushed(server, load, 1, FEW)
         warm = server.memory()
         with watched(server) as most:
-            asyncio.run(overload(server.port, load.token, 2, SENDERS, 10_000_000))
-            assert most() - warm > MORE
+
+            def grown(_: object = None) -> bool:
+                return most() - warm > MORE
+
+            asyncio.run(overload(server.port, load.token, 2, SENDERS, 10_000_000, grown))
+            assert grown()
 
 
 SMALL = {"MARQUEE_QUEUE_BYTES": "2000000", "MARQUEE_HELD_BYTES": "1048576"}
@@ -134,9 +154,8 @@ def test_what_does_not_fit_is_503_and_counted_whatever_the_server(
     load: Load, slow: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     with served(load, tmp_path / "data", MARQUEE_SERVER=kind, **slow, **SMALL) as server:
-        tally = pushed(server, load, 2.5, SOME)
-        assert tally.answers["503"] > 10
-        assert tally.answers["202"] > 10
+        tally = pushed(server, load, 2.5, SOME, enough=some_of_both)
+        assert some_of_both(tally), tally
 
 
 def test_what_is_turned_away_and_not_counted_would_be_missed(

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from load import Server, new_load, said
+from load import Server, new_load, said, wait_until
 
 from store import database
 from store.database import Database
@@ -77,11 +77,9 @@ def test_a_look_up_that_takes_too_long_is_ended_and_the_next_one_works(
 
     async def run() -> None:
         async with opened(tmp_path) as data:
-            began = time.monotonic()
             looks = [data.read(endless) for _ in range(database.READERS)]
             for found in await asyncio.gather(*looks, return_exceptions=True):
                 assert isinstance(found, StoreBusy)
-            assert time.monotonic() - began < 5
             assert await data.read(lambda it: it.execute("SELECT 1").fetchone()) == (1,)
 
     asyncio.run(run())
@@ -90,13 +88,15 @@ def test_a_look_up_that_takes_too_long_is_ended_and_the_next_one_works(
 def test_without_that_end_the_same_look_up_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LONGEST_READ", 2.0)
+    monkeypatch.setattr(database, "LONGEST_READ", 3_600.0)
 
     async def run() -> None:
         async with opened(tmp_path) as data:
             look = asyncio.ensure_future(data.read(endless))
             await asyncio.sleep(1)
             assert not look.done()
+            for reader in data._readers:
+                reader._conn.interrupt()
             await asyncio.gather(look, return_exceptions=True)
 
     asyncio.run(run())
@@ -112,7 +112,7 @@ def test_a_wal_that_another_program_holds_back_is_told_of_and_shrinks_when_that_
                 await data.tend()
                 assert data.held_back
                 assert "has been reading the database" in caplog.text
-            assert await shrunk(data, 5)
+            assert await shrunk(data, 120)
             assert not data.held_back
 
     asyncio.run(run())
@@ -161,7 +161,7 @@ def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, st
 
 def test_who_asks_for_too_much_is_told_so_after_two_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
-    status, headers, body = asked(tmp_path, "looks_for_ever", 10)
+    status, headers, body = asked(tmp_path, "looks_for_ever", 120)
     assert time.monotonic() - began > database.LONGEST_READ
     assert (status, headers["Retry-After"]) == (503, "1")
     assert headers["Content-Type"] == "application/problem+json"
@@ -173,11 +173,10 @@ def test_who_asks_for_too_much_would_else_wait(tmp_path: Path) -> None:
         asked(tmp_path, "looks_for_ever,never_ends_a_look_up", 3)
 
 
-def held_for_three_seconds(
-    folder: Path, changed: str, seconds: float = 5.0
-) -> tuple[bool, bool, bool]:
-    """Under load, another program reads for 3 s: whether the server told of it on `/readyz` and
-    in its log, and whether the WAL was small again so many seconds after that.
+def held_back(folder: Path, changed: str, seconds: float = 120) -> tuple[bool, bool]:
+    """Under load, another program reads until the WAL has grown and the server has logged that:
+    whether the server told of it on `/readyz`, and whether the WAL was small again within so many
+    seconds after that.
     """
     data, log = folder / "data", folder / "log"
     load = new_load(data)
@@ -187,11 +186,12 @@ def held_for_three_seconds(
 
     def watch() -> None:
         with foreign_reader(data / "marquee.db", 60):
-            time.sleep(3)
-            grown = wal.stat().st_size > most
+            wait_until(lambda: wal.stat().st_size > most)
             metrics = re.search(rb"marquee_wal_bytes ([\d.e+]+)", server.ask("/metrics"))
-            assert metrics is not None and (float(metrics[1]) > most) == grown
-            seen.append(grown and b"-wal has" in server.ask("/readyz"))
+            assert metrics is not None and float(metrics[1]) > most
+            seen.append(b"-wal has" in server.ask("/readyz"))
+            if "does_not_tend" not in changed:
+                wait_until(lambda: "has been reading the database" in log.read_text())
         end = time.monotonic() + seconds
         while wal.stat().st_size > most and time.monotonic() < end:
             time.sleep(0.05)
@@ -200,22 +200,22 @@ def held_for_three_seconds(
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    load.run(server, 20)
+    load.run(server, until=lambda: not watcher.is_alive())
     watcher.join()
     told, small = seen
-    return told, "has been reading the database" in log.read_text(), small
+    return told, small
 
 
 def test_another_program_that_reads_is_told_of_under_load_and_the_wal_shrinks_after_it(
     tmp_path: Path,
 ) -> None:
-    assert held_for_three_seconds(tmp_path, "has_a_small_wal") == (True, True, True)
+    assert held_back(tmp_path, "has_a_small_wal") == (True, True)
 
 
 @pytest.mark.long
 def test_under_load_nobody_else_sees_to_the_wal(tmp_path: Path) -> None:
     """The test above can fail."""
-    *_, small = held_for_three_seconds(tmp_path, "has_a_small_wal,does_not_tend", 1.5)
+    _, small = held_back(tmp_path, "has_a_small_wal,does_not_tend", 1.5)
     assert not small
 
 
@@ -231,14 +231,14 @@ def test_a_server_under_load_bears_a_reader_of_half_a_minute(tmp_path: Path) -> 
         with foreign_reader(data / "marquee.db", 60):
             time.sleep(30)
             grown.append(wal.stat().st_size)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while wal.stat().st_size > database.WAL_BYTES and time.monotonic() < end:
             time.sleep(0.05)
         grown.append(wal.stat().st_size)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    load.run(server, 40)
+    load.run(server, until=lambda: not watcher.is_alive())
     watcher.join()
     assert grown[0] > grown[1] and grown[1] <= database.WAL_BYTES
     assert len(load.told.acked) > 10_000

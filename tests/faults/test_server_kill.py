@@ -2,7 +2,7 @@
 
 import random
 import sqlite3
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from load import Load, Server, new_load
 from sender import add_a_million, missing_from
 from visitors import Visitors
 
-READY = 1.0  # seconds
+READY = 1.0  # CPU seconds
 
 
 @pytest.fixture
@@ -28,8 +28,10 @@ def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> V
         server = Server(folder, "--sample", "--no-traffic", changed=changed)
         counts = server.counts()
         visitors.come(server)
-        # Now and then so late that views of this start are on disk.
-        load.run(server, random.uniform(0.02, 0.3) if kill % 10 else random.uniform(1.8, 2.5))
+        if kill % 10:
+            load.run(server, random.uniform(0.02, 0.3))
+        else:  # so late that views of this start are on disk
+            load.run(server, until=partial(visitors.settle, folder / "marquee.db"))
         visitors.leave()
         assert counts.pop("received") == sum(counts.values())
         connection = sqlite3.connect(folder / "marquee.db")
@@ -43,7 +45,7 @@ def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> V
 
 def test_every_202_was_true_when_the_server_is_killed(load: Load, tmp_path: Path) -> None:
     visitors = kill_and_check(load, tmp_path, 20)
-    assert len(load.told.acked) > 1_000
+    assert len(load.told.acked) > 500
     assert len(visitors.acked) > 100
     assert visitors.settled > 20
 
@@ -60,10 +62,9 @@ def test_a_killed_server_with_a_million_events_is_ready_within_a_second(
     load: Load, tmp_path: Path
 ) -> None:
     def ready() -> float:
-        began = time.perf_counter()
         server = Server(tmp_path)
-        took = time.perf_counter() - began
-        load.run(server, 0.2)
+        took = server.cpu()
+        load.run_until_acknowledged(server, 100)
         return took
 
     # What a start takes without any events is Python's.

@@ -7,11 +7,12 @@ import json
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 from load import Server
 
-# Views are written so often, at least, and a write may take a moment.
-WRITTEN = 1.0 + 0.5
+# So many views are answered before it is waited for that they are on disk.
+SOME = 30
 VIEWS = "SELECT coalesce(sum(impressions), 0) FROM figure WHERE import = 0"
 
 
@@ -20,15 +21,16 @@ class Visitors:
 
     def __init__(self) -> None:
         self.begun = 0  # page views that were asked for,
-        self.settled = 0  # and those of them that were answered so long ago that they are on disk
+        self.settled = 0  # and those of them that were on disk before a kill
         self.acked: list[int] = []  # story events
-        self._views: list[float] = []  # when views were answered, since the last start
+        self._views = 0  # that were answered since the last start
+        self._written = 0  # that were on disk then
         self._numbers = itertools.count()
         self._threads: list[threading.Thread] = []
 
     def come(self, server: Server) -> None:
         """Ask until the server ends."""
-        self._views.clear()
+        self._views = 0
         asking = (self._look, self._look, self._read, self._read)
         self._threads = [threading.Thread(target=self._go, args=(server, each)) for each in asking]
         for each in self._threads:
@@ -36,20 +38,30 @@ class Visitors:
 
     def leave(self) -> None:
         """The server was killed a moment ago."""
-        ended = time.monotonic()
         for each in self._threads:
-            each.join(20)
-        self.settled += sum(at < ended - WRITTEN for at in self._views)
+            each.join(60)
+
+    def settle(self, database: Path) -> bool:
+        """Whether some views that were answered since the last start are on disk."""
+        if self._views < SOME:
+            return False
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            (views,) = connection.execute(VIEWS).fetchone()
+        if views < self._written + SOME:
+            return False
+        self.settled = views
+        return True
 
     def check(self, connection: sqlite3.Connection) -> None:
         """That all that they were told is so."""
         (views,) = connection.execute(VIEWS).fetchone()
+        self._written = views
         assert self.settled <= views <= self.begun, (self.settled, views, self.begun)
         kept = {row[0] for row in connection.execute("SELECT id FROM event WHERE source = 2")}
         assert kept.issuperset(self.acked), "a story event was acknowledged, and is gone"
 
     def _go(self, server: Server, ask) -> None:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
             contextlib.closing(connection),
@@ -64,7 +76,7 @@ class Visitors:
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200
-        self._views.append(time.monotonic())
+        self._views += 1
 
     def _read(self, connection: http.client.HTTPConnection) -> None:
         number = next(self._numbers)
