@@ -439,7 +439,7 @@ class Marquee:
 
         def take(sign: Sign) -> None:
             self.sampler.look(played.TOKEN, played.HOST)  # so that its page has a history
-            if self.log.room(0) and (stored := self.beacon.keep(sign, site.app)):
+            if self.log.room(0) and (stored := self.beacon.keep(sign, site)):
                 stored.add_done_callback(lambda done: done.exception())
 
         audience = played.Played(Random())

@@ -9,9 +9,11 @@ from collections.abc import Awaitable
 from time import time_ns
 
 from handlers.answers import NO_STORE, ROOT, SECURITY, problem
+from handlers.origins import VARY, preflight, shared
 from handlers.taking import LATER, PAUSE
 from rules.beacon import VIEW, Sign, read, row
 from rules.event import WrongEvent
+from rules.hosts import of_origin
 from store.batch import Outcome
 from store.errors import StoreError
 from store.log import Log
@@ -19,7 +21,12 @@ from store.presence import Presence
 from store.sites import Site, Sites
 from wire import Lane, Request, Response, Unhurried
 
-SCRIPT = (ROOT / "static" / "beacon.js").read_bytes()
+# Without its comments and indentation, so that at most 1 KB is sent.
+SCRIPT = b"".join(
+    line
+    for each in (ROOT / "static" / "beacon.js").read_bytes().splitlines()
+    if not (line := each.strip()).startswith(b"//")
+)
 TAG = f'"{hashlib.sha256(SCRIPT).hexdigest()[:32]}"'
 # Every page of a site carries it: it is asked for anew once an hour, and then by its tag.
 ABOUT = (
@@ -30,11 +37,11 @@ ABOUT = (
 )
 WHOLE = Response(200, [("Content-Type", "text/javascript; charset=utf-8"), *ABOUT], SCRIPT)
 UNCHANGED = Response(304, ABOUT)
+METHODS = "POST, OPTIONS"
 LARGEST = 8_192
-HEADERS = (NO_STORE, *SECURITY, ("Vary", "Origin"))
+HEADERS = (NO_STORE, *SECURITY, VARY)
 TAKEN = Response(204, HEADERS)
 UNKNOWN = problem(404, "No app has this public token.")
-ELSEWHERE = problem(403, "This app lists no such host.")
 FULL = Unhurried(problem(503, "More events are waiting than can be held.", LATER), PAUSE)
 
 Stored = asyncio.Future[list[Outcome]]
@@ -53,12 +60,16 @@ class Beacon:
         pattern = r"/api/v1/beacon/([\w.~-]{1,100})"
         return [
             Lane("POST", pattern, self.post, body_limit=LARGEST, name="beacon"),
+            Lane("OPTIONS", pattern, self.options, name="beacon"),
             Lane("GET", r"/static/beacon\.js", _script, name="beacon script"),
         ]
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
         """Take a sign of life: 204 at once, of a pageview when it is on disk."""
         if request.header("Sec-GPC") == "1" or request.header("DNT") == "1":
+            return TAKEN
+        # A page that is rendered in advance is visited when it is shown, and reports that then.
+        if "prefetch" in (request.header("Sec-Purpose") or ""):
             return TAKEN
         site = self._sites.known(request.params[0])
         return self._find(request) if site is None else self._take(request, site)
@@ -78,26 +89,31 @@ class Beacon:
             return problem(400, f"This is no sign of life: {told}.")
         origin = request.header("Origin")
         # A page may hide its origin, and then has none.
-        if origin in (None, "null"):
-            answer = TAKEN
-        elif origin is not None and origin.lower().partition("://")[2] == sign.host:
-            answer = TAKEN.extended(("Access-Control-Allow-Origin", origin))
-        else:
-            return ELSEWHERE
-        if sign.host not in site.hosts:
-            return ELSEWHERE
+        if origin not in (None, "null") and of_origin(origin or "") != sign.host:
+            return problem(403, f"The page's host {sign.host!r} is not that of its origin.", VARY)
+        if site.listed(sign.host) is None:
+            return problem(403, f"This app does not list the host {sign.host!r}: add it.", VARY)
         if sign.kind == VIEW and not self._log.room(0):
             return FULL
-        stored = self.keep(sign, site.app)
+        answer = shared(TAKEN, origin, site.hosts)
+        stored = self.keep(sign, site)
         return answer if stored is None else _answered(stored, answer)
 
-    def keep(self, sign: Sign, app: int) -> Stored | None:
+    def keep(self, sign: Sign, site: Site) -> Stored | None:
         """Take a sign: a heartbeat at once, a pageview when the future is done."""
         if sign.kind == VIEW:
             now = time_ns() // 1000
-            return self._log.append((row(sign, app, now),), received=now, counted=False)
-        self._presence.see(app, sign.host, sign.path, sign.session, title=sign.title)
+            return self._log.append((row(sign, site.app, now),), received=now, counted=False)
+        entry = site.listed(sign.host)
+        if entry is not None:
+            self._presence.see(site.app, entry, sign.path, sign.session, title=sign.title)
         return None
+
+    async def options(self, request: Request) -> Response:
+        """Answer a browser that asks before a page sends JSON."""
+        site = await self._sites.find(request.params[0])
+        hosts = () if site is None else site.hosts
+        return preflight(METHODS, request.header("Origin"), hosts)
 
 
 def _script(request: Request) -> Response:

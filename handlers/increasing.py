@@ -8,6 +8,7 @@ import msgspec
 
 from handlers.answers import NO_STORE, SECURITY, problem
 from loops.sampler import Sampler, Watch
+from rules.hosts import canonical
 from store.errors import StoreAway, StoreBusy, StoreRefused
 from wire import Lane, Request, Response
 
@@ -55,7 +56,7 @@ class Increasing:
         key, host = request.argument("apikey"), request.argument("host")
         if not key or not host:
             return MISSING
-        host = host.lower()
+        host = canonical(host) or host.lower()
         watch = self._sampler.look(key, host)
         if watch is None:
             return self._ask(key, host)

@@ -1,30 +1,31 @@
 """Which pages may read what an app's public token opens (CORS): those of the app's own hosts."""
 
-import re
 from collections.abc import Collection
 
 from handlers.answers import SECURITY
+from rules.hosts import listed, of_origin
 from wire import Response
 
 # What is answered depends on who asks, also where that is nobody.
 VARY = ("Vary", "Origin")
 ALLOW = "Access-Control-Allow-Origin"
-ORIGIN = re.compile(r"https?://(([a-z0-9_.-]+)(?::[0-9]{1,5})?)", re.ASCII)
+# A browser's sendBeacon includes cookies, and sends a JSON body only where that is allowed.
+CREDENTIALS = ("Access-Control-Allow-Credentials", "true")
 # A browser does not ask again for so many seconds.
 REMEMBERED = "600"
 
 
 def allowed(origin: str | None, hosts: Collection[str]) -> bool:
-    """Whether that is a page of one of these hosts; a host without a port has any."""
-    said = ORIGIN.fullmatch(origin) if origin else None
-    return said is not None and (said[1] in hosts or said[2] in hosts)
+    """Return whether that is a page of one of these hosts."""
+    host = of_origin(origin) if origin else None
+    return host is not None and listed(host, hosts) is not None
 
 
 def shared(answer: Response, origin: str | None, hosts: Collection[str]) -> Response:
     """The answer, for a page of one of these hosts to read."""
     if origin is None or not allowed(origin, hosts):
         return answer
-    return answer.extended((ALLOW, origin))
+    return answer.extended((ALLOW, origin), CREDENTIALS)
 
 
 def preflight(methods: str, origin: str | None, hosts: Collection[str]) -> Response:

@@ -142,8 +142,8 @@ class Taken(Later):
 
 def _is_json(said: str | None) -> bool:
     """Whether a `Content-Type` is JSON's, or that which a page sends without asking first."""
-    if said is not None and said.startswith(PLAIN):
-        said = said.replace(PLAIN, JSON, 1)
+    if said is not None and said.lstrip().lower().startswith(PLAIN):
+        said = JSON + said.lstrip()[len(PLAIN) :]
     return kind_of(said) == JSON
 
 

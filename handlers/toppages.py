@@ -6,6 +6,7 @@ from time import monotonic
 from cachetools import TTLCache
 
 from handlers.answers import NO_STORE, SECURITY, problem
+from rules.hosts import canonical
 from rules.toppages import LEGACY, PAGES, V3, tell
 from store.presence import Presence
 from store.sites import Site, Sites
@@ -46,13 +47,14 @@ class TopPages:
 
     def _answer(self, request: Request, version: str) -> Response | Awaitable[Response]:
         key = request.argument("apikey") or request.header("X-CB-AK")
-        host = (request.argument("host") or "").lower()
+        said = request.argument("host") or ""
+        host = canonical(said) or said
         if not key or not host:
             return MISSING
-        said = request.argument("limit")
-        if said is not None and not (said.isascii() and said.isdigit() and len(said) < 9):
+        asked = request.argument("limit")
+        if asked is not None and not (asked.isascii() and asked.isdigit() and len(asked) < 9):
             return NO_LIMIT
-        limit = LIMIT if said is None else int(said)
+        limit = LIMIT if asked is None else int(asked)
         if not 1 <= limit <= PAGES:
             return NO_LIMIT
         site = self._sites.known(key)
@@ -64,12 +66,13 @@ class TopPages:
         return self._tell(await self._sites.find(key), host, limit, version)
 
     def _tell(self, site: Site | None, host: str, limit: int, version: str) -> Response:
-        if site is None or host not in site.hosts:
+        entry = None if site is None else site.listed(host)
+        if site is None or entry is None:
             return UNKNOWN
-        asked = (site.app, host, limit, version)
+        asked = (site.app, entry, limit, version)
         made = self._made.get(asked)
         if made is None:
-            visitors, titles, _ = self._presence.reading(site.app, host)
+            visitors, titles, _ = self._presence.reading(site.app, entry)
             most = sorted(visitors.items(), key=lambda page: (-page[1], page[0]))[:limit]
             pages = ((path, titles.get(path, path), count) for path, count in most)
             made = self._made[asked] = JSON.with_body(tell(pages, version))

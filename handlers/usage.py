@@ -4,7 +4,7 @@ from typing import Any
 
 from handlers.asking import Asking
 from handlers.base import Refusal
-from handlers.origins import ALLOW, VARY, allowed
+from handlers.origins import ALLOW, CREDENTIALS, VARY, allowed
 from rules.days import NotDay, day_of, text_of
 from store.errors import StoreBusy
 from store.shelves import Shelves, Shown
@@ -36,6 +36,7 @@ class Public(Asking):
         self.set_header(*VARY)
         if self._origin is not None:
             self.set_header(ALLOW, self._origin)
+            self.set_header(*CREDENTIALS)
 
     def initialize(self, usage: Usage, shelves: Shelves[Any]) -> None:
         """`usage` counts, `shelves` know the apps."""
@@ -51,6 +52,7 @@ class Public(Asking):
         if origin is not None and allowed(origin, shelf.shown.hosts):
             self._origin = origin
             self.set_header(ALLOW, origin)
+            self.set_header(*CREDENTIALS)
         return shelf.shown
 
     def day(self) -> int:

@@ -12,6 +12,7 @@ from loops.feeds import Feeds, Listener
 from loops.sampler import Sampler, Watch
 from rules.growth import THRESHOLD
 from rules.history import LONGEST, SHORTEST, WINDOW
+from rules.hosts import canonical
 from rules.timestamp import text
 from store.errors import StoreAway, StoreBusy, StoreRefused
 
@@ -44,7 +45,7 @@ class Watching(Asking):
         if not key:
             raise Refusal(401, "This needs an `apikey`.")
         try:
-            return await self.audience.sampler.ask(key, host.lower())
+            return await self.audience.sampler.ask(key, canonical(host) or host.lower())
         except StoreRefused as error:
             raise Refusal(400, f"This cannot be asked: {error}.") from None
         except (StoreAway, StoreBusy) as error:

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from rules.event import SOURCES, Row, Session, WrongEvent
 from rules.faults import Fault
+from rules.hosts import canonical
 from rules.strict import NotJson, decode
 from rules.toppages import LONGEST_PATH, LONGEST_TITLE
 
@@ -35,7 +36,8 @@ def read(body: bytes) -> Sign:
     except msgspec.ValidationError as error:
         words, _, place = str(error).partition(" - at `$.")
         raise WrongEvent([Fault("/" + place.rstrip("`") if place else "", words)]) from None
-    return msgspec.structs.replace(sign, host=sign.host.lower(), title=sign.title[:LONGEST_TITLE])
+    host = canonical(sign.host) or sign.host
+    return msgspec.structs.replace(sign, host=host, title=sign.title[:LONGEST_TITLE])
 
 
 def row(sign: Sign, app: int, now: int) -> Row:

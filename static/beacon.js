@@ -1,20 +1,35 @@
-(function (d, n, w) {
-  var tag = d.currentScript, t = tag && tag.dataset.token, path, id, s;
-  if (!t || n.globalPrivacyControl || n.doNotTrack == 1 || w.doNotTrack == 1) return;
-  var url = new URL("/api/v1/beacon/" + t, tag.src).href;
-  try { s = sessionStorage; id = s.mq; } catch (e) {}
-  if (!id) {
-    id = Array.from(crypto.getRandomValues(new Uint8Array(16)), function (b) { return (b + 256).toString(16).slice(1); }).join("");
-    try { s.mq = id; } catch (e) {}
-  }
-  function send() {
-    if (d.hidden) return;
-    var l = location, kind = l.pathname == path ? "beat" : "view";
-    path = l.pathname;
-    n.sendBeacon(url, JSON.stringify({ kind: kind, session: id, host: l.host, path: path, title: d.title.slice(0, 300) }));
-  }
-  send();
-  setInterval(send, 15000);
-  d.addEventListener("visibilitychange", send);
-  w.addEventListener("popstate", send);
-})(document, navigator, window);
+// Reports a pageview for each page shown, and a heartbeat every 15 s while the page is visible.
+// The server joins the lines, without these comments and the indentation: at most 1 KB is sent.
+//   t script element, u endpoint, i session, p path reported last, g path to report,
+//   z timer of a pageview that waits for its title, r report, q look at what is shown now
+((d,n,w,l,h)=>{
+  let t=d.currentScript||d.querySelector("[data-token]"),p,g,z,
+  i=crypto.getRandomValues(new Uint32Array(4)).reduce((a,b)=>a+(b+2**32).toString(16).slice(1),""),
+  u=new URL("/api/v1/beacon/"+t.dataset.token,t.src),
+  r=b=>{
+    z=clearTimeout(z);
+    // The title is cut between code points; NUL and lone surrogates, which the server refuses, are left out.
+    b=JSON.stringify({kind:p==g?"beat":"view",session:i,host:l.host,path:p=g,title:[...d.title.replace(/[\0\p{Cs}]/gu,"")].slice(0,300).join("")});
+    // sendBeacon is missing in some web views, and returns false when the browser's queue is full.
+    n.sendBeacon?.(u,b)||fetch(u,{method:"POST",body:b,keepalive:1}).catch(e=>0)
+  },
+  q=e=>{
+    // The page before was left before its title was waited for.
+    z&&r();
+    // Restored from the back/forward cache: another pageview.
+    if(e?.persisted)p=0;
+    g=(l.pathname+("hash"in t.dataset?l.hash:"")).slice(0,2e3);
+    // A page in a background tab, or rendered in advance, is visited when it is first seen.
+    // Frameworks set the title after the address.
+    d.hidden||d.prerendering||(p&&p!=g?z=setTimeout(r,500):r())
+  };
+  // Documents such as about:srcdoc have no host. The script may stand in a page twice.
+  if(!l.host||n.globalPrivacyControl||n.doNotTrack==1||w.doNotTrack==1||w[u])return;
+  w[u]=1;
+  // Storage throws in sandboxed frames and where the browser blocks site data.
+  try{i=sessionStorage.mq||=i}catch{}
+  for(let k of["pushState","replaceState"]){let f=h[k];h[k]=(...a)=>{f.apply(h,a);q()}}
+  for(let k of["popstate","visibilitychange","prerenderingchange","pageshow"])addEventListener(k,e=>e.persisted==0||q(e),1);
+  setInterval(q,15e3);
+  q()
+})(document,navigator,window,location,history);

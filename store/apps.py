@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rules.hosts import canonical
 from store.audit import note
 from store.cache import Cache
 from store.commands import Command
@@ -44,11 +45,6 @@ WHERE id = ?
 """
 # What is said to have changed when one is made, changed or removed; likewise of its stories.
 APPS, STORIES = "apps", "stories"
-HOST = re.compile(
-    r"(?=.{1,253}(:|$))[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
-    r"(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*(:[0-9]{1,5})?",
-    re.ASCII,
-)
 
 
 @dataclass(frozen=True)
@@ -414,9 +410,11 @@ def _hosts(said: tuple[str, ...]) -> str:
 
 
 def _host(said: str) -> str:
-    host = said.strip().lower().rstrip(".")
-    if not HOST.fullmatch(host):
-        raise StoreRefused(f"{said!r} is no host: give names such as www.example.com")
+    host = canonical(said)
+    if host is None:
+        raise StoreRefused(
+            f"invalid host {said!r}: must be such as www.example.com, localhost:3000 or [::1]"
+        )
     return host
 
 

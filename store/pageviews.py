@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from rules.hosts import canonical
 from store.database import Database
 from store.presence import Presence
 from store.sites import Sites
@@ -69,11 +70,12 @@ class Pageviews:
         for app, session, at, host, path, title in _rows(rows):
             if not isinstance(host, str) or not isinstance(path, str):
                 continue
-            host = host.lower()
-            if self._sites.lists(app, host):
+            name = canonical(host)
+            entry = None if name is None else self._sites.listed(app, name)
+            if entry is not None:
                 self._presence.see(
                     app,
-                    host,
+                    entry,
                     path,
                     session,
                     ago=(now - at) / 1e6,

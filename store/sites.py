@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from rules import hosts
 from store.database import Database
 from store.paging import Table, all_rows
 
@@ -16,6 +17,10 @@ class Site(NamedTuple):
 
     app: int
     hosts: frozenset[str]
+
+    def listed(self, host: str) -> str | None:
+        """Return the app's own entry for a host, in canonical form; None if it lists none."""
+        return hosts.listed(host, self.hosts)
 
 
 class Sites:
@@ -31,10 +36,10 @@ class Sites:
         """The app of a public token, if it is known already."""
         return self._by_token.get(token)
 
-    def lists(self, app: int, host: str) -> bool:
-        """Whether an app lists a host."""
+    def listed(self, app: int, host: str) -> str | None:
+        """Return an app's own entry for a host, in canonical form; None if it lists none."""
         site = self._by_app.get(app)
-        return site is not None and host in site.hosts
+        return None if site is None else site.listed(host)
 
     @property
     def listing(self) -> bool:

@@ -70,9 +70,10 @@ class Own:
         site = await self._sites.find(key)
         if site is None:
             raise StoreRefused("no app has this public token")
-        if host not in site.hosts:
+        entry = site.listed(host)
+        if entry is None:
             raise StoreRefused("this app lists no such host")
-        return self._presence.reading(site.app, host)
+        return self._presence.reading(site.app, entry)
 
     def trust(self, pairs: Iterable[Pair]) -> None:
         """Do nothing: a look-up in memory has no limit."""

@@ -18,6 +18,7 @@ from handlers.docs.operations import (
     Operation,
     Resource,
 )
+from handlers.docs.stories import preflight
 from handlers.increasing import Gain
 from handlers.toppages import LIMIT as TOLD
 from handlers.watching import LIMIT, MOST
@@ -226,5 +227,6 @@ RESOURCE = Resource(
                 503: "It was not stored.",
             },
         ),
+        preflight("/api/v1/beacon/{public_token}"),
     ),
 )

@@ -89,7 +89,8 @@ DATE = Argument("date", "A day (UTC).", Day, required=True, example="2026-01-31"
 PREFLIGHT = {204: Answer("Which methods there are, and whether the page may.")}
 
 
-def _preflight(path: str) -> Operation:
+def preflight(path: str) -> Operation:
+    """Describe the OPTIONS of an address that pages of an app's hosts may use."""
     return Operation(
         "OPTIONS",
         path,
@@ -112,7 +113,7 @@ RESOURCE = Resource(
             arguments=[HELD],
             wrong={**NOBODY, **BUSY},
         ),
-        _preflight("/api/v1/stories/{public_token}"),
+        preflight("/api/v1/stories/{public_token}"),
         Operation(
             "GET",
             "/api/v1/stories/cached/{public_token}",
@@ -122,7 +123,7 @@ RESOURCE = Resource(
             wrong=NOBODY,
             words="A change of the owner's shows at once.",
         ),
-        _preflight("/api/v1/stories/cached/{public_token}"),
+        preflight("/api/v1/stories/cached/{public_token}"),
         Operation(
             "POST",
             "/api/v1/event/{public_token}",
@@ -145,7 +146,7 @@ RESOURCE = Resource(
             words="With `Sec-GPC: 1` or `DNT: 1` the event counts, and nobody is counted as its "
             "user. `text/plain` is taken, too: browsers send it without asking first.",
         ),
-        _preflight("/api/v1/event/{public_token}"),
+        preflight("/api/v1/event/{public_token}"),
         Operation(
             "GET",
             "/api/v1/stories/{public_token}/counts",

@@ -251,6 +251,32 @@ def test_no_token_stands_in_the_access_log(start, run):
     assert here.token not in here.server.log
 
 
+def test_an_entry_without_a_port_covers_the_pages_of_every_port(start, run):
+    here = Site(run, start(*QUICK), host="localhost")
+    for port in (3000, 5173):
+        fields = {"Origin": f"http://localhost:{port}"}
+        answer = here.sign(f"v{port}", kind="view", host=f"LocalHost:{port}", fields=fields)
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == f"http://localhost:{port}"
+        assert here.sign(f"b{port}", host=f"localhost:{port}", fields=fields).status == 204
+    for host in ("localhost", "LOCALHOST.", "localhost:3000"):
+        until(lambda host=host: here.get("/live/toppages/", host=host).json() == [
+            {"i": "/", "path": "/", "visitors": 4}
+        ])  # fmt: skip
+        assert here.get("/api/v1.0/increasingconcurrents", host=host).status == 200
+    other = here.sign("x", host="localhost:1", fields={"Origin": "http://localhost:2"})
+    assert other.status == 403
+
+
+def test_a_page_that_is_rendered_in_advance_is_no_visit(start, run):
+    here = Site(run, start(*QUICK))
+    fields = {"Origin": f"https://{HOST}", "Sec_Purpose": "prefetch;prerender"}
+    assert here.sign("s", kind="view", fields=fields).status == 204
+    assert here.sign("s", kind="beat", fields=fields).status == 204
+    assert here.sign("t", path="/seen").status == 204
+    assert [each["path"] for each in here.get("/live/toppages/").json()] == ["/seen"]
+
+
 def test_the_beacon_is_small_and_kept(site):
     answer = site.server.ask("/static/beacon.js")
     assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"

@@ -19,9 +19,11 @@ class Shop:
     def __init__(self) -> None:
         shop = self
         self.page = b""
+        self.asked: list[tuple[str, str]] = []  # paths, and what each was asked for
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                shop.asked.append((self.path, self.headers.get("Sec-Purpose") or ""))
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
                 self.send_header("Content-Length", str(len(shop.page)))

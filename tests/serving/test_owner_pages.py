@@ -167,7 +167,7 @@ def test_an_app_is_changed_and_what_is_wrong_is_told_where_it_was_said(owner, ap
     page = owner.get(f"{there}?done=changed").text
     assert "a.example, b.example" in page and "checked" in page
     wrong = owner.post(there, hosts="not a host!")
-    assert wrong.status == 422 and "no host" in words(wrong)
+    assert wrong.status == 422 and "Invalid host" in words(wrong)
     assert owner.post(there, hosts="").status == 303
     assert owner.post("/admin/apps", name="Shop").status == 422
     assert 'value="x y"' in owner.post("/admin/apps", name="", hosts="x y").text

@@ -89,6 +89,7 @@ ROWS = [
     ),
     Row("GET", r"/static/beacon\.js", "/static/beacon.js", ANYONE),
     Row("POST", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
+    Row("OPTIONS", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
     Row("POST", r"/api/v1/conversions", "/api/v1/conversions", SEND),
     Row("POST", rf"{EVENTS}", "/events", SEND),
     Row("GET", rf"{EVENTS}", "/events", READ),

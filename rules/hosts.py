@@ -1,0 +1,87 @@
+"""How hosts are written and compared: one rule for apps, origins, beacons and questions.
+
+A host is a DNS name, an IPv4 address, or an IPv6 address in brackets, with or without a port. The
+canonical form is the one that browsers send in `Origin`: lower case, ASCII (punycode), without
+the final dot of a DNS name, and an IPv6 address in its shortest form.
+"""
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Collection
+from functools import lru_cache
+
+LONGEST = 260
+DEFAULT_PORTS = (":443", ":80")
+_PARTS = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?", re.ASCII)
+_NAME = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+    r"(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*",
+    re.ASCII,
+)
+# All full stops that UTS 46 takes for the dot between labels.
+_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
+
+
+@lru_cache(4_096)
+def canonical(text: str) -> str | None:
+    """Return the canonical form of a host; None if it is not a host."""
+    text = text.strip()
+    if len(text) > LONGEST:
+        return None
+    if text.count(":") > 1 and not text.startswith("["):
+        text = f"[{text}]"
+    parts = _PARTS.fullmatch(text)
+    if parts is None:
+        return None
+    name = _address(parts[1][1:-1]) if parts[1].startswith("[") else _name(parts[1])
+    if name is None or parts[2] is None:
+        return name
+    port = int(parts[2])
+    return f"{name}:{port}" if 0 < port < 65_536 else None
+
+
+def listed(host: str, hosts: Collection[str]) -> str | None:
+    """Return the entry of `hosts` that a page's host belongs to; all in canonical form.
+
+    An entry without a port covers every port. A page on its scheme's default port names none, so
+    that it belongs to an entry with 443 or 80, too.
+    """
+    if host in hosts:
+        return host
+    name, colon, port = host.rpartition(":")
+    if colon and port.isdigit():
+        return name if name in hosts else None
+    return next((host + port for port in DEFAULT_PORTS if host + port in hosts), None)
+
+
+def without_port(host: str) -> str:
+    """Return the name or address of a host in canonical form."""
+    return _PARTS.sub(r"\1", host)
+
+
+@lru_cache(4_096)
+def of_origin(origin: str) -> str | None:
+    """Return the canonical host of an `Origin` field; None if it is no web page's."""
+    scheme, _, host = origin.partition("://")
+    return canonical(host) if scheme in ("http", "https") else None
+
+
+def _address(text: str) -> str | None:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        return None
+    # A zone is a matter of one machine, and of no URL.
+    return None if address.scope_id else f"[{address.compressed}]"
+
+
+def _name(text: str) -> str | None:
+    name = unicodedata.normalize("NFKC", text.translate(_DOTS).lower()).lower()
+    if any(unicodedata.category(each)[0] in "CZ" for each in name):
+        return None
+    name = ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+        for label in name.removesuffix(".").split(".")
+    )
+    return name if _NAME.fullmatch(name) else None
