@@ -33,7 +33,6 @@ from rules import words
 from rules.attempts import Attempts
 from rules.days import day_at
 from settings import ONE_FILE
-from store.audit import add
 from store.child import importing
 from store.logins import Logins
 from store.outcome import Result
@@ -105,14 +104,7 @@ class Owners:
         settings = self._marquee.settings
         words += ["--data", str(self._marquee.data.resolve())]
         words += ["--log-level", settings.log_level, "--log-format", settings.log_format]
-        result = await importing([sys.executable, *BESIDE, *words], progress)
-        await add(
-            self._marquee.database,
-            source.removeprefix("upload by "),
-            "imported campaigns",
-            f"import {result.number}" if result.number else "nothing new",
-        )
-        return result
+        return await importing([sys.executable, *BESIDE, *words], progress)
 
     def _reading(self) -> Reading:
         marquee = self._marquee

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from store.errors import StoreBusy, StoreError
 from store.outcome import Result
+from store.staging import UPLOAD
 from store.uploads import Upload
 
 LOG = logging.getLogger("marquee.uploads")
@@ -86,7 +87,7 @@ class Uploads:
                 job.state = "unpacking"
                 await asyncio.to_thread(upload.unpack)
                 job.state = "importing"
-                job.result = await self._importer(upload, f"upload by {job.who}", progress)
+                job.result = await self._importer(upload, f"{UPLOAD}{job.who}", progress)
                 job.state = "done"
         except StoreError as error:
             job.wrong = str(error)

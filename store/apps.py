@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rules.hosts import canonical
-from store.audit import note
+from rules.words import plural
+from store.audit import changes, note, value
 from store.cache import Cache
 from store.commands import Command
 from store.database import Database
@@ -133,7 +134,9 @@ class CreateApp(Command[NewApp], frozen=True):
             app = connection.execute(sql, row).lastrowid
             assert app is not None
             token = _add_token(connection, app, ("write", "read"))
-            note(connection, self.by, "made an app", f"{app} ({name})")
+            made = {"hosts": list(self.hosts), "strict": self.strict, "public token": public}
+            about = "; ".join(f"{key}: {value(each)}" for key, each in made.items())
+            note(connection, self.by, "made an app", f"{app} ({name}); {about}")
             return NewApp(app, name, public, token.secret_token)
 
         made = await database.write(job)
@@ -162,9 +165,12 @@ class ChangeApp(Command[App], frozen=True):
         def job(connection: sqlite3.Connection) -> App:
             app = find_app(connection, self.app)
             _check_free(connection, name, public, app)
+            before = _app(connection, app)
             connection.execute(CHANGE, (name, public, hosts, self.strict, app))
-            note(connection, self.by, "changed an app", app)
-            return _with_tokens(connection, connection.execute(APP, (app,)).fetchall())[0]
+            after = _app(connection, app)
+            about = changes(_fields(before), _fields(after))
+            note(connection, self.by, "changed an app", f"{app} ({after.name}); {about}")
+            return after
 
         changed = await database.write(job)
         await database.changed(APPS)
@@ -184,10 +190,17 @@ class RemoveApp(Command[RemovedApp], frozen=True):
             (name,) = connection.execute("SELECT name FROM app WHERE id = ?", (app,)).fetchone()
             count = "SELECT count(*) FROM story WHERE app = ?"
             removed = RemovedApp(app, name, connection.execute(count, (app,)).fetchone()[0])
-            for table in ("story", "event_rule", "token"):
-                connection.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608
+            gone = []
+            for table, *said in (
+                ("story", "story", "stories"),
+                ("event_rule", "event rule"),
+                ("token", "token"),
+            ):
+                sql = f"DELETE FROM {table} WHERE app = ?"  # noqa: S608
+                gone.append(plural(connection.execute(sql, (app,)).rowcount, *said))
             connection.execute("DELETE FROM app WHERE id = ?", (app,))
-            note(connection, self.by, "removed an app", f"{app} ({name})")
+            about = f"{app} ({name}); with it {', '.join(gone)}"
+            note(connection, self.by, "removed an app", about)
             return removed
 
         removed = await database.write(job)
@@ -242,7 +255,10 @@ class RevokeToken(Command[Token], frozen=True):
             sql = "UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
             changed = connection.execute(sql, (_now(), number)).rowcount
             if changed:
-                note(connection, self.by, "revoked a token", f"token {number}")
+                sql = "SELECT scopes, app FROM token WHERE id = ?"
+                scopes, app = connection.execute(sql, (number,)).fetchone()
+                about = f"token {number} ({scopes}) of app {app}"
+                note(connection, self.by, "revoked a token", about)
             sql = "SELECT id, scopes, created_at, revoked_at FROM token WHERE id = ?"
             row = connection.execute(sql, (number,)).fetchone()
             if row is None:
@@ -332,6 +348,20 @@ async def any_app(database: Database) -> bool:
     return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
+def _app(connection: sqlite3.Connection, number: int) -> App:
+    return _with_tokens(connection, connection.execute(APP, (number,)).fetchall())[0]
+
+
+def _fields(app: App) -> dict[str, object]:
+    """What may be changed of an app."""
+    return {
+        "name": app.name,
+        "public token": app.public_token,
+        "hosts": app.hosts,
+        "strict": app.strict,
+    }
+
+
 async def names(database: Database) -> dict[int, str]:
     """The apps' names by their ids."""
     return dict(await all_rows(database.read_internal, Table("app", ("id",), "id, name")))
@@ -352,11 +382,11 @@ def _check_free(
     connection: sqlite3.Connection, name: str | None, public: str | None, app: int = 0
 ) -> None:
     """Raise `StoreRefused` if another one than `app` has that name or public token."""
-    for column, value, words in (("name", name, "name"), ("public_token", public, "public token")):
+    for column, given, words in (("name", name, "name"), ("public_token", public, "public token")):
         sql = f"SELECT id FROM app WHERE {column} = ? AND id != ?"  # noqa: S608
-        taken = connection.execute(sql, (value, app)).fetchone()
+        taken = connection.execute(sql, (given, app)).fetchone()
         if taken is not None:
-            raise StoreRefused(f"app {taken[0]} has the {words} {value!r} already")
+            raise StoreRefused(f"app {taken[0]} has the {words} {given!r} already")
 
 
 def find_app(connection: sqlite3.Connection, said: str) -> int:

@@ -1,13 +1,15 @@
 """What owners changed: who, when, what; never a secret. The newest entries are kept."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import time_ns
 
 from store.database import Database
 
 KEPT = 100_000
-LONGEST = 300
+# Characters of what an entry is about, and of one value in it.
+LONGEST, LONGEST_VALUE = 500, 120
 ADD = "INSERT INTO audit (at, who, deed, about) VALUES (?, ?, ?, ?)"
 LIST = """
 SELECT n, at, who, deed, about FROM audit WHERE n < ? AND who = coalesce(?, who)
@@ -26,9 +28,33 @@ class Entry:
     about: str
 
 
+def value(said: object) -> str:
+    """Return a value as an entry has it: short, and never empty."""
+    if isinstance(said, bool):
+        return "yes" if said else "no"
+    if isinstance(said, list | tuple):
+        said = ", ".join(map(str, said))
+    text = str(said) if said not in (None, "") else "none"
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+
+
+def changes(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """Return the values that differ, as `name: before → after`; "nothing" if none do."""
+    return (
+        "; ".join(
+            f"{name}: {value(before.get(name))} → {value(each)}"
+            for name, each in after.items()
+            if before.get(name) != each
+        )
+        or "nothing"
+    )
+
+
 def note(connection: sqlite3.Connection, who: str, deed: str, about: object = "") -> None:
     """Enter a change in the transaction that makes it; `deed` says it, `about` of what."""
-    row = (time_ns() // 1000, who, deed, str(about)[:LONGEST])
+    text = str(about)
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    row = (time_ns() // 1000, who, deed, text)
     number = connection.execute(ADD, row).lastrowid
     assert number is not None
     connection.execute("DELETE FROM audit WHERE n <= ?", (number - KEPT,))

@@ -11,7 +11,7 @@ import msgspec
 
 from rules.rulebook import ALL, Key, Rulebook
 from rules.schema import BadSchema, Rule
-from store.audit import note
+from store.audit import changes, note, value
 from store.database import Database
 from store.errors import StoreRefused
 from store.paging import Table, scan
@@ -27,6 +27,7 @@ PUT = """
 INSERT INTO event_rule (app, category, name, schema, changed_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET schema = excluded.schema, changed_at = excluded.changed_at
 """
+SCHEMA = "SELECT schema FROM event_rule WHERE app = ? AND category = ? AND name = ?"
 DELETE = "DELETE FROM event_rule WHERE app = ? AND category = ? AND name = ?"
 
 
@@ -85,11 +86,13 @@ class EventRules:
                 and not connection.execute("SELECT 1 FROM app WHERE id = ?", (app,)).fetchone()
             ):
                 raise StoreRefused(f"there is no app {app}")
+            was = connection.execute(SCHEMA, key).fetchone()
             before = connection.execute("SELECT count(*) FROM event_rule").fetchone()[0]
             if before >= MOST:
                 raise StoreRefused(f"there are {MOST} rules already")
             connection.execute(PUT, (*key, text, time_ns() // 1000))
-            note(connection, by, "set an event rule", _words(key))
+            said = changes({"schema": was[0] if was else None}, {"schema": text})
+            note(connection, by, "set an event rule", f"{_words(key)}; {said}")
             return bool(
                 connection.execute("SELECT count(*) FROM event_rule").fetchone()[0] > before
             )
@@ -103,9 +106,11 @@ class EventRules:
         """Let a rule no longer hold; whether there was one."""
 
         def job(connection: sqlite3.Connection) -> int:
+            was = connection.execute(SCHEMA, key).fetchone()
             count = connection.execute(DELETE, key).rowcount
-            if count:
-                note(connection, by, "removed an event rule", _words(key))
+            if was:
+                about = f"{_words(key)}; schema: {value(was[0])}"
+                note(connection, by, "removed an event rule", about)
             return count
 
         async with self._lock:

@@ -14,7 +14,10 @@ from pathlib import Path
 from time import time_ns
 
 from rules.image_types import image_type
+from rules.words import plural
 from store import sweep
+from store.audit import note, value
+from store.commands import TERMINAL
 from store.database import Database
 from store.errors import StoreBusy, StoreError, StoreFull, StoreRefused
 from store.images import keep
@@ -52,6 +55,21 @@ NEWEST_IMAGE = f"""
 SELECT sha256 FROM image WHERE banner = ? AND import IN {PUBLISHED}
 ORDER BY import DESC LIMIT 1
 """  # noqa: S608
+
+
+# So begins the source of an import that came from a user's browser.
+UPLOAD = "upload by "
+
+
+def _note(connection: sqlite3.Connection, number: int, source: str) -> None:
+    """Enter an import among the changes: who did it, from where, and what became of its rows."""
+    sql = "SELECT count(*), sum(stored), sum(duplicate), sum(rejected) FROM file WHERE import = ?"
+    files, *counts = connection.execute(sql, (number,)).fetchone()
+    names = ("stored", "duplicate", "rejected")
+    rows = ", ".join(f"{count or 0:,} {name}" for name, count in zip(names, counts, strict=True))
+    who = source.removeprefix(UPLOAD) if source.startswith(UPLOAD) else TERMINAL
+    about = f"import {number} from {value(source)}; {plural(files, 'file')}; rows: {rows}"
+    note(connection, who, "imported campaigns", about)
 
 
 class Staging:
@@ -216,6 +234,7 @@ class Staging:
                 sql = "UPDATE import SET published_at = ? WHERE id = ?"
                 connection.execute(sql, (time_ns() // 1000, number))
                 count_dropped(connection, self._dropped)
+                _note(connection, number, self._source)
 
             await self._database.write(job)
             self._number = None

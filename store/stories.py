@@ -8,8 +8,9 @@ from time import time_ns
 from typing import Literal
 
 from rules.story import Story
+from rules.words import moment
 from store.apps import STORIES, find_app
-from store.audit import note
+from store.audit import changes, note, value
 from store.commands import Command
 from store.database import Database
 from store.errors import StoreRefused
@@ -111,9 +112,10 @@ class RemoveStories(Command[RemovedStories], frozen=True):
 
         def job(connection: sqlite3.Connection) -> None:
             for story in dict.fromkeys(self.stories):
+                was = connection.execute(KNOWN, (story,)).fetchone()
                 if not connection.execute("DELETE FROM story WHERE id = ?", (story,)).rowcount:
                     raise StoreRefused(f"there is no story {story}")
-                note(connection, self.by, "removed a story", story)
+                note(connection, self.by, "removed a story", f"{story}; {_about(was)}")
 
         await database.write(job)
         await database.changed(STORIES)
@@ -121,15 +123,26 @@ class RemoveStories(Command[RemovedStories], frozen=True):
 
 
 def _put_all(by: str, connection: sqlite3.Connection, stories: Sequence[Story]) -> list[Put]:
-    found = [_put(connection, story) for story in stories]
-    for story, put in zip(stories, found, strict=True):
-        if put.verdict in ("stored", "changed"):
-            deed = "made a story" if put.verdict == "stored" else "changed a story"
-            note(connection, by, deed, story.id)
-    return found
+    return [_put(connection, by, story) for story in stories]
 
 
-def _put(connection: sqlite3.Connection, story: Story) -> Put:
+def _fields(row: tuple[int, int, int | None, int | None, str]) -> dict[str, object]:
+    """The columns of `KNOWN`, for people."""
+    app, place, shown_from, shown_until, metadata = row
+    return {
+        "app": app,
+        "order": place,
+        "shown from": None if shown_from is None else moment(shown_from),
+        "shown until": None if shown_until is None else moment(shown_until),
+        "metadata": metadata,
+    }
+
+
+def _about(row: tuple[int, int, int | None, int | None, str]) -> str:
+    return "; ".join(f"{name}: {value(each)}" for name, each in _fields(row).items())
+
+
+def _put(connection: sqlite3.Connection, by: str, story: Story) -> Put:
     try:
         app = find_app(connection, story.app)
     except StoreRefused as refused:
@@ -147,4 +160,9 @@ def _put(connection: sqlite3.Connection, story: Story) -> Put:
     if row == known:
         return Put("duplicate")
     connection.execute(PUT, (*row, time_ns() // 1000, story.id))
-    return Put("stored" if known is None else "changed")
+    if known is None:
+        note(connection, by, "made a story", f"{story.id}; {_about(row)}")
+        return Put("stored")
+    about = changes(_fields(known), _fields(row))
+    note(connection, by, "changed a story", f"{story.id}; {about}")
+    return Put("changed")

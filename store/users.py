@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import time_ns
 
 from rules.user_names import key, stored
+from rules.words import plural
 from store.audit import note
 from store.commands import Command
 from store.database import Database
@@ -49,7 +50,8 @@ class CreateUser(Command[User], frozen=True):
             row = (name, self.digest, at, at * self.given)
             number = connection.execute(sql, row).lastrowid
             assert number is not None
-            note(connection, self.by, "made a user", name)
+            about = f"{name}; password: {'made up' if self.given else 'chosen'}"
+            note(connection, self.by, "made a user", about)
             return User(number, name, at, None)
 
         return await database.write(job)
@@ -74,8 +76,10 @@ class RemoveUser(Command[User], frozen=True):
 
         def job(connection: sqlite3.Connection) -> User:
             user = _find(connection, self.name)
+            ended = connection.execute("DELETE FROM login WHERE user = ?", (user.id,)).rowcount
             connection.execute("DELETE FROM user WHERE id = ?", (user.id,))
-            note(connection, self.by, "removed a user", user.name)
+            about = f"{user.name}; {plural(ended, 'session')} ended"
+            note(connection, self.by, "removed a user", about)
             return user
 
         return await database.write(job)
@@ -96,8 +100,10 @@ class SetPassword(Command[User], frozen=True):
             at = time_ns() // 1000 * self.given
             sql = "UPDATE user SET digest = ?, given_at = ? WHERE id = ?"
             connection.execute(sql, (self.digest, at, user.id))
-            connection.execute("DELETE FROM login WHERE user = ?", (user.id,))
-            note(connection, self.by, "set a password", user.name)
+            ended = connection.execute("DELETE FROM login WHERE user = ?", (user.id,)).rowcount
+            how = "made up" if self.given else "chosen"
+            about = f"{user.name}; password: {how}; {plural(ended, 'session')} ended"
+            note(connection, self.by, "set a password", about)
             return user
 
         return await database.write(job)

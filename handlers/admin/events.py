@@ -170,7 +170,8 @@ class Delete(Base):
         event = await self.found(number)
         try:
             await self.changes.delete(int(event.id))
-            await add(self.database, self.by, "deleted an event", event.id)
+            about = f"{event.id}; {event.category} / {event.name} of app {event.app or 'none'}"
+            await add(self.database, self.by, "deleted an event", about)
         except StoreError as error:
             raise failing(error) from None
         self.done("/admin/events", "deleted")

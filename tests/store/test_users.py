@@ -277,6 +277,6 @@ def test_the_list_of_changes_is_bounded(drive) -> None:
         kept = await database.read(
             lambda it: it.execute("SELECT count(*), max(length(about)) FROM audit").fetchone()
         )
-        assert kept == (KEPT, 300)
+        assert kept == (KEPT, 500)
 
     drive(test)
