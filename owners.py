@@ -66,7 +66,10 @@ class Owners:
         self.invitation = Invitation(invitation)
         self.attempts = Attempts()
         self.pulse = Pulse(self._reading)
-        self.board = Board(marquee.pages, self.pulse, CHARTS, self._rising)
+        charts = [
+            each._replace(said=self._now) if each.name == "visitors" else each for each in CHARTS
+        ]
+        self.board = Board(marquee.pages, self.pulse, charts, self._rising)
         self.usage = Usage(marquee.views)
         self.uploads = Uploads(self._import)
 
@@ -137,7 +140,10 @@ class Owners:
 
     def _rising(self) -> list[audience.Rising]:
         marquee = self._marquee
-        return audience.rising(lambda: marquee.sampler.watches, marquee.settings.rising_score)
+        return audience.rising(marquee.sampler, marquee.settings.rising_score)
+
+    def _now(self) -> str:
+        return audience.now(self._marquee.sampler)
 
     async def _glance(self) -> dict[str, Any]:
         marquee = self._marquee

@@ -63,6 +63,7 @@ from handlers import (
     toppages,
     usage,
 )
+from handlers.admin.page import UnknownAddress
 from handlers.answers import ROOT, Pages, problem
 from handlers.base import Missing, Static
 from handlers.docs import page as docs
@@ -512,9 +513,10 @@ class Marquee:
                 error=problem,
                 room=self.room,
             ),
-            default_handler_class=Missing,
+            default_handler_class=UnknownAddress,
             log_function=self._answered,
             cross_origin_protection=True,
+            proxied=bool(self.settings.trusted()),
             pages=self.pages,
             authenticate=self.apps.authenticate,
             rates=self.rates,

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from tornado.escape import to_unicode, xhtml_escape
 from tornado.template import Loader
 
 from rules.faults import Fault
+from rules.words import visible
 from wire import Request, Response
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +69,11 @@ def held(request: Request, tag: str) -> bool:
     return tag.removeprefix("W/") in tags or tags == ["*"]
 
 
+def escaped(said: str | bytes) -> str:
+    """Return text for HTML, in which characters that cannot be seen are written out."""
+    return xhtml_escape(visible(to_unicode(said)))
+
+
 class Pages:
     """HTML made from `templates/`."""
 
@@ -75,9 +82,8 @@ class Pages:
 
         `create_user` is the command that makes a user.
         """
-        self._loader = Loader(
-            str(ROOT / "templates"), namespace={"static": static, "create_user": create_user}
-        )
+        namespace = {"static": static, "create_user": create_user, "escaped": escaped}
+        self._loader = Loader(str(ROOT / "templates"), autoescape="escaped", namespace=namespace)
 
     def html(self, template: str, **values: object) -> bytes:
         """The template's page."""

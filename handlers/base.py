@@ -9,6 +9,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Pages, phrase, problem_body
 from rules.faults import Fault
+from rules.hosts import DEFAULT_PORTS, canonical, of_origin, without_port
 from store.apps import Access
 from store.errors import StoreBusy, StoreError, StoreRefused
 
@@ -100,6 +101,30 @@ class Handler(RequestHandler):
                 self.add_header(*field)
         return access
 
+    def check_trusted_origin(self, origin: str) -> bool:
+        """Return whether a form comes from this server, by its Origin and Host.
+
+        Tornado asks only where `Sec-Fetch-Site` does not say so: browsers send that over TLS and
+        to loopback addresses alone. nginx's `$host` has no port. Behind a named proxy, a Host
+        without a port is compared by name; this is no weaker than the session's cookie, which
+        browsers send to every port of a host.
+        """
+        if "Sec-Fetch-Site" in self.request.headers:
+            return False
+        page, host = of_origin(origin), canonical(self.request.headers.get("Host", ""))
+        if page is None or host is None:
+            return False
+        if host == page + DEFAULT_PORTS[origin.startswith("http:")]:
+            return True
+        if self.settings["proxied"] and host == without_port(page):
+            return True
+        raise Refusal(
+            403,
+            f"The form is on a page of {page}, but the request has Host: {host}. Behind a proxy, "
+            "let it pass the host and port on (nginx: `proxy_set_header Host $http_host;`) and "
+            "name its address in Marquee's setting `proxies`.",
+        )
+
     def refuse(self) -> None:
         """Count that a request whose sender is known was turned away; of most, nothing is."""
 
@@ -124,13 +149,17 @@ class Handler(RequestHandler):
         self.set_header(*NO_STORE)
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="Marquee"')
-        pages: Pages = self.settings["pages"]
         if self.for_people():
             self.set_header(*HTML)
-            self.finish(pages.error_body(status_code, detail))
+            self.finish(self.error_page(status_code, detail))
         else:
             self.set_header(*PROBLEM)
             self.finish(problem_body(status_code, detail, errors))
+
+    def error_page(self, status: int, detail: str) -> bytes:
+        """Return the error as a page."""
+        pages: Pages = self.settings["pages"]
+        return pages.error_body(status, detail)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """What a client did wrong is told to it alone; what went wrong here, without its query."""
@@ -206,5 +235,6 @@ class Static(StaticFileHandler):
             raise Refusal(404, WORDS[404]) from None
 
     write_error = Handler.write_error
+    error_page = Handler.error_page
     log_exception = Handler.log_exception
     for_people = Handler.for_people

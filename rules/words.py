@@ -1,8 +1,11 @@
 """Figures and moments as people read them."""
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Not printable, and yet of use in text: breaks, tabs, joiners, direction marks, soft hyphens.
+HARMLESS = "\n\r\t\u00ad\u200c\u200d\u200e\u200f"
 UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
@@ -11,6 +14,25 @@ def inert(said: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in said
     )
+
+
+def visible(said: str) -> str:
+    """Return text for a page: HTML has no way to write most control characters.
+
+    C0 and DEL become their pictures (U+2400), other control, format and unassigned characters
+    their escapes; line breaks, tabs and the joiners of scripts and emoji stay.
+    """
+    if said.isprintable():
+        return said
+    return "".join(map(_seen, said))
+
+
+def _seen(each: str) -> str:
+    if each.isprintable() or each in HARMLESS or unicodedata.category(each) == "Zs":
+        return each
+    if each < " ":
+        return chr(0x2400 + ord(each))
+    return "\u2421" if each == "\x7f" else each.encode("unicode_escape").decode()
 
 
 def moment(at: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from time import time_ns
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from handlers.admin.page import Page, failing
 from handlers.base import Refusal
@@ -48,11 +49,36 @@ class Base(Page):
                 return app
         raise Refusal(404, "There is no app with this number.")
 
-    def told(self, title: str, made: NewApp | NewToken, app: int, scopes: str) -> None:
+    @property
+    def address(self) -> str:
+        """Where this server is, as the browser sees it."""
+        return f"{self.request.protocol}://{self.request.host}"
+
+    def told(self, title: str, made: NewApp | NewToken, app: App, scopes: str) -> None:
         """Answer with a token, which is not to be seen again, and how to use it."""
-        address = f"{self.request.protocol}://{self.request.host}"
-        now = moment(time_ns() // 1000)
-        self.show("token.html", title, made=made, app=app, scopes=scopes, address=address, now=now)
+        host = next(iter(app.hosts), "www.example.com")
+        self.show(
+            "token.html",
+            title,
+            made=made,
+            app=app.id,
+            scopes=scopes,
+            address=self.address,
+            host=host,
+            now=moment(time_ns() // 1000),
+        )
+
+    def one(self, app: App, status: int = 200, **more: Any) -> None:
+        """Answer with the app, and `more`."""
+        src = f"{self.address}/static/beacon.js"
+        snippet = f'<script src="{src}" data-token="{app.public_token}" defer></script>'
+        live = ""
+        if app.hosts:
+            query = urlencode({"apikey": app.public_token})
+            live = f"/live/{quote(app.hosts[0], safe=':')}?{query}"
+        self.show(
+            "app.html", app.name, status, app=app, scopes=SCOPES, snippet=snippet, live=live, **more
+        )
 
     def hosts(self) -> tuple[str, ...]:
         """The hosts of a form: one a line, or with commas or blanks between."""
@@ -81,7 +107,8 @@ class Apps(Base):
             refusal = failing(error)
             await self.list(refusal.status_code, wrong=refusal.detail, fields=fields)
             return
-        self.told(f"{made.name} is made", made, made.id, "write read")
+        app = await self.app(str(made.id))
+        self.told(f"{made.name} is made", made, app, "write read")
 
     async def list(self, status: int = 200, **more: Any) -> None:
         """Answer with the list, and `more`."""
@@ -99,7 +126,7 @@ class One(Base):
 
     async def get(self, number: str) -> None:
         """The app and its tokens."""
-        await self.one(await self.app(number))
+        self.one(await self.app(number))
 
     async def post(self, number: str) -> None:
         """Change its hosts, and whether it is strict."""
@@ -111,13 +138,9 @@ class One(Base):
             await command.run(self.database)
         except StoreError as error:
             refusal = failing(error)
-            await self.one(app, refusal.status_code, wrong=refusal.detail)
+            self.one(app, refusal.status_code, wrong=refusal.detail)
             return
         self.done(f"/admin/apps/{app.id}", "changed")
-
-    async def one(self, app: App, status: int = 200, **more: Any) -> None:
-        """Answer with the app, and `more`."""
-        self.show("app.html", app.name, status, app=app, scopes=SCOPES, **more)
 
 
 class Tokens(Base):
@@ -132,11 +155,9 @@ class Tokens(Base):
         except StoreError as error:
             refusal = failing(error)
             words = "Tick what the token may do." if not scopes else refusal.detail
-            self.show(
-                "app.html", app.name, refusal.status_code, app=app, scopes=SCOPES, wrong=words
-            )
+            self.one(app, refusal.status_code, wrong=words)
             return
-        self.told(f"A token of {app.name}", made, app.id, " ".join(made.scopes))
+        self.told(f"A token of {app.name}", made, app, " ".join(made.scopes))
 
 
 class Revoke(Base):

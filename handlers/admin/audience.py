@@ -1,11 +1,11 @@
 """The audience: which hosts are watched, who is there, and which pages rise."""
 
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from handlers.admin.page import Page
 from loops.sampler import Sampler, Watch
+from rules import words
 from rules.history import WINDOW
 from store.apps import ListApps
 from store.database import Database
@@ -24,6 +24,7 @@ class Rising(NamedTuple):
     change: int
     state: str
     live: str
+    stale: str  # how old the reading is, if it is older than it should be
 
 
 def routes(database: Database, sampler: Sampler, threshold: float) -> list[Any]:
@@ -51,7 +52,7 @@ class Audience(Page):
         start = self.number("start") or 0
         watches = sorted(self.sampler.watches, key=lambda it: (-visitors(it), it.host))
         rows = [
-            (it, visitors(it), self.sampler.stale(it), pages(it, self.threshold), live(it))
+            (it, visitors(it), stale(self.sampler, it), pages(it, self.threshold), live(it))
             for it in watches[start : start + LIMIT]
         ]
         watched = {it.host for it in watches}
@@ -65,23 +66,39 @@ class Audience(Page):
         self.show("audience.html", "Audience", rows=rows, others=others[:LIMIT], further=further)
 
 
-def rising(watches: Callable[[], Iterable[Watch]], threshold: float) -> list[Rising]:
+def rising(sampler: Sampler, threshold: float) -> list[Rising]:
     """The pages of all hosts that gain now, the most visited first."""
     found = [
         page
-        for watch in watches()
-        for page in pages(watch, threshold)
+        for watch in sampler.watches
+        for page in pages(watch, threshold, stale(sampler, watch))
         if page.state in ("rising", "new")
     ]
     return sorted(found, key=lambda page: (-page.visitors, page.path))[:SHOWN]
 
 
+def stale(sampler: Sampler, watch: Watch) -> str:
+    """Return how old the reading of a host is, if that is older than it should be."""
+    return words.seconds(sampler.age(watch)) if watch.reading and sampler.stale(watch) else ""
+
+
+def now(sampler: Sampler) -> str:
+    """Return of when the visitors of all hosts are."""
+    found = [it for it in sampler.watches if stale(sampler, it) and visitors(it)]
+    if not found:
+        return "now"
+    count, age = sum(map(visitors, found)), max(map(sampler.age, found))
+    return (
+        f"of which {count:,} {'is' if count == 1 else 'are'} stale: read {words.seconds(age)} ago"
+    )
+
+
 def visitors(watch: Watch) -> int:
-    """Who is on the host now."""
+    """Return how many were on the host at its last reading."""
     return 0 if watch.reading is None else sum(watch.reading.visitors.values())
 
 
-def pages(watch: Watch, threshold: float) -> list[Rising]:
+def pages(watch: Watch, threshold: float, stale: str = "") -> list[Rising]:
     """Some pages of a host: what gains, then what loses, then the largest."""
     titles = {} if watch.reading is None else watch.reading.titles
     return [
@@ -93,6 +110,7 @@ def pages(watch: Watch, threshold: float) -> list[Rising]:
             page.change,
             page.judged.state,
             live(watch),
+            stale,
         )
         for page in watch.rising(WINDOW, SHOWN, threshold)
     ]

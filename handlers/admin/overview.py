@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from handlers.admin.page import COOKIE, Page
+from handlers.admin.page import Page
 from handlers.answers import Pages
 from handlers.base import Refusal
 from handlers.health import Readiness
@@ -27,6 +27,8 @@ class Chart(NamedTuple):
     title: str
     unit: str
     times: float = 1.0
+    # Gives the unit where that is another one from time to time.
+    said: Callable[[], str] | None = None
 
 
 class Board:
@@ -70,10 +72,12 @@ class Board:
         if values and values[-1] is None:
             now = None
         shown = "–" if now is None else words.number(now)
-        label = f"{chart.title}: {shown} {chart.unit}"
+        unit = chart.unit if chart.said is None else chart.said()
+        label = f"{chart.title}: {shown} {unit}"
         return self._pages.html(
             "admin/card.html",
             chart=chart,
+            unit=unit,
             value=shown,
             top=words.number(ceiling(values)),
             drawn=line(values, label),
@@ -157,5 +161,4 @@ class Live(Page):
         raise Refusal(401, "You are not logged in any more.")
 
     async def _still(self) -> bool:
-        who = self.settings["owner"]
-        return await who(self.get_cookie(COOKIE) or "") is not None
+        return await self.logged_in() is not None

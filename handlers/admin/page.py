@@ -1,12 +1,13 @@
 """What every page of the owner's has: who is logged in, its frame, and its forms' safety."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from handlers.answers import HTML, Pages
+from handlers.answers import HTML, Pages, phrase
 from handlers.asking import Asking
-from handlers.base import Refusal
+from handlers.base import WORDS, Refusal
 from rules import words
 from store.errors import StoreBusy, StoreError, StoreRefused
 from store.logins import Owner
@@ -80,15 +81,19 @@ class Page(Asking):
             "Sec-Fetch-Site" in headers or "Origin" in headers
         ):
             raise Refusal(403, "A form is sent from one of these pages, by a browser.")
-        token = self.get_cookie(self.cookie_name)
-        who: Who = self.settings["owner"]
-        self.owner = await who(token) if token else None
+        self.owner = await self.logged_in()
         if self.open:
             return
         if self.owner is None:
             self.turn_away()
         elif self.owner.given and not self.for_given:
             self.choose_first()
+
+    async def logged_in(self) -> Owner | None:
+        """Return whose session the cookie is of; None if there is none any more."""
+        token = self.get_cookie(self.cookie_name)
+        who: Who = self.settings["owner"]
+        return await who(token) if token else None
 
     def turn_away(self) -> None:
         """Send a visitor who is not logged in to do so."""
@@ -111,17 +116,29 @@ class Page(Asking):
 
     def page(self, template: str, title: str, **values: Any) -> bytes:
         """The page's bytes."""
+        # A template of its own: the variables of its loops would replace a page's of these names.
+        navigation = self.owner and self.pages.html(
+            "admin/places.html",
+            owner=self.owner,
+            places=PLACES,
+            about=ABOUT,
+            path=self.request.path,
+        )
         frame = {
             "title": title,
             "owner": self.owner,
-            "places": PLACES,
-            "about": ABOUT,
-            "path": self.request.path,
+            "navigation": navigation,
             "done": self.deeds.get(self.word("done") or ""),
             "words": words,
             "query": self.query,
         }
         return self.pages.html(f"admin/{template}", **{"wrong": "", **frame, **values})
+
+    def error_page(self, status: int, detail: str) -> bytes:
+        """Return the error as a page, with the navigation for an owner who may use it."""
+        if self.owner is None or self.owner.given:
+            return super().error_page(status, detail)
+        return self.page("error.html", phrase(status), status=status, detail=detail)
 
     def word(self, name: str) -> str | None:
         """A text argument; None if there is none, or it was left empty in a form."""
@@ -154,6 +171,17 @@ class Page(Asking):
         if not (said.isascii() and said.isdigit() and len(said) < 19):
             raise Refusal(422, f"`{name}` is not a whole number.")
         return int(said)
+
+
+class UnknownAddress(Page):
+    """What no route matches; below `/admin/` the owner keeps the navigation."""
+
+    async def prepare(self) -> None:
+        """Raise 404, once the owner is known."""
+        if self.request.path.startswith("/admin/"):
+            with contextlib.suppress(StoreError):
+                self.owner = await self.logged_in()
+        raise Refusal(404, WORDS[404])
 
 
 def failing(error: StoreError) -> Refusal:

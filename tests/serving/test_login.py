@@ -12,6 +12,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 import pytest
+from conftest import Running
 from sites import until
 from visitor import FORM, Visitor, owner_of, words
 
@@ -329,3 +330,72 @@ def test_a_server_that_ends_does_not_wait_for_who_watches(start):
     assert server.stop() == 0
     assert time.monotonic() - began < 5
     connection.close()
+
+
+def test_the_stream_goes_on_for_who_came_over_tls(start):
+    """Its session is looked at every five beats, under the cookie's name over TLS."""
+    server = start("--sample", "--no-traffic", "--proxies", "127.0.0.1")
+    name, password = owner_of(server)
+    over_tls = {"X_Forwarded_Proto": "https"}
+    visitor = Visitor(server)
+    answer = visitor.post("/admin/login", {**FORM, **over_tls}, name=name, password=password)
+    assert answer.status == 303 and visitor.cookie.startswith("__")
+    connection = server.connect()
+    headers = {"Cookie": visitor.cookie, "X-Forwarded-Proto": "https"}
+    connection.request("GET", "/admin/live", headers=headers)
+    stream = connection.getresponse()
+    beats = 0
+    while beats < 6:
+        line = stream.readline()
+        assert line, f"it ended after {beats} beats"
+        beats += line.startswith(b"data: ")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "host", "origin", "status"),
+    [
+        ("", "app.test", "http://app.test", 303),
+        ("", "app.test:8449", "http://app.test:8449", 303),
+        ("", "APP.test:80", "http://app.test", 303),
+        ("", "app.test:443", "https://app.test", 303),
+        ("", "app.test:443", "http://app.test", 403),
+        ("", "app.test", "http://app.test:8449", 403),
+        ("127.0.0.1", "app.test", "http://app.test:8449", 303),
+        ("127.0.0.1", "[::1]", "http://[::1]:8449", 303),
+        ("127.0.0.1", "app.test:8000", "http://app.test:8449", 403),
+        ("127.0.0.1", "marquee", "http://app.test:8449", 403),
+        ("127.0.0.1", "app.test", "http://evil.test:8449", 403),
+        ("127.0.0.1", "app.test", "http://app.test.evil.test", 403),
+        ("127.0.0.1", "app.test", "http://app.test@evil.test", 403),
+        ("127.0.0.1", "app.test", "null", 403),
+    ],
+)
+def test_a_form_is_taken_from_this_hosts_pages_also_where_a_proxy_hides_the_port(
+    fronted, proxies, host, origin, status
+):
+    server = fronted[proxies]
+    name, password = owner_of(server)
+    said = {"Content_Type": FORM["Content_Type"], "Host": host, "Origin": origin}
+    answer = Visitor(server).post("/admin/login", said, name=name, password=password)
+    assert answer.status == status
+    if status == 403 and "@" not in origin and origin != "null":
+        assert "$http_host" in answer.text and "proxies" in answer.text
+    # A browser that says where the form comes from is believed at once, or not at all.
+    said["Sec_Fetch_Site"] = "same-site"
+    assert Visitor(server).post("/admin/login", said, name=name).status == 403
+
+
+@pytest.fixture(scope="module")
+def fronted(tmp_path_factory):
+    """Servers by the proxies that are named to them."""
+    running = {
+        proxies: Running(
+            tmp_path_factory.mktemp("fronted") / "data",
+            *("--sample", "--no-traffic", "--proxies", proxies),
+        )
+        for proxies in ("", "127.0.0.1")
+    }
+    yield running
+    for each in running.values():
+        assert each.stop() == 0, each.log
