@@ -114,6 +114,7 @@ from store.shelves import Reads, Shelves
 from store.sites import Sites
 from store.soundness import SQLITE, UNHARMED
 from store.staging import Staging
+from store.story_types import StoryTypes
 from store.trust import note_trust, trust_in_clock
 from store.upstream import DEADLINE, Own, Upstream
 from store.usage import Usage
@@ -217,7 +218,7 @@ class Marquee:
         self.replays = Replays(database, log, rules)
         self.shelves = Shelves(database, stories.Ready, micros)
         self.stories = stories.Stories(Reads(database, micros), self.shelves)
-        self.story_events = story_events.StoryEvents(self.shelves, log, salt)
+        self.story_events = story_events.StoryEvents(self.shelves, log, salt, StoryTypes(views))
         self.changes = Changes(database, log, views)
         self.retention = Retention(database, views, settings.retention_days)
         self.images = Images(database, data / IMAGES, settings.image_cache)
@@ -493,7 +494,7 @@ class Marquee:
                 },
             ),
             *queries.routes(self.asked, self.exports),
-            *usage.routes(Usage(self.views), self.shelves),
+            *usage.routes(Usage(self.views, public=True), self.shelves),
             *one_event.routes(self.asked, self.changes, self.apps, self.rules),
             *rejects.routes(self.database, self.replays),
             *event_rules.routes(self.rules, self.asked),

@@ -13,10 +13,12 @@ from handlers.taking import ACCEPTED as TAKEN
 from handlers.taking import FULL as WAITING
 from handlers.taking import JSON, LATER, Clock, kind_of, now
 from rules.event import WrongEvent
+from rules.faults import Fault
 from rules.story_event import pseudonym, read, row
 from store.batch import Outcome
 from store.log import Log
 from store.shelves import Shelf, Shelves
+from store.story_types import StoryTypes
 from wire import Lane, Later, Request, Response
 
 PATTERN = r"/api/v1/event/([\w.~-]{1,100})"
@@ -39,8 +41,16 @@ WORDS = {400: "This is not JSON as it is read here.", 422: "This is not a right 
 class StoryEvents:
     """The lane of `POST /api/v1/event/{public_token}`."""
 
-    def __init__(self, shelves: Shelves[Any], log: Log, salt: bytes, clock: Clock = now) -> None:
+    def __init__(
+        self,
+        shelves: Shelves[Any],
+        log: Log,
+        salt: bytes,
+        types: StoryTypes,
+        clock: Clock = now,
+    ) -> None:
         """`salt` is the installation's own; `clock` tells the microseconds since 1970."""
+        self._types = types
         self._shelves = shelves
         self._log = log
         self._salt = salt
@@ -90,12 +100,26 @@ class StoryEvents:
         if event.story not in shelf.stories:
             return shared(FOREIGN, origin, hosts)
         app = shelf.shown.app
+        try:
+            if not self._types.takes(app, event.type):
+                return shared(self._one_too_many(), origin, hosts)
+        except KeyError:
+            return self._after_types(request, shelf)
         user = None
         if event.user is not None and not said.is_private:
             user = pseudonym(self._salt, app, event.user)
         rows, answer = (row(event, app, user),), Taken(origin, hosts)
         self._log.take(answer, rows, received=at, size=len(body), counted=False)
         return answer
+
+    async def _after_types(self, request: Request, shelf: Shelf[Any]) -> Response:
+        await self._types.load(shelf.shown.app)
+        answer = self._take(request, shelf)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _one_too_many(self) -> Response:
+        fault = Fault("/event_type", f"is new, and this app has {self._types.most:,} types already")
+        return _wrong(WrongEvent([fault]))
 
     def _meet(self, request: Request) -> "Said":
         said = Said(

@@ -1,5 +1,7 @@
 """What an app's stories were used for: counts, and users active on a day, in a week, in a month."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from handlers.asking import Asking
@@ -8,8 +10,14 @@ from handlers.origins import ALLOW, CREDENTIALS, VARY, allowed
 from rules.days import NotDay, day_of, text_of
 from store.errors import StoreBusy
 from store.shelves import Shelves, Shown
-from store.usage import SPANS, Usage
+from store.usage import SPANS, BadCursor, Usage
+from wire import Room, owners_of
 
+# Counts on a page if no number is asked for, and at most.
+COUNTS, MOST_COUNTS = 1_000, 10_000
+# Queries that may wait for their turn, of all anonymous clients. Of these, a client address and an
+# app may each have at most as many as stay free.
+PLACES = 64
 # Days in one answer, at most.
 MOST_DAYS = 1_000
 # What users of so many days are called.
@@ -18,7 +26,7 @@ CALLED = dict(zip(SPANS, ("dau", "wau", "mau"), strict=True))
 
 def routes(usage: Usage, shelves: Shelves[Any]) -> list[Any]:
     """Where these are."""
-    parts = {"usage": usage, "shelves": shelves}
+    parts = {"usage": usage, "shelves": shelves, "places": Room(PLACES)}
     return [
         (r"/api/v1/stories/([\w.~-]{1,100})/counts", Counts, parts),
         (r"/api/v1/dau/([\w.~-]{1,100})", Users, parts),
@@ -38,10 +46,22 @@ class Public(Asking):
             self.set_header(ALLOW, self._origin)
             self.set_header(*CREDENTIALS)
 
-    def initialize(self, usage: Usage, shelves: Shelves[Any]) -> None:
-        """`usage` counts, `shelves` know the apps."""
+    def initialize(self, usage: Usage, shelves: Shelves[Any], places: Room) -> None:
+        """`usage` counts, `shelves` know the apps; who asks waits in one of the `places`."""
         self.usage = usage
         self._shelves = shelves
+        self._places = places
+
+    @contextmanager
+    def place(self, app: int) -> Iterator[None]:
+        """A place among the queries that wait; raises `Refusal` if there is none for this one."""
+        owners = (*owners_of(self.request.remote_ip or "", None), app)
+        if not self._places.take(1, owners):
+            raise self.later("Too many of these are being counted now")
+        try:
+            yield
+        finally:
+            self._places.leave(1, owners)
 
     async def app(self, token: str) -> Shown:
         """The app; its own pages may read the answer."""
@@ -67,21 +87,28 @@ class Public(Asking):
 
 
 class Counts(Public):
-    """`GET /api/v1/stories/{public_token}/counts?date=[&story_id=]`."""
+    """`GET /api/v1/stories/{public_token}/counts?date=[&story_id=][&limit=][&cursor=]`."""
 
     async def get(self, token: str) -> None:
-        """So many events of each type with each story, on a day (UTC)."""
+        """A page of the events of each type with each story, on a day (UTC)."""
         app = (await self.app(token)).app
         day, story = self.day(), self.number("story_id")
+        limit = self.number("limit", least=1, most=MOST_COUNTS) or COUNTS
         try:
-            found = await self.usage.stories(app, day, story)
+            with self.place(app):
+                found, cursor = await self.usage.stories(
+                    app, day, story, limit=limit, cursor=self.word("cursor")
+                )
+        except BadCursor as error:
+            raise self.wrong("cursor", str(error)) from None
         except StoreBusy as error:
             raise self.later(f"This cannot be counted now ({error})") from None
         rows = [
             {"story_id": each.story, "event_type": each.type, "count": each.events}
             for each in found
         ]
-        self.send_value({"app_id": app, "date": text_of(day), "counts": rows})
+        answer = {"app_id": app, "date": text_of(day), "counts": rows, "cursor": cursor}
+        self.send_value(answer)
 
 
 class Users(Public):
@@ -100,7 +127,8 @@ class Users(Public):
         if first < 0:
             raise self.wrong("days", "reach back before the year 1")
         try:
-            found = await self.usage.active(app, first, day, span)
+            with self.place(app):
+                found = await self.usage.active(app, first, day, span)
         except StoreBusy as error:
             raise self.later(f"This cannot be counted now ({error})") from None
         each_day = [

@@ -5,6 +5,7 @@ that are behind catch up first: one step for all who ask, and a few steps at mos
 """
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ SPANS = (1, 7, 30)
 # Steps that an asker waits for, at most.
 TRIES = 5
 NEWEST = "SELECT coalesce(max(id), 0) FROM log.event"
+# In the order of the primary key, so that a page costs no more than its rows.
 STORIES = """
-SELECT story, name, sum(events) FROM story_day JOIN kind ON kind.id = kind
-WHERE day = ?1 AND story_day.app = ?2 AND story = coalesce(?3, story)
-GROUP BY story, name HAVING sum(events) > 0 ORDER BY story, name
+SELECT story, name, events, kind FROM story_day JOIN kind ON kind.id = kind
+WHERE day = ?1 AND story_day.app = ?2 AND (story, kind) > (?3, ?4) AND story <= ?5 AND events > 0
+ORDER BY story, kind LIMIT ?6
 """
+CURSOR = re.compile("([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
+LARGEST = 2**63 - 1
 TODAY = """
 SELECT app, users FROM log.app CROSS JOIN active ON active.app = log.app.id
 WHERE span = 1 AND day = ?
@@ -32,7 +36,7 @@ WHERE span = 1 AND day = ?
 ACTIVE = "SELECT day, users FROM active WHERE app = ? AND span = ? AND day BETWEEN ? AND ?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class StoryCount:
     """So many events of a type with a story."""
 
@@ -41,21 +45,48 @@ class StoryCount:
     events: int
 
 
+class BadCursor(ValueError):
+    """A cursor that was not given out here."""
+
+
 class Usage:
     """Days are numbers, as in `rules.days`."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, *, public: bool = False) -> None:
+        """Anonymous clients ask if it is `public`: they leave a reader to all others."""
         self._views = views
+        self._read = views.read_public if public else views.read
         self._turn = asyncio.Lock()
 
-    async def stories(self, app: int, day: int, story: int | None = None) -> list[StoryCount]:
+    async def stories(
+        self,
+        app: int,
+        day: int,
+        story: int | None = None,
+        *,
+        limit: int = 1_000,
+        cursor: str | None = None,
+    ) -> tuple[list[StoryCount], str | None]:
         """Events on a day, of an app's stories or of one, by story and type.
 
-        `StoreBusy` if the views are far behind.
+        There are up to `limit` counts, after where `cursor` is, and the cursor to go on from; None
+        at the end. Raises `BadCursor`, or `StoreBusy` if the views are far behind.
         """
+        after = (-1 if story is None else story, -1)
+        if cursor is not None:
+            found = CURSOR.fullmatch(cursor)
+            if found is None:
+                raise BadCursor("is no cursor that was given out here")
+            after = max(after, (min(int(found[1]), LARGEST), min(int(found[2]), LARGEST)))
+        values = (day, app, *after, LARGEST if story is None else story, limit + 1)
 
-        def job(connection: sqlite3.Connection) -> list[StoryCount]:
-            return [StoryCount(*row) for row in connection.execute(STORIES, (day, app, story))]
+        def job(connection: sqlite3.Connection) -> tuple[list[StoryCount], str | None]:
+            rows = connection.execute(STORIES, values).fetchall()
+            following = None
+            if len(rows) > limit:
+                rows = rows[:limit]
+                following = f"{rows[-1][0]}-{rows[-1][3]}"
+            return sorted(StoryCount(*row[:3]) for row in rows), following
 
         return await self._caught_up(job)
 
@@ -78,7 +109,7 @@ class Usage:
     async def _caught_up(self, job: Callable[[sqlite3.Connection], T]) -> T:
         wanted: int | None = None
         for steps in range(TRIES + 1):
-            come, newest, found = await self._views.read(partial(_look, job))
+            come, newest, found = await self._read(partial(_look, job))
             if wanted is None:
                 wanted = newest
             if come >= wanted:
@@ -87,7 +118,7 @@ class Usage:
                 break
             async with self._turn:
                 # Whoever had the turn before may have seen to it.
-                if (await self._views.read(place)).id < wanted:
+                if (await self._read(place)).id < wanted:
                     await self._views.step()
         raise StoreBusy("the views are being made, or are far behind")
 

@@ -126,6 +126,7 @@ class Views:
         self._opened: list[aiosqlite.Connection] = []
         self._idle: list[aiosqlite.Connection] = []
         self._free = Semaphore(READERS)
+        self._free_to_public = Semaphore(READERS - 1)
         self._turn = Lock()
         # Held while what is past is sealed or dropped, and while the views are made anew.
         self.past = Lock()
@@ -203,6 +204,11 @@ class Views:
         """
         async with self._reader() as reader:
             return await briefly(reader, partial(_look, job))
+
+    async def read_public(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run an anonymous client's look-up as `read` does; one reader is left to all others."""
+        async with self._free_to_public:
+            return await self.read(job)
 
     async def read_internal(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run one of the server's own reads, bounded by its rows: as `Database.read_internal`."""

@@ -24,6 +24,15 @@ LIMIT, DAYS = 100, 30
 FIELDS = ("id", "metadata", "order", "from", "until")
 
 
+# Counts that are read for the page, and types that are shown of each story.
+COUNTED, TYPES_SHOWN = 10_000, 20
+
+
+def first(some: list[str]) -> str:
+    """The first of these, by comma."""
+    return ", ".join(some[:TYPES_SHOWN]) + (", …" if len(some) > TYPES_SHOWN else "")
+
+
 def routes(database: Database, usage: Usage) -> list[Any]:
     """Where these are."""
     parts = {"database": database}
@@ -56,7 +65,7 @@ class Stories(Page):
         now = time_ns() // 1000
         today = day_at(now)
         try:
-            counts = await self.usage.stories(app, today)
+            counts, _ = await self.usage.stories(app, today, limit=COUNTED)
             users = await self.usage.active(app, today - DAYS + 1, today)
         except StoreBusy:
             counts, users = [], []
@@ -64,7 +73,7 @@ class Stories(Page):
         for each in counts:
             used.setdefault(each.story, []).append(f"{each.events:,} {each.type}")
         rows = [
-            (each, image(each), state(each, now), ", ".join(used.get(each.id, [])))
+            (each, image(each), state(each, now), first(used.get(each.id, [])))
             for each in kept[start : start + LIMIT]
         ]
         label = f"Users of {plural(DAYS, 'day')}, today {users[-1] if users else 'unknown'}"

@@ -16,7 +16,7 @@ from handlers.docs.operations import (
     Operation,
     Resource,
 )
-from handlers.usage import MOST_DAYS
+from handlers.usage import COUNTS, MOST_COUNTS, MOST_DAYS
 from rules.story_event import SentStoryEvent
 from store.usage import SPANS
 
@@ -45,11 +45,12 @@ class Count(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """Counts of a day."""
+    """A page of the counts of a day; `cursor` leads to the next one, and is null on the last."""
 
     app_id: int
     date: str
     counts: list[Count]
+    cursor: str | None
 
 
 class Users(msgspec.Struct, omit_defaults=True):
@@ -152,7 +153,16 @@ RESOURCE = Resource(
             "/api/v1/stories/{public_token}/counts",
             "What was done with each story on a day",
             {200: Answer("The counts.", Counts)},
-            arguments=[DATE, Argument("story_id", "Only this story.", Number)],
+            arguments=[
+                DATE,
+                Argument("story_id", "Only this story.", Number),
+                Argument(
+                    "limit",
+                    f"Counts on a page ({COUNTS}).",
+                    {"type": "integer", "minimum": 1, "maximum": MOST_COUNTS},
+                ),
+                Argument("cursor", "The `cursor` of the page before.", {"type": "string"}),
+            ],
             wrong={**NOBODY, 422: "An argument is wrong.", **BUSY},
         ),
         Operation(

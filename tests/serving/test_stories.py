@@ -1,12 +1,14 @@
 """Stories over HTTP: shown, told of, counted; on a real server, and on Tornado's the same."""
 
 import asyncio
+import contextlib
 import datetime
 import json
 import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -233,6 +235,39 @@ def test_a_users_number_and_its_text_are_one_user(app):
     assert app.dau()["dau"] == 3
 
 
+def test_an_app_gets_no_more_types_than_it_may_have_and_its_counts_come_in_pages(app):
+    def send(numbers):
+        with contextlib.closing(app.server.connect()) as connection:
+            for number in numbers:
+                sent = {"story_id": app.stories[0], "event_type": f"type-{number}"}
+                path, kind = f"/api/v1/event/{app.token}", {"Content-Type": "application/json"}
+                connection.request("POST", path, json.dumps(sent), kind)
+                answer = connection.getresponse()
+                yield answer.status, answer.read()
+
+    with ThreadPoolExecutor(20) as pool:
+        sent = pool.map(lambda start: list(send(range(start, 1_000, 20))), range(20))
+        assert {status for some in sent for status, _ in some} == {202}
+    ((status, said),) = send([1_000])
+    assert status == 422
+    (error,) = json.loads(said)["errors"]
+    assert error == {
+        "pointer": "/event_type",
+        "message": "is new, and this app has 1,000 types already",
+    }
+    assert [status for status, _ in send([0, 999])] == [202, 202]
+    path, cursor, found = f"/api/v1/stories/{{}}/counts?date={today()}&limit=300", "", []
+    for _ in range(4):
+        page = app.ask(path + cursor).json()
+        found += page["counts"]
+        cursor = f"&cursor={page['cursor']}"
+    assert page["cursor"] is None
+    assert sorted(each["event_type"] for each in found) == sorted(
+        f"type-{number}" for number in range(1_000)
+    )
+    assert app.ask(path + "&cursor=x").status == 422
+
+
 def test_an_event_without_a_user_counts_and_nobody_does(app):
     assert app.send().status == app.send(user_id=None).status == 202
     assert app.dau()["dau"] == 0
@@ -426,7 +461,7 @@ def test_any_day_of_the_calendar_may_be_asked_for(app):
 
 def test_who_asks_while_the_views_are_far_behind_is_told_when_to_come_again():
     class Busy:
-        async def active(self, *_):
+        async def active(self, *_, **__):
             raise StoreBusy("far behind")
 
         stories = active

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import tempfile
+import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,8 @@ from rules.days import day_of
 from store import usage, views
 from store.errors import StoreBusy
 from store.retention import DAY, Retention
-from store.usage import SPANS, StoryCount, Usage
+from store.story_types import StoryTypes
+from store.usage import SPANS, BadCursor, StoryCount, Usage
 
 FIRST = day_of("1970-01-01")
 
@@ -113,10 +115,72 @@ def test_events_count_by_story_type_and_day(tmp_path: Path) -> None:
             )  # fmt: skip
             close, impression = StoryCount(1, "close", 1), StoryCount(1, "impression", 2)
             last = StoryCount(2**63 - 1, "close", 1)
-            assert await asked.stories(1, FIRST) == [close, impression, last]
-            assert await asked.stories(1, FIRST, 1) == [close, impression]
-            assert await asked.stories(1, FIRST + 1) == [close]
-            assert await asked.stories(1, FIRST, 7) == await asked.stories(3, FIRST) == []
+            assert await asked.stories(1, FIRST) == ([close, impression, last], None)
+            assert await asked.stories(1, FIRST, 1) == ([close, impression], None)
+            assert await asked.stories(1, FIRST + 1) == ([close], None)
+            assert await asked.stories(1, FIRST, 7) == await asked.stories(3, FIRST) == ([], None)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("story", [None, 1])
+def test_counts_come_in_pages(tmp_path: Path, story: int | None) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            asked = Usage(opened.views)
+            await opened.append(
+                *(event(0, story=1, name=f"type {number}") for number in range(7)),
+                *(event(0, story=2, name=f"type {number}") for number in range(7)),
+            )
+            found, cursor, pages = [], None, 0
+            while pages == 0 or cursor is not None:
+                page, cursor = await asked.stories(1, FIRST, story, limit=3, cursor=cursor)
+                assert len(page) <= 3
+                found += page
+                pages += 1
+            wanted = [
+                StoryCount(each, f"type {number}", 1)
+                for each in ((1, 2) if story is None else (1,))
+                for number in range(7)
+            ]
+            assert sorted(found) == wanted
+            for wrong in ("x", "1", "1-2-3", "-1-2", "1-" + "9" * 20):
+                with pytest.raises(BadCursor):
+                    await asked.stories(1, FIRST, cursor=wrong)
+
+    asyncio.run(run())
+
+
+def test_an_app_has_a_bounded_number_of_types(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            await opened.append(event(0, name="a"), event(0, name="b"), event(0, app=2, name="c"))
+            await opened.views.step()
+            types = StoryTypes(opened.views, most=3)
+            with pytest.raises(KeyError):
+                types.takes(1, "a")
+            await types.load(1)
+            assert [types.takes(1, name) for name in "abcd"] == [True, True, True, False]
+            assert [types.takes(1, name) for name in "abce"] == [True, True, True, False]
+            await types.load(2)
+            assert types.takes(2, "d")
+
+    asyncio.run(run())
+
+
+def test_an_anonymous_query_leaves_a_reader_to_others(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            views, blocked = opened.views, threading.Event()
+
+            def wait(_: object) -> bool:
+                return blocked.wait(20)
+
+            waiting = [asyncio.create_task(views.read_public(wait)) for _ in range(10)]
+            await asyncio.sleep(0)
+            assert await views.read(lambda _: "answered") == "answered"
+            blocked.set()
+            assert await asyncio.gather(*waiting) == [True] * 10
 
     asyncio.run(run())
 
