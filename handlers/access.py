@@ -8,6 +8,7 @@ from time import perf_counter
 
 from tornado.web import RequestHandler
 
+from handlers.base import request_id
 from wire import Lane, Request, Response
 
 LOG = logging.getLogger("marquee.access")
@@ -51,19 +52,27 @@ def log_handler(handler: RequestHandler) -> None:
     """Log a request of the control plane."""
     request = handler.request
     milliseconds = request.request_time() * 1000
-    _line(request.remote_ip, request.method, request.path, handler.get_status(), milliseconds)
+    about = (request.remote_ip, request.method, request.path, request_id(request))
+    _line(*about, handler.get_status(), milliseconds)
 
 
 def _tell(request: Request, status: int, began: float) -> None:
     milliseconds = (perf_counter() - began) * 1000
-    _line(request.remote, request.method, request.path, status, milliseconds)
+    about = (request.remote, request.method, request.path, request.request_id)
+    _line(*about, status, milliseconds)
 
 
 def _line(
-    remote: str | None, method: str | None, path: str, status: int, milliseconds: float
+    remote: str | None,
+    method: str | None,
+    path: str,
+    identifier: str | None,
+    status: int,
+    milliseconds: float,
 ) -> None:
     path = TOKEN.sub(r"\1…", path)
-    LOG.info("%s %s %s %d %.1f ms", remote, method, path, status, milliseconds)
+    about = (remote, method, path, status, milliseconds, identifier or "-")
+    LOG.info("%s %s %s %d %.1f ms %s", *about)
 
 
 def _status(done: "asyncio.Future[Response]") -> int:

@@ -1,17 +1,22 @@
 """What every handler of the control plane has: the errors' words, headers, and who is asking."""
 
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import ujson
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Pages, phrase, problem_body
 from rules.faults import Fault
 from rules.hosts import DEFAULT_PORTS, canonical, of_origin, without_port
+from rules.http_date import http_date
 from store.apps import Access
 from store.errors import StoreBusy, StoreError, StoreRefused
+from wire import REQUEST_ID, header_id
 
 LOG = logging.getLogger("marquee.handlers")
 
@@ -23,10 +28,22 @@ Authenticate = Callable[[str], Awaitable[Access | None]]
 
 # Of a request, by this name: the fields that its answer, whatever it is, tells of its limits.
 LIMITED = "limited"
+# And what it is called in the log and in its answer.
+IDENTIFIER = "identifier"
+
+
+def request_id(request: HTTPServerRequest) -> str:
+    """Return the identifier that the client gave the request, or a new one if that is not valid."""
+    known = vars(request)
+    if IDENTIFIER not in known:
+        known[IDENTIFIER] = header_id(request.headers) or secrets.token_hex(16)
+    found: str = known[IDENTIFIER]
+    return found
 
 
 def tell_limits(handler: RequestHandler) -> None:
-    """Set the fields of the limits that the request has passed."""
+    """Set the request's identifier, and the fields of the limits that it has passed."""
+    handler.set_header(REQUEST_ID, request_id(handler.request))
     for name, value in getattr(handler.request, LIMITED, ()):
         handler.add_header(name, value)
 
@@ -164,9 +181,9 @@ class Handler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """What a client did wrong is told to it alone; what went wrong here, without its query."""
         if not isinstance(value, HTTPError | StoreBusy):
-            LOG.error(
-                "%s %s raised", self.request.method, self.request.path, exc_info=(typ, value, tb)
-            )
+            request = self.request
+            about = (request.method, request.path, request_id(request))
+            LOG.error("%s %s raised (request %s)", *about, exc_info=(typ, value, tb))
 
     def for_people(self) -> bool:
         """Whether an error here is read by a person."""
@@ -195,6 +212,16 @@ class Missing(Handler):
     def prepare(self) -> None:
         """Say so."""
         raise Refusal(404, WORDS[404])
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer 404 to methods that Tornado refuses (405) before it asks, unless some are allowed.
+
+        (`mount` makes handlers of this one for paths that only lanes have.)
+        """
+        if status_code == 405 and "Allow" not in self._headers:
+            status_code = 404
+            self.set_status(404)
+        super().write_error(status_code, **kwargs)
 
 
 class Static(StaticFileHandler):
@@ -226,6 +253,33 @@ class Static(StaticFileHandler):
         """The type, with the one encoding that all text here is in."""
         kind = super().get_content_type()
         return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+    def set_headers(self) -> None:
+        """The fields of the file; and a range that must not be served is forgotten.
+
+        That is one for another version of the file (If-Range; RFC 9110, section 13.1.5), and one
+        of a HEAD, as ranges are for GET alone (section 14.2).
+        """
+        super().set_headers()
+        headers = self.request.headers
+        if "Range" in headers and (self.request.method != "GET" or not self._range_applies()):
+            del headers["Range"]
+
+    def _range_applies(self) -> bool:
+        validator = self.request.headers.get("If-Range")
+        if validator is None:
+            return True
+        if validator[:1] == '"':  # a weak tag never matches
+            return validator == self._headers.get("Etag")
+        return http_date(validator, datetime.now(UTC)) == self.modified
+
+    def should_return_304(self) -> bool:
+        """Whether the client has this version of the file (RFC 9110, section 13.2.2)."""
+        headers = self.request.headers
+        if "If-None-Match" in headers:
+            return self.check_etag_header()
+        since = http_date(headers.get("If-Modified-Since", ""), datetime.now(UTC))
+        return since is not None and self.modified is not None and self.modified <= since
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
         """The file's path; an HTTP error for whatever is none of these files."""

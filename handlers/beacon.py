@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Awaitable
 from time import time_ns
 
-from handlers.answers import NO_STORE, ROOT, SECURITY, problem
+from handlers.answers import NO_STORE, ROOT, SECURITY, held, problem
 from handlers.origins import VARY, preflight, shared
 from handlers.taking import LATER, PAUSE
 from rules.beacon import VIEW, Sign, read, row
@@ -117,8 +117,7 @@ class Beacon:
 
 
 def _script(request: Request) -> Response:
-    held = (request.header("If-None-Match") or "").split(",")
-    return UNCHANGED if TAG in (each.strip().removeprefix("W/") for each in held) else WHOLE
+    return UNCHANGED if held(request, TAG) else WHOLE
 
 
 async def _answered(stored: Stored, answer: Response) -> Response:

@@ -10,14 +10,16 @@ from wire.later import Later
 from wire.limits import Limits
 from wire.messages import Request, Response, Unhurried
 from wire.mounting import mount
-from wire.normalizing import Normalized
+from wire.normalizing import Normalized, header_id
 from wire.problems import problem
 from wire.refusal import Refusal
+from wire.request_id import NAME as REQUEST_ID
 from wire.room import Room, Share, owners_of
 from wire.server import Server, Stats
 from wire.sockets import bind, bind_unix, inherited
 
 __all__ = [
+    "REQUEST_ID",
     "Always",
     "Lane",
     "Later",
@@ -33,6 +35,7 @@ __all__ = [
     "Unhurried",
     "bind",
     "bind_unix",
+    "header_id",
     "inherited",
     "mount",
     "owners_of",

@@ -13,6 +13,7 @@ from wire.lanes import Way
 from wire.later import Later
 from wire.messages import Request, Response, Unhurried
 from wire.reading import OBJECTIONS, Reader
+from wire.request_id import split_id
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -95,7 +96,11 @@ class Answering(Holding):
             self.forget_reader()
             self.take(data)
             return
-        framing = server.framings[way.minor].get(tuple(special_lines(data)))
+        framings, lines = server.framings[way.minor], tuple(special_lines(data))
+        framing = framings.get(lines)
+        if framing is None:
+            lines, self._mark = split_id(lines)
+            framing = framings.get(lines)
         if framing is None or not framing.plain or reader.ending:
             self.forget_reader()
             self.take(data)
@@ -120,7 +125,7 @@ class Answering(Holding):
             )
         except Exception as error:
             answer = server.failed(lane, error)
-        if type(answer) is not Response or answer.large or server.counting:
+        if type(answer) is not Response or answer.large or server.counting or self._mark:
             self._conclude(way, framing, answer)
             return
         server.stats.requests += 1
@@ -148,7 +153,8 @@ class Answering(Holding):
             known = self._judge_whole(data, end)
             if known is None:
                 return False
-            server.remember(head, *known)
+            if not self._mark:  # or the next head is another one
+                server.remember(head, *known)
         way, framing = known
         if len(data) - end != framing.length:
             return False
@@ -163,7 +169,8 @@ class Answering(Holding):
         way = server.ways.get(data[: data.find(13)])
         if way is None or way.lane is None:
             return None
-        framing = server.framings[way.minor].get(tuple(special_lines(data[:end])))
+        lines, self._mark = split_id(tuple(special_lines(data[:end])))
+        framing = server.framings[way.minor].get(lines)
         limit = server.limits.body if way.lane.body_limit is None else way.lane.body_limit
         if (
             framing is None
@@ -266,7 +273,7 @@ class Answering(Holding):
         if (
             framing.keep_alive
             and way.usual
-            and not (response.large or server.counting or held or self._cut)
+            and not (response.large or server.counting or held or self._cut or self._mark)
         ):  # as it is nearly always
             server.stats.requests += 1
             self.write(b"".join((response.head, server.date, response.body)))
@@ -274,7 +281,7 @@ class Answering(Holding):
             self.deadline = server.idle_until
             return
         stays = framing.keep_alive and not self.last()
-        pieces = [response.head]
+        pieces = [response.head, self._mark]
         if not stays:
             pieces.append(b"Connection: close\r\n")
         elif not way.minor:

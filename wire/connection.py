@@ -15,6 +15,7 @@ from wire.holding import FREE, SMALL
 from wire.lanes import Way
 from wire.reading import Reader
 from wire.refusal import Refusal
+from wire.request_id import split_id
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -217,8 +218,8 @@ class Connection(Answering):
         if head[:2] == b"\r\n":
             # An empty line, which some clients send behind a body (RFC 9112, 2.2).
             head = head[2:]
+        lines, self._mark = split_id(tuple(special_lines(head)))
         way = server.ways.get(head[: head.find(b"\r\n")]) or server.way(head)
-        lines = tuple(special_lines(head))
         framing = server.framings[way.minor].get(lines) or server.framing(lines, way.minor)
         if reader.bodiless() is (framing.length != 0):
             raise Refusal(400, "The request's framing is ambiguous.")

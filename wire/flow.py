@@ -31,6 +31,7 @@ class Flow(asyncio.Protocol):
         "_dropped",
         "_eof",
         "_gathered",
+        "_mark",
         "_peer",
         "_reading",
         "_transport",
@@ -51,6 +52,8 @@ class Flow(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._peer: Peer
         self._gathered: list[bytes] | None = None
+        # The line with the request's identifier, if the client sent one: it is sent back.
+        self._mark = b""
         self._reading = True
         self._eof = False
         self._unread = 0
@@ -123,6 +126,7 @@ class Flow(asyncio.Protocol):
 
     def settle(self, stays: bool) -> None:
         """An answer is complete: be ready for the next request, or close."""
+        self._mark = b""
         if stays:
             self.phase = IDLE
             self.deadline = self.server.idle_until
@@ -137,7 +141,8 @@ class Flow(asyncio.Protocol):
             self.abort()
             return
         response = self.server.erroneous(status, detail)
-        self.write(b"".join((response.head, b"Connection: close\r\n", self.server.date)))
+        lines = (response.head, self._mark, b"Connection: close\r\n", self.server.date)
+        self.write(b"".join(lines))
         if not self.mute():
             self.write(response.body)
         self.end()

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from wire import fields
 from wire.peers import Peer
 from wire.refusal import Refusal
+from wire.request_id import NAME, valid_id
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -167,6 +168,11 @@ class Request:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """All header fields, in order, names as they came."""
         return fields.pairs(self._head)
+
+    @property
+    def request_id(self) -> str | None:
+        """The identifier that the client gave the request, if it is valid."""
+        return valid_id(fields.values(self._head, NAME))
 
     @property
     def remote(self) -> str:

@@ -20,7 +20,7 @@ from wire.framing import METHODS
 from wire.lanes import Lane
 from wire.limits import Limits
 from wire.messages import Request, Response
-from wire.normalizing import send
+from wire.normalizing import header_id, send
 from wire.peers import Peer
 from wire.problems import problem, with_hint
 from wire.refusal import Refusal
@@ -255,4 +255,4 @@ class _Serving(HTTPMessageDelegate):
         self._answered = True
         self._share.hold(0)
         self._target.lane.statuses[response.status] += 1
-        send(self._connection, self._line.method, response)
+        send(self._connection, self._line.method, response, header_id(self._headers))

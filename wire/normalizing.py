@@ -17,6 +17,7 @@ from wire.framing import host_name, origin, plain_body
 from wire.messages import Response
 from wire.problems import problem, with_hint
 from wire.refusal import Refusal
+from wire.request_id import NAME, valid_id
 
 
 class Normalized(HTTPServerConnectionDelegate):
@@ -74,7 +75,7 @@ class _Message(HTTPMessageDelegate):
         except Refusal as refusal:
             self._delegate = None
             answer = with_hint(self._error(refusal.status, refusal.detail))
-            send(self._connection, start_line.method, answer)
+            send(self._connection, start_line.method, answer, header_id(headers))
             return None
         join_cookies(headers)
         line = start_line._replace(path=target.decode("latin-1"))
@@ -99,11 +100,20 @@ def join_cookies(headers: HTTPHeaders) -> None:
         headers["Cookie"] = "; ".join(cookies)
 
 
-def send(connection: HTTPConnection, method: str, response: Response) -> None:
-    """Send an answer by a connection of Tornado's server."""
+def header_id(headers: HTTPHeaders) -> str | None:
+    """Return a request's identifier, if the client gave it a valid one."""
+    return valid_id([each.encode("latin-1") for each in headers.get_list(NAME)])
+
+
+def send(
+    connection: HTTPConnection, method: str, response: Response, request_id: str | None
+) -> None:
+    """Send an answer by a connection of Tornado's server, with its request's identifier."""
     headers = HTTPHeaders({"Date": format_timestamp(time.time())})
     for name, value in response.headers:
         headers.add(name, value)
+    if request_id is not None:
+        headers[NAME] = request_id
     if response.status not in (204, 304):
         headers["Content-Length"] = str(len(response.body))
     line = ResponseStartLine("", response.status, response.reason)

@@ -4,7 +4,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 from httptools import HttpRequestParser as Parser
 
 from wire.chunks import Chunks
-from wire.framing import CHUNKED, as_1_1, line_of, request_line, undecided
+from wire.framing import CHUNKED, as_1_1, known_method, line_of, request_line, undecided
 from wire.refusal import Refusal
 
 # What feeding llhttp may raise.
@@ -76,7 +76,7 @@ class Reader:
         if undecided(head):
             self._failed = error
             return
-        request_line(line_of(head)[0])
+        known_method(request_line(line_of(head)[0])[0])
         raise _malformed(error)
 
     def _read(self, data: bytes) -> HttpParserError | None:

@@ -154,6 +154,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     assert "Traceback" not in running.log, running.log
 
 
+@pytest.fixture(scope="module", params=["wire", "tornado"])
+def each_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A server with the sample, of each kind, for all tests of a module that change nothing."""
+    data = tmp_path_factory.mktemp(request.param) / "data"
+    running = Running(data, "--sample", "--no-traffic", "--server", request.param, "--json")
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log, running.log
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory):
     """One browser for all tests of a module."""

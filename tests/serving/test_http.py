@@ -3,28 +3,16 @@
 import gzip
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from visitor import Visitor
 
 
-@pytest.fixture(scope="module", params=["wire", "tornado"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """A server with the sample, of both kinds."""
-    from conftest import Running
-
-    data = tmp_path_factory.mktemp(request.param) / "data"
-    words = ("--sample", "--no-traffic", "--server", request.param, "--json")
-    running = Running(data, *words)
-    yield running
-    assert running.stop() == 0, running.log
-    assert "Traceback" not in running.log, running.log
-
-
-def raw(server, *lines: str, body: bytes = b"") -> tuple[int, dict[str, list[str]], bytes]:
+def raw(each_server, *lines: str, body: bytes = b"") -> tuple[int, dict[str, list[str]], bytes]:
     """Send these lines as a head, with `body` behind it; status, fields and body of the answer."""
     head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as peer:
+    with socket.create_connection(("127.0.0.1", each_server.port), timeout=20) as peer:
         peer.sendall(head + body)
         data = b""
         while part := peer.recv(65_536):
@@ -38,8 +26,8 @@ def raw(server, *lines: str, body: bytes = b"") -> tuple[int, dict[str, list[str
     return int(first.split(" ")[1]), fields, body
 
 
-def get(server, path: str, *lines: str, host: str = "localhost"):
-    return raw(server, f"GET {path} HTTP/1.1", f"Host: {host}", *lines)
+def get(each_server, path: str, *lines: str, host: str = "localhost"):
+    return raw(each_server, f"GET {path} HTTP/1.1", f"Host: {host}", *lines)
 
 
 BODIES = [
@@ -58,14 +46,14 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("method", "path"), BODIES)
-def test_a_compressed_body_is_415_and_says_what_to_do(server, method, path):
+def test_a_compressed_body_is_415_and_says_what_to_do(each_server, method, path):
     body = gzip.compress(b"{}")
     lines = ("Host: localhost", "Content-Encoding: gzip", f"Content-Length: {len(body)}")
-    status, fields, said = raw(server, f"{method} {path} HTTP/1.1", *lines, body=body)
+    status, fields, said = raw(each_server, f"{method} {path} HTTP/1.1", *lines, body=body)
     assert (status, fields["accept-encoding"]) == (415, ["identity"])
     assert "without Content-Encoding" in json.loads(said)["detail"]
     lines = ("Host: localhost", "Content-Encoding: identity", "Content-Length: 2")
-    assert raw(server, f"{method} {path} HTTP/1.1", *lines, body=b"{}")[0] != 415
+    assert raw(each_server, f"{method} {path} HTTP/1.1", *lines, body=b"{}")[0] != 415
 
 
 @pytest.mark.parametrize(
@@ -86,7 +74,7 @@ def test_a_compressed_body_is_415_and_says_what_to_do(server, method, path):
         "/api/v1/open%61pi.json",
     ],
 )
-def test_percent_encoded_unreserved_characters_are_the_same_address(server, path):
+def test_percent_encoded_unreserved_characters_are_the_same_address(each_server, path):
     plain = path
     for encoded, meant in (
         ("%31", "1"), ("%63", "c"), ("%61", "a"), ("%30", "0"), ("%5F", "_"), ("%5f", "_"),
@@ -94,28 +82,124 @@ def test_percent_encoded_unreserved_characters_are_the_same_address(server, path
     ):  # fmt: skip
         plain = plain.replace(encoded, meant)
     assert plain != path
-    status = get(server, plain)[0]
-    assert get(server, path)[0] == status
+    status = get(each_server, plain)[0]
+    assert get(each_server, path)[0] == status
     assert status in (200, 302)
 
 
-def test_an_encoded_slash_is_no_slash(server):
+def test_an_encoded_slash_is_no_slash(each_server):
     for path in ("/campaigns%2F1/", "/api/v1/stories%2Ftoken_1", "/static%2Fmarquee.css"):
-        assert get(server, path)[0] == 404
+        assert get(each_server, path)[0] == 404
 
 
-def test_an_absolute_target_is_answered_like_its_path(server):
+def test_an_absolute_target_is_answered_like_its_path(each_server):
     for path in ("/healthz", "/campaigns/1/", "/api/v1/docs/", "/static/marquee.css"):
-        assert get(server, f"http://marquee.example{path}")[0] == 200
+        assert get(each_server, f"http://marquee.example{path}")[0] == 200
 
 
-def test_an_owner_s_session_may_come_in_the_second_cookie_field(server):
-    owner = json.loads("".join(server.told))["owner"]
-    visitor = Visitor(server).log_in(owner["name"], owner["password"])
+def test_an_owner_s_session_may_come_in_the_second_cookie_field(each_server):
+    owner = json.loads("".join(each_server.told))["owner"]
+    visitor = Visitor(each_server).log_in(owner["name"], owner["password"])
     for lines in (
         (f"Cookie: {visitor.cookie}",),
         ("Cookie: a=1", f"Cookie: {visitor.cookie}"),
         (f"Cookie: {visitor.cookie}", "Cookie: a=1; b=2"),
         ("cookie: a=1", "Accept: */*", f"cookie: b=2; {visitor.cookie}; c=3"),
     ):
-        assert get(server, "/admin/account", *lines)[0] == 200, lines
+        assert get(each_server, "/admin/account", *lines)[0] == 200, lines
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "QUERY"])
+def test_a_registered_method_is_405_where_there_is_something(each_server, method):
+    for path in ("/campaigns/1/", "/events", "/healthz", "/static/marquee.css"):
+        status, fields, _ = raw(each_server, f"{method} {path} HTTP/1.1", "Host: localhost")
+        assert status == 405
+        assert "OPTIONS" in fields["allow"][0]
+    assert raw(each_server, f"{method} /nothing HTTP/1.1", "Host: localhost")[0] == 404
+
+
+CSS = "/static/marquee.css"
+RFC_850, ASCTIME = "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"
+IMF = "%a, %d %b %Y %H:%M:%S GMT"
+
+
+def modified(fields) -> datetime:
+    return datetime.strptime(fields["last-modified"][0], IMF).replace(tzinfo=UTC)
+
+
+def test_a_range_is_served_only_of_the_version_that_if_range_names(each_server):
+    _, fields, whole = get(each_server, CSS)
+    tag, when = fields["etag"][0], modified(fields)
+    right = [tag, *(when.strftime(each) for each in (IMF, RFC_850, ASCTIME))]
+    wrong = [
+        '"other"', f"W/{tag}", tag.strip('"'), "", "yesterday", f'{tag}, "other"',
+        *((when + timedelta(seconds=by)).strftime(IMF) for by in (-1, 1)),
+    ]  # fmt: skip
+    for each in right:
+        status, fields, body = get(each_server, CSS, "Range: bytes=0-9", f"If-Range: {each}")
+        assert (status, body) == (206, whole[:10]), each
+        assert fields["content-range"] == [f"bytes 0-9/{len(whole)}"]
+    for each in wrong:
+        status, fields, body = get(each_server, CSS, "Range: bytes=0-9", f"If-Range: {each}")
+        assert (status, body) == (200, whole), each
+        assert "content-range" not in fields
+    assert get(each_server, CSS, "Range: bytes=0-9")[0] == 206
+    head = raw(each_server, f"HEAD {CSS} HTTP/1.1", "Host: localhost", "Range: bytes=0-9")
+    assert head[0] == 200
+    assert head[1]["content-length"] == [str(len(whole))]
+
+
+def test_a_file_is_304_since_a_date_in_any_of_the_three_formats(each_server):
+    _, fields, _ = get(each_server, CSS)
+    when = modified(fields)
+    for form in (IMF, RFC_850, ASCTIME):
+        for by, expected in ((0, 304), (3600, 304), (-1, 200)):
+            date = (when + timedelta(seconds=by)).strftime(form)
+            assert get(each_server, CSS, f"If-Modified-Since: {date}")[0] == expected, date
+    for date in ("0", "-1", "tomorrow", "Mon, 31 Feb 2100 00:00:00 GMT", "9999-12-31", ""):
+        assert get(each_server, CSS, f"If-Modified-Since: {date}")[0] == 200
+    late = (when + timedelta(days=1)).strftime(IMF)
+    # A tag that does not match makes the date count for nothing.
+    for tag in ('"other"', ""):
+        lines = (f"If-Modified-Since: {late}", f"If-None-Match: {tag}")
+        assert get(each_server, CSS, *lines)[0] == 200
+
+
+@pytest.mark.parametrize("path", [CSS, "/static/beacon.js", "/banners/101", "/api/v1/openapi.json",
+                                  "/api/v1/stories/cached/token_1"])  # fmt: skip
+def test_a_tag_among_others_is_304(each_server, path):
+    tag = get(each_server, path)[1]["etag"][0].removeprefix("W/")
+    for value in (tag, f"W/{tag}", f'"a", {tag}', f'W/"a",{tag} , "b"', "*"):
+        assert get(each_server, path, f"If-None-Match: {value}")[0] == 304, value
+    assert get(each_server, path, 'If-None-Match: "a"', f"If-None-Match: {tag}")[0] == 304
+    for value in ('"a"', tag.strip('"'), ""):
+        assert get(each_server, path, f"If-None-Match: {value}")[0] == 200, value
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/readyz", "/campaigns/1/", "/static/marquee.css", "/events", "/nothing", "/admin/",
+     "/api/v1/stories/token_1", "/api/v1/stories/cached/token_1", "/campaigns/77777/",
+     "/api/v1/audience/x/rising", "/banners/101"],
+)  # fmt: skip
+def test_a_request_s_identifier_comes_back(each_server, path):
+    for name in ("X-Request-Id", "x-request-id"):
+        assert get(each_server, path, f"{name}: abc-1/2")[1]["x-request-id"] == ["abc-1/2"]
+    made = [
+        get(each_server, path, *lines)[1].get("x-request-id", [""])
+        for lines in ((), ("X-Request-Id: a b",), ("X-Request-Id: a", "X-Request-Id: a"))
+    ]
+    # The control plane makes one where there is none; the data plane saves the time.
+    assert len({each[0] for each in made}) in (1, 3)
+    assert all(len(each) == 1 and len(each[0]) in (0, 32) for each in made)
+
+
+def test_the_access_log_has_the_identifier(start):
+    server = start("--sample", "--no-traffic", "--access-log")
+    for path in ("/campaigns/1/", "/admin/", "/api/v1/stories/token_1"):
+        assert get(server, path, "X-Request-Id: seen-by-proxy")[0] in (200, 303)
+    assert get(server, "/healthz")[0] == 200
+    made = get(server, "/readyz")[1]["x-request-id"][0]
+    assert server.stop() == 0
+    lines = [line.split() for line in server.log.splitlines() if "marquee.access" in line]
+    assert [line[-1] for line in lines] == ["seen-by-proxy"] * 3 + ["-", made]

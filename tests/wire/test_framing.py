@@ -118,7 +118,7 @@ REQUEST_LINE = [
     no("lower-case method", head(method=b"get"), METHOD),
     no("unknown method", head(method=b"BREW"), METHOD),
     no("a method that llhttp does not know", head(method=b"GETX"), METHOD),
-    no("a method that only llhttp knows", head(method=b"PROPFIND"), METHOD),
+    no("a method of RTSP", head(method=b"DESCRIBE"), METHOD),
     no("a method with a digit", head(method=b"X2"), METHOD),
     no("an unknown method and HTTP/2.0", head(method=b"BREW", version=b"HTTP/2.0"), VERSION),
     no("an unknown method and no version", b"BREW {}\r\nHost: a.example\r\n\r\n"),
@@ -572,6 +572,14 @@ class TestExpect:
             assert peer.more()
         said, peer.held = peer.held, b""
         return said
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "QUERY", "M-SEARCH"])
+def test_a_registered_method_is_the_application_s_to_allow(served: Served, method: str) -> None:
+    with served.peer() as peer:
+        asked = get("/app/echo").replace(b"GET", method.encode())
+        assert peer.ask(asked, method).status == 405
+        assert peer.ask(get("/lane/hello")).body == b"hello"
 
 
 def test_a_line_of_the_proxy_protocol_is_named_as_such(served: Served) -> None:

@@ -1,0 +1,25 @@
+"""The identifier by which a client or proxy finds a request again: X-Request-Id."""
+
+import re
+from collections.abc import Sequence
+
+# Enough for any identifier in use; nothing that needs quoting in a log or a page.
+_VALID = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z/:=@]{1,128}")
+NAME = "X-Request-Id"
+
+
+def valid_id(values: Sequence[bytes]) -> str | None:
+    """Return the identifier in these values of the field; None unless it is one, and valid."""
+    if len(values) != 1 or not _VALID.fullmatch(values[0]):
+        return None
+    return values[0].decode()
+
+
+def split_id(lines: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
+    """Part a head's special lines from those of X-Request-Id; the field to answer with, or b""."""
+    others = tuple(line for line in lines if line[:1] not in (b"x", b"X"))
+    if len(others) == len(lines):
+        return lines, b""
+    values = [line.partition(b":")[2].strip(b" \t") for line in lines if line not in others]
+    found = valid_id(values)
+    return others, b"" if found is None else f"{NAME}: {found}\r\n".encode()
