@@ -1,30 +1,46 @@
 """How the pages of a host do: which gain and lose, since when, and as it happens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import time
 from typing import Any
 
 import msgspec
+from cachetools import LRUCache
 
-from handlers.watching import Audience, Watching, as_of
+from handlers.base import Refusal
+from handlers.watching import LIMIT, MOST, Audience, Watching, as_of
 from loops.sampler import Watch
-from rules.history import MINUTE
+from rules.history import MINUTE, WINDOW
 from rules.timestamp import MICROS, text
 from store.audience import Audiences
 
 HOST = r"([^/]{1,260})"
 # Seconds of history that are told if nothing else is asked for, and at most.
 SPAN, LONGEST_SPAN = 3 * 3600, 32 * 86_400
+# Windows, other than the default, that are answered for each reading of a host.
+WINDOWS = 8
+# Answers of history that are kept until the next reading, and bytes of the largest of them.
+HISTORIES, LARGEST_HISTORY = 256, 65_536
+
+
+# (number of the reading, answer) by (watch, path, first minute, last minute).
+Made = LRUCache[tuple[Watch, str, int, int], tuple[int, bytes]]
 
 
 def routes(audience: Audience, kept: Audiences) -> list[Any]:
     """Where these are."""
+    made: Made = LRUCache(HISTORIES)
     base = r"/api/v1/audience/" + HOST
     return [
         (base + "/rising", Rising, {"audience": audience}),
-        (base + "/history", History, {"audience": audience, "kept": kept}),
+        (base + "/history", History, {"audience": audience, "kept": kept, "made": made}),
         (base + "/stream", Stream, {"audience": audience}),
     ]
+
+
+def whole_minutes(window: int) -> int:
+    """Return a window of seconds in minutes, rounded up."""
+    return -(-window // MINUTE)
 
 
 class Told(msgspec.Struct):
@@ -58,8 +74,27 @@ class Rising(Watching):
         """The pages: what gains, most surprising first; what loses; then the largest."""
         window, limit = self.window(), self.pages()
         watch = await self.watched(host)
+        self.admit(watch, window)
         self.set_header("Content-Type", "application/json")
         self.finish(self.told(watch, window, limit))
+
+    def admit(self, watch: Watch, window: int) -> None:
+        """Raise 503 if too many other windows have been asked for since the last reading.
+
+        Each costs some milliseconds, and anyone may ask; the default window is always answered.
+        """
+        minutes = whole_minutes(window)
+        if minutes == whole_minutes(WINDOW) or minutes in watch.windows:
+            return
+        if len(watch.windows) >= WINDOWS:
+            period = max(1, round(self.audience.sampler.period))
+            raise Refusal(
+                503,
+                f"Too many different windows of this host are asked for; the default, {WINDOW}, "
+                "is always answered. Ask again.",
+                headers=[("Retry-After", str(period))],
+            )
+        watch.windows.add(minutes)
 
     def told(self, watch: Watch, window: int, limit: int) -> bytes:
         """The list as JSON."""
@@ -71,28 +106,31 @@ class Rising(Watching):
         )
 
     def _pages(self, watch: Watch, window: int, limit: int) -> msgspec.Raw:
-        name = ("pages", window, limit)
-        made: msgspec.Raw | None = watch.made.get(name)
+        # Made once for a reading, a window in minutes (as finely as the past is known) and one of
+        # two lengths, whatever the limit.
+        most = LIMIT if limit <= LIMIT else MOST
+        name = ("pages", whole_minutes(window), most)
+        made: list[bytes] | None = watch.made.get(name)
         if made is None:
-            titles = {} if watch.reading is None else watch.reading.titles
-            rows = []
-            for page in watch.rising(window, limit, self.audience.threshold):
-                expected, score, state = page.judged
-                rows.append(
-                    Told(
-                        page.path,
-                        titles.get(page.path, page.path),
-                        page.visitors,
-                        page.change,
-                        page.rate,
-                        None if expected is None else round(expected, 1),
-                        round(score, 2),
-                        state,
-                    )
-                )
-            made = msgspec.Raw(msgspec.json.encode(rows))
+            made = [msgspec.json.encode(row) for row in self._rows(watch, window, most)]
             watch.keep(name, made)
-        return made
+        return msgspec.Raw(b"[%b]" % b",".join(made[:limit]))
+
+    def _rows(self, watch: Watch, window: int, most: int) -> Iterator[Told]:
+        titles = {} if watch.reading is None else watch.reading.titles
+        seconds = whole_minutes(window) * MINUTE
+        for page in watch.rising(seconds, most, self.audience.threshold):
+            expected, score, state = page.judged
+            yield Told(
+                page.path,
+                titles.get(page.path, page.path),
+                page.visitors,
+                page.change,
+                page.rate,
+                None if expected is None else round(expected, 1),
+                round(score, 2),
+                state,
+            )
 
 
 class Stream(Rising):
@@ -102,16 +140,20 @@ class Stream(Rising):
         """The same list with each reading, as server-sent events."""
         window, limit = self.window(), self.pages()
         watch = await self.watched(host)
+        self.admit(watch, window)
         await self.stream((window, limit), watch, lambda: self.told(watch, window, limit))
 
 
 class History(Watching):
     """`GET /api/v1/audience/{host}/history?path=&from=&to=`."""
 
-    def initialize(self, audience: Audience, kept: Audiences) -> None:  # type: ignore[override]
-        """`kept` are the minutes."""
+    def initialize(  # type: ignore[override]
+        self, audience: Audience, kept: Audiences, made: Made
+    ) -> None:
+        """`kept` are the minutes, `made` the answers by what was asked, of the latest reading."""
         super().initialize(audience)
         self._kept = kept
+        self._made = made
 
     async def get(self, host: str) -> None:
         """A page's average visitors in each minute that was read."""
@@ -126,10 +168,17 @@ class History(Watching):
             raise self.wrong("from", f"is more than {LONGEST_SPAN // 86_400} days before `to`")
         watch = await self.watched(host)
         minute = MINUTE * MICROS
-        found = await self._kept.history(
-            (watch.key, watch.host), path, -(-begin // minute), -(-end // minute)
-        )
-        self.send_json({"host": watch.host, "path": path, "minutes": minutes(found)})
+        first, last = -(-begin // minute), -(-end // minute)
+        asked, number = (watch, path, first, last), watch.number
+        made = self._made.get(asked)
+        if made is None or made[0] != number:
+            found = await self._kept.history((watch.key, watch.host), path, first, last)
+            answer = {"host": watch.host, "path": path, "minutes": minutes(found)}
+            made = number, msgspec.json.encode(answer)
+            if len(made[1]) <= LARGEST_HISTORY:
+                self._made[asked] = made
+        self.set_header("Content-Type", "application/json")
+        self.finish(made[1])
 
 
 def minutes(found: Sequence[tuple[int, float]]) -> list[dict[str, object]]:

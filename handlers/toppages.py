@@ -7,13 +7,15 @@ from cachetools import TTLCache
 
 from handlers.answers import NO_STORE, SECURITY, problem
 from rules.hosts import canonical
-from rules.toppages import LEGACY, PAGES, V3, tell
+from rules.toppages import LEGACY, PAGES, V3, tell_each, together
 from store.presence import Presence
 from store.sites import Site, Sites
 from wire import Lane, Request, Response
 
 # As many as are told if none are asked for.
 LIMIT = 10
+# Up to so many, an answer is made of the same list.
+FEW = 1_000
 # Seconds for which an answer is given again.
 SHARED = 1.0
 JSON = Response(200, [("Content-Type", "application/json"), NO_STORE, *SECURITY])
@@ -28,7 +30,9 @@ class TopPages:
     def __init__(self, sites: Sites, presence: Presence) -> None:
         self._sites = sites
         self._presence = presence
-        self._made: TTLCache[tuple[int, str, int, str], Response] = TTLCache(64, SHARED, monotonic)
+        # The pages of a host in a form, most visited first: one of two numbers of them.
+        self._made: TTLCache[tuple[int, str, int, str], list[bytes]]
+        self._made = TTLCache(64, SHARED, monotonic)
 
     def lanes(self) -> list[Lane]:
         """Both addresses."""
@@ -69,11 +73,12 @@ class TopPages:
         entry = None if site is None else site.listed(host)
         if site is None or entry is None:
             return UNKNOWN
-        asked = (site.app, entry, limit, version)
+        most = FEW if limit <= FEW else PAGES
+        asked = (site.app, entry, most, version)
         made = self._made.get(asked)
         if made is None:
             visitors, titles, _ = self._presence.reading(site.app, entry)
-            most = sorted(visitors.items(), key=lambda page: (-page[1], page[0]))[:limit]
-            pages = ((path, titles.get(path, path), count) for path, count in most)
-            made = self._made[asked] = JSON.with_body(tell(pages, version))
-        return made
+            order = sorted(visitors.items(), key=lambda page: (-page[1], page[0]))
+            pages = ((path, titles.get(path, path), count) for path, count in order[:most])
+            made = self._made[asked] = tell_each(pages, version)
+        return JSON.with_body(together(made[:limit], version))

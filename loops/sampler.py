@@ -41,7 +41,7 @@ OLDEST = 4
 # Refused pairs of key and host that are kept.
 REFUSED_KEPT = 4_096
 # Things made of a reading that are kept.
-MADE = 64
+MADE = 256
 
 Key = tuple[str, str]
 
@@ -86,6 +86,7 @@ class Watch:
         self.gone = False
         # What has been made of this reading; what is ready to be sent as it is, and until when.
         self.made: dict[Any, Any] = {}
+        self.windows: set[int] = set()  # in minutes, that were asked for since
         self.ready: Any = None
         self.ready_until = 0.0
 
@@ -249,6 +250,8 @@ class Sampler:
     def _drop(self, watch: Watch) -> None:
         self._watches.pop((watch.key, watch.host), None)
         watch.gone = True
+        # Others may hold the watch for a while; its columns take megabytes.
+        watch.history, watch.other_days = History(), NO_OTHER_DAYS
         self._tell(watch)
 
     def _depart(self, watch: Watch) -> None:
@@ -308,6 +311,7 @@ class Sampler:
         watch.number += 1
         watch.ready_until = 0.0
         watch.made.clear()
+        watch.windows.clear()
         told, watch.next = watch.next, asyncio.Event()
         told.set()
 

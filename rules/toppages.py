@@ -173,14 +173,24 @@ def _title(title: object) -> str:
 
 def tell(pages: Iterable[tuple[str, str, int]], version: str) -> bytes:
     """The (path, title, visitors) of pages, in the order given, as a version has them."""
-    told: Any
+    return together(tell_each(pages, version), version)
+
+
+def tell_each(pages: Iterable[tuple[str, str, int]], version: str) -> list[bytes]:
+    """Return each page, (path, title, visitors), as a version has it."""
+    encode = msgspec.json.encode
     if version == LEGACY:
-        told = [{"i": title, "path": path, "visitors": visitors} for path, title, visitors in pages]
-    else:
-        told = {
-            "pages": [
-                {"path": path, "title": title, "stats": {"people": visitors}}
-                for path, title, visitors in pages
-            ]
-        }
-    return msgspec.json.encode(told)
+        return [
+            encode({"i": title, "path": path, "visitors": visitors})
+            for path, title, visitors in pages
+        ]
+    return [
+        encode({"path": path, "title": title, "stats": {"people": visitors}})
+        for path, title, visitors in pages
+    ]
+
+
+def together(pages: Iterable[bytes], version: str) -> bytes:
+    """Return pages of `tell_each` as a response of that version."""
+    body = b",".join(pages)
+    return b"[%b]" % body if version == LEGACY else b'{"pages":[%b]}' % body

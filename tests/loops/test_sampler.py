@@ -372,11 +372,13 @@ def test_that_a_reading_has_become_stale_is_news() -> None:
         await stage.go(10)
         number, waiting = watch.number, asyncio.create_task(watch.next.wait())
         watch.keep("something", "made")
+        watch.windows.add(7)
         await stage.go(10)
         assert (watch.number, watch.readings) == (number + 1, 1)
         assert waiting.done()
         assert watch.stale
         assert not watch.made
+        assert not watch.windows
         await stage.go(30)
         assert watch.number == number + 1
         stage.source.error = None

@@ -6,10 +6,16 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from conftest import Running
 from sites import HOST, Site, until
+
+from handlers.audience import Rising
+from handlers.base import Refusal
+from handlers.watching import Audience
+from loops.sampler import Watch
 
 QUICK = ("--reading-seconds", "0.5")
 
@@ -178,6 +184,49 @@ def test_what_rises_is_told_with_what_was_expected(site):
         answer = site.get(f"/api/v1/audience/{HOST}/rising", **wrong)
         assert answer.status == 422
         assert answer.json()["errors"]
+
+
+def rising_of(watch: Watch, period: float = 5.0) -> Rising:
+    handler = Rising.__new__(Rising)
+    parts = {"age": lambda _: 1.0, "stale": lambda _: False, "period": period}
+    handler.audience = Audience(SimpleNamespace(**parts), None)
+    return handler
+
+
+def test_few_windows_are_answered_for_one_reading_and_the_default_always():
+    watch = Watch("k", HOST, 0.0)
+    handler = rising_of(watch, period=5.0)
+    refused = 0
+    for minutes in range(6, 40):
+        try:
+            handler.admit(watch, 60 * minutes)
+        except Refusal as refusal:
+            assert (refusal.status_code, refusal.headers) == (503, [("Retry-After", "5")])
+            refused += 1
+        handler.admit(watch, 300)
+    assert refused == 34 - 8
+    # What was computed already is answered, and all of it again after the next reading.
+    for window in (241, 300, 301, 360, 361, 420, 779, 780):
+        handler.admit(watch, window)
+    with pytest.raises(Refusal):
+        handler.admit(watch, 781)
+
+
+def test_one_ranking_of_a_reading_serves_all_limits():
+    watch, calls = Watch("k", HOST, 0.0), []
+    for number in range(100):
+        watch.history.add({f"/{page}": page + number % 3 for page in range(200)}, number * 5.0)
+    rising = watch.history.rising
+    watch.history.rising = lambda *said, **more: calls.append(said) or rising(*said, **more)
+    handler = rising_of(watch)
+    found = [json.loads(handler.told(watch, 300, limit))["pages"] for limit in range(1, 101)]
+    assert [len(each) for each in found] == list(range(1, 101))
+    assert all(each == found[-1][: len(each)] for each in found)
+    for window in range(241, 300):
+        assert json.loads(handler.told(watch, window, 100))["pages"] == found[-1]
+    assert len(calls) == 1
+    assert len(json.loads(handler.told(watch, 300, 150))["pages"]) == 150
+    assert len(calls) == 2
 
 
 def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
