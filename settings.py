@@ -107,7 +107,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
     max_line: Annotated[Bytes, Meta(description="bytes of a request's first line")] = 16_384
     max_headers: Annotated[Bytes, Meta(description="bytes of a request's headers")] = 16_384
-    max_body: Annotated[Bytes, Meta(description="bytes of a request's body")] = 262_144
+    max_body: Annotated[
+        Bytes, Meta(description="bytes of a request's body, also of a JSON array of events")
+    ] = 262_144
     header_seconds: Annotated[Seconds, Meta(description="time a request's head may take")] = 10.0
     body_seconds: Annotated[Seconds, Meta(description="time a request's body may take")] = 20.0
     idle_seconds: Annotated[Seconds, Meta(description="how long a connection may be idle")] = 75.0
@@ -117,7 +119,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_seconds: Annotated[
         Seconds, Meta(description="how long a stop waits for requests in flight")
     ] = 10.0
-    max_batch: Annotated[Bytes, Meta(description="bytes of a body of events")] = 16_777_216
+    max_batch: Annotated[Bytes, Meta(description="bytes of a body of events in lines (NDJSON)")] = (
+        16_777_216
+    )
     held_bytes: Annotated[
         int,
         Meta(

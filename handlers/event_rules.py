@@ -9,7 +9,7 @@ from handlers.asking import Asking
 from handlers.base import Refusal
 from rules.event import APP
 from rules.rulebook import ALL, Key
-from rules.schema import BadSchema, Rule
+from rules.schema import BadSchema, Rule, schema_in
 from rules.strict import NotJson, decode
 from rules.timestamp import text
 from rules.trial import Trial
@@ -42,12 +42,14 @@ class Ruling(Asking):
                 raise Refusal(422, f"A category or name has 1 to {LONGEST_WORD} characters.")
         return self.number("app") or ALL, category, name
 
-    def schema(self) -> Any:
-        """The schema that was sent; raises `Refusal`."""
+    def schema(self, key: Key) -> Any:
+        """The schema that was sent, alone or as a rule is shown; raises `Refusal`, `BadSchema`."""
         try:
-            return decode(self.request.body)
+            value = decode(self.request.body)
         except NotJson as error:
             raise Refusal(400, "The body must be a JSON Schema.", [error.fault]) from None
+        app, category, name = key
+        return schema_in(value, category, name, app or None)
 
 
 def routes(rules: EventRules, events: Events) -> list[Any]:
@@ -79,7 +81,7 @@ class One(Ruling):
         """Put a rule in force, at once."""
         key = self.key(category, name)
         try:
-            new = await self._rules.put(key, self.schema(), self.by)
+            new = await self._rules.put(key, self.schema(key), self.by)
         except BadSchema as error:
             raise _bad(error) from None
         except StoreRefused as error:
@@ -108,7 +110,7 @@ class DryRun(Ruling):
         """How many of the newest events of the type such a rule would have rejected."""
         key = self.key(category, name)
         try:
-            rule = Rule(self.schema())
+            rule = await asyncio.to_thread(Rule, self.schema(key))
         except BadSchema as error:
             raise _bad(error) from None
         app, *_ = key

@@ -5,13 +5,15 @@ from typing import Any
 
 from handlers.asking import LARGEST, Asking
 from handlers.base import Refusal
-from rules.event import WrongEvent, read
+from rules.event import WrongEvent, read, without_given
 from store.apps import Access, Apps
 from store.changes import Changes
 from store.errors import StoreError, StoreRefused
 from store.event_rules import EventRules
 from store.events import Events, LoggedEvent
 
+# What the server gives an event; it is shown with these, and keeps them.
+GIVEN = ("id", "app", "source", "received_at")
 ADDRESS = r"(?:/api/v1)?/events/(\d{1,19})"
 
 
@@ -35,8 +37,10 @@ class One(Asking):
         access = await self.access_to("write", "admin")
         event = await self._found(said, access)
         rules = self._rules.book.of(event.app, await self._apps.strict(event.app))
+        given = {name: getattr(event, name) for name in GIVEN}
         try:
-            row = read(self.request.body, time_ns() // 1000, rules)
+            body = without_given(self.request.body, given)
+            row = read(body, time_ns() // 1000, rules)
         except WrongEvent as wrong:
             status = 400 if wrong.malformed else 422
             words = "This is not a right event; the one that is here stays as it is."

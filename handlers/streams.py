@@ -14,8 +14,10 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
+from handlers.answers import problem
 from handlers.asking import Asking
-from handlers.taking import END, FULL, LINES, STEP, Step, append, kind_of, now, results_of
+from handlers.base import Refusal
+from handlers.taking import END, FULL, JSON, LINES, STEP, Step, append, kind_of, now, results_of
 from rules.batch import MANY_SHORT, NO_BATCH, Batch, Results, lines, short
 from rules.faults import Fault
 from store.apps import Access
@@ -54,7 +56,7 @@ class Streamed(Asking):
         self._access: Access
         self._kind: str | None = None
         self._lines = False
-        self._full = False
+        self._refusal: Response | None = None  # the answer, once the body has been read past
         self._rest = bytearray()  # of a line, or of a body that is not in lines
         self._arrived = 0
         self._skipping = False
@@ -77,19 +79,34 @@ class Streamed(Asking):
         self._kind = kind_of(self.request.headers.get("Content-Type"))
         self._lines = self._kind == LINES
         connection: Any = self.request.connection
-        connection.set_max_body_size(self._most if self._lines else self._largest)
+        connection.set_max_body_size(self._most if self._lines else max(self._most, self._largest))
         if self._gone:
             return  # it left while it was let in, and would never give back what is held for it
         request = self.request
         authorization = request.headers.get("Authorization")
         self._share.assign(owners_of(request.remote_ip or "", authorization))
+        announced = request.headers.get("Content-Length", "")
+        if not self._lines and announced.isdigit() and int(announced) > self._largest:
+            self._too_large()
+            return
         if self._share.fits(HOLDS) and self._journal.room(0):
             return
         self._journal.refuse()
         if "Expect" in self.request.headers:
             raise self.later("More events are waiting than can be held")
         # Who sends without asking may not look for an answer before all is sent: it is read past.
-        self._full = True
+        self._refusal = FULL
+
+    def _too_large(self) -> None:
+        """Refuse a body that is not in lines; raises `Refusal` if it is not being sent yet."""
+        words = (
+            f"A body of {JSON} may have {self._largest} bytes (max_body): send several events as "
+            f"lines ({LINES}), {self._most} bytes at a time (max_batch)."
+        )
+        if "Expect" in self.request.headers:
+            raise Refusal(413, words)
+        self._rest.clear()
+        self._refusal = problem(413, words)
 
     async def data_received(self, chunk: bytes) -> None:
         """Take the lines that are whole."""
@@ -102,13 +119,16 @@ class Streamed(Asking):
                 self._share.hold(0)
 
     async def _receive(self, chunk: bytes) -> None:
-        if self._full or self._over is not None or self._short > MANY_SHORT:
+        if self._refusal is not None or self._over is not None or self._short > MANY_SHORT:
             return
         self._arrived += len(chunk)
         if self._skipping:
             _, ended, chunk = chunk.partition(b"\n")
             self._skipping = not ended
         self._rest += chunk
+        if not self._lines and len(self._rest) > self._largest:
+            self._too_large()
+            return
         if not self._hold():
             return
         end = self._rest.rfind(b"\n") + 1 if self._lines else 0
@@ -122,8 +142,8 @@ class Streamed(Asking):
 
     async def post(self) -> None:
         """Answer when all is on disk."""
-        if self._full:
-            self.send(FULL)
+        if self._refusal is not None:
+            self.send(self._refusal)
             return
         if not self._lines:
             answer = self._take(bytes(self._rest), self._kind, self._access)

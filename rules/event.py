@@ -1,6 +1,7 @@
 """What a right event is, and the row of the log that it becomes."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -93,6 +94,27 @@ def read(body: bytes, now: int, rules: Rules) -> Row:
     digest = None if sender is None else _digest(event.session_id, category, name, at, data)
     said = text.decode()
     return (APP, rules.app, event.session_id, None, category, name, at, sender, digest, said)
+
+
+def without_given(body: bytes, given: Mapping[str, Any]) -> bytes:
+    """Take out of a changed event what the server has given it; raises `WrongEvent` if it changed.
+
+    So an event may be sent back in the form in which it is shown.
+    """
+    try:
+        value = decode(body)
+    except NotJson as error:
+        raise WrongEvent([error.fault], malformed=True) from None
+    if not isinstance(value, dict) or not given.keys() & value.keys():
+        return body
+    faults = [
+        Fault(f"/{name}", f"is given by the server and stays {_encode(part).decode()}")
+        for name, part in given.items()
+        if name in value and value[name] != part
+    ]
+    if faults:
+        raise WrongEvent(faults)
+    return _encode({name: part for name, part in value.items() if name not in given})
 
 
 def _read_closely(body: bytes, now: int, rules: Rules) -> Row:

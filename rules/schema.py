@@ -6,6 +6,7 @@ is checked, as people expect who write it.
 """
 
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -39,12 +40,62 @@ _NEVER = {
 }
 
 
+# The vocabularies of 2020-12, and what its metaschema still names. Other names would do nothing.
+_WORDS = """
+$schema $id $ref $anchor $dynamicRef $dynamicAnchor $vocabulary $comment $defs definitions
+dependencies $recursiveAnchor $recursiveRef prefixItems items contains additionalProperties
+properties patternProperties dependentSchemas propertyNames if then else allOf anyOf oneOf not
+unevaluatedItems unevaluatedProperties type const enum multipleOf maximum exclusiveMaximum minimum
+exclusiveMinimum maxLength minLength pattern maxItems minItems uniqueItems maxContains minContains
+maxProperties minProperties required dependentRequired title description default deprecated
+readOnly writeOnly examples format contentEncoding contentMediaType contentSchema
+"""
+KEYWORDS = frozenset(_WORDS.split())
+
+
 class BadSchema(ValueError):
     """A schema that cannot be a rule; `faults` say why."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(f"{each.pointer} {each.message}".strip() for each in faults))
         self.faults = faults
+
+
+def schema_in(value: Any, category: str, name: str, app: int | None) -> Any:
+    """Return the schema that a request sent for a rule: alone, or as the rule is shown.
+
+    A rule is shown with its category, name and app, which must be those of the address. Raises
+    `BadSchema` also for members that are no keywords: a schema of such accepts everything.
+    """
+    if not isinstance(value, dict):
+        return value
+    faults: list[Fault] = []
+    if "schema" in value:
+        address = {"category": category, "name": name, "app": app}
+        for member, part in value.items():
+            if member in address and part != address[member]:
+                faults.append(
+                    Fault(pointer([member]), f"must be {address[member]!r}, as addressed")
+                )
+            elif member not in address and member not in ("schema", "changed_at"):
+                faults.append(Fault(pointer([member]), "is not known beside `schema`"))
+        schema = value["schema"]
+        place: Path = ("schema",)
+    else:
+        schema, place = value, ()
+    if isinstance(schema, dict):
+        words = islice(schema, FAULTS + len(KEYWORDS))  # of more, some are unknown
+        unknown = [word for word in words if word not in KEYWORDS and not word.startswith("x-")]
+        faults += (Fault(pointer((*place, word)), _no_keyword(word)) for word in unknown)
+    if faults:
+        raise BadSchema(faults[:FAULTS])
+    return schema
+
+
+def _no_keyword(word: str) -> str:
+    nearest = get_close_matches(word[:40], KEYWORDS, 1)
+    meant = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"is not a keyword of JSON Schema 2020-12 (own ones begin with x-){meant}"
 
 
 class Rule:

@@ -77,7 +77,12 @@ class EventRules:
 
         Raises `BadSchema` for a schema that cannot be a rule, `StoreRefused` for an unknown app.
         """
-        text = Rule(schema).text
+        # Off the loop: what walks through the schema takes a while for a large one.
+        rule = await asyncio.to_thread(Rule, schema)
+        text = rule.text
+        known = self.get(key)
+        if known is not None and known.schema == text:
+            return False  # it stays as it is, with the time of its last change
 
         def job(connection: sqlite3.Connection) -> bool:
             app, *_ = key
@@ -99,6 +104,7 @@ class EventRules:
 
         async with self._lock:
             new = await self._database.write(job)
+            self._compiled[key] = text, rule
             self._take(await _load(self._database))
         return new
 

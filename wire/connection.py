@@ -289,7 +289,7 @@ class Connection(Answering):
         framing, reader = self._framing, self._reader
         assert framing is not None and reader is not None
         if framing.length > limit:
-            raise Refusal(413, f"The body may have {limit} bytes.")
+            raise Refusal(413, f"The body may have {limit} bytes: send less at a time.")
         self._counted = counted
         self._arrived = 0
         reader.begin_body(framing.length, self.server.limits.headers)
@@ -306,7 +306,7 @@ class Connection(Answering):
         self._at = reader.body(rest, at, min(len(rest), stop))
         limit = self._limit if exchange is None else exchange.max_body
         if reader.announced > limit:
-            raise Refusal(413, f"The body may have {limit} bytes.")
+            raise Refusal(413, f"The body may have {limit} bytes: send less at a time.")
         data = reader.take()
         self._arrived += len(data)
         if self._counted and not self.hold_body(self._arrived):

@@ -249,7 +249,8 @@ class _Serving(HTTPMessageDelegate):
 
     def _too_large(self) -> None:
         self._body.clear()
-        self._answer(self._target.error(413, f"The body may have {self._target.limit} bytes."))
+        detail = f"The body may have {self._target.limit} bytes: send less at a time."
+        self._answer(self._target.error(413, detail))
 
     def _answer(self, response: Response) -> None:
         self._answered = True

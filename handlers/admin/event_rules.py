@@ -11,7 +11,7 @@ from handlers.base import Refusal
 from rules.event import APP
 from rules.faults import Fault
 from rules.rulebook import ALL, Key
-from rules.schema import BadSchema, Rule
+from rules.schema import BadSchema, Rule, schema_in
 from rules.strict import NotJson, decode
 from rules.trial import Trial
 from store.apps import names
@@ -83,12 +83,14 @@ class Edit(Base):
                 return
             if not all(1 <= len(word) <= LONGEST_WORD for word in key[1:]):
                 raise Refusal(422, f"Category and name have 1 to {LONGEST_WORD} characters.")
-            schema = decode(text.encode("utf-8", "surrogatepass"))
+            sent = decode(text.encode("utf-8", "surrogatepass"))
+            app, category, name = key
+            schema = schema_in(sent, category, name, app or None)
             if deed == "save":
                 await self.rules.put(key, schema, self.by)
                 self.done("/admin/rules", "saved")
                 return
-            trial = await self.tried(key, Rule(schema))
+            trial = await self.tried(key, await asyncio.to_thread(Rule, schema))
         except NotJson as error:
             await self.form(key, text, rule, 422, faults=[error.fault])
         except BadSchema as bad:

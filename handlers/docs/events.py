@@ -1,5 +1,6 @@
 """Events: taken from trusted applications, asked for, changed, forgotten; and the rejected ones."""
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -46,6 +47,15 @@ class Replayed(msgspec.Struct):
 
     id: str
     status: Literal["stored", "duplicate"]
+
+
+class ChangedEvent(Event, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An event in the place of another; what the server has given it stays."""
+
+    id: str = ""
+    app: int = 0
+    source: Literal["app"] = "app"
+    received_at: datetime | None = None
 
 
 SENT = {
@@ -107,7 +117,8 @@ EVENTS = Resource(
             wrong={
                 400: "The body is not JSON as it is read here; it is kept among the rejected.",
                 409: "Another event came with this `sender_id`; the first one stays.",
-                413: "The body is larger than is taken.",
+                413: "The body is larger than `max_body` (one event or an array; send lines "
+                "instead) or `max_batch` (lines; send fewer at a time).",
                 415: "The body is of another type; it is kept among the rejected.",
                 422: "The event is wrong, as `errors` say; it is kept among the rejected.",
                 503: "Nothing was stored of what it is said of (all, or the items `refused`): "
@@ -167,7 +178,9 @@ EVENTS = Resource(
             "/api/v1/events/{id}",
             "Another event in its place",
             {200: Answer("The event as it is now.", LoggedEvent)},
-            bodies=[Body(Event, SENT)],
+            bodies=[Body(ChangedEvent, SENT)],
+            words="An event may be sent as `GET` shows it: `id`, `app`, `source` and `received_at` "
+            "may be left out, and cannot change.",
             scopes=["write", "admin"],
             wrong={
                 400: "The body is not JSON.",

@@ -29,7 +29,9 @@ WHOSE = Argument("app", "The rule of this app alone, which goes before that of a
 MISSING = {404: "There is no such rule."}
 WORDS = {422: "The category, the name or `app` is none."}
 SCHEMA = {
-    "description": "A JSON Schema (2020-12) of the member `data`.",
+    "description": "A JSON Schema (2020-12) of the member `data`; or the rule as `GET` shows it, "
+    "with the schema as its member `schema`. Members that are no keywords are refused, unless "
+    "they begin with `x-`.",
     "type": ["object", "boolean"],
 }
 EXAMPLE = {

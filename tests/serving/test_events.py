@@ -329,6 +329,64 @@ def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
     assert app.send(body(**typed)).status == 202
 
 
+@pytest.mark.parametrize("schema", [{"required": ["a"], "x-team": 1}, {}, True, False])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_rule_may_be_put_back_as_it_is_shown(app, schema, own):
+    admin, more = app.token("admin"), f"?app={app.id}" if own else ""
+    address = rule(f"back {app.id}", more)
+    assert app.ask(address, "PUT", json.dumps(schema).encode(), token=admin).status == 201
+    shown = app.ask(address, token=admin)
+    again = app.ask(address, "PUT", shown.body, token=admin)
+    assert (again.status, again.body) == (200, shown.body)
+    assert app.ask(address, token=admin).body == shown.body
+    tried = app.ask(rule(f"back {app.id}", f"/dry-run{more}"), "POST", shown.body, token=admin)
+    assert tried.status == 200
+
+
+def test_a_built_in_rule_may_be_put_back_as_it_is_shown(app):
+    admin, address = app.token("admin"), "/api/v1/rules/page%20interaction/pageview"
+    shown = app.ask(address, token=admin)
+    assert shown.json()["changed_at"] is None
+    assert app.ask(address, "PUT", shown.body, token=admin).body == shown.body
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"category": "other"}, "/category"),
+        ({"name": "other"}, "/name"),
+        ({"app": 1}, "/app"),
+        ({"other": 1}, "/other"),
+        ({"properties": {}}, "/properties"),
+        ({"schema": {"propertes": {}}}, "/schema/propertes"),
+        ({"schema": {"schema": {}}}, "/schema/schema"),
+        ({"schema": 5}, ""),
+    ],
+)
+def test_a_rule_as_it_is_shown_must_be_that_of_its_address(app, change, pointer):
+    admin, name = app.token("admin"), f"kept {app.id}"
+    assert app.ask(rule(name), "PUT", b"false", token=admin).status == 201
+    shown = app.ask(rule(name), token=admin)
+    sent = json.dumps({**shown.json(), **change}).encode()
+    answer = app.ask(rule(name), "PUT", sent, token=admin)
+    assert answer.status == 422
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert app.ask(rule(name), token=admin).body == shown.body
+
+
+@pytest.mark.parametrize("word", ["propertes", "id", "nullable", "category", "Required", ""])
+def test_a_member_that_is_no_keyword_is_refused(app, word):
+    sent = json.dumps({"type": "object", word: {}}).encode()
+    for path, method in ((rule("typo"), "PUT"), (rule("typo", "/dry-run"), "POST")):
+        answer = app.ask(path, method, sent, token=app.token("admin"))
+        assert answer.status == 422
+        (error,) = answer.json()["errors"]
+        assert error["pointer"] == f"/{word}"
+        assert error["message"].startswith("is not a keyword of JSON Schema 2020-12")
+        assert word != "propertes" or "did you mean properties?" in error["message"]
+    assert app.ask(rule("typo"), token=app.token("admin")).status == 404
+
+
 def test_a_rule_for_one_app_takes_the_place_of_that_for_all(app, served):
     admin, other = app.token("admin"), App(served)
     typed = {"category": "a/b c", "name": f"own {app.id}"}

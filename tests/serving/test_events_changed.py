@@ -36,6 +36,29 @@ def test_an_event_is_replaced_under_the_same_rules(app, base):
     assert found(app, f"session_id={GOOD['session_id']}") == []
 
 
+def test_an_event_may_be_put_back_as_it_is_shown(app):
+    data = {"host": "h", "path": "/", "element": "e", "n": [1.0, -0.5, 2**53 + 1, None, "\u00e9"]}
+    for sent in (at(1, sender_id="mine", data=data), at(2, data=data)):
+        (number,) = send(app, sent)
+        shown = app.ask(f"/events/{number}")
+        answer = app.ask(f"/events/{number}", "PUT", shown.body, Content_Type=JSON)
+        assert answer.status == 200, answer.text
+        assert answer.body == shown.body
+        assert app.ask(f"/events/{number}").body == shown.body
+
+
+@pytest.mark.parametrize("name", ["id", "app", "source", "received_at"])
+def test_what_the_server_gave_an_event_cannot_be_changed(app, name):
+    (number,) = send(app, at(1))
+    shown = app.ask(f"/events/{number}").json()
+    for other in (999_999, None, "other"):
+        put = json.dumps({**shown, name: other, "name": "another"}).encode()
+        answer = app.ask(f"/events/{number}", "PUT", put, Content_Type=JSON)
+        assert answer.status == 422
+        assert [each["pointer"] for each in answer.json()["errors"]] == [f"/{name}"]
+    assert app.ask(f"/events/{number}").json() == shown
+
+
 WRONG = [
     (400, b"{", ""),
     (422, body(data={"host": "h"}), "/data/path"),

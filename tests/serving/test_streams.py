@@ -82,9 +82,34 @@ def test_one_event_and_an_array_may_come_in_chunks(app):
 def test_only_lines_may_be_larger_than_a_lane_takes(app):
     sent = b"[" + b",".join([body()] * 2_000) + b"]"
     before = app.counts()
-    assert app.send(sent).status == 413
-    assert chunked(app, [sent], "application/json")[0] == 413
+    for status, problem in (
+        (lambda answer: (answer.status, answer.json()))(app.send(sent)),
+        chunked(app, [sent[:1_000], sent[1_000:]], "application/json"),
+        chunked(app, [b'{"a": "' + b"x" * 300_000 + b'"}'], "application/json"),
+    ):
+        assert status == 413
+        # It says what was too large, by which setting, and what to do.
+        for word in ("262144 bytes (max_body)", LINES, "16777216 bytes at a time (max_batch)"):
+            assert word in problem["detail"]
     assert app.counts() == before
+    lines = b"\n".join([body()] * 2_000)
+    assert len(app.send(lines, kind=LINES).json()["results"]) == 2_000
+    # The connection goes on: the body was read past.
+    with contextlib.closing(app.server.connect()) as connection:
+        headers = {"Authorization": f"Bearer {app.secret_token}"}
+        for each, status in ((sent, 413), (body(), 202)):
+            connection.request("POST", "/events", each, headers)
+            answer = connection.getresponse()
+            assert (answer.status, bool(answer.read())) == (status, True)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent_where_that_is_asked(app):
+    with socket.create_connection(("127.0.0.1", app.server.port), timeout=60) as peer:
+        head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {app.secret_token}\r\n"
+        head += "Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n"
+        peer.sendall(head.encode())
+        answer = peer.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_line_that_is_too_long_is_one_rejected_item(app):
