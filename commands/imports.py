@@ -11,10 +11,11 @@ import msgspec
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from console import add_yes, confirm
 from rules.words import inert
 from settings import Settings, call
 from store.desk import desk
-from store.importing import import_folder
+from store.importing import import_folder, undo_import
 from store.outcome import Outcome, Result
 from store.rejects import ListRejects, Rejects
 from store.survey import survey
@@ -36,10 +37,23 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         ),
         epilog=(
             "examples: python server.py import ./campaigns --data data; "
+            "python server.py import ./corrected --replace; python server.py import undo 7 --yes; "
             "python server.py import --rejects --limit 20"
         ),
     )
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="the folder")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="DIR | undo N",
+        help="the folder; or take back import N, as the list of imports numbers it",
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="DIR is the whole truth for its slots and campaigns: what earlier imports counted for "
+        "them counts no longer",
+    )
+    add_yes(parser)
     parser.add_argument(
         "--rejects", action="store_true", help="show the rows that imports did not take"
     )
@@ -55,9 +69,25 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """0 if every file was taken or was a known duplicate."""
     if arguments.rejects:
         return asyncio.run(_rejects(Path(settings.data), arguments.limit, arguments.json))
-    if arguments.folder is None:
-        arguments.parser.error("which folder? give DIR, or --rejects")
+    words = arguments.words
+    if len(words) == 2 and words[0] == "undo":
+        if not (words[1].isascii() and words[1].isdigit() and len(words[1]) < 19):
+            arguments.parser.error(f"undo: {words[1]!r} is not the number of an import")
+        confirm(arguments, f"Take back import {words[1]} and all that it counted?")
+        return asyncio.run(_undo(int(words[1]), Path(settings.data), arguments.json))
+    if len(words) != 1:
+        arguments.parser.error("give one folder DIR, or: undo N, or: --rejects")
     return asyncio.run(_import(arguments, Path(settings.data)))
+
+
+async def _undo(number: int, data: Path, as_json: bool) -> int:
+    async with desk(data) as store:
+        own, source = await undo_import(number, store.intake())
+    if as_json:
+        print(msgspec.json.encode({"number": own, "undone": number, "source": source}).decode())
+    else:
+        print(inert(f"Import {number} ({source}) was taken back, by import {own}."))
+    return 0
 
 
 async def _import(arguments: argparse.Namespace, data: Path) -> int:
@@ -75,15 +105,24 @@ async def _import(arguments: argparse.Namespace, data: Path) -> int:
             if as_json and arguments.progress:
                 print(msgspec.json.encode({"done": done, "total": total}).decode(), flush=True)
 
-        folder = Path(arguments.folder)
+        folder = Path(arguments.words[0])
         survey(folder)  # or a mistyped folder would make an installation
         async with desk(data, begins=True) as store:
-            result = await import_folder(folder, store.intake(), progress, arguments.source)
+            result = await import_folder(
+                folder, store.intake(), progress, arguments.source, replace=arguments.replace
+            )
     if as_json:
-        print(msgspec.json.encode(asdict(result)).decode())
+        told = asdict(result) | {"replaced": _replaced(result)}
+        print(msgspec.json.encode(told).decode())
     else:
         print(_table(result, data))
     return 0 if result.ok else 1
+
+
+def _replaced(result: Result) -> dict[str, int] | None:
+    if (found := result.replaced) is None:
+        return None
+    return {name: getattr(found, name) for name in found.__struct_fields__}
 
 
 def _table(result: Result, data: Path) -> str:
@@ -100,6 +139,12 @@ def _table(result: Result, data: Path) -> str:
     counts = (result.read, result.stored, result.duplicate, result.rejected)
     lines.append(_row("in all", *counts, f"{result.seconds:.2f}"))
     lines += [f"not imported: {each.name}: {each.reason}" for each in result.strays]
+    if replaced := _replaced(result):
+        some = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
+        lines.append(f"replaced, of earlier imports: {some}")
+    if result.number is not None:
+        undo = call(f"import undo {result.number}", data)
+        lines.append(f"This is import {result.number}. To take it back: {undo}")
     if result.number is None:
         lines.append("Nothing was new, and nothing was changed.")
     if result.rejected:

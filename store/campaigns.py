@@ -82,7 +82,7 @@ async def book(database: Database) -> Book:
 
 async def any_campaign(database: Database) -> bool:
     """Whether any campaign was imported."""
-    sql = f"SELECT EXISTS (SELECT 1 FROM figure WHERE import > 0 AND import IN ({PUBLISHED}))"  # noqa: S608
+    sql = f"SELECT EXISTS (SELECT 1 FROM figure WHERE import != 0 AND import IN ({PUBLISHED}))"  # noqa: S608
     return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
@@ -123,6 +123,7 @@ class _Reading:
     def figures(self, rows: list[Row]) -> None:
         """Take a page of `FIGURES`."""
         served: list[Row] = []
+        corrected: set[tuple[int, int, int]] = set()
         for number, slot, campaign, banner, *amounts in rows:
             if not number:
                 served.append((slot, campaign, banner, amounts[0]))
@@ -131,11 +132,23 @@ class _Reading:
                 known = banners.get(banner)
                 more = Figures(*amounts)
                 banners[banner] = more if known is None else known.plus(more)
+                if min(amounts) < 0:
+                    corrected.add((slot, campaign, banner))
+        for slot, campaign, banner in corrected:
+            self._drop_uncounted(slot, campaign, banner)
         for slot, campaign, banner, views in served:
             banners = self._figures.get(slot, {}).get(campaign, {})
             # One that was shown to fill up is no banner of this campaign.
             if banner in banners:
                 banners[banner] = banners[banner].plus(Figures(views, 0, 0, 0))
+
+    def _drop_uncounted(self, slot: int, campaign: int, banner: int) -> None:
+        """Drop a banner of which, after corrections, nothing counts: it is no more."""
+        campaigns = self._figures[slot]
+        if campaigns[campaign][banner] == NOTHING:
+            del campaigns[campaign][banner]
+            if not campaigns[campaign]:
+                del campaigns[campaign]
 
     def targets(self, rows: list[Row]) -> None:
         """Take a page of `TARGETS`, in which the newest of a banner comes last."""

@@ -3,6 +3,8 @@
 Rows are parsed in the process that imports, which need not be the one that serves.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import logging
 from collections import Counter
@@ -14,7 +16,7 @@ from typing import Any
 from rules.image_types import image_type, why_not
 from rules.rows import DELIMITERS, Layout, RowError, is_blank, parser
 from store.errors import StoreRefused
-from store.intake import LARGEST_IMAGE, Intake, Reject, Taken
+from store.intake import LARGEST_IMAGE, Intake, Reject, Replaced, Taken
 from store.lines import Batch, batches
 from store.outcome import Outcome, Result
 from store.survey import Examined, Source, examine, survey
@@ -29,6 +31,8 @@ ORDER = ("clicks", "conversions", "impressions", "targets", "image")
 # Of these, one that was imported before is not read again. A banner's target or image may go
 # back to what it once was.
 ONCE = {"clicks", "conversions", "impressions"}
+# Files whose rows name a campaign, in their last column.
+NAMING = {"clicks", "impressions"}
 # Figures, and different lines of impressions, that are held in memory.
 HELD = 50_000
 # How much goes to the intake at once.
@@ -42,10 +46,13 @@ async def import_folder(
     intake: Intake,
     progress: Progress = lambda done, total: None,
     source: str | None = None,
+    *,
+    replace: bool = False,
 ) -> Result:
     """Import what `folder` holds; `progress` is told how many bytes were read, of how many.
 
-    `source` is where it is said to come from, if not from the folder.
+    `source` is where it is said to come from, if not from the folder. With `replace` the folder is
+    the whole truth for its slots and the campaigns that its impressions and clicks name.
 
     Raises `StoreRefused` if the folder or a file in it is not what it should be, and what the
     intake raises; nothing has changed then.
@@ -55,7 +62,8 @@ async def import_folder(
     examined = {source.name: examine(source) for source in found.sources}
     number = await intake.begin(source or found.place)
     try:
-        outcomes = await Import(intake, found.sources, examined, progress).run()
+        staging = Import(intake, found.sources, examined, progress, replace=replace)
+        outcomes = await staging.run()
         new = not all(outcome.known for outcome in outcomes)
         await (intake.publish() if new else intake.abort())
     except BaseException:
@@ -68,7 +76,25 @@ async def import_folder(
             stray.name,
             stray.reason,
         )
-    return Result(number if new else None, outcomes, found.strays, perf_counter() - began)
+    seconds = perf_counter() - began
+    return Result(
+        number if new else None, outcomes, found.strays, seconds, replaced=staging.replaced
+    )
+
+
+async def undo_import(number: int, intake: Intake) -> tuple[int, str]:
+    """Take an import back: the number of the one that does so, and where the other came from.
+
+    Raises a `StoreError`; nothing has changed then.
+    """
+    own = await intake.begin(f"undo of import {number}")
+    try:
+        source = await intake.undo(number)
+        await intake.publish()
+    except BaseException:
+        await intake.abort()
+        raise
+    return own, source
 
 
 class Import:
@@ -80,12 +106,18 @@ class Import:
         sources: Sequence[Source],
         examined: dict[str, Examined],
         progress: Progress,
+        *,
+        replace: bool = False,
     ) -> None:
+        self.replaced: Replaced | None = None
+        self._replace = replace
         self._intake = intake
         self._sources = sources
         self._examined = examined
         self._progress = progress
         self._done, self._total = 0, sum(source.size for source in sources)
+        if replace:  # their campaigns are looked for first
+            self._total += sum(source.size for source in sources if source.kind in NAMING)
         self._tally = Tally()
         self._rejects: list[Reject] = []
         self._takers = {
@@ -99,6 +131,9 @@ class Import:
     async def run(self) -> list[Outcome]:
         """Stage all files; their outcomes in the order of the sources."""
         self._progress(0, self._total)
+        if self._replace:
+            slots = sorted({source.slot for source in self._sources if source.slot})
+            self.replaced = await self._intake.replace(slots, sorted(await self._campaigns()))
         # The same bytes are another file in another slot.
         files = [(self._sha256(each), each.path.name) for each in self._sources]
         known = dict(zip(self._sources, await self._intake.known(files), strict=True))
@@ -108,9 +143,22 @@ class Import:
         await self._flush()
         return [outcomes[source.name] for source in self._sources]
 
+    async def _campaigns(self) -> set[int]:
+        """The campaigns that rows of impressions and clicks name."""
+        found: set[int] = set()
+        for source in self._sources:
+            if source.kind in NAMING:
+                parse = parser(source.kind, self._layout(source))
+                for batch in self._batches(source):
+                    for line in set(batch.lines):
+                        with contextlib.suppress(RowError):
+                            found.add(parse(line)[-1])
+                    await asyncio.sleep(0)
+        return found
+
     async def _file(self, source: Source, known: int | None) -> Outcome:
         began, outcome = perf_counter(), Outcome(source.name)
-        if known is not None and source.kind in ONCE:
+        if known is not None and source.kind in ONCE and not self._replace:
             outcome.known, outcome.read, outcome.duplicate = True, known, known
             self._advance(source.size)
             return outcome
@@ -118,7 +166,7 @@ class Import:
         await self._send_rejects()
         if outcome.rejected > LOGGED:
             LOG.warning("%s: %d more rows rejected", source.name, outcome.rejected - LOGGED)
-        outcome.known = known is not None and not outcome.stored
+        outcome.known = known is not None and not outcome.stored and not self._replace
         await self._intake.file(
             Taken(
                 source.name,

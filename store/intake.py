@@ -24,6 +24,14 @@ class Reject(msgspec.Struct, array_like=True, frozen=True):
     row: str
 
 
+class Replaced(msgspec.Struct, array_like=True, frozen=True):
+    """What earlier imports had counted and no longer count."""
+
+    impressions: int
+    clicks: int
+    conversions: int
+
+
 class Taken(msgspec.Struct, array_like=True, frozen=True):
     """A file that was taken: its hash, and what became of its rows."""
 
@@ -49,6 +57,12 @@ class Intake(Protocol):
 
         A file is known by its SHA-256 and by its name without folders, which tells kind and slot.
         """
+
+    async def replace(self, slots: list[int], campaigns: list[int]) -> Replaced:
+        """Stage that nothing counts that other imports brought for these slots and campaigns."""
+
+    async def undo(self, number: int) -> str:
+        """Stage that another import is taken back; where that one came from."""
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """Stage (click, banner, campaign); the positions of those whose id is known."""

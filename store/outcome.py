@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rules.placing import Stray
+from store.intake import Replaced
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Result:
     files: list[Outcome]
     strays: list[Stray]  # files of the folder that are not the import's
     seconds: float
+    replaced: Replaced | None = None  # what earlier imports no longer count
     read: int = field(init=False)
     stored: int = field(init=False)
     duplicate: int = field(init=False)

@@ -28,7 +28,7 @@ from store.errors import (
     StoreRefused,
 )
 from store.exporting import Export
-from store.intake import CALLS, FigureRow, Landing, Reject, Taken, Verdict
+from store.intake import CALLS, FigureRow, Landing, Reject, Replaced, Taken, Verdict
 from store.replaying import Replayed
 from store.views import Rebuilt
 
@@ -222,6 +222,14 @@ class RemoteStaging:
     async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
         """See `Intake`."""
         return await self._call("known", files)  # type: ignore[no-any-return]
+
+    async def replace(self, slots: list[int], campaigns: list[int]) -> Replaced:
+        """See `Intake`."""
+        return await self._call("replace", slots, campaigns)  # type: ignore[no-any-return]
+
+    async def undo(self, number: int) -> str:
+        """See `Intake`."""
+        return await self._call("undo", number)  # type: ignore[no-any-return]
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """See `Intake`."""

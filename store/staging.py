@@ -15,13 +15,13 @@ from time import time_ns
 
 from rules.image_types import image_type
 from rules.words import plural
-from store import sweep
+from store import correcting, sweep
 from store.audit import note, value
 from store.commands import TERMINAL
 from store.database import Database
 from store.errors import StoreBusy, StoreError, StoreFull, StoreRefused
 from store.images import keep
-from store.intake import LARGEST_IMAGE, FigureRow, Landing, Reject, Taken, Verdict
+from store.intake import LARGEST_IMAGE, FigureRow, Landing, Reject, Replaced, Taken, Verdict
 from store.rejects import LIMIT, count_dropped, trim
 from store.steps import Steps
 
@@ -35,17 +35,15 @@ CONVERSION = """
 INSERT INTO conversion SELECT ?1, ?2, ?3, id, ?5 FROM click WHERE id = ?4
 ON CONFLICT DO NOTHING
 """
-FIGURE = """
-INSERT INTO figure VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    impressions = impressions + excluded.impressions,
-    clicks = clicks + excluded.clicks,
-    conversions = conversions + excluded.conversions,
-    revenue = min(revenue + excluded.revenue, 9223372036854775807)
-"""
-# A file's name is stored with its folders.
+# A file's name is stored with its folders. Clicks and conversions may have been duplicates of those
+# of an import that was taken back since: they are read again, as their ids tell what is new.
 KNOWN = f"""
 SELECT max(read) FROM file WHERE sha256 = ?1 AND import IN {PUBLISHED}
 AND '/' || ?2 = substr('/' || name, -length(?2) - 1)
+AND (?2 LIKE 'impressions%' OR NOT EXISTS (
+    SELECT 1 FROM undone JOIN import ON import.id = file.import
+    WHERE undone.import < import.id AND undone.at > import.published_at
+))
 """  # noqa: S608
 NEWEST_TARGET = f"""
 SELECT url FROM target WHERE banner = ? AND import IN {PUBLISHED}
@@ -61,7 +59,7 @@ ORDER BY import DESC LIMIT 1
 UPLOAD = "upload by "
 
 
-def _note(connection: sqlite3.Connection, number: int, source: str) -> None:
+def _note(connection: sqlite3.Connection, number: int, source: str, replaced: str) -> None:
     """Enter an import among the changes: who did it, from where, and what became of its rows."""
     sql = "SELECT count(*), sum(stored), sum(duplicate), sum(rejected) FROM file WHERE import = ?"
     files, *counts = connection.execute(sql, (number,)).fetchone()
@@ -69,6 +67,7 @@ def _note(connection: sqlite3.Connection, number: int, source: str) -> None:
     rows = ", ".join(f"{count or 0:,} {name}" for name, count in zip(names, counts, strict=True))
     who = source.removeprefix(UPLOAD) if source.startswith(UPLOAD) else TERMINAL
     about = f"import {number} from {value(source)}; {plural(files, 'file')}; rows: {rows}"
+    about += f"; replaced: {replaced}" * bool(replaced)
     note(connection, who, "imported campaigns", about)
 
 
@@ -82,6 +81,8 @@ class Staging:
         self._number: int | None = None
         self._source = ""
         self._dropped = 0
+        self._undoing: int | None = None
+        self._replacing = ""
         self._steps: defaultdict[str, Steps] = defaultdict(lambda: Steps(database))
         self._turn = asyncio.Lock()
 
@@ -109,6 +110,7 @@ class Staging:
                 raise StoreBusy(f"an import is under way, of {self._source}; try again later")
             await self._clear()
             self._source, self._dropped = source, 0
+            self._undoing, self._replacing = None, ""
             self._number = await self._database.write(lambda connection: _begin(connection, source))
             return self._number
 
@@ -123,6 +125,19 @@ class Staging:
             some = files[start : start + HASHES]
             found += await self._database.read_internal(partial(rows, some))
         return found
+
+    async def replace(self, slots: list[int], campaigns: list[int]) -> Replaced:
+        """See `Intake`."""
+        async with self._staging() as number:
+            self._replacing = f"slots {value(slots)} of {plural(len(campaigns), 'campaign')}"
+            return await correcting.replace(self._database, number, slots, campaigns)
+
+    async def undo(self, number: int) -> str:
+        """See `Intake`."""
+        async with self._staging() as own:
+            source = await correcting.undo(self._database, own, number)
+            self._undoing = number
+            return source
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """See `Intake`."""
@@ -166,7 +181,9 @@ class Staging:
         async with self._staging() as number:
 
             def job(connection: sqlite3.Connection, part: Sequence[FigureRow]) -> None:
-                connection.executemany(FIGURE, [(*row[:3], number, *row[3:]) for row in part])
+                connection.executemany(
+                    correcting.ADD_FIGURE, [(*row[:3], number, *row[3:]) for row in part]
+                )
 
             await self._steps["figure"].write(rows, job)
 
@@ -231,10 +248,15 @@ class Staging:
         async with self._staging() as number:
 
             def job(connection: sqlite3.Connection) -> None:
-                sql = "UPDATE import SET published_at = ? WHERE id = ?"
-                connection.execute(sql, (time_ns() // 1000, number))
+                sql, moment = "UPDATE import SET published_at = ? WHERE id = ?", time_ns() // 1000
+                connection.execute(sql, (moment, number))
                 count_dropped(connection, self._dropped)
-                _note(connection, number, self._source)
+                if self._undoing is None:
+                    _note(connection, number, self._source, self._replacing)
+                    return
+                source = correcting.publish_undo(connection, number, self._undoing, moment)
+                about = f"import {self._undoing} from {value(source)}, by import {number}"
+                note(connection, TERMINAL, "took an import back", about)
 
             await self._database.write(job)
             self._number = None

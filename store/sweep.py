@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from store.correcting import restore
 from store.database import Database
 from store.paging import Table, all_rows, pages, scan
 from store.steps import Steps
@@ -28,18 +29,25 @@ KEYS = {
     "image": ("banner",),
     "reject": ("id",),
     "file": ("sha256", "name"),
+    "merged_figure": ("slot", "campaign", "banner"),
+    "replacement": ("slot", "campaign"),
 }
 FIGURE = KEYS["figure"]
 # Each published import has figures of its own; beyond so many they are merged.
 APART = 8
 MERGE = """
-INSERT INTO figure SELECT slot, campaign, banner, ?, impressions, clicks, conversions, revenue
+INSERT INTO figure SELECT slot, campaign, banner, -1, impressions, clicks, conversions, revenue
 FROM figure WHERE slot = ? AND campaign = ? AND banner = ? AND import = ?
 ON CONFLICT DO UPDATE SET
     impressions = impressions + excluded.impressions,
     clicks = clicks + excluded.clicks,
     conversions = conversions + excluded.conversions,
     revenue = min(revenue + excluded.revenue, 9223372036854775807)
+"""
+KEEP = """
+INSERT INTO merged_figure
+SELECT import, slot, campaign, banner, impressions, clicks, conversions, revenue
+FROM figure WHERE slot = ? AND campaign = ? AND banner = ? AND import = ?
 """
 
 
@@ -63,12 +71,17 @@ async def remove(database: Database, images: Path, number: int) -> None:
         steps = Steps(database)
         async for rows in pages(database.read_internal, _of_import(table, number)):
             await steps.write(rows, partial(_each, delete))
+        if table == "conversion":
+            await restore(database, number)
     await Steps(database).write([(number,)], partial(_each, "DELETE FROM import WHERE id = ?"))
     await _unlink(database, images)
 
 
 async def replaced(database: Database) -> None:
-    """Remove targets and images that a newer published import replaced."""
+    """Remove targets and images that a published import replaced which is not among the newest.
+
+    One of the `APART` newest may still be taken back.
+    """
     for table in ("target", "image"):
         stale = Table(
             f"{table} AS old",
@@ -76,7 +89,9 @@ async def replaced(database: Database) -> None:
             "banner, import",
             f"EXISTS (SELECT 1 FROM {table} AS new "  # noqa: S608
             "JOIN import ON import.id = new.import AND published_at IS NOT NULL "
-            "WHERE new.banner = old.banner AND new.import > old.import)",
+            "WHERE new.banner = old.banner AND new.import > old.import AND new.import <= "
+            "(SELECT id FROM import WHERE published_at IS NOT NULL ORDER BY id DESC "
+            f"LIMIT 1 OFFSET {APART}))",
         )
         delete = f"DELETE FROM {table} WHERE banner = ? AND import = ?"  # noqa: S608
         steps = Steps(database)
@@ -85,7 +100,10 @@ async def replaced(database: Database) -> None:
 
 
 async def merge(database: Database, apart: int = APART) -> None:
-    """Merge the published imports' figures into the oldest one's if they are more than `apart`."""
+    """Merge the published imports' figures if they are more than `apart`.
+
+    What each of them counted is kept aside, so that it can still be taken back.
+    """
     read = database.read_internal
     published = Table("import", ("id",), "id", "id > 0 AND published_at IS NOT NULL")
     numbers = [number for (number,) in await all_rows(read, published)]
@@ -100,13 +118,14 @@ async def merge(database: Database, apart: int = APART) -> None:
     if len(numbers) <= apart:
         return
     steps = Steps(database)
-    for number in numbers[1:]:
+    for number in numbers:
         async for rows in pages(read, _of_import("figure", number)):
-            await steps.write(rows, partial(_merge, numbers[0], number))
+            await steps.write(rows, partial(_merge, number))
 
 
-def _merge(into: int, number: int, connection: sqlite3.Connection, keys: Sequence[Row]) -> None:
-    connection.executemany(MERGE, [(into, *key, number) for key in keys])
+def _merge(number: int, connection: sqlite3.Connection, keys: Sequence[Row]) -> None:
+    connection.executemany(MERGE, [(*key, number) for key in keys])
+    connection.executemany(KEEP, [(*key, number) for key in keys])
     connection.executemany(
         "DELETE FROM figure WHERE slot = ? AND campaign = ? AND banner = ? AND import = ?",
         [(*key, number) for key in keys],

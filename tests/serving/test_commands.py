@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,43 @@ def test_importing_again_changes_nothing_and_says_so(run, folder, tmp_path):
     assert again.returncode == 0
     assert "nothing was changed" in again.stdout
     assert json.loads(run("import", str(folder), "--data", data, "--json").stdout)["stored"] == 0
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_import_replaces_and_is_taken_back(start, run, folder, tmp_path, beside):
+    server = start() if beside else None
+    data = ["--data", str(tmp_path / "data")]
+
+    def candidates():
+        if server is None:
+            return None
+        found = server.ask("/api/v1/campaigns/7/candidates?slot=1")
+        return [each["banner"] for each in found.json()["banners"]] if found.status == 200 else []
+
+    first = run("import", str(folder), *data)
+    assert first.returncode == 0 and "import undo 1 --data" in first.stdout
+    assert candidates() in (None, [3, 2, 1, 4, 5])
+    for slot in (2, 3, 4):
+        shutil.rmtree(folder / str(slot))
+    earned = "conversion_id,click_id,revenue\n" + "".join(f"1{n},1{n},{9 - n}\n" for n in (1, 2, 3))
+    (folder / "1" / "conversions_1.csv").write_text(earned)
+    done = run("import", str(folder), "--replace", *data, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["replaced"] == {"impressions": 8, "clicks": 5, "conversions": 3}
+    assert (told["number"], told["stored"], told["duplicate"]) == (2, 16, 0)
+    assert candidates() in (None, [1, 2, 3, 4, 5])
+    refused = run("import", "undo", "2", *data)
+    assert refused.returncode == 1 and "--yes" in refused.stderr
+    undone = run("import", "undo", "2", "--yes", "--json", *data)
+    assert undone.returncode == 0, undone.stderr
+    assert json.loads(undone.stdout)["undone"] == 2
+    assert candidates() in (None, [3, 2, 1, 4, 5])
+    again = run("import", "undo", "2", "--yes", *data)
+    assert again.returncode == 1 and "was taken back already, by import 3" in again.stderr
+    assert run("import", "undo", "1", "--yes", *data).returncode == 0
+    assert candidates() in (None, [])
+    assert run("import", "undo", "x", "--yes", *data).returncode == 2
 
 
 def test_pages_go_on_while_an_import_runs(start, run, folder):

@@ -84,7 +84,7 @@ TABLES = ("figure", "click", "conversion", "target", "image", "reject", "file")
 def content(data: Path) -> dict[str, list[tuple[object, ...]]]:
     """All that imports left, and the images' files."""
     found = {table: rows(data, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in TABLES}
-    found["import"] = rows(data, "SELECT id, source, published_at IS NULL FROM import WHERE id")
+    found["import"] = rows(data, "SELECT id, source, published_at IS NULL FROM import WHERE id > 0")
     images = data / "images"
     names = sorted(path.name for path in images.iterdir()) if images.is_dir() else []
     found["files"] = [(name,) for name in names]

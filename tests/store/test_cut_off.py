@@ -321,9 +321,9 @@ async def no_room(_: object) -> None:
 
 
 def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from store import sweep
+    from store import paging, sweep
 
-    monkeypatch.setattr(sweep, "PAGE", 3)
+    monkeypatch.setattr(paging, "PAGE_ROWS", 3)
     imported(tmp_path, lay(tmp_path / "small", SMALL))
     for number in range(4):
         lines = f"banner_id,campaign_id\n{number},10\n1,10\n"
@@ -346,4 +346,4 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
     steps = with_database(tmp_path, merge)
     assert steps and all(step == before.figures for step in steps)
     assert with_database(tmp_path, book) == before
-    assert rows(tmp_path, "SELECT DISTINCT import FROM figure") == [(1,)]
+    assert rows(tmp_path, "SELECT DISTINCT import FROM figure") == [(-1,)]

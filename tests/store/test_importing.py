@@ -327,6 +327,11 @@ def test_a_newer_target_or_image_replaces_the_older_and_may_go_back(
         kinds = rows(data, "SELECT type FROM image ORDER BY import DESC LIMIT 1")
         assert kinds == [("image/png" if name == "a" else "image/gif",)]
     assert imported(data, folder / "a").number is None
+    # What one of the newest imports replaced returns if that one is taken back.
+    assert len(list((data / "images").iterdir())) == 2
+    for number in range(10):
+        shown = {"1/impressions_1.csv": f"banner_id,campaign_id\n1,{number}\n"}
+        imported(data, lay(folder / str(number), shown))
     assert len(list((data / "images").iterdir())) == 1
 
 

@@ -207,7 +207,7 @@ def test_no_read_of_the_servers_own_grows_with_its_table(
             assert len(await Audiences(database, "here", 30).watched(200)) == 200
             staging = Staging(database, tmp_path / "images")
             await staging.clear()
-            assert await staging.known([b"%d" % n for n in range(ROWS)]) == [None] * ROWS
+            assert await staging.known([(b"%d" % n, "file") for n in range(ROWS)]) == [None] * ROWS
             retention = Retention(database, views, 31)
             while await retention.once(start + 60 * DAY):
                 pass

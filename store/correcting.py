@@ -1,0 +1,219 @@
+"""Corrects what imports counted: takes one back, or replaces the figures of slots' campaigns.
+
+Both stage rows under the number of a new import, in small steps. Figures are corrected by negative
+ones, as the sum over all published imports counts; one commit then puts the correction in force.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+
+from store.database import Database
+from store.errors import StoreRefused
+from store.intake import Replaced
+from store.paging import Row, Table, all_rows, pages
+from store.steps import Steps
+
+ADD_FIGURE = """
+INSERT INTO figure VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    impressions = impressions + excluded.impressions,
+    clicks = clicks + excluded.clicks,
+    conversions = conversions + excluded.conversions,
+    revenue = min(revenue + excluded.revenue, 9223372036854775807)
+"""
+PUBLISHED = Table("import", ("id",), "id", "published_at IS NOT NULL AND id != 0")
+# Columns that follow the number of the import in the tables of what was replaced.
+MOVED = {
+    "click": "id, import, slot, campaign, banner",
+    "conversion": "id, import, slot, click, revenue",
+}
+BACK = {
+    "click": "id, owner, slot, campaign, banner",
+    "conversion": "id, owner, slot, click, revenue",
+}
+
+
+async def replace(
+    database: Database, number: int, slots: Sequence[int], campaigns: Sequence[int]
+) -> Replaced:
+    """Stage, for import `number`, that nothing counted so far for these slots and campaigns counts.
+
+    Their clicks and conversions are no longer known; those that the import has are new.
+    """
+    read, wanted = database.read_internal, frozenset(campaigns)
+    among = f"slot IN ({', '.join(str(int(slot)) for slot in slots) or 'NULL'})"
+    of_click = (
+        "coalesce((SELECT campaign FROM click WHERE click.id = conversion.click), "
+        "(SELECT campaign FROM replaced_click WHERE replaced_click.id = conversion.click))"
+    )
+    for table, campaign in (("conversion", of_click), ("click", "campaign")):
+        steps = Steps(database)
+        async for rows in pages(read, Table(table, ("id",), f"id, {campaign}", among)):
+            ids = [(each,) for each, of in rows if of in wanted]
+            await steps.write(ids, partial(_move, table, number))
+    published = {each for (each,) in await all_rows(read, PUBLISHED)}
+    figures = Table(
+        "figure",
+        ("slot", "campaign", "banner"),
+        "import, slot, campaign, banner, impressions, clicks, conversions, revenue",
+        among,
+    )
+    steps, sums = Steps(database), [0, 0, 0]
+    async for rows in pages(read, figures):
+        counted: dict[tuple[int, int, int], list[int]] = {}
+        for of, slot, campaign, banner, *amounts in rows:
+            if of in published and campaign in wanted:
+                known = counted.setdefault((slot, campaign, banner), [0, 0, 0, 0])
+                counted[slot, campaign, banner] = [
+                    one + other for one, other in zip(known, amounts, strict=True)
+                ]
+        taken = [(*key, *amounts) for key, amounts in counted.items() if any(amounts)]
+        await steps.write(taken, partial(_take_out, number, pairs=True))
+        for position in range(3):
+            sums[position] += sum(row[3 + position] for row in taken)
+    return Replaced(*sums)
+
+
+async def undo(database: Database, number: int, target: int) -> str:
+    """Stage, as import `number`, that import `target` is taken back; its source.
+
+    Raises `StoreRefused` where it is not in force, or later imports build on it.
+    """
+    read = database.read_internal
+    source = await read(partial(_source, target))
+    await _refuse_if_later(database, target)
+    steps = Steps(database)
+    merged = Table(
+        "merged_figure",
+        ("import", "slot", "campaign", "banner"),
+        "slot, campaign, banner, impressions, clicks, conversions, revenue",
+        after=(target, -1, -1, -1),
+        upto=(target, 5, 2**63 - 1, 2**63 - 1),
+    )
+    async for rows in pages(read, merged):
+        await steps.write(rows, partial(_take_out, number, pairs=False))
+    # Conversions that other imports brought for its clicks, but for clicks that now return.
+    earned = Table(
+        "conversion",
+        ("id",),
+        "id, slot, (SELECT campaign FROM click WHERE click.id = conversion.click), "
+        "(SELECT banner FROM click WHERE click.id = conversion.click), revenue",
+        "import != ? AND EXISTS (SELECT 1 FROM click WHERE id = conversion.click AND import = ?) "
+        "AND NOT EXISTS (SELECT 1 FROM replaced_click WHERE import = ? AND id = conversion.click)",
+        (target, target, target),
+    )
+    steps = Steps(database)
+    async for rows in pages(read, earned):
+        await steps.write(rows, partial(_unearn, number))
+    return source
+
+
+async def restore(database: Database, number: int) -> None:
+    """Put back what import `number`, which is not in force, took out of force."""
+    for table, columns in BACK.items():
+        back = f"INSERT OR IGNORE INTO {table} SELECT {columns} FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608, E501
+        gone = f"DELETE FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608
+
+        def step(
+            sqls: tuple[str, str], connection: sqlite3.Connection, rows: Sequence[Row]
+        ) -> None:
+            for sql in sqls:
+                connection.executemany(sql, rows)
+
+        steps = Steps(database)
+        async for rows in pages(database.read_internal, _replaced(table, number)):
+            await steps.write(rows, partial(step, (back, gone)))
+
+
+def publish_undo(connection: sqlite3.Connection, number: int, target: int, moment: int) -> str:
+    """Take import `target` out of force, in the transaction that publishes import `number`."""
+    source = _source(target, connection)
+    connection.execute("UPDATE import SET published_at = NULL WHERE id = ?", (target,))
+    connection.execute("INSERT INTO undone VALUES (?, ?, ?, ?)", (target, number, source, moment))
+    return source
+
+
+def _source(target: int, connection: sqlite3.Connection) -> str:
+    undone = connection.execute("SELECT by FROM undone WHERE import = ?", (target,)).fetchone()
+    if undone is not None:
+        raise StoreRefused(f"import {target} was taken back already, by import {undone[0]}")
+    row = connection.execute(
+        "SELECT source FROM import WHERE id = ? AND id > 0 AND published_at IS NOT NULL", (target,)
+    ).fetchone()
+    if row is None:
+        raise StoreRefused(f"there is no import {target}")
+    if connection.execute("SELECT 1 FROM undone WHERE by = ?", (target,)).fetchone():
+        raise StoreRefused(f"import {target} took another one back: import that one again instead")
+    return str(row[0])
+
+
+async def _refuse_if_later(database: Database, target: int) -> None:
+    """Refuse where a later import replaced figures of this one, or has ids that would return."""
+    mine = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {table} AS mine WHERE mine.slot = replacement.slot "  # noqa: S608
+        "AND mine.campaign = replacement.campaign AND mine.import = ?)"
+        for table in ("figure", "merged_figure")
+    )
+    later = Table(
+        "replacement",
+        ("import", "slot", "campaign"),
+        "import",
+        f"import IN (SELECT id FROM import WHERE published_at IS NOT NULL) AND ({mine})",  # noqa: S608
+        (target, target),
+        after=(target, 5, 0),
+    )
+    found = [number for (number,) in await all_rows(database.read_internal, later)]
+    for table in ("click", "conversion"):
+        newer = f"(SELECT import FROM {table} WHERE {table}.id = replaced_{table}.id)"  # noqa: S608
+        returning = _replaced(table, target, newer)
+        async for rows in pages(database.read_internal, returning):
+            found += [number for (number,) in rows if number is not None and number > target]
+    if found:
+        raise StoreRefused(
+            f"import {target} cannot be taken back: import {max(found)} replaced what it counted "
+            f"or has its ids; take back import {max(found)} first"
+        )
+
+
+def _replaced(table: str, number: int, columns: str = "import, id") -> Table:
+    return Table(
+        f"replaced_{table}",
+        ("import", "id"),
+        columns,
+        after=(number, -1),
+        upto=(number, 2**63 - 1),
+    )
+
+
+def _move(
+    table: str, number: int, connection: sqlite3.Connection, ids: Sequence[tuple[int]]
+) -> None:
+    connection.executemany(
+        f"INSERT INTO replaced_{table} SELECT ?, {MOVED[table]} FROM {table} WHERE id = ?",  # noqa: S608
+        [(number, each) for (each,) in ids],
+    )
+    connection.executemany(f"DELETE FROM {table} WHERE id = ?", ids)  # noqa: S608
+
+
+def _take_out(
+    number: int, connection: sqlite3.Connection, rows: Sequence[Row], *, pairs: bool
+) -> None:
+    connection.executemany(
+        ADD_FIGURE, [(*row[:3], number, *(-amount for amount in row[3:])) for row in rows]
+    )
+    if pairs:
+        connection.executemany(
+            "INSERT OR IGNORE INTO replacement VALUES (?, ?, ?)",
+            sorted({(number, *row[:2]) for row in rows}),
+        )
+
+
+def _unearn(number: int, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    connection.executemany(
+        ADD_FIGURE,
+        [
+            (slot, campaign, banner, number, 0, 0, -1, -revenue)
+            for _, slot, campaign, banner, revenue in rows
+        ],
+    )
+    _move("conversion", number, connection, [(row[0],) for row in rows])
