@@ -49,7 +49,12 @@ class Watching(Asking):
         except StoreRefused as error:
             raise Refusal(400, f"This cannot be asked: {error}.") from None
         except (StoreAway, StoreBusy) as error:
-            raise self.later(f"There is no reading of this host ({error})") from None
+            wait = error.wait if isinstance(error, StoreAway) else self.audience.sampler.period
+            raise Refusal(
+                503,
+                f"There is no reading of this host ({error}); ask again later.",
+                headers=[("Retry-After", str(max(1, round(wait))))],
+            ) from None
 
     def window(self) -> int:
         """How many seconds back a gain is counted from."""

@@ -16,6 +16,7 @@ from cachetools import TTLCache
 
 from rules.growth import increases
 from rules.history import Closed, History, Page
+from rules.hosts import canonical
 from rules.other_days import NO_OTHER_DAYS, OtherDays
 from rules.toppages import Reading
 from store.errors import StoreAway, StoreBusy, StoreError, StoreRefused
@@ -38,6 +39,8 @@ LOOK = 1.0
 A_MINUTE = 65.0
 # Keys of a host that keep their pace.
 OLDEST = 4
+# Characters of a key, which an upstream is sent in a header field.
+LONGEST_KEY = 1_000
 # Refused pairs of key and host that are kept.
 REFUSED_KEPT = 4_096
 # Things made of a reading that are kept.
@@ -177,6 +180,11 @@ class Sampler:
         found = self.look(key, host)
         if found is not None:
             return found
+        # What is refused here is not kept, so that it may be of any length.
+        if not 0 < len(key) <= LONGEST_KEY or not (key.isascii() and key.isprintable()):
+            raise StoreRefused("the key is invalid")
+        if canonical(host) != host:
+            raise StoreRefused("the host is invalid")
         refused = self._refused.get((key, host))
         if refused is not None:
             raise StoreRefused(refused)

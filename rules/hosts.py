@@ -23,12 +23,15 @@ _NAME = re.compile(
 _DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
 
 
-@lru_cache(4_096)
 def canonical(text: str) -> str | None:
     """Return the canonical form of a host; None if it is not a host."""
+    # Checked before the cache, which would keep what anyone sends, of any length.
+    return _canonical(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(4_096)
+def _canonical(text: str) -> str | None:
     text = text.strip()
-    if len(text) > LONGEST:
-        return None
     if text.count(":") > 1 and not text.startswith("["):
         text = f"[{text}]"
     parts = _PARTS.fullmatch(text)
@@ -60,7 +63,6 @@ def without_port(host: str) -> str:
     return _PARTS.sub(r"\1", host)
 
 
-@lru_cache(4_096)
 def of_origin(origin: str) -> str | None:
     """Return the canonical host of an `Origin` field; None if it is no web page's."""
     scheme, _, host = origin.partition("://")

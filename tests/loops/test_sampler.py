@@ -306,15 +306,15 @@ def test_a_host_without_visitors_gives_way_to_a_new_one() -> None:
         await stage.sampler.ask("k", "real")
         stage.source.visitors = {}
         for number in range(20):
-            await stage.sampler.ask("k", f"made up {number}")
+            await stage.sampler.ask("k", f"made-up-{number}")
         assert len(stage.sampler.watches) == 3
         stage.source.visitors = {"/": 1}
-        await stage.sampler.ask("k", "also real")
+        await stage.sampler.ask("k", "also-real")
         hosts = {each.host for each in stage.sampler.watches}
-        assert hosts == {"real", "also real", "made up 19"}
+        assert hosts == {"real", "also-real", "made-up-19"}
         stage.source.visitors = {}
         await stage.go(130)
-        assert {key[1] for key, *_ in stage.kept} == {"real", "also real"}
+        assert {key[1] for key, *_ in stage.kept} == {"real", "also-real"}
 
     run(work, most=3)
 
@@ -345,6 +345,27 @@ def test_made_up_keys_for_a_host_do_not_make_its_readings_rarer() -> None:
         readings = watch.readings
         await stage.go(60)
         assert watch.readings - readings >= 11
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [
+        ("", "h"), ("k" * 1_001, "h"), ("k\r\nX: y", "h"), ("\u043a", "h"), ("k\0", "h"),
+        ("k", ""), ("k", "h/path"), ("k", "a b"), ("k", "h" * 300), ("k", "H"), ("k", "h."),
+        ("k", "h?x=1"), ("k", "user@h"), ("k", "[::1"), ("k", "h:99999"),
+    ],
+)  # fmt: skip
+def test_an_invalid_key_or_host_is_refused_without_asking_or_keeping_it(
+    key: str, host: str
+) -> None:
+    async def work(stage: Stage) -> None:
+        with pytest.raises(StoreRefused, match="invalid"):
+            await stage.sampler.ask(key, host)
+        assert not stage.source.asked
+        assert not stage.sampler.watches
+        assert not stage.sampler._refused
 
     run(work)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rules import hosts
 from rules.hosts import canonical, listed, of_origin
 
 
@@ -80,3 +81,11 @@ def test_an_entry_without_a_port_covers_every_port(host: str, entry: str | None)
 )
 def test_an_origin_has_the_host_of_a_web_page(origin: str, host: str | None) -> None:
     assert of_origin(origin) == host
+
+
+def test_what_is_too_long_is_not_kept() -> None:
+    before = hosts._canonical.cache_info().currsize
+    for number in range(10):
+        assert canonical(f"{number}" * 10_000) is None
+        assert of_origin(f"https://{number}" + "a" * 10_000) is None
+    assert hosts._canonical.cache_info().currsize == before
