@@ -72,6 +72,7 @@ from handlers.taking import now as micros
 from handlers.trailing_slash import lane_with_slash, route_with_slash
 from handlers.watching import Audience
 from listening import bound, certificate, listen, root
+from loops.feeds import MOST as MOST_LISTENERS
 from loops.feeds import Feeds
 from loops.folding import REST, Folding
 from loops.impressions import Impressions
@@ -465,7 +466,8 @@ class Marquee:
 
     def application(self) -> Application:
         """The control plane, in which every lane is mounted too."""
-        watched = Audience(self.sampler, self.feeds, self.settings.rising_score)
+        listeners = Room(MOST_LISTENERS)
+        watched = Audience(self.sampler, self.feeds, listeners, self.settings.rising_score)
         counted = metrics.Metrics(self.lanes, self._routes, partial(figures, self))
         routes = [
             (r"/", home.Home, {"pages": self.pages}),

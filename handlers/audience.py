@@ -141,7 +141,12 @@ class Stream(Rising):
         window, limit = self.window(), self.pages()
         watch = await self.watched(host)
         self.admit(watch, window)
-        await self.stream((window, limit), watch, lambda: self.told(watch, window, limit))
+        await self.stream(
+            (window, limit),
+            watch,
+            lambda: self.told(watch, window, limit),
+            reserved=(window, limit) == (WINDOW, LIMIT),
+        )
 
 
 class History(Watching):

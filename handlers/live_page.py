@@ -82,7 +82,7 @@ class Fragments(Live):
     async def get(self, host: str) -> None:
         """The stream."""
         watch = await self.watched(host)
-        await self.stream("live", watch, lambda: self.fragment(watch))
+        await self.stream("live", watch, lambda: self.fragment(watch), reserved=True)
 
 
 def rows(watch: Watch, threshold: float) -> list[Row]:

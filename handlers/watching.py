@@ -15,6 +15,7 @@ from rules.history import LONGEST, SHORTEST, WINDOW
 from rules.hosts import canonical
 from rules.timestamp import text
 from store.errors import StoreAway, StoreBusy, StoreRefused
+from wire import Room, owners_of
 
 # Pages that are told if no number is asked for, and at most.
 LIMIT, MOST = 100, 1_000
@@ -27,6 +28,8 @@ class Audience(NamedTuple):
 
     sampler: Sampler
     feeds: Feeds
+    # Of the places for listeners, a client address may have at most as many as stay free.
+    places: Room
     threshold: float = THRESHOLD
 
 
@@ -64,12 +67,33 @@ class Watching(Asking):
         """How many pages are asked for."""
         return self.number("limit", least=1, most=MOST) or LIMIT
 
-    async def stream(self, name: Hashable, watch: Watch, make: Callable[[], bytes]) -> None:
-        """Send what `make` gives of each reading as server-sent events, until someone leaves."""
+    async def stream(
+        self, name: Hashable, watch: Watch, make: Callable[[], bytes], *, reserved: bool = False
+    ) -> None:
+        """Send what `make` gives of each reading as server-sent events, until someone leaves.
+
+        What our own pages show is `reserved`: it is never one way too many to listen to a host.
+        """
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep events back
         if self.gone or self.request.method == "HEAD":
             return
+        places, owners = self.audience.places, owners_of(self.request.remote_ip or "", None)
+        if not places.take(1, owners):
+            raise self.later("As many are listening as there is room for")
+        try:
+            await self._listen(name, watch, make, owners, reserved)
+        finally:
+            places.leave(1, owners)
+
+    async def _listen(
+        self,
+        name: Hashable,
+        watch: Watch,
+        make: Callable[[], bytes],
+        owner: Hashable,
+        reserved: bool,
+    ) -> None:
         listener = self.listener = Listener(self._send)
         sampler = self.audience.sampler
 
@@ -82,7 +106,13 @@ class Watching(Asking):
 
         try:
             feed = self.audience.feeds.join(
-                (watch, name), listener, watch, event, lambda: sampler.look(watch.key, watch.host)
+                (watch, name),
+                listener,
+                watch,
+                event,
+                lambda: sampler.look(watch.key, watch.host),
+                owner,
+                reserved,
             )
         except StoreBusy as error:
             raise self.later(f"This cannot be listened to now: {error}") from None

@@ -12,6 +12,8 @@ LOG = logging.getLogger("marquee.feeds")
 
 # Listeners of all feeds, and feeds of one source: each costs something with each news.
 MOST, FEEDS = 5_000, 20
+# The owner of feeds that every source has a place for.
+RESERVED = object()
 # So many are sent to before others have their turn.
 STEP = 25
 # Seconds after which listeners hear that nothing has happened.
@@ -63,9 +65,17 @@ class Feed:
     """The listeners to one thing."""
 
     def __init__(
-        self, source: Source, make: Callable[[], tuple[str, bytes]], touch: Callable[[], object]
+        self,
+        source: Source,
+        make: Callable[[], tuple[str, bytes]],
+        touch: Callable[[], object],
+        owner: Hashable = None,
     ) -> None:
-        """`make` gives the present state as (id, event); `touch` says that someone listens."""
+        """`make` gives the present state as (id, event); `touch` says that someone listens.
+
+        `owner` is the client for which it was made.
+        """
+        self.owner = owner
         self.listeners: set[Listener] = set()
         self.source = source
         self._make = make
@@ -125,20 +135,38 @@ class Feeds:
         source: Source,
         make: Callable[[], tuple[str, bytes]],
         touch: Callable[[], object],
+        owner: Hashable = None,
+        reserved: bool = False,
     ) -> Feed:
-        """The feed of this name, to which `listener` listens from now on; `StoreBusy` if full."""
+        """The feed of this name, to which `listener` listens from now on; `StoreBusy` if full.
+
+        A source has a place for a feed that is `reserved`, however many others it has. Of those, an
+        `owner` may have at most as many as stay free.
+        """
         if self._closed or self.listeners >= self._most:
             raise StoreBusy("as many are listening as there is room for")
         feed, task = self._feeds.get(name, (None, None))
         if feed is None or task is None or task.done():
-            if sum(each.source is source for each, _ in self._feeds.values()) >= FEEDS:
+            if reserved:
+                owner = RESERVED
+            elif not self._has_place(source, owner):
                 raise StoreBusy("this is listened to in as many ways as there is room for")
-            feed = Feed(source, make, touch)
+            feed = Feed(source, make, touch, owner)
             feed.listeners.add(listener)
             self._feeds[name] = feed, asyncio.create_task(feed.run(self._heartbeat))
             self._feeds[name][1].add_done_callback(lambda task: self._end(name, task))
         feed.listeners.add(listener)
         return feed
+
+    def _has_place(self, source: Source, owner: Hashable) -> bool:
+        """Whether one more feed may be made for this owner."""
+        owners = [
+            each.owner
+            for each, _ in self._feeds.values()
+            if each.source is source and each.owner is not RESERVED
+        ]
+        left = FEEDS - len(owners)
+        return left > 0 and (owner is None or owners.count(owner) < left)
 
     def leave(self, feed: Feed, listener: Listener) -> None:
         """A listener listens no more."""

@@ -241,6 +241,27 @@ def test_one_thing_is_told_in_so_many_ways() -> None:
     run(work)
 
 
+def test_one_owner_leaves_ways_to_others_and_a_reserved_one_is_never_too_many() -> None:
+    async def work(feeds: Feeds, news: News) -> None:
+        def join_as(name: str, owner: str | None, reserved: bool = False) -> None:
+            listener = Ear().listener
+            feeds.join(name, listener, news, news.make, news.touch, owner, reserved)
+
+        for number in range(FEEDS // 2):
+            join_as(f"greedy {number}", "greedy")
+        with pytest.raises(StoreBusy):
+            join_as("one more", "greedy")
+        join_as("greedy 1", "greedy")
+        for number in range(FEEDS // 2):
+            join_as(f"other {number}", f"other {number}")
+        with pytest.raises(StoreBusy):
+            join_as("another", "another")
+        join_as("live", "another", reserved=True)
+        join_as("live", "greedy", reserved=True)
+
+    run(work)
+
+
 def test_there_is_room_for_so_many() -> None:
     async def work(feeds: Feeds, news: News) -> None:
         for _ in range(2_000):

@@ -234,9 +234,9 @@ def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
     connection = server.connect()
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/event-stream"
     try:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/event-stream"
         while line := answer.readline():
             yield line.decode().rstrip("\n")
     finally:
@@ -266,6 +266,25 @@ def test_a_stream_sends_each_reading_and_goes_on_where_it_was(site):
     again.close()
     assert int(following.removeprefix("id: ")) > int(ids[-1])
     assert following != first
+
+
+def test_streams_in_many_ways_do_not_keep_the_live_page_from_its_own(site):
+    site.crowd(1, "/a")
+    base = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    heard, statuses = [], []
+    for limit in range(1, 30):
+        try:
+            heard.append(lines(site.server, f"{base}&limit={limit}"))
+            next(heard[-1])
+        except AssertionError:
+            statuses.append(limit)
+    assert len(statuses) > 9
+    for path in (f"/live/{HOST}/stream?apikey={site.token}", base):
+        heard.append(lines(site.server, path))
+        assert next(heard[-1]).startswith("retry")
+    for each in heard:
+        each.close()
+    until(lambda: figure(site.server, "marquee_listeners") == 0)
 
 
 def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
