@@ -86,7 +86,7 @@ def alone(tmp_path: Path) -> Alone:
 
 
 def ask(host: str, port: int, path: str) -> bytes:
-    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=120)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         assert answer.status == 200, path
@@ -142,7 +142,7 @@ def test_an_upload_is_imported_by_the_one_file_too(alone: Alone) -> None:
         b"Content-Type: text/csv\r\n\r\n" + rows + b"\r\n--edge--\r\n"
     )
     with alone.serving() as (host, port, _):
-        connection = http.client.HTTPConnection(host, port, timeout=20)
+        connection = http.client.HTTPConnection(host, port, timeout=120)
         with contextlib.closing(connection):
 
             def post(path: str, content: bytes, kind: str, **more: str) -> http.client.HTTPResponse:
@@ -158,7 +158,7 @@ def test_an_upload_is_imported_by_the_one_file_too(alone: Alone) -> None:
             cookie = post("/admin/login", form.encode(), kind).headers["Set-Cookie"].split(";")[0]
             kind = "multipart/form-data; boundary=edge"
             post("/admin/campaigns/upload", content, kind, Cookie=cookie)
-            until = time.monotonic() + 20
+            until = time.monotonic() + 120
             while True:
                 connection.request("GET", "/campaigns/88/")
                 answer = connection.getresponse()
@@ -184,21 +184,21 @@ def test_started_by_nohup_it_survives_its_terminal(alone: Alone, tmp_path: Path)
     )
     os.close(slave)
     out = alone.folder / "out"
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not (out.exists() and (found := ADDRESS.search(out.read_text()))):
         assert time.monotonic() < until
         time.sleep(0.05)
     pid = int((alone.folder / "pid").read_text())
     try:
         os.close(master)  # the terminal hangs up: SIGHUP to all that run in it
-        assert shell.wait(20) == -signal.SIGHUP
+        assert shell.wait(120) == -signal.SIGHUP
         time.sleep(0.5)
         assert b"<img" in ask(found[1], int(found[2]), "/campaigns/1/")
         # The process that nohup named is the server itself, so a kill of it is a stop.
         assert "serve" in Path(f"/proc/{pid}/cmdline").read_text()
     finally:
         os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while Path(f"/proc/{pid}").exists() and "Z" not in _state(pid):
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -216,7 +216,7 @@ def test_it_takes_the_socket_and_tells_the_supervisor(alone: Alone, tmp_path: Pa
     listening = socket.create_server(("127.0.0.1", 0))
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.bind(str(tmp_path / "notify"))
-    notify.settimeout(20)
+    notify.settimeout(120)
     code = (
         "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
         "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), "
@@ -236,7 +236,7 @@ def test_it_takes_the_socket_and_tells_the_supervisor(alone: Alone, tmp_path: Pa
         assert ask(*listening.getsockname(), "/healthz") == b"ok\n"
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
         listening.close()
         notify.close()
     assert process.returncode == 0

@@ -156,7 +156,7 @@ def over(page: Any) -> Any:
     return None if "data-again" in page.text else page
 
 
-def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What `what` gives, as soon as that is something."""
     end = time.monotonic() + seconds
     while not (found := what()):

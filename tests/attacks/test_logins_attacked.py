@@ -34,7 +34,7 @@ class Guesser:
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self.target.server.port, timeout=20, source_address=(self.address, 0)
+            "127.0.0.1", self.target.server.port, timeout=120, source_address=(self.address, 0)
         )
         said = {
             "Content-Type": "application/x-www-form-urlencoded",

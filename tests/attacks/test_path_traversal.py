@@ -137,7 +137,7 @@ def ask(target: Target, path: str, method: str = "POST", body: bytes = b"{}") ->
     try:
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as there:
             there.connect(f"/proc/self/fd/{here}/marquee.sock")
-            there.settimeout(10)
+            there.settimeout(120)
             there.sendall(
                 f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n".encode()

@@ -103,7 +103,7 @@ class Talkative:
     def end(self) -> None:
         """Stop it."""
         self._ended.set()
-        self._watching.join(5)
+        self._watching.join(120)
         self.server.stop()
         self.upstream.close()
 

@@ -36,7 +36,7 @@ class Faulty:
         ready = threading.Event()
         self._loop.call_soon(lambda: self._loop.create_task(self._listen(ready)))
         self._thread.start()
-        assert ready.wait(10)
+        assert ready.wait(120)
 
     @property
     def address(self) -> str:
@@ -44,7 +44,7 @@ class Faulty:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(120)
         self._loop.close()
 
     def _run(self) -> None:

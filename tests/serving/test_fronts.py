@@ -69,7 +69,7 @@ class Front:
     def connect(self) -> http.client.HTTPSConnection:
         context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, context=context, timeout=20, source_address=(CLIENT, 0)
+            "127.0.0.1", self.port, context=context, timeout=120, source_address=(CLIENT, 0)
         )
         # Caddy has a certificate for this name alone.
         connect = connection._create_connection
@@ -132,7 +132,7 @@ def front(request, tmp_path_factory, certificate) -> Iterator[Callable[[int], Fr
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(words, env={**os.environ, **home}, stdout=log, stderr=log)
         running.append(process)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -145,7 +145,7 @@ def front(request, tmp_path_factory, certificate) -> Iterator[Callable[[int], Fr
     yield begin
     for process in running:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_lines_of_events_are_stored_while_the_rest_is_still_being_sent(behind):
 
     def chunks() -> Iterator[bytes]:
         yield rows
-        until = time.monotonic() + 15
+        until = time.monotonic() + 120
         while not app.ask("/events?limit=1000&name=n").json()["events"]:
             assert time.monotonic() < until, "the front keeps the body to itself"
             time.sleep(0.05)
@@ -270,7 +270,7 @@ def streaming() -> Iterator[int]:
     yield sockets[0].getsockname()[1]
     asyncio.run_coroutine_threadsafe(server.drain(1), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(120)
     loop.close()
 
 

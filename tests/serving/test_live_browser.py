@@ -40,7 +40,7 @@ class Shop:
 
     def close(self) -> None:
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(120)
         self._server.server_close()
 
 

@@ -75,7 +75,7 @@ class Person:
     def text(self) -> str:
         return self.one("body").text
 
-    def sees(self, words: str, seconds: float = 10) -> None:
+    def sees(self, words: str, seconds: float = 120) -> None:
         try:
             # While another page comes, there may be none.
             wait = WebDriverWait(self.browser, seconds, 0.05, [WebDriverException])
@@ -185,7 +185,7 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
         before = driver.execute_script(line)
         for _ in range(50):
             server.ask("/campaigns/1/")
-        WebDriverWait(driver, 10, 0.1).until(lambda _: driver.execute_script(line) != before)
+        WebDriverWait(driver, 120, 0.1).until(lambda _: driver.execute_script(line) != before)
     assert person.one("[data-card=events] svg")
 
     cookie = driver.get_cookie("mq_owner")

@@ -62,7 +62,7 @@ def test_every_answer_tells_it_be_it_late_or_an_error(start, kind):
 
 def ask_in_two(server, path: str, body: bytes, headers: dict[str, str]):
     """The answer to a request whose body comes a moment after its head."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     with contextlib.closing(connection):
         connection.putrequest("POST", path)
         for each in {"Content-Length": str(len(body)), **headers}.items():

@@ -39,7 +39,7 @@ class Listening:
         self.address = address
         self.line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.line.bind(address.replace("@", "\0"))
-        self.line.settimeout(20)
+        self.line.settimeout(120)
 
     def hear(self) -> str:
         return self.line.recv(4096).decode()
@@ -61,7 +61,7 @@ class Listening:
         except BlockingIOError:
             return heard
         finally:
-            self.line.settimeout(20)
+            self.line.settimeout(120)
 
 
 @pytest.fixture(params=["file", "name"])
@@ -139,7 +139,7 @@ def visited(
     def visit() -> None:
         while not ending.is_set():
             try:
-                with socket.create_connection(address, timeout=20) as peer:
+                with socket.create_connection(address, timeout=120) as peer:
                     peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                     said = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
                 (answered if said.startswith(b"HTTP/1.1 200 ") else faults).append(said)
@@ -157,7 +157,7 @@ def visited(
                 f"Content-Length: {len(body)}\r\n\r\n"
             )
             try:
-                with socket.create_connection(address, timeout=20) as peer:
+                with socket.create_connection(address, timeout=120) as peer:
                     peer.sendall(head.encode() + body[:20])
                     time.sleep(random.uniform(0, 0.05))
                     peer.sendall(body[20:])
@@ -190,16 +190,16 @@ def visited(
         for _ in range(restarts):
             time.sleep(0.2)
             process.send_signal(by)
-            process.communicate(timeout=20)
+            process.communicate(timeout=120)
             assert process.returncode == (0 if by == signal.SIGTERM else -by)
             process = begin()
         time.sleep(0.2)
     finally:
         ending.set()
         for visitor in visitors:
-            visitor.join(20)
+            visitor.join(120)
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
         listening.close()
     return [*faults, *missing(folder / "data", acked)], len(answered)
 

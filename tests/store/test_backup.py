@@ -82,7 +82,7 @@ def test_a_backup_is_of_one_state_and_holds_up_no_commit(data: Path, tmp_path: P
     def told(done: int, total: int) -> None:
         assert 0 <= done <= total
         amid.set()
-        assert go_on.wait(20)
+        assert go_on.wait(120)
 
     async def deed(opened: Opened) -> None:
         before = ids(data / "marquee.db")

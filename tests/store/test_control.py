@@ -63,7 +63,7 @@ class Running:
 
     async def ended(self) -> None:
         """Wait until no import is under way, or being cleared away."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while self.staging.under_way is not None or (
                 await self.database.read(
                     lambda c: c.execute(
@@ -471,7 +471,7 @@ def test_an_import_that_is_cut_off_amid_its_first_words_leaves_nobody_waiting(dr
             await writer.drain()
             await asyncio.sleep(0.05)
             writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while len(asyncio.all_tasks()) > before:
                 await asyncio.sleep(0.05)
 

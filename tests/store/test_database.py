@@ -87,7 +87,7 @@ def test_a_reader_sees_one_state_throughout_while_others_write(tmp_path: Path) -
     def look(connection: Connection) -> tuple[object, object]:
         before = one("SELECT count(*) FROM counter")(connection)
         looked.set()
-        assert written.wait(10)
+        assert written.wait(120)
         return before, one("SELECT count(*) FROM counter")(connection)
 
     async def use(database: Database) -> None:
@@ -268,7 +268,7 @@ def test_a_program_whose_database_cannot_be_opened_ends(tmp_path: Path) -> None:
         [sys.executable, "-c", code, tmp_path / "marquee.db"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1

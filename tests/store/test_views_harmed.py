@@ -45,7 +45,7 @@ def test_a_look_up_in_harmed_views_is_put_off_and_they_are_made_anew(
             with pytest.raises(StoreBusy, match="made anew"):
                 await it.found()
             folding = asyncio.create_task(Folding(it.views.step, mend=it.views.mend).run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 while it.views.harmed:
                     await asyncio.sleep(0.05)
             folding.cancel()

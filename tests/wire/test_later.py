@@ -189,7 +189,7 @@ def test_what_looks_like_a_known_head_is_judged_anew(served: Served) -> None:
         right.replace(b"Content-Length: 4", b"Content-Length: 4\r\nTransfer-Encoding: chunked"),
         right.replace(b"Content-Length: 4", b"Content-Length: 4\n"),
         right.replace(b"Content-Length: 4", b"Content-Length: +4"),
-        right.replace(b"HTTP/1.1", b"HTTP/1.2"),
+        right.replace(b"HTTP/1.1", b"HTTP/3.0"),
     ]
     for each in wrong:
         for _ in range(2):

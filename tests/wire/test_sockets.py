@@ -229,14 +229,14 @@ def test_sockets_of_systemd(place: Path) -> None:
         for each in (tcp, unix):
             with Peer(each.getsockname()) as peer:
                 assert peer.ask(get("/")).body == b"mine"
-        child.communicate(timeout=20)
+        child.communicate(timeout=120)
         assert child.returncode == 0
 
 
 @pytest.mark.parametrize("said", [{}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "x"}])
 def test_no_sockets_are_taken_that_are_not_ours(said: dict[str, str]) -> None:
     with started([], **said) as child:
-        assert child.communicate(timeout=20)[0] == "0\n"
+        assert child.communicate(timeout=120)[0] == "0\n"
 
 
 def started(sockets: list[socket.socket], **said: str) -> "subprocess.Popen[str]":
