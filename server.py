@@ -96,8 +96,9 @@ from store.audience import Audiences
 from store.campaigns import Book, book, impressions, live
 from store.changes import Changes
 from store.clicks import Clicks
+from store.data_folder import DATABASE, IMAGES, SOCKET, VIEWS
+from store.data_folder import prepare as prepare_folder
 from store.database import Database
-from store.desk import DATABASE, IMAGES, SOCKET, VIEWS
 from store.errors import StoreError
 from store.event_rules import EventRules
 from store.events import Events
@@ -571,6 +572,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
     supervisor = Supervisor(os.environ, os.getpid())
     starting = asyncio.create_task(supervisor.start())
     with Lock(data):
+        prepare_folder(data)
         async with AsyncExitStack() as opened:
             database = await Database.open(data / DATABASE)
             opened.push_async_callback(database.close)

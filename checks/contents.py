@@ -9,8 +9,7 @@ from pathlib import Path
 from checks.finding import Finding, fault, note, well
 from settings import call
 from store.backup import NOTE, last_backup
-from store.desk import DATABASE, IMAGES, SOCKET, VIEWS
-from store.restoring import PART
+from store.data_folder import DATABASE, IMAGES, PART, READY, SOCKET, VIEWS
 from store.uploads import FOLDER as UPLOADS
 
 MEGABYTE = 1_048_576
@@ -54,7 +53,13 @@ def _room(data: Path) -> Iterator[Finding]:
 
 
 def _leftovers(data: Path) -> Iterator[Finding]:
-    if (data / PART).exists():
+    if (data / PART / READY).exists():
+        yield fault(
+            "leftovers",
+            f"{data / PART} is left of a restore that was cut off amid its last step",
+            "the next start finishes it",
+        )
+    elif (data / PART).exists():
         yield fault(
             "leftovers",
             f"{data / PART} is left of a restore that was cut off",

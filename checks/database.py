@@ -7,7 +7,7 @@ from pathlib import Path
 from checks.finding import Finding, fault, note, well
 from settings import call
 from store.checkup import Look, look
-from store.desk import DATABASE, IMAGES, VIEWS
+from store.data_folder import DATABASE, IMAGES, VIEWS
 
 # Events behind which the views of a busy server may be, and bytes that its WAL may have.
 BEHIND, WAL = 500_000, 268_435_456

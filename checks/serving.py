@@ -10,7 +10,7 @@ from pathlib import Path
 from checks.finding import Finding, fault, note, well
 from settings import Settings
 from store import remote
-from store.desk import DATABASE, SOCKET
+from store.data_folder import DATABASE, SOCKET
 from store.errors import StoreError
 
 

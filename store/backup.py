@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from store.desk import DATABASE, IMAGES
+from store.data_folder import DATABASE, IMAGES
 from store.errors import StoreBusy, StoreError
 from store.snapshot import Told, copy_images, copy_pages, digest, read_only, sync, write_out
 from store.soundness import faults

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from store.desk import DATABASE, IMAGES, VIEWS
+from store.data_folder import DATABASE, IMAGES, VIEWS
 from store.errors import StoreNewer
 from store.images import place as image_place
 from store.losses import last_loss

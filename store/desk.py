@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from store import remote
 from store.apps import ChangeApp, CreateApp, CreateToken, ListApps, RemoveApp, RevokeToken
 from store.commands import Command
+from store.data_folder import DATABASE, IMAGES, SOCKET, VIEWS, prepare
 from store.database import Database
 from store.errors import StoreBusy, StoreError
 from store.event_rejects import ListEventRejects
@@ -40,7 +41,6 @@ COMMANDS: dict[str, type[Command[Any]]] = {
         *(CreateUser, ListUsers, RemoveUser, SetPassword),
     )
 }
-DATABASE, VIEWS, IMAGES, SOCKET = "marquee.db", "views.db", "images", "marquee.sock"
 # Seconds for which a folder that is in use is waited for: a server may be about to listen.
 PATIENCE = 5.0
 LOOK = 0.1
@@ -156,6 +156,7 @@ async def desk(
         yield RemoteDesk(folder / SOCKET)
         return
     with lock:
+        prepare(folder)
         if not (folder / DATABASE).exists():
             if not begins:
                 raise missing

@@ -14,19 +14,15 @@ from typing import IO
 import msgspec
 
 from store.backup import MANIFEST, Backup
-from store.desk import DATABASE, IMAGES, VIEWS
+from store.data_folder import DATABASE, IMAGES, PART, READY, STATE, finish, go_back, mark_ready
 from store.errors import StoreError, StoreRefused
 from store.lock import Lock
 from store.migrations import refuse_newer
-from store.snapshot import Told, digest, read_only, sync
+from store.snapshot import Told, digest, read_only
 from store.soundness import faults
 
-# In the data folder, while a backup is being put back.
-PART = ".restoring"
 HEX = frozenset("0123456789abcdef")
 CHUNK = 1_048_576
-BESIDE = ("", "-wal", "-shm")
-STATE = (*(DATABASE + end for end in BESIDE), *(VIEWS + end for end in BESIDE), IMAGES)
 # A folder in which only these are has nothing to lose.
 IDLE = {"lock", "marquee.sock"}
 
@@ -44,15 +40,11 @@ def restore(source: Path, data: Path, told: Told, *, replace: bool = False) -> R
 
     `source` is a backup's folder or tar file, or a lone database. With `replace`, what is in the
     folder is put aside in it. Nothing changes before all of the backup is here and found to be
-    whole. Raises `StoreError`.
+    whole; cut off after that, it is finished by the next start. Raises `StoreError`; then all is
+    as it was, or the message says what to do.
     """
     with Lock(data):
-        there = sorted(each.name for each in data.iterdir() if each.name not in IDLE)
-        if there and not replace:
-            raise StoreRefused(
-                f"{data} is not empty (it has {', '.join(there[:3])}): name another folder, or put "
-                "what is there aside with --replace"
-            )
+        _check(data, replace=replace)
         try:
             shutil.rmtree(data / PART, ignore_errors=True)
             (data / PART / IMAGES).mkdir(mode=0o700, parents=True)
@@ -65,8 +57,31 @@ def restore(source: Path, data: Path, told: Told, *, replace: bool = False) -> R
         except (OSError, sqlite3.Error, tarfile.TarError) as error:
             raise StoreError(f"{source} is not put back: {error}") from error
         finally:
-            shutil.rmtree(data / PART, ignore_errors=True)
+            if not (data / PART / READY).exists():  # or it is still to be finished
+                shutil.rmtree(data / PART, ignore_errors=True)
         return Restored(events, images, replaced)
+
+
+def _check(data: Path, *, replace: bool) -> None:
+    """Raise `StoreError` where the folder must not, or cannot, be restored into."""
+    there = sorted(each.name for each in data.iterdir() if each.name not in IDLE)
+    if there and not replace:
+        raise StoreRefused(
+            f"{data} is not empty (it has {', '.join(there[:3])}): name another folder, or put "
+            "what is there aside with --replace"
+        )
+    mounted = [name for name in STATE if (data / name).is_mount()]
+    if mounted:
+        raise StoreRefused(
+            f"{data / mounted[0]} is a mount point, which cannot be put aside; nothing was "
+            "changed: unmount it, or restore into another folder"
+        )
+    try:
+        finish(data)  # of an earlier restore
+    except OSError as error:
+        raise StoreError(
+            f"an earlier restore into {data} was cut off and cannot be finished: {error}"
+        ) from error
 
 
 Entry = tuple[str, int, IO[bytes]]
@@ -156,15 +171,19 @@ def _look_over(source: Path, part: Path) -> int:
 def _swap(data: Path) -> str | None:
     """Let what was fetched take the place of what is there; where that is then, if there was any.
 
-    The database goes first and comes last: a WAL beside another database would be played into it.
+    Raises `OSError` where that is not possible; then all is where it was.
     """
-    there = [name for name in STATE if (data / name).exists()]
-    aside = data / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    if there:
-        aside.mkdir(mode=0o700)
-    for name in there:
-        (data / name).rename(aside / name)
-    (data / PART / IMAGES).rename(data / IMAGES)
-    (data / PART / DATABASE).rename(data / DATABASE)
-    sync(data)
-    return str(aside) if there else None
+    aside = data / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    mark_ready(data, aside.name)
+    try:
+        finish(data)
+    except OSError as error:
+        try:
+            go_back(data)
+        except OSError as worse:
+            raise StoreError(
+                f"the restore into {data} was cut off: {error}; nor can it be taken back: "
+                f"{worse}. When that is mended, the next start finishes it"
+            ) from error
+        raise
+    return str(aside) if aside.exists() else None

@@ -1,6 +1,7 @@
 """Backups: of one state, whole or not there, and put back as they were."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from sets import PNG, SMALL, lay, with_database
 from rules.image_types import image_type
 from store import backup
 from store.backup import MANIFEST, back_up, last_backup
+from store.data_folder import prepare
 from store.database import Database
 from store.errors import StoreBusy, StoreError, StoreNewer, StoreRefused
 from store.importing import import_folder
@@ -413,3 +415,117 @@ def test_a_second_backup_in_the_same_folder_is_told_to_wait(data: Path, tmp_path
 
     place, _ = back_up(data, tmp_path / "to", told)
     assert list((tmp_path / "to").iterdir()) == [place]
+
+
+def named(folder: Path) -> list[str]:
+    """The names in a folder, but for those that come with looking into it."""
+    names = [path.name for path in folder.iterdir()]
+    return sorted(name for name in names if name != "lock" and not name.endswith(("-wal", "-shm")))
+
+
+# Ends at the Nth change of a name, as a kill would.
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from store.data_folder import STATE
+from store.restoring import restore
+left = int(sys.argv[3])
+def counted(owner, name):
+    real = getattr(owner, name)
+    def call(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return real(*args, **kwargs)
+    setattr(owner, name, call)
+for name in ("rename", "unlink"):
+    counted(Path, name)
+counted(shutil, "rmtree")
+restore(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: None, replace=True)
+"""
+
+
+def test_a_restore_that_is_killed_at_any_step_is_finished_or_has_changed_nothing(
+    data: Path, tmp_path: Path
+) -> None:
+    place, _ = back_up(data, tmp_path / "to", silent)
+    backed_up = ids(data / "marquee.db")
+    use(data, lambda opened: opened.append(row(name="later")))
+    later, images = (
+        ids(data / "marquee.db"),
+        sorted(path.name for path in (data / "images").iterdir()),
+    )
+    seen, step, status = [], 0, 9
+    while status == 9:
+        copy = tmp_path / f"copy{step}"
+        shutil.copytree(data, copy)
+        words = [sys.executable, "-c", KILLED, str(place), str(copy), str(step)]
+        status = subprocess.run(words, cwd=ROOT, timeout=60, check=False).returncode
+        with Lock(copy):
+            prepare(copy)
+        found = ids(copy / "marquee.db")
+        assert found in (later, backed_up)
+        assert named(copy / "images") == images
+        assert found == later or len(list(copy.glob("replaced-*/marquee.db"))) == 1
+        seen.append(found == later)
+        shutil.rmtree(copy)
+        step += 1
+    assert status == 0
+    assert seen == sorted(seen, reverse=True) and True in seen and seen.count(False) > 4
+
+
+@pytest.mark.parametrize("failing", ["marquee.db", "images"])
+def test_a_restore_that_cannot_move_a_file_goes_back(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    place, _ = back_up(data, tmp_path / "to", silent)
+    use(data, lambda opened: opened.append(row(name="later")))
+    later, names = ids(data / "marquee.db"), named(data)
+    real, leaving = Path.rename, ""
+
+    def busy(self: Path, target: Path) -> Path:
+        # Once each way: when the old one leaves, or when the new one comes.
+        if self.name == failing and self.parent.name == leaving:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", busy)
+    for place_of_old in ("data", ".restoring"):
+        leaving = place_of_old
+        with pytest.raises(StoreError, match="Device or resource busy"):
+            restore(place, data, silent, replace=True)
+        assert named(data) == names
+        assert ids(data / "marquee.db") == later
+
+
+def test_a_restore_over_a_mounted_folder_is_refused_before_anything_changes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, _ = back_up(data, tmp_path / "to", silent)
+    names = named(data)
+    monkeypatch.setattr(Path, "is_mount", lambda self: self.name == "images")
+    with pytest.raises(StoreRefused, match="images is a mount point"):
+        restore(place, data, silent, replace=True)
+    assert named(data) == names
+
+
+@pytest.mark.parametrize(
+    "trace",
+    ["images/x", "views.db", "marquee.db-wal", "last-backup.json", "replaced-1/x", ".restoring/x"],
+)
+def test_no_installation_is_begun_in_what_is_left_of_another(tmp_path: Path, trace: str) -> None:
+    lay(tmp_path, {trace: "x"})
+    for empty in (False, True):
+        if empty:
+            (tmp_path / "marquee.db").touch()
+        with pytest.raises(StoreError, match=r"nothing is begun anew.*restore BACKUP --replace"):
+            prepare(tmp_path)
+
+
+def test_an_installation_is_begun_in_a_folder_that_others_use(tmp_path: Path) -> None:
+    lay(tmp_path, {"lost+found/x": "", "lock": "1", "notes.txt": "", "marquee.sock": ""})
+    (tmp_path / "images").mkdir()  # where a volume is mounted
+    prepare(tmp_path)
+    (tmp_path / "marquee.db").touch()  # a start that was cut off
+    prepare(tmp_path)
