@@ -5,6 +5,7 @@ the schema and lead to no circle, so that what a rule can cost is known from its
 is checked, as people expect who write it.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
@@ -18,6 +19,11 @@ from rules.faults import Fault, pointer, unquote
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Bytes of a schema, and its parts with what each reference leads to in its place.
 LONGEST, WEIGHTIEST = 65_536, 5_000
+# Compiling holds the interpreter's lock, and so the event loop: 0.1 s at most within these bounds.
+# A class such as \w has all of Unicode in it, which costs as much as hundreds of characters.
+PATTERNS_MOST, PATTERN_CHARACTERS, PATTERN_CLASSES = 200, 10_000, 200
+_REPEATED = re.compile(r"(\)?)\{([0-9]{1,6})(?:,([0-9]{0,6}))?\}")
+_CLASS = re.compile(r"\\[wWdDsSbBpP]|\(\?[a-zA-Z]*i|\[:")
 # So many faults are told of; all at once only where they can't be too many, else the first.
 FAULTS = 20
 THOROUGH = 4_000
@@ -131,6 +137,8 @@ def _check(schema: Any, text: str) -> int:
         raise BadSchema(_faults(_META, schema, len(text), ()))
     if isinstance(schema, dict) and schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
         raise BadSchema([Fault("/$schema", f"is not {DIALECT}")])
+    if fault := _costly_patterns(schema):
+        raise BadSchema([fault])
     walk = _Walk(schema)
     weight = walk.weigh(schema, (), ())
     if walk.faults:
@@ -138,6 +146,50 @@ def _check(schema: Any, text: str) -> int:
     if weight > WEIGHTIEST:
         raise BadSchema([Fault("", f"has more than {WEIGHTIEST} parts, references followed")])
     return weight
+
+
+def _costly_patterns(schema: Any) -> Fault | None:
+    """Return what is too much of all patterns in a schema; None if they can be compiled soon."""
+    patterns: list[str] = []
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            if isinstance(pattern := part.get("pattern"), str):
+                patterns.append(pattern)
+            if isinstance(named := part.get("patternProperties"), dict):
+                patterns += named
+    for what, count, most in (
+        ("patterns", len(patterns), PATTERNS_MOST),
+        (
+            "characters in patterns, repetitions counted",
+            sum(map(_expanded, patterns)),
+            PATTERN_CHARACTERS,
+        ),
+        (
+            "classes (such as \\w) in patterns",
+            sum(len(_CLASS.findall(each)) for each in patterns),
+            PATTERN_CLASSES,
+        ),
+    ):
+        if count > most:
+            return Fault("", f"has too many {what}: {count}, at most {most}")
+    return None
+
+
+def _expanded(pattern: str) -> int:
+    """Return about how many characters a pattern has with each {n} written out."""
+    count, factor = len(pattern), 1
+    for group, least, most in _REPEATED.findall(pattern):
+        times = max(int(least), int(most or 0))
+        if group:
+            factor *= max(1, times)
+        else:
+            count += times
+    return count * factor
 
 
 class _Walk:

@@ -18,7 +18,7 @@ from handlers.docs.operations import (
 )
 from handlers.usage import COUNTS, MOST_COUNTS, MOST_DAYS
 from rules.story_event import SentStoryEvent
-from store.usage import SPANS
+from store.usage import CURSOR, SPANS
 
 
 class ShownStory(msgspec.Struct):
@@ -161,7 +161,11 @@ RESOURCE = Resource(
                     f"Counts on a page ({COUNTS}).",
                     {"type": "integer", "minimum": 1, "maximum": MOST_COUNTS},
                 ),
-                Argument("cursor", "The `cursor` of the page before.", {"type": "string"}),
+                Argument(
+                    "cursor",
+                    "The `cursor` of the page before.",
+                    {"type": "string", "pattern": f"^{CURSOR.pattern}$"},
+                ),
             ],
             wrong={**NOBODY, 422: "An argument is wrong.", **BUSY},
         ),

@@ -86,7 +86,8 @@ def test_a_rule_says_what_is_wrong_with_data_and_where(
         ({"pattern": "("}, "/pattern", "is no pattern"),
         ({"pattern": "(?=a)b"}, "/pattern", "is no pattern"),
         ({"pattern": "(a)\\1"}, "/pattern", "is no pattern"),
-        ({"pattern": "((a{100}){100}){100}"}, "/pattern", "is no pattern"),
+        ({"pattern": "((a{100}){100}){100}"}, "", "has too many characters in patterns"),
+        ({"pattern": "\\w{5000}x"}, "/pattern", "is no pattern"),
         ({"patternProperties": {"(": True}}, "/patternProperties/(", "is no pattern"),
         ({"description": "x" * LONGEST}, "", "is longer than"),
     ],
@@ -143,3 +144,44 @@ def test_what_is_wrong_with_large_data_is_told_unless_it_is_too_much_to_look_thr
         assert rule.faults(data, "data") == [Fault("/data/a", '5 is not of type "string"')]
     (fault,) = rule.faults({"b": list(range(90_000)), "a": 5}, "data")
     assert fault == Fault("/data", SOMEWHERE)
+
+
+def many(pattern: str, count: int) -> dict[str, Any]:
+    return {"patternProperties": {f"{pattern}{number}": True for number in range(count)}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "what"),
+    [
+        (many("^a", 1_500), "patterns: 1500, at most 200"),
+        ({"properties": {str(n): {"pattern": "a"} for n in range(201)}}, "patterns: 201"),
+        ({"anyOf": [{"pattern": "a"}] * 201}, "patterns: 201"),
+        ({"$defs": {"x": many("a", 201)}}, "patterns: 201"),
+        ({"pattern": "a" * 10_001}, "characters in patterns, repetitions counted: 10001"),
+        ({"pattern": "(a{100}){100}"}, "characters in patterns"),
+        (many("(((a{8}){8}){8}){8}", 100), "characters in patterns"),
+        (many("(a{1,1000}){0,15}", 2), "characters in patterns"),
+        ({"pattern": "|".join(rf"\w{n}" for n in range(201))}, "classes (such as \\w) in patterns"),
+        (many(r"\p{L}?\p{N}?\p{Han}?", 100), "classes (such as \\w) in patterns"),
+    ],
+)  # fmt: skip
+def test_patterns_that_would_take_long_to_compile_are_refused(schema: Any, what: str) -> None:
+    """Compiling holds the event loop, also from another thread."""
+    ((pointer, message),) = refused(schema)
+    assert pointer == ""
+    assert message.startswith(f"has too many {what}")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        many(r"^\d+$", 150),
+        many("^x-", 200),
+        {"pattern": r"^[\w.-]{1,100}@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"},
+        {"pattern": r"^(\d{1,3}\.){3}\d{1,3}$"},
+        {"pattern": "^.{1,500}$"},
+        {"const": {"pattern": "a" * 5_000}},
+    ],
+)
+def test_patterns_as_people_write_them_are_accepted(schema: Any) -> None:
+    Rule(schema)
