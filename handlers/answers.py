@@ -74,6 +74,17 @@ def escaped(said: str | bytes) -> str:
     return xhtml_escape(visible(to_unicode(said)))
 
 
+def prefetched(request: Request) -> bool:
+    """Return whether a browser asks in advance of a visit that may never come.
+
+    Chromium and Firefox send `Sec-Purpose: prefetch`, with parameters where it prerenders; older
+    ones `Purpose` or `X-Moz`.
+    """
+    return b"prefetch" in request.head and any(
+        "prefetch" in (request.header(name) or "") for name in ("Sec-Purpose", "Purpose", "X-Moz")
+    )
+
+
 class Pages:
     """HTML made from `templates/`."""
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Awaitable
 from time import time_ns
 
-from handlers.answers import NO_STORE, ROOT, SECURITY, held, problem
+from handlers.answers import NO_STORE, ROOT, SECURITY, held, prefetched, problem
 from handlers.origins import VARY, preflight, shared
 from handlers.taking import LATER, PAUSE
 from rules.beacon import VIEW, Sign, read, row
@@ -69,7 +69,7 @@ class Beacon:
         if request.header("Sec-GPC") == "1" or request.header("DNT") == "1":
             return TAKEN
         # A page that is rendered in advance is visited when it is shown, and reports that then.
-        if "prefetch" in (request.header("Sec-Purpose") or ""):
+        if prefetched(request):
             return TAKEN
         site = self._sites.known(request.params[0])
         return self._find(request) if site is None else self._take(request, site)

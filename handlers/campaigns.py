@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from random import random
 
-from handlers.answers import HTML, NO_STORE, SECURITY, Pages
+from handlers.answers import HTML, NO_STORE, SECURITY, Pages, prefetched
 from rules.address import location, with_argument
 from rules.ranking import Ranking
 from rules.rotation import draw
@@ -100,6 +100,8 @@ class Campaigns:
         self._chance = chance
         self._off = pages.error(404, "There is no campaign with this number.")
         self._gone = pages.error(404, "There is no such banner, or no such campaign.")
+        # A browser that is refused this asks again when the visit comes, and counts once.
+        self._early = pages.error(503, "This page is not served in advance of a visit.")
         self._programme = Programme(1, {}, (), {})
 
     @property
@@ -116,6 +118,8 @@ class Campaigns:
         stage = self._programme.stages.get(request.params[0])
         if stage is None:
             return self._off
+        if prefetched(request):
+            return self._early
         secure = request.secure
         said = request.cookie(stage.secure_cookie if secure else stage.cookie)
         last = stage.places.get(said)  # type: ignore[arg-type]
@@ -134,6 +138,8 @@ class Campaigns:
         programme = self._programme
         if campaign not in programme.stages or int(banner) not in programme.banners:
             return self._gone
+        if prefetched(request):
+            return self._early
         click = None
         if request.method == "GET":
             click = await self._record(int(campaign), int(banner), programme.slot)

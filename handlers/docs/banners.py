@@ -41,6 +41,7 @@ class Candidates(msgspec.Struct):
 
 
 PICTURE = {"type": "string", "contentMediaType": "image/*"}
+EARLY = "A browser asked in advance of a visit (`Sec-Purpose: prefetch`)."
 RESOURCE = Resource(
     "Banners",
     "One of a campaign's best banners of this quarter of the hour, never the same twice running.",
@@ -51,7 +52,7 @@ RESOURCE = Resource(
             "A campaign's page, with one of its banners",
             {200: Answer("The page.", str, HTML, {"Set-Cookie": "What was shown last."})},
             words="Which banner was shown last is in a cookie of this campaign alone.",
-            wrong={404: "There is no such campaign."},
+            wrong={404: "There is no such campaign.", 503: EARLY},
             for_people=True,
         ),
         Operation(
@@ -60,7 +61,7 @@ RESOURCE = Resource(
             "Where a click on the banner leads",
             {302: Answer("The click is on disk.", headers={"Location": "The banner's target."})},
             words="The target has `mq_click`, the click's id, added to its query.",
-            wrong={404: "There is no such campaign, or no such banner."},
+            wrong={404: "There is no such campaign, or no such banner.", 503: EARLY},
             for_people=True,
         ),
         Operation(

@@ -254,3 +254,24 @@ def test_a_running_server_takes_in_what_is_clicked(start, run, folder):
     while candidates(app, slot)[:2] != [(2, 1, 1.25), (4, 2, 0)]:
         assert time.monotonic() < end
         time.sleep(1)
+
+
+ADVANCE = [
+    {"Sec_Purpose": "prefetch"},
+    {"Sec_Purpose": "prefetch;prerender"},
+    {"Sec_Purpose": "prefetch;anonymous-client-ip"},
+    {"Purpose": "prefetch"},
+    {"X_Moz": "prefetch"},
+]
+
+
+@pytest.mark.parametrize("headers", ADVANCE)
+def test_what_a_browser_fetches_in_advance_is_no_view_and_no_click(app, headers):
+    stored = len(log(app))
+    for path in ("/campaigns/7/", "/campaigns/7/banners/1/click"):
+        answer = app.server.ask(path, **headers)
+        assert (answer.status, answer.headers["Cache-Control"]) == (503, "no-store")
+        assert answer.headers["Set-Cookie"] is answer.headers["Location"] is None
+    assert len(log(app)) == stored
+    # Something else is what it says, whatever its address holds.
+    assert app.server.ask("/campaigns/7/?prefetch", Sec_Purpose="other").status == 200

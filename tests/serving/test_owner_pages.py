@@ -324,7 +324,7 @@ def test_a_zip_of_a_folder_does_as_well(owner, sampled):
         ([("", b"")], 422, "No file was chosen"),
         ([("a.csv", b"x")], 303, "holds nothing to import"),
         ([("clicks_1.csv", b"no header\n1,2,3\n")], 303, "lacks its header"),
-        ([("clicks_1.csv", b"\xff\xfe\0")], 303, "is not a CSV file"),
+        ([("clicks_1.csv", b"\xff\xfe\0")], 303, "is UTF-16 or UTF-32 text"),
         ([("x/clicks_1.csv", b"x"), ("y/clicks_1.csv", b"y")], 422, "twice"),
         ([("a.zip", b"no zip")], 303, "zip file cannot be read"),
     ],
