@@ -238,3 +238,36 @@ def test_a_server_does_nothing_over_and_over_after_a_jump(
         clock.jump(ahead)
         wait_until(lambda: rests(server), 60)
         assert server.ask("/readyz") and server.ask("/campaigns/1/")
+
+
+def test_visitors_are_counted_after_the_clock_was_ahead_and_was_put_right(
+    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+) -> None:
+    data = tmp_path / "data"
+    made = said(data, "app", "create", "site", "--hosts", "www.example.com")
+    server = serve(data, **clock.environ)
+
+    def view(session: str) -> None:
+        """A pageview, as the beacon sends it."""
+        body = {"kind": "view", "session": session, "host": "www.example.com", "path": "/"}
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+        with contextlib.closing(connection):
+            path = f"/api/v1/beacon/{made['public_token']}"
+            connection.request("POST", path, json.dumps(body).encode())
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (204, b"")
+
+    def visitors() -> int:
+        query = f"apikey={made['public_token']}&host=www.example.com"
+        return sum(each["visitors"] for each in json.loads(server.ask(f"/live/toppages/?{query}")))
+
+    for jump in (HOUR, 24 * HOUR, YEARS):
+        clock.jump(jump)
+        time.sleep(2.5)  # the log is looked at once a second
+        clock.jump(0)
+        before = visitors()
+        view(f"after {jump}")
+        end = time.monotonic() + 60
+        while visitors() <= before:
+            assert time.monotonic() < end
+            time.sleep(0.1)
