@@ -57,11 +57,12 @@ _rows = msgspec.json.Decoder(list[Row]).decode
 
 @dataclass(frozen=True, slots=True)
 class Shelf(Generic[T]):
-    """What an app shows until a moment (µs), what was made ready of that, and all its stories."""
+    """What an app shows from a moment until another (µs), made ready, and all its stories."""
 
     shown: Shown
     ready: T
     stories: frozenset[int]
+    since: int
     until: int
 
 
@@ -126,7 +127,7 @@ class Shelves(Generic[T]):
     def peek(self, token: str) -> Shelf[T] | None:
         """The app's shelf, None if there is no such app; `KeyError` if it is to be read first."""
         found = self.cache.peek(token)
-        if found is not None and self._clock() >= found.until:
+        if found is not None and not found.since <= self._clock() < found.until:
             self.cache.forget(token)
             raise KeyError(token)
         return found
@@ -157,7 +158,7 @@ class Shelves(Generic[T]):
         if read is None:
             return None
         found, stories, until = read
-        return Shelf(found, self._prepare(found), stories, until)
+        return Shelf(found, self._prepare(found), stories, now, until)
 
 
 def _read(tokens: Sequence[str], now: int, connection: sqlite3.Connection) -> list[Shown | None]:

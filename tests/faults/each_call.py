@@ -28,6 +28,7 @@ from unguarded import CHANGES
 
 from store.database import Database
 from store.errors import StoreError, StoreFailed
+from store.events import Events, Filter
 from store.log import Log
 from store.views import Views
 
@@ -67,6 +68,9 @@ async def send(folder: Path, told: int, case: Case) -> None:
         if turn % 5 == 4:
             with contextlib.suppress(StoreError, sqlite3.Error):
                 await views.step()
+        if turn in (19, 39):
+            with contextlib.suppress(StoreError):
+                await views.rebuild(lambda _: None)
     # After a failed sync nobody knows what the disk has: that ends it, whatever the error.
     synced = SHIM.disk_failed() == ord("s")
     if case.error == errno.ENOSPC and not case.ever and not synced:
@@ -74,9 +78,22 @@ async def send(folder: Path, told: int, case: Case) -> None:
     assert case.number or SHIM.disk_calls() > 400, "there are not so many calls"
     if isinstance(data.failed, StoreFailed):
         os._exit(0)  # as the server does
+    if not case.ever:
+        await well(data, views)
     with contextlib.suppress(StoreError, sqlite3.Error):
         await views.close()
     await data.close()
+
+
+async def well(data: Database, views: Views) -> None:
+    """Views of which one call failed have all events soon, without a restart."""
+    with contextlib.suppress(StoreError):
+        await views.mend()
+    while await views.step():
+        pass
+    (count,) = await data.read(lambda it: it.execute("SELECT count(*) FROM event").fetchone())
+    page = await Events(data, views).find(Filter(), limit=ROUNDS * MANY + 1)
+    assert len(page.events) == count, "not all are found"
 
 
 async def look(folder: Path, told: Told) -> None:

@@ -469,7 +469,7 @@ def test_who_asks_while_the_views_are_far_behind_is_told_when_to_come_again():
     class Known:
         async def get(self, _):
             shown = Shown(1, frozenset(["www.example.com"]), [])
-            return Shelf(shown, None, frozenset(), 0)
+            return Shelf(shown, None, frozenset(), 0, 0)
 
     async def ask() -> None:
         routes = usage.routes(Busy(), Known())

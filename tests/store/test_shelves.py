@@ -130,6 +130,16 @@ def test_a_story_is_shown_from_a_moment_until_another_in_memory_too(tmp_path: Pa
     run(tmp_path, test)
 
 
+def test_stories_in_memory_follow_a_clock_that_is_set_back(tmp_path: Path) -> None:
+    async def test(held: Held) -> None:
+        await held.put(some(1, shown_until=NOW + 5), some(2, shown_from=NOW + 5))
+        for later, expected in ((9, [2]), (0, [1]), (9, [2])):
+            held.clock.now = NOW + later
+            assert await held.seen() == expected
+
+    run(tmp_path, test)
+
+
 def test_all_who_ask_at_once_cost_one_read(tmp_path: Path) -> None:
     async def test(held: Held) -> None:
         await held.put(some(1))
