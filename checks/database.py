@@ -50,7 +50,8 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
         words = f"{found.pending} changes of its form are due"
         yield note("version", words, "back it up; the next start brings them")
     if found.lost:
-        words = f"{found.lost:,} banners' images cannot be read in {path.parent / IMAGES}"
+        where = path.parent / IMAGES
+        words = f"{found.lost:,} banners' images are missing, damaged or unreadable in {where}"
         yield fault(
             "images",
             words,

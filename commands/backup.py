@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from settings import PROGRAM, Settings
 from store.backup import Backup, back_up
+from store.data_folder import IMAGES
 
 # More than this behind a server, which is to have the machine first.
 NICE = 10
@@ -26,7 +28,8 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         description=(
             "Copy the database and the images, as they are at one moment, while events come in; "
             "the copy is checked and on disk when this ends. It holds what was deleted since, so "
-            "let old ones go. Put back with: restore"
+            "let old ones go. An image that the data folder has lost is named, and the exit status "
+            "is 1. Put back with: restore"
         ),
         epilog=(
             "examples: python server.py backup --data data --to /var/backups/marquee --keep 7; "
@@ -46,7 +49,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Back up, and tell where it is."""
+    """Back up, and tell where it is; 1 if an image is missing or damaged."""
     data = Path(settings.data)
     os.nice(NICE)
     hidden = True if arguments.json else None
@@ -62,7 +65,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         print(msgspec.json.encode({"place": str(place), **msgspec.to_builtins(made)}).decode())
     else:
         print(_told(place, made))
-    return 0
+    for name in made.lacking:
+        sys.stderr.write(
+            f"marquee: not in the backup: {data / IMAGES / name} is missing or damaged (of banner "
+            f"{', '.join(map(str, made.lacking_of.get(name, [])))}): import the image again\n"
+        )
+    return 1 if made.lacking else 0
 
 
 def _told(place: Path, made: Backup) -> str:
@@ -74,5 +82,7 @@ def _told(place: Path, made: Backup) -> str:
         f"images    {made.images:,}",
     ]
     if made.lacking:
-        lines.append(f"lost      {len(made.lacking):,} images, which the data folder itself lacks")
+        lines.append(
+            f"lost      {len(made.lacking):,} images, missing or damaged in the data folder"
+        )
     return "\n".join([*lines, f"put back  {PROGRAM} restore {place} --data DIR"])

@@ -19,7 +19,16 @@ import msgspec
 
 from store.data_folder import DATABASE, IMAGES
 from store.errors import StoreBusy, StoreError
-from store.snapshot import Told, copy_images, copy_pages, digest, read_only, sync, write_out
+from store.snapshot import (
+    Told,
+    banners_of,
+    copy_images,
+    copy_pages,
+    digest,
+    read_only,
+    sync,
+    write_out,
+)
 from store.soundness import faults
 
 MANIFEST = "backup.json"
@@ -37,7 +46,8 @@ class Backup(msgspec.Struct, frozen=True):
     bytes: int  # of the database,
     sha256: str  # and its hash
     images: int
-    lacking: list[str]  # images that the data folder itself had lost, by their hashes
+    lacking: list[str]  # images that the data folder itself had lost, by their hashes,
+    lacking_of: dict[str, list[int]] = {}  # and of which banners
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -101,6 +111,7 @@ def _copy(data: Path, part: Path, told: Told) -> Backup:
         if wrong := faults(copied):
             raise StoreError(f"no backup was made, as {DATABASE} is not sound: {'; '.join(wrong)}")
         events = copied.execute("SELECT count(*) FROM event").fetchone()[0]
+        banners = {name: banners_of(copied, name) for name in lacking}
     made = Backup(
         at,
         events,
@@ -108,6 +119,7 @@ def _copy(data: Path, part: Path, told: Told) -> Backup:
         digest(part / DATABASE),
         len(list((part / IMAGES).iterdir())),
         lacking,
+        banners,
     )
     write_out(part / MANIFEST, msgspec.json.format(msgspec.json.encode(made)) + b"\n")
     sync(part / IMAGES)

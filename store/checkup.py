@@ -1,6 +1,5 @@
 """What a look at the databases of a data folder tells, through readers that change nothing."""
 
-import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from store.data_folder import DATABASE, IMAGES, VIEWS
 from store.errors import StoreNewer
-from store.images import place as image_place
+from store.images import whole
 from store.losses import last_loss
 from store.migrations import FOLDER, refuse_newer
 from store.snapshot import PUBLISHED, read_only
@@ -33,7 +32,7 @@ class Look:
     newer: str = ""  # why this program cannot use it, if a newer one wrote it
     pending: int = 0  # migrations that the next start brings
     newest: int | None = None  # when the newest event was received, in µs
-    lost: int = 0  # images that are named, and missing or not ours to read
+    lost: int = 0  # images that are named, and missing, damaged or not ours to read
     views: str = ""  # why the views are of no use, if they are of none
     harm: str = ""  # what is wrong with the views' pages
     ahead: bool = False  # of a log that has lost events
@@ -60,7 +59,7 @@ def look(data: Path) -> Look:
             found.newest = newest[0] if newest else None
             named = [sha256 for (sha256,) in reader.execute(PUBLISHED)]
             images = data / IMAGES
-            found.lost = sum(not os.access(image_place(images, each), os.R_OK) for each in named)
+            found.lost = sum(not whole(images, each) for each in named)
             found.loss = last_loss(reader)
             _look_at_views(data, reader, found)
     except (sqlite3.Error, UnicodeDecodeError) as error:

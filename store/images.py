@@ -1,6 +1,7 @@
 """Banner images: files named by their content, told by their bytes."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import sqlite3
@@ -37,11 +38,23 @@ def place(folder: Path, sha256: bytes) -> Path:
     return folder / sha256.hex()
 
 
-def keep(folder: Path, sha256: bytes, body: bytes) -> None:
-    """Write an image's file so that it would survive power loss; nothing if it is there."""
+def whole(folder: Path, sha256: bytes) -> bool:
+    """Whether the image with this hash can be read, and its bytes are what they were."""
+    try:
+        with place(folder, sha256).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest() == sha256
+    except OSError:
+        return False
+
+
+def keep(folder: Path, sha256: bytes, body: bytes) -> bool:
+    """Write an image's file so that it would survive power loss, unless it is there and whole.
+
+    Whether it was written: a missing or damaged one is repaired so.
+    """
     path = place(folder, sha256)
-    if path.exists():
-        return
+    if whole(folder, sha256):
+        return False
     folder.mkdir(mode=0o700, exist_ok=True)
     with NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
         try:
@@ -57,6 +70,11 @@ def keep(folder: Path, sha256: bytes, body: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+    return True
+
+
+def _hash(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
 
 
 class Images:
@@ -94,4 +112,13 @@ class Images:
         except OSError as error:
             LOG.error("an image cannot be read: %s", error)
             raise StoreError(f"the image cannot be read: {error.strerror}") from error
+        # A file that a disk or a full backup cut short must not be cached as the image for a day.
+        if await asyncio.to_thread(_hash, body) != sha256:
+            LOG.error(
+                "image file is damaged banner=%d file=%s bytes=%d: import the image again",
+                banner,
+                sha256.hex(),
+                len(body),
+            )
+            return None
         return Picture(body, kind, f'"{sha256.hex()[:32]}"')

@@ -86,6 +86,12 @@ def copy_images(connection: sqlite3.Connection, images: Path, target: Path) -> l
     return sorted(lacking)
 
 
+def banners_of(connection: sqlite3.Connection, image: str) -> list[int]:
+    """Return the banners that have the image with this hash, in hexadecimals."""
+    sql = "SELECT DISTINCT banner FROM image WHERE sha256 = ? ORDER BY banner"
+    return [banner for (banner,) in connection.execute(sql, (bytes.fromhex(image),))]
+
+
 def sync(folder: Path) -> None:
     """See that the names in a folder are on disk."""
     file = os.open(folder, os.O_RDONLY)

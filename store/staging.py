@@ -211,7 +211,10 @@ class Staging:
             if verdict != "conflict":
                 # After its row, by which it is found and cleared away should all end right here.
                 try:
-                    await asyncio.to_thread(keep, self._images, sha256, body)
+                    written = await asyncio.to_thread(keep, self._images, sha256, body)
+                    if written and verdict == "duplicate":
+                        LOG.warning("repaired a missing or damaged image file banner=%d", banner)
+                        verdict = "stored"
                 except OSError as error:
                     failure = StoreFull if error.errno in {ENOSPC, EDQUOT} else StoreError
                     raise failure(f"an image cannot be written: {error.strerror}") from error

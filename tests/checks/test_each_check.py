@@ -16,6 +16,7 @@ from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import time_machine
@@ -263,6 +264,12 @@ def test_a_database_of_an_older_program(data: Path) -> None:
 def test_an_image_that_is_lost(data: Path) -> None:
     for image in (data / "images").iterdir():
         image.unlink()
+    assert "1 banners' images" in faults(database(data, now()))["images"]
+
+
+def test_an_image_that_is_truncated(data: Path) -> None:
+    for image in (data / "images").iterdir():
+        os.truncate(image, image.stat().st_size - 1)
     assert "1 banners' images" in faults(database(data, now()))["images"]
 
 
@@ -595,8 +602,18 @@ def test_a_key_with_a_pass_phrase_is_told_of_and_nobody_is_asked(tmp_path: Path)
 
 
 def test_images_that_may_not_be_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert "1 banners' images cannot be read" in faults(database(data, now()))["images"]
+    real = Path.open
+
+    def forbidden(self: Path, mode: str) -> BinaryIO:
+        if self.parent.name == "images":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, mode)  # type: ignore[return-value]
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    assert (
+        "1 banners' images are missing, damaged or unreadable"
+        in faults(database(data, now()))["images"]
+    )
 
 
 def test_a_clock_that_is_years_ahead_of_the_newest_event(data: Path) -> None:

@@ -371,3 +371,18 @@ def test_rejects_are_listed_and_taken_again_at_the_terminal(start, run, serving)
     assert len(app.ask("/events").json()["events"]) == 3
     counts = app.counts()
     assert (counts["stored"], counts["rejected"]) == (3, 1)
+
+
+def test_a_backup_that_lacks_an_image_names_it_and_exits_1(run, folder, tmp_path):
+    (folder / "images").mkdir()
+    (folder / "images" / "image_5.gif").write_bytes(b"GIF89a" + bytes(20))
+    data = tmp_path / "data"
+    assert run("import", str(folder), "--data", str(data)).returncode == 0
+    backup = ["backup", "--data", str(data), "--to", str(tmp_path / "to")]
+    assert run(*backup).returncode == 0
+    (image,) = (data / "images").iterdir()
+    os.truncate(image, 10)
+    done = run(*backup)
+    assert done.returncode == 1
+    assert f"{image} is missing or damaged (of banner 5)" in done.stderr
+    assert "put back" in done.stdout  # all else is in it

@@ -22,7 +22,7 @@ from opened import Opened
 from sets import PNG, SMALL, lay, with_database
 
 from rules.image_types import image_type
-from store import backup
+from store import backup, sweep
 from store.backup import MANIFEST, back_up, last_backup
 from store.data_folder import prepare
 from store.database import Database
@@ -223,6 +223,8 @@ def test_imports_that_replace_images_amid_a_backup_make_it_begin_anew(
         if len(calls) == 1:
             publish("two")
 
+    # As if eight more imports had come, beyond which nothing replaced is kept.
+    monkeypatch.setattr(sweep, "APART", 0)
     calls: list[int] = []
     copy_pages = backup.copy_pages
     monkeypatch.setattr(backup, "copy_pages", amid)
@@ -244,6 +246,7 @@ def test_an_image_that_the_folder_has_lost_is_told_and_the_rest_is_backed_up(
     second.write_bytes(b"spoilt")
     _, made = back_up(data, tmp_path / "to", silent)
     assert made.lacking == [first.name, second.name]
+    assert sorted(made.lacking_of.values()) == [[1], [2]]
     assert (made.images, made.events) == (0, 4_000)
 
 

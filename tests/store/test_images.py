@@ -1,11 +1,13 @@
 """Images: what their bytes say, where they lie, and how they come back."""
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from descriptors import descriptors
-from sets import GIF, JPEG, PNG, imported, lay, with_database
+from sets import GIF, JPEG, PNG, counts, imported, lay, with_database
 
 from store.database import Database
 from store.errors import StoreError
@@ -71,10 +73,12 @@ def test_an_import_that_is_published_shows_its_images_once_told(tmp_path: Path) 
 
 
 def test_an_image_that_lies_there_already_is_not_written_again(tmp_path: Path) -> None:
-    keep(tmp_path, b"\x01", b"first")
-    keep(tmp_path, b"\x01", b"second")
-    assert place(tmp_path, b"\x01").read_bytes() == b"first"
-    assert [path.name for path in tmp_path.iterdir()] == ["01"]
+    name = hashlib.sha256(b"body").digest()
+    assert keep(tmp_path, name, b"body")
+    made = place(tmp_path, name).stat()
+    assert not keep(tmp_path, name, b"body")
+    assert place(tmp_path, name).stat() == made
+    assert [path.name for path in tmp_path.iterdir()] == [name.hex()]
 
 
 def test_an_image_that_cannot_be_written_leaves_no_half(
@@ -87,3 +91,27 @@ def test_an_image_that_cannot_be_written_leaves_no_half(
     with pytest.raises(OSError, match="No space left"):
         keep(tmp_path, b"\x01", b"body")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", ["truncated", "changed", "missing"])
+def test_a_damaged_image_is_not_served_and_importing_it_again_repairs_it(
+    tmp_path: Path, harm: str
+) -> None:
+    source = lay(tmp_path / "set", {"images/image_5.png": PNG})
+    imported(tmp_path, source)
+    (file,) = (tmp_path / "images").iterdir()
+    if harm == "truncated":
+        os.truncate(file, len(PNG) // 2)
+    elif harm == "changed":
+        file.write_bytes(PNG[:-1] + b"x")
+    else:
+        file.unlink()
+
+    async def picture(database: Database) -> Any:
+        return await Images(database, tmp_path / "images", 1_000_000).picture(5)
+
+    assert with_database(tmp_path, picture) is None
+    # It counts as stored, so that a server that runs shows it at once.
+    assert counts(imported(tmp_path, source)) == (1, 1, 0, 0)
+    assert with_database(tmp_path, picture).body == PNG
+    assert counts(imported(tmp_path, source)) == (1, 0, 1, 0)
