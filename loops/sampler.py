@@ -8,6 +8,7 @@ nobody has asked for in a while is read once an hour, so that its history goes o
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from math import inf
 from random import random
 from time import monotonic, time
 from typing import Any, Protocol
@@ -79,6 +80,7 @@ class Watch:
         self.read_at = 0.0
         self.asked = now
         self.due = now
+        self.began = -inf  # the last question
         self.resumed = False  # from before a restart
         self.lived = False  # someone was on one of its pages
         self.stale = False
@@ -191,7 +193,8 @@ class Sampler:
         watch = self._watches.get((key, host)) or self._watch(key, host)
         self._asked(watch)
         # After a failure it is tried again when it is due, however many ask.
-        if watch.flight is None and (watch.error is None or watch.due <= watch.asked):
+        first = watch.reading is None and watch.error is None
+        if watch.flight is None and (first or watch.due <= watch.asked):
             self._depart(watch)
         if watch.flight is not None:
             await asyncio.shield(watch.flight)
@@ -209,6 +212,9 @@ class Sampler:
                 self._tell(watch)
             # One that never had a reading may be made up: it is read when someone asks.
             if watch.flight is None and (watch.reading is not None or watch.resumed):
+                if watch.due <= now:
+                    # There may be more keys for the host by now than when it became due.
+                    watch.due = watch.began + (1 - JITTER) * self._pace(watch, now)
                 if watch.due <= now:
                     self._depart(watch)
                 else:
@@ -272,8 +278,8 @@ class Sampler:
         return task
 
     async def _fly(self, watch: Watch) -> None:
-        began = self._clock()
-        watch.due = began + self._pace(watch, began)
+        began = watch.began = self._clock()
+        watch.due = began + self._jittered(self._pace(watch, began))
         try:
             reading = await self._source.read(watch.key, watch.host)
             self.readings += 1
@@ -335,7 +341,7 @@ class Sampler:
     def _pace(self, watch: Watch, now: float) -> float:
         """Seconds until the next reading."""
         if now - watch.asked > IDLE:
-            return RARELY * (1 + JITTER * (2 * self._chance() - 1))
+            return RARELY
         pace = self.period
         if self._source.a_minute is not None and self._source.in_all is not None:
             # Those that never had a reading may be made up, and are not read by themselves.
@@ -350,7 +356,10 @@ class Sampler:
                 pace,
                 A_MINUTE / self._source.in_all * len(active),
             )
-        return pace * (1 + JITTER * (2 * self._chance() - 1))
+        return pace
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * (1 + JITTER * (2 * self._chance() - 1))
 
     def _share(self, place: int, keys: int) -> float:
         """Return the seconds between readings of one of a host's `keys`, in order of their age.

@@ -370,6 +370,22 @@ def test_an_invalid_key_or_host_is_refused_without_asking_or_keeping_it(
     run(work)
 
 
+def test_many_new_keys_for_a_host_do_not_use_up_its_requests_in_the_first_minute() -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.a_minute, stage.source.in_all = 200, 3_000
+        for number in range(100):
+            await stage.sampler.ask(f"{number}", "h")
+        for _ in range(6):
+            await stage.go(10)
+            for number in range(100):
+                await stage.sampler.ask(f"{number}", "h")
+        # 100 first readings, and at the usual pace the others.
+        assert stage.source.asked.total() <= 300
+        assert min(stage.source.asked[f"{number}", "h"] for number in range(4)) >= 12
+
+    run(work)
+
+
 def test_a_refusal_is_kept_as_long_as_the_source_says() -> None:
     async def work(stage: Stage) -> None:
         stage.source.error = StoreRefused("no such key")
