@@ -217,7 +217,7 @@ class Bridge(HTTPConnection):
         if not link.paused:
             return link.server.done
         if not link.hold_unsent(self.context.remote_ip):
-            # It is this reader that is slow, and holds more than its share.
+            # More waits for its address than may, and nobody else has been slow for long.
             link.server.stats.slow_readers += 1
             link.abort()
             return _broken(link.server.loop.create_future())

@@ -59,10 +59,18 @@ class Holding(Flow):
         return self._ahead.hold(size)
 
     def hold_unsent(self, address: str) -> bool:
-        """Take room for what waits for a slow reader at `address`; false if there is none."""
+        """Take room for what waits for a slow reader at `address`; false if there is none.
+
+        Connections that have been slow for a while make room for it.
+        """
         if self._unsent_share is None:
             self._unsent_share = Share(self.server.unsent, owners_of(address, None))
-        return self._unsent_share.hold(self._transport.get_write_buffer_size())
+        size = self._transport.get_write_buffer_size()
+        while not self._unsent_share.hold(size):
+            if not self.server.close_slowest(self):
+                return False
+        self.server.slow.setdefault(self, self.server.now)
+        return True
 
     def resume_writing(self) -> None:
         """The peer has caught up: nothing waits for it."""
@@ -73,6 +81,7 @@ class Holding(Flow):
         """Give back what was taken for a slow reader."""
         if self._unsent_share is not None:
             self._unsent_share.hold(0)
+            self.server.slow.pop(self, None)
 
     def turn_away(self, way: Way, framing: Framing, head: bytes, fits: bool) -> Turned:
         """Return the response to a request whose body is not taken; None to take it."""

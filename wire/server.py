@@ -16,6 +16,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from wire.connection import Connection
 from wire.dates import date_line
 from wire.framing import METHODS, Framing, framing, host_name, origin, request_line
+from wire.holding import Holding
 from wire.lanes import Lane, Lanes, Way
 from wire.limits import Limits
 from wire.listening import Listener
@@ -33,6 +34,8 @@ _REMEMBERED = 8_192
 _LONGEST = 512
 # How long a drain waits for the next request of a connection that was busy, in seconds.
 _MOMENT = 0.4
+# Seconds after which a reader that is slow has to make room for others.
+_SLOW = 5.0
 # Open files besides the connections: databases, logs, a second server, what is read and asked.
 _OTHERS = 384
 _ALLOW = ("Allow", ", ".join(METHODS))
@@ -79,6 +82,8 @@ class Server:
         self.application = application
         self.room = room or Room()
         self.unsent = Room(UNSENT)
+        # Connections for which something waits, and since when; the slowest first.
+        self.slow: dict[Holding, float] = {}
         self.limits = limits or Limits()
         self.stats = Stats()
         self.draining = False
@@ -251,6 +256,18 @@ class Server:
         self._refused.discard(connection)
         if not self._connections and not self._refused:
             self._empty.set()
+
+    def close_slowest(self, other: Holding) -> bool:
+        """Cut the connection that has been slow for longest; false if none but `other` has been."""
+        for connection, since in self.slow.items():
+            if self.now - since < _SLOW:
+                return False
+            if connection is not other:
+                self.stats.slow_readers += 1
+                connection.forget_unsent()
+                connection.abort()
+                return True
+        return False
 
     def way(self, head: bytes) -> Way:
         """Where this head's request line leads; raises `Refusal`."""

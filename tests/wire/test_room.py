@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from peer import Peer, chunked, get, request
 from tornado.web import Application, RequestHandler, stream_request_body
 
+import wire.server
 from wire import Lane, Limits, Request, Response, Room, Share, mount
 from wire.holding import FREE, SMALL
 from wire.room import owners_of
 
 SIZE = 600_000
+BIG = 16_777_216
 LIMITS = Limits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
 HALF = b"x" * 50_000
 WHOLE = HALF * 2
@@ -63,6 +65,11 @@ class Stream(RequestHandler):
         self.finish("stream")
 
 
+class Big(RequestHandler):
+    def get(self) -> None:
+        self.finish(b"x" * BIG)
+
+
 class Nothing(RequestHandler):
     def get(self) -> None:
         self.finish("nothing")
@@ -74,7 +81,12 @@ LANES = [
     Lane("POST", r"/lane/hold", hold),
     Lane("POST", r"/lane/asks", take, admit=admit),
 ]
-ROUTES = [(r"/app/echo", Echo), (r"/app/stream", Stream), (r"/app/nothing", Nothing)]
+ROUTES = [
+    (r"/app/echo", Echo),
+    (r"/app/stream", Stream),
+    (r"/app/nothing", Nothing),
+    (r"/app/big", Big),
+]
 
 
 def application(room: Room) -> Application:
@@ -364,6 +376,41 @@ def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connec
         answer = peer.answer("POST")
         assert (answer.body, answer.closes) == (b"1", True)
         assert peer.closed()
+
+
+def big_peer(wired: Site, number: int, path: str = "/app/big") -> Peer:
+    """A peer that asks for a large response and does not read it."""
+    peer = wired.peer(source=f"127.0.0.{number}", receive_buffer=4_096)
+    peer.send(get(path))
+    return peer
+
+
+def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
+    server = wired.served.server
+    server.unsent.size = 2 * BIG
+    peers = [big_peer(wired, number) for number in range(2, 10)]
+    until(lambda: server.stats.slow_readers > 3)
+    assert 0 < server.unsent.held <= server.unsent.size
+    with wired.peer() as peer:
+        assert peer.ask(get()).body == b"hello"
+    for peer in peers:
+        peer.close()
+    until(lambda: server.unsent.held == 0 and not server.slow)
+
+
+def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
+    wired: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(wire.server, "_SLOW", 0)
+    server = wired.served.server
+    server.unsent.size = 2 * BIG
+    slow = [big_peer(wired, number) for number in range(2, 10)]
+    with wired.peer(source="127.0.0.99") as peer:
+        assert len(peer.ask(get("/app/big")).body) == BIG
+    assert server.stats.slow_readers > 0
+    for each in slow:
+        each.close()
+    until(lambda: server.unsent.held == 0 and not server.slow)
 
 
 @pytest.mark.parametrize("owned", [False, True])
