@@ -69,6 +69,7 @@ from handlers.base import Missing, Static
 from handlers.docs import page as docs
 from handlers.rates import Limited, Rates
 from handlers.taking import now as micros
+from handlers.taking import unavailable
 from handlers.trailing_slash import lane_with_slash, route_with_slash
 from handlers.watching import Audience
 from listening import bound, certificate, listen, root
@@ -424,6 +425,7 @@ class Marquee:
         ]
         for lane in lanes:
             lane_with_slash(lane)
+            lane.refusal = unavailable
             self.rates.limit_lane(lane)
             if self.settings.access_log:
                 access.log_lane(lane)

@@ -9,9 +9,9 @@ from handlers.answers import NO_STORE, PROBLEM, SECURITY, problem, problem_body
 from rules.batch import Batch
 from rules.rulebook import Rules
 from store.batch import Outcome
-from store.errors import StoreError
+from store.errors import StoreError, StoreRefused
 from store.log import Log
-from wire import Response, Unhurried
+from wire import Refusal, Response, Unhurried
 
 JSON, LINES = "application/json", "application/x-ndjson"
 LINE_TYPES = (LINES, "application/ndjson", "application/jsonl")
@@ -75,6 +75,13 @@ async def conclude(steps: Sequence[Step]) -> Response:
             failure = error
             results.append(batch.refused())
     return results_of(results, failure)
+
+
+def unavailable(error: BaseException) -> Refusal | None:
+    """The refusal that an error of a lane means: 503 while the store cannot answer."""
+    if isinstance(error, StoreError) and not isinstance(error, StoreRefused):
+        return Refusal(503, f"This cannot be answered now ({error}); ask again.")
+    return error if isinstance(error, Refusal) else None
 
 
 def results_of(results: Sequence[str], failure: StoreError | None = None) -> Response:

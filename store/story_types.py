@@ -3,7 +3,7 @@
 import sqlite3
 
 from rules.story_event import STORY
-from store.errors import StoreBusy
+from store.errors import StoreError
 from store.views import Views
 
 # Types of story events that an app may have.
@@ -41,7 +41,7 @@ class StoryTypes:
 
         try:
             found = await self._views.read(job)
-        except StoreBusy:
+        except StoreError:
             # Events are more important: it is bounded again from now on.
             found = set()
         self._by_app.setdefault(app, found)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
 from wire.messages import Request, Response
+from wire.refusal import Refusal
 
 # So many ways through the lanes are remembered; past that, all are forgotten at once.
 _REMEMBERED = 8_192
@@ -30,6 +31,8 @@ class Lane:
 
     A lane that does not take a body (`takes_body`; by default, one for GET) gets an empty one:
     what a client sends is read past.
+
+    `refusal` tells the refusal that an error of the lane means, None for a fault of the program.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class Lane:
         "method",
         "name",
         "pattern",
+        "refusal",
         "statuses",
         "takes_body",
     )
@@ -65,6 +69,7 @@ class Lane:
         self.admit = admit
         self.takes_body = method != "GET" if takes_body is None else takes_body
         self.name = name or f"{method} {pattern}"
+        self.refusal: Callable[[BaseException], Refusal | None] = _raised
         self.statuses: defaultdict[int, int] = defaultdict(int)
 
     def match_all(self, pattern: str) -> None:
@@ -74,6 +79,10 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}>"
+
+
+def _raised(error: BaseException) -> Refusal | None:
+    return error if isinstance(error, Refusal) else None
 
 
 class Way:

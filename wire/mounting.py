@@ -23,7 +23,6 @@ from wire.messages import Request, Response
 from wire.normalizing import header_id, send
 from wire.peers import Peer
 from wire.problems import problem, with_hint
-from wire.refusal import Refusal
 from wire.room import Room, Share, owners_of
 
 log = logging.getLogger("wire")
@@ -221,8 +220,8 @@ class _Serving(HTTPMessageDelegate):
         self._answer(response)
 
     def _failed(self, error: BaseException) -> Response:
-        if isinstance(error, Refusal):
-            return self._target.error(error.status, error.detail)
+        if refusal := self._target.lane.refusal(error):
+            return with_hint(self._target.error(refusal.status, refusal.detail))
         log.error("%s raised", self._target.lane, exc_info=error)
         return self._target.error(500, "The server could not answer this request.")
 

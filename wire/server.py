@@ -315,8 +315,8 @@ class Server:
 
     def failed(self, lane: Lane, error: BaseException) -> Response:
         """The answer of a lane that raised."""
-        if isinstance(error, Refusal):
-            return self._explain(error.status, error.detail)
+        if refusal := lane.refusal(error):
+            return with_hint(self._explain(refusal.status, refusal.detail))
         log.error("%s raised", lane, exc_info=error)
         return self._explain(500, "The server could not answer this request.")
 

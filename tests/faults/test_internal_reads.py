@@ -1,18 +1,50 @@
 """No deadline of a client's look-up ends what the server reads for itself."""
 
+import contextlib
+import http.client
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from load import ROOT, Server, new_load, said
+from load import ROOT, Server, event, new_load, said
 
 HEADS = {
     "clicks_1.csv": "click_id,banner_id,campaign_id\n",
     "conversions_1.csv": "conversion_id,click_id,revenue\n",
     "impressions_1.csv": "banner_id,campaign_id\n",
 }
+
+
+def test_whoever_needs_a_look_up_that_fails_is_told_to_ask_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    load = new_load(data)
+    public = said(data, "app", "create", "site", "--hosts", "www.example.com")["public_token"]
+    for words in ((), ("--server", "tornado")):
+        server = Server(data, *words, changed="ends_every_look_up")
+        try:
+            for method, path, body in (
+                ("POST", "/events", json.dumps(event("k"))),
+                ("GET", "/events", ""),
+                ("GET", "/api/v1/campaigns/1/candidates", ""),
+                ("GET", f"/api/v1/stories/{public}", ""),
+                ("GET", f"/api/v1/stories/cached/{public}", ""),
+                ("POST", f"/api/v1/event/{public}", '{"story_id": 1, "event_type": "x"}'),
+                ("GET", f"/api/v1/dau/{public}?date=2026-01-01", ""),
+                ("GET", "/banners/1", ""),
+            ):
+                connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+                with contextlib.closing(connection):
+                    headers = {"Authorization": f"Bearer {load.token}"}
+                    connection.request(method, path, body, headers)
+                    answer = connection.getresponse()
+                    assert answer.status in (404, 503), (path, answer.status, answer.read())
+                    if answer.status == 503:
+                        assert answer.headers["Retry-After"], path
+                        assert answer.headers["Cache-Control"] == "no-store", path
+        finally:
+            server.kill()
 
 
 def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_its_deadline(
