@@ -39,8 +39,10 @@ DEADLINE = 4.0
 # Bytes of an answer, as it comes and as it is when unpacked.
 LARGEST = 2 * 1024 * 1024
 LARGEST_HEAD = 32 * 1024
-# Requests at once, and of them those for a key and host that were not answered before.
-AT_ONCE, UNPROVEN_AT_ONCE = 20, 5
+# Requests at once for pairs that are answered quickly, slowly, and that were not answered before.
+AT_ONCE, SLOW_AT_ONCE, UNPROVEN_AT_ONCE = 20, 10, 5
+# Part of the deadline after which an answer is slow: the pair's next request goes with slow ones.
+SLOW = 0.25
 # Kept in memory: pairs of key and host that were answered, hosts with a budget, and unproven pairs
 # that the upstream wants to be left alone.
 PROVEN_KEPT, BUDGETS_KEPT, RESTING_KEPT = 4_000, 2_000, 4_000
@@ -100,7 +102,8 @@ class Upstream:
     """Another server.
 
     Anyone may ask for any key and host. Pairs that the upstream has answered before ("proven") do
-    not share a limit with others, so that made-up ones cannot hold them up.
+    not share a limit with others, so that made-up ones cannot hold them up; nor do those that it
+    answers quickly with those that it answers slowly, or not at all.
     """
 
     a_minute: int | None = A_MINUTE
@@ -128,13 +131,15 @@ class Upstream:
         self._proven: LRUCache[Pair, Budget] = LRUCache(PROVEN_KEPT)
         self._budgets: LRUCache[str, Budget] = LRUCache(BUDGETS_KEPT)
         self._resting: LRUCache[Pair, float] = LRUCache(RESTING_KEPT)
+        self._slow_pairs: LRUCache[Pair, None] = LRUCache(PROVEN_KEPT)
         self._regular = _Queue(AT_ONCE, IN_ALL, period)
+        self._slow = _Queue(SLOW_AT_ONCE, IN_ALL, period)
         self._unproven = _Queue(UNPROVEN_AT_ONCE, UNPROVEN, period)
         self._refused = Budget(UNPROVEN_REFUSED)
         self._skipping = False
         self._client = SimpleAsyncHTTPClient(
             force_instance=True,
-            max_clients=AT_ONCE + UNPROVEN_AT_ONCE,
+            max_clients=AT_ONCE + SLOW_AT_ONCE + UNPROVEN_AT_ONCE,
             max_buffer_size=LARGEST,
             max_body_size=LARGEST,
             max_header_size=LARGEST_HEAD,
@@ -152,7 +157,9 @@ class Upstream:
         """
         now, pair = self._clock(), (key, host)
         proven = self._proven.get(pair)
-        queue = self._unproven if proven is None else self._regular
+        queue = self._regular if pair not in self._slow_pairs else self._slow
+        if proven is None:
+            queue = self._unproven
         if wait := max(queue.wait(now), self._wait(pair, now)):
             raise StoreAway("the upstream is not to be asked now", wait)
         if not queue.free:
@@ -176,6 +183,10 @@ class Upstream:
             raise StoreAway(f"the upstream gives no answer: {_words(error)}") from None
         finally:
             queue.free += 1
+            if self._clock() - now > SLOW * self._deadline:
+                self._slow_pairs[pair] = None
+            else:
+                self._slow_pairs.pop(pair, None)
         queue.breaker.succeeded()
         if proven is None:
             self._refused.refund(now)

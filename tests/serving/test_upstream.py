@@ -202,6 +202,33 @@ def test_strangers_that_hang_leave_connections_to_a_proven_host(faulty):
     assert len(faulty.asked) <= 6
 
 
+def test_hosts_that_are_answered_slowly_leave_connections_to_others(faulty):
+    faulty.pages = tell(PAGES, "legacy")
+    faulty.known, faulty.unknown = {("k", "h")}, "hang"
+    slow = [("k", f"{number}") for number in range(100)]
+
+    async def main():
+        upstream = Upstream(faulty.address, "legacy", period=0.0, deadline=1.0)
+        upstream.trust([("k", "h"), *slow])
+
+        async def all_slow():
+            hung = [asyncio.create_task(upstream.read(*pair)) for pair in slow]
+            await asyncio.sleep(0)
+            return hung
+
+        # Before it is known which are slow, they may hold all connections once.
+        for _ in range(5):
+            await asyncio.gather(*await all_slow(), return_exceptions=True)
+        hung = await all_slow()
+        found = await upstream.read("k", "h")
+        assert not all(task.done() for task in hung)
+        await asyncio.gather(*hung, return_exceptions=True)
+        await upstream.close()
+        return found
+
+    assert asyncio.run(main()) == READ
+
+
 def test_even_where_every_host_is_answered_new_ones_are_bounded(faulty):
     faulty.pages = b"[]"
 
