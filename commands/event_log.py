@@ -20,7 +20,7 @@ from store.event_rejects import Filter as RejectFilter
 from store.event_rejects import ListEventRejects, Shown
 from store.events import Filter
 from store.exporting import Export
-from store.replaying import Replayed
+from store.replaying import NoteReplayed, Replayed
 
 # Bytes of a body that a line of the list shows.
 SHOWN = 120
@@ -166,7 +166,11 @@ async def _replay(data: Path, numbers: list[int], wanted: RejectFilter) -> list[
         if not numbers:
             # As they came, so that what was first is first.
             numbers = sorted([int(each.id) async for each in _each(store, wanted)])
-        return [await store.replay(number) for number in numbers]
+        replayed = [await store.replay(number) for number in numbers]
+        stored = sum(each.event is not None for each in replayed)
+        if stored:
+            await store.ask(NoteReplayed(stored, len(replayed) - stored))
+        return replayed
 
 
 def _filter(said: argparse.Namespace) -> RejectFilter:

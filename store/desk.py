@@ -21,7 +21,7 @@ from store.intake import Intake
 from store.lock import LOCK, Lock
 from store.log import Log
 from store.rejects import ListRejects
-from store.replaying import Replayed, Replays
+from store.replaying import NoteReplayed, Replayed, Replays
 from store.staging import Staging
 from store.stories import ListStories, PutStories, RemoveStories
 from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
@@ -37,7 +37,7 @@ COMMANDS: dict[str, type[Command[Any]]] = {
     for kind in (
         *(CreateApp, ListApps, ChangeApp, RemoveApp, CreateToken, RevokeToken),
         *(PutStories, ListStories, RemoveStories),
-        *(ListRejects, ListEventRejects),
+        *(ListRejects, ListEventRejects, NoteReplayed),
         *(CreateUser, ListUsers, RemoveUser, SetPassword),
     )
 }

@@ -8,8 +8,11 @@ from rules.batch import CONFLICT, UNFIT
 from rules.conversion import is_conversion
 from rules.event import Row, WrongEvent, read
 from rules.faults import Fault
+from rules.words import plural
+from store.audit import add
 from store.batch import Outcome
 from store.clicks import conversion
+from store.commands import Command
 from store.database import Database
 from store.errors import StoreBusy, StoreRefused
 from store.event_rejects import Reject, reject
@@ -25,6 +28,18 @@ class Replayed:
     status: Literal["stored", "duplicate", "wrong", "gone"]
     event: str | None = None  # its id, if it is stored
     errors: tuple[Fault, ...] = ()  # what is still wrong
+
+
+class NoteReplayed(Command[None], frozen=True):
+    """Enter among the changes that rejects were replayed, when all of them are done."""
+
+    stored: int
+    wrong: int
+
+    async def run(self, database: Database) -> None:
+        """Write the entry."""
+        about = f"{plural(self.stored, 'event')} stored; {self.wrong:,} still wrong"
+        await add(database, self.by, "replayed rejects", about)
 
 
 class Replays:

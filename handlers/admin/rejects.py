@@ -17,12 +17,14 @@ from store.audit import add
 from store.database import Database
 from store.errors import StoreError, StoreRefused
 from store.event_rejects import Filter, Reject, reject, rejects
-from store.replaying import Replays
+from store.replaying import NoteReplayed, Replays
 
 LIMIT = 50
 # Rejects that one click replays; each is a commit, which others go before.
 AT_ONCE = 2_000
 OFFERED = 200
+# Characters of a body in a list.
+BRIEF = 120
 
 
 def routes(database: Database, replays: Replays) -> list[Any]:
@@ -102,7 +104,7 @@ class One(Base):
             words = "Another event came with the same `sender_id`, so this one cannot be stored."
             await self.one(number, [], 422, words)
             return
-        await add(self.database, self.by, "replayed a reject", event)
+        await add(self.database, self.by, "replayed a reject", f"{number}; stored as event {event}")
         self.done("/admin/rejects", "replayed")
 
     async def one(
@@ -149,7 +151,7 @@ class ReplayAll(Base):
         elif before is not None:
             result += f" That were the newest {AT_ONCE:,}; older ones were not looked at."
         if stored:
-            await add(self.database, self.by, "replayed rejects", plural(stored, "event"))
+            await NoteReplayed(stored, wrong, by=self.by).run(self.database)
         self.show("replayed.html", "Replayed", result=result, app=app)
 
     async def replay(self, kept: Reject) -> str:
@@ -170,8 +172,9 @@ def faults(kept: Reject) -> list[Fault]:
 
 def brief(body: bytes) -> str:
     """The beginning of a body."""
-    said = body[:200].decode(errors="replace")
-    return said if len(said) <= 120 else said[:117] + "…"
+    # Four bytes at most for each character: none of those that are shown is cut in half.
+    said = body[: 4 * BRIEF].decode(errors="replace")
+    return said if len(said) < BRIEF else said[: BRIEF - 3] + "…"
 
 
 def pretty(body: bytes) -> str:

@@ -1,7 +1,7 @@
 """The list of changes: who did what, where, from which value to which."""
 
 import pytest
-from test_owner_pages import campaign, outcome, upload
+from test_owner_pages import Client, campaign, outcome, upload
 from visitor import Visitor, owner_of, words
 
 from store.audit import LONGEST, LONGEST_VALUE, changes, value
@@ -75,6 +75,16 @@ def test_changes_tell_what_was_and_what_is(owner, run):
         run("app", "remove", "Store", "--data", data)
     page = listed(owner)
     assert "removed an app 5 (Store); with it 0 stories, 0 event rules, 1 token" in page
+
+
+def test_a_replay_at_the_terminal_is_a_change(owner, run):
+    app = Client(owner, "Replayed", strict="1")
+    app.send(category="shop", name="sale")
+    app.send(category="shop", name="other")
+    owner.post(f"/admin/apps/{app.id}", hosts="")  # takes types without a rule from now on
+    done = run("events", "replay", "--all", "--data", str(owner.server.data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the terminal replayed rejects 2 events stored; 0 still wrong" in listed(owner)
 
 
 def test_long_values_are_cut_where_it_can_be_seen():
