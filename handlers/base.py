@@ -14,6 +14,7 @@ from handlers.answers import HTML, NO_STORE, PROBLEM, SECURITY, Pages, phrase, p
 from rules.faults import Fault
 from rules.hosts import DEFAULT_PORTS, canonical, of_origin, without_port
 from rules.http_date import http_date
+from rules.negotiation import prefers_html
 from store.apps import Access
 from store.errors import StoreBusy, StoreError, StoreRefused
 from wire import REQUEST_ID, header_id
@@ -190,7 +191,7 @@ class Handler(RequestHandler):
         path = self.request.path
         if path.startswith(FOR_PEOPLE) or path == "/":
             return True
-        return "text/html" in self.request.headers.get("Accept", "")
+        return prefers_html(self.request.headers.get("Accept"))
 
 
 WORDS = {
@@ -212,16 +213,6 @@ class Missing(Handler):
     def prepare(self) -> None:
         """Say so."""
         raise Refusal(404, WORDS[404])
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer 404 to methods that Tornado refuses (405) before it asks, unless some are allowed.
-
-        (`mount` makes handlers of this one for paths that only lanes have.)
-        """
-        if status_code == 405 and "Allow" not in self._headers:
-            status_code = 404
-            self.set_status(404)
-        super().write_error(status_code, **kwargs)
 
 
 class Static(StaticFileHandler):

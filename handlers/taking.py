@@ -1,6 +1,7 @@
 """What taking events on a lane and as a stream have in common: kinds of bodies, steps, answers."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from time import time_ns
@@ -14,6 +15,9 @@ from store.log import Log
 from wire import Refusal, Response, Unhurried
 
 JSON, LINES = "application/json", "application/x-ndjson"
+JSON_SUFFIX = re.compile(r"application/[!#$&^_.+0-9a-z-]+\+json")
+# ASCII is a part of UTF-8.
+CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii", "")
 LINE_TYPES = (LINES, "application/ndjson", "application/jsonl")
 # So many items are judged before others have their turn: some milliseconds, if all are wrong.
 STEP = 100
@@ -43,15 +47,20 @@ def now() -> int:
 
 @lru_cache(1_024)
 def kind_of(said: str | None) -> str | None:
-    """What a `Content-Type` says that a body is; None if that is not taken."""
+    """What a `Content-Type` says that a body is; None if that is not taken.
+
+    A type that ends with `+json` is JSON (RFC 6839, section 3.1).
+    """
     if said is None:
         return JSON
     kind, *parameters = (part.strip().lower() for part in said.split(";"))
     for each in parameters:
         name, _, value = each.partition("=")
-        if name == "charset" and value.strip('"') not in ("utf-8", "utf8"):
+        if name.strip() == "charset" and value.strip(' \t"') not in CHARSETS:
             return None
-    return LINES if kind in LINE_TYPES else JSON if kind == JSON else None
+    if kind in LINE_TYPES:
+        return LINES
+    return JSON if kind == JSON or JSON_SUFFIX.fullmatch(kind) else None
 
 
 def append(log: Log, some: Sequence[bytes], at: int, rules: Rules) -> Step:

@@ -183,6 +183,13 @@ class UnknownAddress(Page):
                 self.owner = await self.logged_in()
         raise Refusal(404, WORDS[404])
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer 404 also to methods that Tornado refuses (405) before `prepare`."""
+        if status_code == 405:
+            status_code = 404
+            self.set_status(404)
+        super().write_error(status_code, **kwargs)
+
 
 def failing(error: StoreError) -> Refusal:
     """The refusal that a store's error comes to."""

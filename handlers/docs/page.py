@@ -19,6 +19,7 @@ from handlers.base import Handler
 from handlers.docs import audience, banners, events, owner, rules, running, stories
 from handlers.docs.document import SAME, document
 from handlers.docs.operations import KEY
+from rules.negotiation import accepts_coding
 
 RESOURCES = (
     banners.RESOURCE,
@@ -76,7 +77,7 @@ class Docs(Handler):
         self.set_header(*HTML)
         self.set_header("Vary", "Accept-Encoding")
         plain, packed = made(self._pages, self._told, self.request.protocol, self.request.host)
-        if "gzip" in self.request.headers.get("Accept-Encoding", ""):
+        if accepts_coding(self.request.headers.get("Accept-Encoding"), "gzip"):
             self.set_header("Content-Encoding", "gzip")
             self.finish(packed)
         else:

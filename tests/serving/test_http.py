@@ -203,3 +203,59 @@ def test_the_access_log_has_the_identifier(start):
     assert server.stop() == 0
     lines = [line.split() for line in server.log.splitlines() if "marquee.access" in line]
     assert [line[-1] for line in lines] == ["seen-by-proxy"] * 3 + ["-", made]
+
+
+def kind(fields) -> str:
+    return fields["content-type"][0].partition(";")[0]
+
+
+def test_errors_are_pages_for_who_prefers_them(each_server):
+    for accept, expected in (
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"),
+        ("text/*", "text/html"),
+        ("text/html;q=0.1, application/json", "application/problem+json"),
+        ("text/html;q=0, */*", "application/problem+json"),
+        ("*/*", "application/problem+json"),
+        ("text/html;q=x", "application/problem+json"),
+        ("", "application/problem+json"),
+    ):
+        for path in ("/nothing", "/events", "/api/v1/campaigns/999/candidates"):
+            status, fields, _ = get(each_server, path, f"Accept: {accept}")
+            assert (status, kind(fields)) == (401 if path == "/events" else 404, expected)
+        assert kind(get(each_server, "/campaigns/77777/", f"Accept: {accept}")[1]) == "text/html"
+    assert kind(get(each_server, "/nothing")[1]) == "application/problem+json"
+
+
+def test_a_coding_that_is_refused_is_not_sent(each_server):
+    docs = "/api/v1/docs/"
+    for value, packed in (("gzip", True), ("GZIP;q=0.5", True), ("gzip;q=0", False), ("br", False)):
+        fields = get(each_server, docs, f"Accept-Encoding: {value}")[1]
+        assert ("content-encoding" in fields) == packed
+        assert fields["vary"] == ["Accept-Encoding"]
+    lines = ("Accept-Encoding: br", "Accept-Encoding: gzip;q=0.5")
+    assert get(each_server, docs, *lines)[1]["content-encoding"] == ["gzip"]
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ("application/json", True),
+        ("Application/JSON;charset=UTF-8", True),
+        ('application/json ; charset="utf-8"', True),
+        ("application/json; charset = utf-8", True),
+        ("application/json; version=1; charset=us-ascii", True),
+        ("application/json;", True),
+        ("application/vnd.api+json", True),
+        ("application/ld+json; charset=utf-8", True),
+        ("application/json; charset=latin1", False),
+        ("application/+json", False),
+        ("text/x+json", False),
+        ("application/jsonx", False),
+        ("application/xml", False),
+        ("multipart/form-data; boundary=x", False),
+    ],
+)
+def test_a_type_of_a_body_is_read_with_its_parameters(each_server, said, taken):
+    lines = ("Host: localhost", f"Content-Type: {said}", "Content-Length: 2")
+    answer = raw(each_server, "POST /api/v1/event/token_1 HTTP/1.1", *lines, body=b"{}")
+    assert answer[0] == (422 if taken else 415)

@@ -1,0 +1,62 @@
+"""What a client prefers among what it can be sent (RFC 9110, section 12.5)."""
+
+import re
+
+_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_ITEM = re.compile(rf"[ \t]*({_WORD}(?:/{_WORD})?)((?:[ \t]*;[^,;]*)*)[ \t]*")
+_QUALITY = re.compile(
+    r"[ \t]*;[ \t]*q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*$", re.IGNORECASE
+)
+_ANY_QUALITY = re.compile(r";[ \t]*q[ \t]*=", re.IGNORECASE)
+HTML = "text/html"
+JSON = ("application/json", "application/problem+json")
+
+
+def weights(value: str) -> dict[str, float]:
+    """Return the quality of each member of an Accept or Accept-Encoding field, in lower case.
+
+    Members that are not valid are left out.
+    """
+    found: dict[str, float] = {}
+    for part in value.split(","):
+        item = _ITEM.fullmatch(part)
+        if item is None:
+            continue
+        quality = 1.0
+        if _ANY_QUALITY.search(item[2]):
+            weight = _QUALITY.search(item[2])
+            if weight is None:
+                continue
+            quality = float(weight[1])
+        found.setdefault(item[1].lower(), quality)
+    return found
+
+
+def prefers_html(accept: str | None) -> bool:
+    """Whether a client prefers a page to JSON; without a preference it gets JSON."""
+    if accept is None:
+        return False
+    found = weights(accept)
+    html = _quality(found, HTML)
+    json = max((_quality(found, each) for each in JSON), key=lambda pair: pair[:2])
+    if html[0] != json[0]:
+        return html[0] > json[0]
+    if html[0] == 0 or html[1] != json[1]:
+        return html[0] > 0 and html[1] > json[1]
+    # Equally good and equally exact: what stands first.
+    return html[1] > 0 and html[2] < json[2]
+
+
+def _quality(found: dict[str, float], kind: str) -> tuple[float, int, int]:
+    """The quality of a media type, how exactly it is named (0-2), and in which place."""
+    order = list(found)
+    for exact, name in ((2, kind), (1, kind.partition("/")[0] + "/*"), (0, "*/*")):
+        if name in found:
+            return found[name], exact, order.index(name)
+    return 0.0, 0, len(order)
+
+
+def accepts_coding(accept_encoding: str | None, coding: str) -> bool:
+    """Whether a client takes content with this coding: only if it names it, or any."""
+    found = weights(accept_encoding or "")
+    return found.get(coding, found.get("*", 0.0)) > 0
