@@ -121,8 +121,12 @@ class Campaigns:
         if prefetched(request):
             return self._early
         secure = request.secure
-        said = request.cookie(stage.secure_cookie if secure else stage.cookie)
+        cookie = stage.secure_cookie if secure else stage.cookie
+        said = request.cookie(cookie)
         last = stage.places.get(said)  # type: ignore[arg-type]
+        if last is None and said is not None:  # another path's cookie may stand before this one's
+            others = map(stage.places.get, request.cookies(cookie))
+            last = next((each for each in others if each is not None), None)
         shown = stage.shown[draw(len(stage.shown), last, self._chance)]
         if request.method == "GET":
             shown.views += 1

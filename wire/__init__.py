@@ -8,7 +8,7 @@ from wire.always import Always
 from wire.lanes import Lane
 from wire.later import Later
 from wire.limits import Limits
-from wire.messages import Request, Response, Unhurried
+from wire.messages import Request, Response, Unhurried, cookies
 from wire.mounting import mount
 from wire.normalizing import Normalized, header_id
 from wire.problems import problem
@@ -35,6 +35,7 @@ __all__ = [
     "Unhurried",
     "bind",
     "bind_unix",
+    "cookies",
     "header_id",
     "inherited",
     "mount",

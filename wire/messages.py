@@ -208,9 +208,12 @@ class Request:
         found = search(head)
         if found is None:
             return None
-        value = found[1].decode("latin-1").rstrip(" \t")
-        quoted = len(value) > 1 and value[0] == '"' == value[-1]
-        return value[1:-1] if quoted else value
+        return _unquoted(found[1].decode("latin-1"))
+
+    def cookies(self, name: str) -> list[str]:
+        """All cookies of this name, in order: those of several paths may come together."""
+        found = fields.values(self._head, "Cookie")
+        return cookies(b";".join(found).decode("latin-1"), name)
 
     def argument(self, name: str) -> str | None:
         """The first query argument of this name, decoded; None if there is none.
@@ -222,6 +225,18 @@ class Request:
             if part and _decoded(key) == name:
                 return _decoded(value)
         return None
+
+
+def cookies(field: str, name: str) -> list[str]:
+    """Return the values of all cookies of this name in a Cookie field, without quotes."""
+    pairs = (pair.partition("=") for pair in field.split(";"))
+    return [_unquoted(value) for key, _, value in pairs if key.strip(" \t") == name]
+
+
+def _unquoted(value: str) -> str:
+    value = value.strip(" \t")
+    quoted = len(value) > 1 and value[0] == '"' == value[-1]
+    return value[1:-1] if quoted else value
 
 
 @lru_cache(16_384)

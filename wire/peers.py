@@ -64,18 +64,20 @@ class Proxies:
         if not lines:
             return None
         hops = []
-        for element in _elements(b",".join(lines).decode("latin-1")):
+        for element in filter(str.strip, _elements(b",".join(lines).decode("latin-1"))):
             pairs = {name.lower(): value.strip('"') for name, value in _PAIR.findall(element)}
             hops.append((pairs.get("for", ""), pairs.get("proto")))
         return self._nearest(hops)
 
     def _x_forwarded(self, head: bytes) -> tuple[str | None, str | None] | None:
-        names = b",".join(fields.values(head, "X-Forwarded-For")).decode("latin-1")
-        protos = b",".join(fields.values(head, "X-Forwarded-Proto")).decode("latin-1")
+        names = _members(fields.values(head, "X-Forwarded-For"))
+        protos = _members(fields.values(head, "X-Forwarded-Proto"))
         if not names and not protos:
             return None
-        address = self._nearest([(name, None) for name in names.split(",")])[0]
-        return address, protos.rpartition(",")[2].strip().lower() or None
+        if len(names) == len(protos):  # each proxy added to both
+            return self._nearest(list(zip(names, protos, strict=True)))
+        address = self._nearest([(name, None) for name in names])[0]
+        return address, protos[-1].lower() if protos else None
 
     def _nearest(self, hops: list[tuple[str, str | None]]) -> tuple[str | None, str | None]:
         """The last hop that is none of our proxies (the first, if all are), and its protocol."""
@@ -98,6 +100,12 @@ class Proxies:
             return False
         parsed = ipaddress.ip_address(address)
         return any(parsed in network for network in self._networks)
+
+
+def _members(lines: Sequence[bytes]) -> list[str]:
+    """The members of a list in these values of a field; empty ones count for nothing."""
+    members = b",".join(lines).decode("latin-1").split(",")
+    return [each.strip() for each in members if each.strip()]
 
 
 def _elements(text: str) -> list[str]:

@@ -56,7 +56,7 @@ class Entering(Page):
 
     async def enter(self, logins: Logins, owner: Owner, where: str) -> None:
         """Begin a session and lead on."""
-        if before := self.get_cookie(self.cookie_name):
+        for before in self.session_tokens():
             await logins.end(before)
         cookie = await logins.begin(owner)
         self.set_cookie(
@@ -151,7 +151,7 @@ class Logout(Page):
 
     async def post(self) -> None:
         """End the session, at once."""
-        if token := self.get_cookie(self.cookie_name):
+        for token in self.session_tokens():
             await self._logins.end(token)
         self.clear_cookie(self.cookie_name, path=self.cookie_path, secure=self.secure)
         self.set_header("Clear-Site-Data", '"cache"')

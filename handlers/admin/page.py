@@ -11,6 +11,7 @@ from handlers.base import WORDS, Refusal
 from rules import words
 from store.errors import StoreBusy, StoreError, StoreRefused
 from store.logins import Owner
+from wire import cookies
 
 # Over TLS a browser takes a cookie of this name only from this very host, over TLS, for all of its
 # paths (RFC 6265bis, 4.1.3.2): neither a sibling domain nor plain HTTP can plant one.
@@ -91,9 +92,19 @@ class Page(Asking):
 
     async def logged_in(self) -> Owner | None:
         """Return whose session the cookie is of; None if there is none any more."""
-        token = self.get_cookie(self.cookie_name)
         who: Who = self.settings["owner"]
-        return await who(token) if token else None
+        for token in self.session_tokens():
+            if (owner := await who(token)) is not None:
+                return owner
+        return None
+
+    def session_tokens(self) -> list[str]:
+        """The values of the session's cookie, at most four.
+
+        A browser sends several where another application of this host set one of the same name.
+        """
+        field = self.request.headers.get("Cookie", "")
+        return [each for each in cookies(field, self.cookie_name) if each][:4]
 
     def turn_away(self) -> None:
         """Send a visitor who is not logged in to do so."""

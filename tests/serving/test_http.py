@@ -259,3 +259,75 @@ def test_a_type_of_a_body_is_read_with_its_parameters(each_server, said, taken):
     lines = ("Host: localhost", f"Content-Type: {said}", "Content-Length: 2")
     answer = raw(each_server, "POST /api/v1/event/token_1 HTTP/1.1", *lines, body=b"{}")
     assert answer[0] == (422 if taken else 415)
+
+
+def odd(pair: str) -> list[tuple[str, ...]]:
+    """Ways in which a cookie comes among others."""
+    name, _, value = pair.partition("=")
+    return [
+        (f'Cookie: {name}="{value}"',),
+        (f"Cookie: $Version=1; {pair}; $Path=/",),
+        (f'Cookie: $Version=1;{name}="{value}";$Path="/"',),
+        (f"Cookie: {name}=other; {pair}",),
+        (f"Cookie: {pair}; {name}=other",),
+        (f"Cookie: {name}=; {pair}",),
+        (f"Cookie: ;; ; =; =x; {pair};;",),
+        (f"Cookie: a; b=; {pair}; c",),
+        (f"Cookie: a=\xe4\xff; {pair}",),
+        (f'Cookie: a="b; {pair}; c"',),
+        (f'Cookie: a={{"b": [1, 2]}}; {pair}',),
+        (f"Cookie: a@b=c; a b=c; {pair}",),
+        (f"Cookie: x{name}=1; {name}x=2; {pair}",),
+        (f"Cookie: a={'b' * 12_000}; {pair}",),
+        (f"Cookie: {'; '.join(f'a{n}=b' for n in range(900))}; {pair}",),
+        (f"Cookie:{pair}",),
+        (f"Cookie: \t {pair} \t",),
+        ("Cookie:", f"Cookie: {pair}"),
+        (f"Cookie: {name}=other", f"Cookie: {pair}"),
+    ]
+
+
+def test_odd_cookies_beside_it_do_not_lose_an_owner_s_session(each_server):
+    owner = json.loads("".join(each_server.told))["owner"]
+    visitor = Visitor(each_server).log_in(owner["name"], owner["password"])
+    for lines in odd(visitor.cookie):
+        assert get(each_server, "/admin/account", *lines)[0] == 200, lines
+    for lines in odd(f"{visitor.cookie}x"):
+        assert get(each_server, "/admin/account", *lines)[0] == 303, lines
+
+
+def test_who_logs_out_has_no_session_whatever_other_cookies_there_are(each_server):
+    owner = json.loads("".join(each_server.told))["owner"]
+    visitor = Visitor(each_server).log_in(owner["name"], owner["password"])
+    pair = visitor.cookie
+    lines = ("Host: localhost", f"Cookie: {pair}; {pair.partition('=')[0]}=other")
+    leaving = ("POST /admin/logout HTTP/1.1", *lines, "Sec-Fetch-Site: same-origin")
+    assert raw(each_server, *leaving, "Content-Length: 0")[0] == 303
+    assert get(each_server, "/admin/account", f"Cookie: {pair}")[0] == 303
+
+
+def test_odd_cookies_beside_it_do_not_lose_which_banner_was_last(each_server):
+    page = get(each_server, "/campaigns/1/")[1]["set-cookie"][0]
+    pair = page.partition(";")[0]
+    for lines in odd(pair):
+        for _ in range(8):
+            status, fields, _ = get(each_server, "/campaigns/1/", *lines)
+            assert status == 200
+            assert fields["set-cookie"][0].partition(";")[0] != pair, lines
+
+
+def test_too_large_a_head_is_refused_in_words(each_server):
+    if "tornado" in each_server.process.args:
+        return  # whose own answers have no words
+    for data, status, words in (
+        ((f"/{'a' * 20_000}",), 414, "request line"),
+        (("/campaigns/1/", f"Cookie: a={'b' * 20_000}"), 431, "header fields"),
+        (("/campaigns/1/", *(f"X-{n}: {'c' * 50}" for n in range(400))), 431, "header fields"),
+        (("/campaigns/1/", f"X-{'d' * 20_000}: e"), 431, "header fields"),
+    ):
+        answer = get(each_server, *data)
+        assert answer[0] == status
+        problem = json.loads(answer[2])
+        assert words in problem["detail"]
+        assert "16384 bytes" in problem["detail"]
+    assert get(each_server, "/campaigns/1/", *(f"X-{n}: c" for n in range(800)))[0] == 200
