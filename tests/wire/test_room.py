@@ -219,6 +219,26 @@ def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str)
         each.close()
 
 
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("named", [True, False])
+def test_behind_a_named_proxy_shares_are_those_of_its_clients(stage: Stage, path: str, named: bool):
+    room = Room(SIZE)
+    proxies = ["127.0.0.1"] if named else []
+    served = stage.serve(application(room), LANES, limits=LIMITS, room=room, proxies=proxies)
+    head = request("POST", path, "X-Forwarded-For: 192.0.2.1", f"Content-Length: {len(WHOLE)}")
+    peers = [served.peer() for _ in range(3)]
+    for peer in peers:
+        peer.send(head + WHOLE[:-1])
+        served.ping()
+    assert room.held == 3 * (len(WHOLE) - 1)
+    other = request("POST", path, "X-Forwarded-For: 192.0.2.2", f"Content-Length: {len(WHOLE)}")
+    with served.peer() as peer:
+        assert peer.ask(other + WHOLE, "POST").status == (200 if named else 503)
+    for peer in peers:
+        peer.close()
+    until(lambda: room.held == 0)
+
+
 @pytest.mark.parametrize("path", ["/lane/hello", "/app/nothing"])
 def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
     method = "GET" if path == "/lane/hello" else "POST"
