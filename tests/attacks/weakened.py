@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import sys
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +39,12 @@ NOTHING = re.compile(r"(?!)")
 
 def what_others_said_is_markup() -> None:
     """Templates escape nothing."""
-    answers.Loader = partial(template.Loader, autoescape=None)  # type: ignore[misc]
+    made = answers.Loader
+
+    def loader(*rest: Any, **more: Any) -> template.Loader:
+        return made(*rest, **{**more, "autoescape": None})
+
+    answers.Loader = loader  # type: ignore[assignment, misc]
 
 
 def forms_come_from_anywhere() -> None:
