@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from release import VERSION
+
 ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
 # Besides folders of code: what each is for can be read in the README.
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
 FILES = {
     *("server.py", "owners.py", "figures.py", "listening.py", "greeting.py"),
-    *("settings.py", "logs.py", "sample.py", "supervisor.py", "release.py"),
+    *("settings.py", "logs.py", "console.py", "sample.py", "supervisor.py", "release.py"),
 }
 TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
 PAPERS = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".gitignore"}
@@ -120,7 +122,8 @@ def test_nothing_lies_at_the_top_that_has_no_place_there() -> None:
 
 def test_the_changelog_tells_of_this_version(config: ConfigParser) -> None:
     versions = re.findall(r"(?m)^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text())
-    assert versions[0] == config["metadata"]["version"]
+    assert config["metadata"]["version"] == "attr: release.VERSION"
+    assert versions[0] == VERSION
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
