@@ -20,8 +20,9 @@ install: ## make .venv hold what serves; downloads only what is not there
 install-dev: install
 	@$(PYTHON) deploy/install.py --dev
 
-test: install-dev ## run the tests, one file a core: make test ARGS="-k wire"
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+# Half as many again as there are cores: tests of servers and browsers wait much.
+test: install-dev ## run the tests, some files at once: make test ARGS="-k wire"
+	$(BIN)/python -m pytest -n $$(( $$(nproc) * 3 / 2 )) --dist loadfile $(ARGS)
 
 test-long: install-dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m long $(ARGS)

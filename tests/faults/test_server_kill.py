@@ -29,7 +29,7 @@ def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> V
         counts = server.counts()
         visitors.come(server)
         if kill % 10:
-            load.run(server, random.uniform(0.02, 0.3))
+            load.run_until_acknowledged(server, random.randint(1, 150))
         else:  # so late that views of this start are on disk
             load.run(server, until=partial(visitors.settle, folder / "marquee.db"))
         visitors.leave()
@@ -46,7 +46,7 @@ def kill_and_check(load: Load, folder: Path, kills: int, changed: str = "") -> V
 def test_every_202_was_true_when_the_server_is_killed(load: Load, tmp_path: Path) -> None:
     visitors = kill_and_check(load, tmp_path, 20)
     assert len(load.told.acked) > 500
-    assert len(visitors.acked) > 100
+    assert len(visitors.acked) > 50
     assert visitors.settled > 20
 
 

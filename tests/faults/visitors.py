@@ -42,8 +42,10 @@ class Visitors:
             each.join(60)
 
     def settle(self, database: Path) -> bool:
-        """Whether some views that were answered since the last start are on disk."""
-        if self._views < SOME:
+        """Whether some views that were answered since the last start are on disk, and some
+        story events were acknowledged.
+        """
+        if self._views < SOME or len(self.acked) < 2 * SOME:
             return False
         with contextlib.closing(sqlite3.connect(database)) as connection:
             (views,) = connection.execute(VIEWS).fetchone()
