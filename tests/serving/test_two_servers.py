@@ -219,6 +219,34 @@ def test_made_up_keys_and_hosts_do_not_reach_the_upstream_nor_delay_a_known_host
     assert not site.rising(front)["stale"]
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(f"/api/v1/audience/{HOST}/stream", '"stale":true'), (f"/live/{HOST}/stream", ">stale<")],
+)
+def test_a_stream_says_when_its_last_reading_is_stale(
+    run: object,
+    start: Callable[..., Running],
+    behind: Running,
+    faulty: Faulty,
+    path: str,
+    said: str,
+) -> None:
+    site = Site(run, behind)
+    site.crowd(3, "/a")
+    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    assert site.increasing(front).status == 200
+    with contextlib.closing(front.connect()) as connection:
+        connection.request("GET", f"{path}?apikey={site.token}")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        faulty.mode = "500"
+        lines = iter(lambda: answer.readline().decode(), "")
+        assert next(line for line in lines if said in line).startswith("data: ")
+        faulty.mode = "pass"
+        assert next(line for line in lines if line.startswith("id: "))
+        answer.close()
+
+
 @pytest.mark.long
 def test_no_minute_has_more_than_two_hundred_questions_for_a_host(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
