@@ -19,8 +19,8 @@ def inert(said: str) -> str:
 def visible(said: str) -> str:
     """Return text for a page: HTML has no way to write most control characters.
 
-    C0 and DEL become their pictures (U+2400), other control, format and unassigned characters
-    their escapes; line breaks, tabs and the joiners of scripts and emoji stay.
+    Control, format and unassigned characters become their escapes (`\\x00`), as fonts lack the
+    pictures of U+2400; what is harmless stays.
     """
     if said.isprintable():
         return said
@@ -30,9 +30,7 @@ def visible(said: str) -> str:
 def _seen(each: str) -> str:
     if each.isprintable() or each in HARMLESS or unicodedata.category(each) == "Zs":
         return each
-    if each < " ":
-        return chr(0x2400 + ord(each))
-    return "\u2421" if each == "\x7f" else each.encode("unicode_escape").decode()
+    return each.encode("unicode_escape").decode()
 
 
 def moment(at: int | None) -> str:

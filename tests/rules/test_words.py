@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.words import inert, moment, number, plural, seconds, short, size
+from rules.words import inert, moment, number, plural, seconds, short, size, visible
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,9 @@ def test_a_moment_and_how_many() -> None:
     assert moment(-62_135_596_800_000_000) == "0001-01-01 00:00:00"
     assert short("2021-01-01T09:15:27.243860Z") == "2021-01-01 09:15:27.243"
     assert plural(1, "event") == "1 event" and plural(1_000, "event") == "1,000 events"
+
+
+def test_characters_that_cannot_be_seen_are_written_out() -> None:
+    assert visible("a\x00\x1b\x7f\x85\u202e\ufeff") == r"a\x00\x1b\x7f\x85\u202e\ufeff"
+    plain = "é\t\r\n\u00a0\u200d\u00ad\U0001f468\u200d\U0001f469 日本"
+    assert visible(plain) == plain
