@@ -15,6 +15,7 @@ from typing import Any
 
 from rules.image_types import image_type, why_not
 from rules.rows import DELIMITERS, Layout, RowError, is_blank, parser
+from rules.words import inert
 from store.errors import StoreRefused
 from store.intake import LARGEST_IMAGE, Intake, Reject, Replaced, Taken
 from store.lines import Batch, batches
@@ -73,8 +74,8 @@ async def import_folder(
         LOG.log(
             logging.WARNING if stray.data else logging.INFO,
             "%s is not imported: %s",
-            stray.name,
-            stray.reason,
+            inert(stray.name),
+            inert(stray.reason),
         )
     seconds = perf_counter() - began
     return Result(
