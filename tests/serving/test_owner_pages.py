@@ -64,7 +64,7 @@ def upload(owner: Visitor, *files: tuple[str, bytes]):
 def outcome(owner: Visitor, answer) -> str:
     """What became of an upload, in words."""
     assert answer.status == 303, words(answer)
-    for _ in range(100):
+    for _ in range(1_200):
         page = owner.get(answer.headers["Location"])
         if "data-again" not in page.text:
             return words(page)
