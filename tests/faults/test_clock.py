@@ -250,7 +250,7 @@ def test_visitors_are_counted_after_the_clock_was_ahead_and_was_put_right(
     def view(session: str) -> None:
         """A pageview, as the beacon sends it."""
         body = {"kind": "view", "session": session, "host": "www.example.com", "path": "/"}
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
         with contextlib.closing(connection):
             path = f"/api/v1/beacon/{made['public_token']}"
             connection.request("POST", path, json.dumps(body).encode())

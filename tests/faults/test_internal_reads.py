@@ -34,7 +34,7 @@ def test_whoever_needs_a_look_up_that_fails_is_told_to_ask_again(tmp_path: Path)
                 ("GET", f"/api/v1/dau/{public}?date=2026-01-01", ""),
                 ("GET", "/banners/1", ""),
             ):
-                connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+                connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
                 with contextlib.closing(connection):
                     headers = {"Authorization": f"Bearer {load.token}"}
                     connection.request(method, path, body, headers)

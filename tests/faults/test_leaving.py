@@ -82,7 +82,7 @@ def served(folder: Path, changed: str = "") -> Iterator[House]:
         password = secrets.token_urlsafe(20)
         said(data, "user", "create", "leaver", sent=f"{password}\n{password}\n")
         form = urllib.parse.urlencode({"name": "leaver", "password": password})
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "Sec-Fetch-Site": "same-origin",

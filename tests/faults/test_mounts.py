@@ -113,7 +113,7 @@ def journaled_image(tmp_path: Path) -> Iterator[Image]:
 
 def post(server: Server, load: Load, key: str) -> int:
     """Send an event; the status of the answer, which is our own words if it is not 202."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
     headers = {"Authorization": f"Bearer {load.token}", "Content-Type": "application/json"}
     load.told.add(f"s {key}\n")
     connection.request("POST", "/events", json.dumps(event(key)), headers)

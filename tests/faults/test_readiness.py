@@ -33,7 +33,7 @@ def metric(server: Server, name: str) -> float:
 
 
 def send(server: Server, token: str, *keys: str) -> None:
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
     with contextlib.closing(connection):
         for key in keys:
             headers = {"Authorization": f"Bearer {token}"}

@@ -49,7 +49,7 @@ class House:
         """End the server, and start it again."""
         self.busy += self.server.cpu()
         self.server.process.send_signal(by)
-        self.server.process.communicate(timeout=30)
+        self.server.process.communicate(timeout=120)
         self.server = Server(self.data)
         self.steady.clear()
         self.most = 0.0
@@ -66,7 +66,7 @@ class House:
             each.join(30)
         self.busy += self.server.cpu()
         self.server.process.terminate()
-        self.server.process.communicate(timeout=30)
+        self.server.process.communicate(timeout=120)
 
     def _send(self) -> None:
         chance = random.Random()
@@ -74,7 +74,7 @@ class House:
         again: list[str] = []
         while not self.ending.is_set():
             server = self.server
-            connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+            connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
             try:
                 while not self.ending.is_set():
                     if not again:

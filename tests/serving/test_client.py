@@ -112,7 +112,7 @@ def test_it_flushes_at_the_programs_end(served):
         f"[client.send('{SESSION}', 'page interaction', 'pageview', "
         "{'host': 'h', 'path': '/'}) for _ in range(30)]"
     )
-    subprocess.run([sys.executable, "-c", code, token], cwd=ROOT, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, token], cwd=ROOT, check=True, timeout=120)
     assert len(stored(server)) == 30
 
 

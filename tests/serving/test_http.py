@@ -12,7 +12,7 @@ from visitor import Visitor
 def raw(each_server, *lines: str, body: bytes = b"") -> tuple[int, dict[str, list[str]], bytes]:
     """Send these lines as a head, with `body` behind it; status, fields and body of the answer."""
     head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
-    with socket.create_connection(("127.0.0.1", each_server.port), timeout=20) as peer:
+    with socket.create_connection(("127.0.0.1", each_server.port), timeout=120) as peer:
         peer.sendall(head + body)
         data = b""
         while part := peer.recv(65_536):

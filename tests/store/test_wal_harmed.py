@@ -104,7 +104,7 @@ def test_a_last_commit_of_which_a_part_did_not_come_is_no_loss(tmp_path: Path) -
 # Waits with the lock of a checkpoint until nobody reads what is in the log, and empties it.
 EMPTIES = """
 import sqlite3, sys
-other = sqlite3.connect(sys.argv[1], timeout=20)
+other = sqlite3.connect(sys.argv[1], timeout=120)
 other.execute("SELECT count(*) FROM event").fetchone()
 print("there", flush=True)
 while other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
@@ -135,7 +135,7 @@ def test_what_another_program_is_emptying_is_not_lost(
 
 def waits_with_the_lock(path: Path) -> bool:
     """Whether soon another program's checkpoint keeps ours away."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     with contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
         while time.monotonic() < end:
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
