@@ -20,7 +20,7 @@ from rules.ranking import (
     Ranking,
     rank,
 )
-from rules.rows import PARSERS, is_header
+from rules.rows import HEADERS, layout, parser
 from rules.sample import sample, stories
 from rules.slots import SLOTS
 
@@ -31,8 +31,9 @@ Book = dict[tuple[int, int], dict[int, Figures]]  # by slot and campaign
 def rows(files: dict[str, bytes], name: str, kind: str) -> list[tuple[Any, ...]]:
     """A file's rows, read as an import reads them."""
     header, *lines = files[name].splitlines()
-    assert is_header(header, kind)
-    return [PARSERS[kind](line) for line in lines]
+    assert header.decode().split(",") == list(HEADERS[kind])
+    parse = parser(kind, layout(header, kind))
+    return [parse(line) for line in lines]
 
 
 def book(files: dict[str, bytes]) -> Book:
