@@ -67,15 +67,17 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """0 if every file was taken or was a known duplicate."""
+    words = arguments.words
+    if (arguments.rejects and words) or (arguments.replace and len(words) != 1):
+        arguments.parser.error("--rejects takes no DIR, and --replace one")
     if arguments.rejects:
         return asyncio.run(_rejects(Path(settings.data), arguments.limit, arguments.json))
-    words = arguments.words
     if len(words) == 2 and words[0] == "undo":
         if not (words[1].isascii() and words[1].isdigit() and len(words[1]) < 19):
             arguments.parser.error(f"undo: {words[1]!r} is not the number of an import")
         confirm(arguments, f"Take back import {words[1]} and all that it counted?")
         return asyncio.run(_undo(int(words[1]), Path(settings.data), arguments.json))
-    if len(words) != 1:
+    if len(words) != 1 or (words == ["undo"] and not Path("undo").is_dir()):
         arguments.parser.error("give one folder DIR, or: undo N, or: --rejects")
     return asyncio.run(_import(arguments, Path(settings.data)))
 

@@ -133,8 +133,13 @@ class Import:
         """Stage all files; their outcomes in the order of the sources."""
         self._progress(0, self._total)
         if self._replace:
-            slots = sorted({source.slot for source in self._sources if source.slot})
-            self.replaced = await self._intake.replace(slots, sorted(await self._campaigns()))
+            slots = sorted({source.slot for source in self._sources if source.kind in ONCE})
+            campaigns = sorted(await self._campaigns())
+            if not campaigns:
+                raise StoreRefused(
+                    "nothing to replace: no row of impressions or clicks names a campaign"
+                )
+            self.replaced = await self._intake.replace(slots, campaigns)
         # The same bytes are another file in another slot.
         files = [(self._sha256(each), each.path.name) for each in self._sources]
         known = dict(zip(self._sources, await self._intake.known(files), strict=True))

@@ -97,7 +97,9 @@ def test_an_import_replaces_and_is_taken_back(start, run, folder, tmp_path, besi
     assert again.returncode == 1 and "was taken back already, by import 3" in again.stderr
     assert run("import", "undo", "1", "--yes", *data).returncode == 0
     assert candidates() in (None, [])
-    assert run("import", "undo", "x", "--yes", *data).returncode == 2
+    wrong = (["undo", "x", "--yes"], ["undo"], ["undo", "1", "--replace"], ["--rejects", "1"])
+    for words in wrong:
+        assert run("import", *words, *data).returncode == 2
 
 
 def test_pages_go_on_while_an_import_runs(start, run, folder):

@@ -185,6 +185,25 @@ def test_a_replacing_import_is_the_whole_truth_for_its_slots_and_campaigns(
     assert ids(data) == known
 
 
+def test_a_folder_with_targets_alone_is_no_slot_of_a_replacing_import(
+    data: Path, folder: Path
+) -> None:
+    imported(data, lay(folder / "one", {"2/impressions_2.csv": SHOWN + "1,10\n"}))
+    target = "banner_id,url\n1,https://example.com/\n"
+    files = {"1/impressions_1.csv": SHOWN + "1,10\n", "2/targets.csv": target}
+    assert replaced(data, lay(folder / "two", files)).replaced == Replaced(0, 0, 0)
+    assert figures(data) == {(1, 10, 1): Figures(1, 0, 0, 0), (2, 10, 1): Figures(1, 0, 0, 0)}
+
+
+def test_a_replacing_import_that_names_no_campaign_is_refused(data: Path, folder: Path) -> None:
+    imported(data, lay(folder / "one", SMALL))
+    before = figures(data)
+    files = {"1/conversions_1.csv": EARNED + "500,107,9\n", "1/clicks_1.csv": CLICKS}
+    with pytest.raises(StoreRefused, match="names a campaign"):
+        replaced(data, lay(folder / "two", files))
+    assert figures(data) == before
+
+
 def test_a_banner_of_which_nothing_counts_any_more_is_gone(data: Path, folder: Path) -> None:
     imported(data, lay(folder / "one", {"1/impressions_1.csv": SHOWN + "1,10\n2,10\n3,11\n"}))
     replaced(data, lay(folder / "two", {"1/impressions_1.csv": SHOWN + "1,10\n"}))
