@@ -123,6 +123,31 @@ def test_each_page_of_a_single_page_application_is_a_pageview(pages):
     assert len({each["session"] for each in pages.views("/spa")}) == 1
 
 
+def test_replace_state_with_the_same_address_sends_nothing(pages):
+    """Frameworks do that to keep the scroll position, or right after `pushState`."""
+    pages.page("Start")
+    number = pages.first(
+        "window.sent = []; const send = navigator.sendBeacon.bind(navigator);"
+        "navigator.sendBeacon = (url, body) => sent.push(JSON.parse(body)) && send(url, body)"
+    )
+    try:
+        pages.go("/same/a")
+        pages.paths("/same", 1)
+        pages.run("for (let i = 0; i < 50; i++) history.replaceState({i}, '', '?q=' + i)")
+        pages.run(
+            "history.pushState({}, '', '/same/b'); history.replaceState({}, '', '/same/b');"
+            "document.dispatchEvent(new Event('visibilitychange')); document.title = 'B'"
+        )
+        pages.paths("/same", 2)
+        assert [(it["path"], it.get("title")) for it in pages.views("/same")] == [
+            ("/same/a", "Start"),
+            ("/same/b", "B"),
+        ]
+        assert [it["kind"] for it in pages.run("return sent")] == ["view", "view"]
+    finally:
+        pages.never(number)
+
+
 def test_a_page_that_is_left_before_its_title_came_is_a_pageview(pages):
     pages.page()
     pages.go("/left/a")
@@ -187,7 +212,7 @@ def test_a_browser_that_lacks_something_is_counted_all_the_same(pages, name, sou
         pages.go(f"/lacks/{name}")
         pages.paths(f"/lacks/{name}", 1)
         (view,) = pages.views(f"/lacks/{name}")
-        assert len(view["session"]) == 32
+        assert 20 <= len(view["session"]) <= 40
         assert pages.browser.get_log("browser") == []
     finally:
         pages.never(number)

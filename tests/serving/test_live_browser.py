@@ -75,7 +75,7 @@ def test_the_beacon_tells_of_its_page_without_a_cookie(browser, site, shop):
     assert first[2] == {"host": shop.host, "path": "/a", "title": "A page"}
     assert second[2]["path"] == "/b"
     assert first[1] == second[1]  # one session
-    assert len(first[1]) == 32
+    assert 20 <= len(first[1]) <= 40
     assert browser.get_cookies() == []
     assert browser.get_log("browser") == []
     # It tells again that it is still there, and no more; and of another page of one document.
