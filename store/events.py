@@ -33,6 +33,15 @@ OF_IDS = """
 """
 # Both ends are left out.
 IN_SPAN = "(at, id) > (?, ?) AND (at, id) < (?, ?)"
+# The apps that have events, without a look at each kind.
+APPS = """
+WITH RECURSIVE apps (app) AS (
+    SELECT min(app) FROM kind
+    UNION ALL
+    SELECT (SELECT min(app) FROM kind WHERE app > apps.app) FROM apps WHERE app IS NOT NULL
+)
+SELECT app FROM apps WHERE app IS NOT NULL
+"""
 # Rows past the place of the views that a query looks through.
 TAIL = 50_000
 # Index rows that a query looks through where no index has just those that it asks for.
@@ -320,18 +329,30 @@ def _lists(connection: sqlite3.Connection, wanted: Filter) -> Lists:
         assert key is not None
         tables = ("by_session", "by_session_recent")
         return Lists(tables, "session", [key], of_kind, wanted.session)
+    apps = _column(connection, APPS, []) if wanted.app is None else [wanted.app]
     if kinds.keys() - {"app"}:
-        sql = f"SELECT id FROM kind WHERE {condition} LIMIT {LISTS + 1}"  # noqa: S608
-        numbers = _column(connection, sql, values)
+        numbers = _kinds(connection, wanted, apps)
         if len(numbers) <= LISTS:
             return Lists(("by_kind",), "kind", numbers, None)
     else:
         of_kind = None
-    if wanted.app is None:
-        apps = _column(connection, "SELECT DISTINCT app FROM kind", [])
-    else:
-        apps = [wanted.app]
     return Lists(("by_app",), "app", apps, of_kind)
+
+
+def _kinds(connection: sqlite3.Connection, wanted: Filter, apps: Sequence[int]) -> list[int]:
+    """The kinds that are wanted, up to one more than `LISTS`, however many there are."""
+    sources = SOURCES.values() if wanted.source is None else [wanted.source]
+    types = {"category": wanted.category, "name": wanted.name}
+    equal = {name: value for name, value in types.items() if value is not None}
+    # With app and source as loops, an index has just the wanted kinds of each.
+    sql = (
+        "SELECT kind.id FROM json_each(?) AS app CROSS JOIN json_each(?) AS source "  # noqa: S608
+        "CROSS JOIN kind ON kind.app = app.value AND kind.source = source.value "
+        + "".join(f"AND kind.{name} = ? " for name in equal)
+        + f"LIMIT {LISTS + 1}"
+    )
+    arguments = [json.dumps([*apps]), json.dumps([*sources]), *equal.values()]
+    return _column(connection, sql, arguments)
 
 
 def _horizon(connection: sqlite3.Connection, lists: Lists, span: Span) -> Position | None:
@@ -359,7 +380,11 @@ def _merged(
     """The first positions of some lists."""
     condition, values = "", []
     if lists.kinds is not None:
-        condition = f"AND kind IN (SELECT id FROM kind WHERE {lists.kinds[0]}) "  # noqa: S608
+        # Row by row: there may be many more kinds than rows to look through.
+        condition = (
+            "AND EXISTS (SELECT 1 FROM kind "  # noqa: S608
+            f"WHERE kind.id = listed.kind AND {lists.kinds[0]}) "
+        )
         values = lists.kinds[1]
     if lists.session is not None:
         condition += "AND event.session = ? "

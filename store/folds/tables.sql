@@ -20,7 +20,7 @@ CREATE TABLE kind (
 ) STRICT;
 
 CREATE INDEX kind_type ON kind (category, name);
-CREATE INDEX kind_name ON kind (name);
+CREATE INDEX kind_name ON kind (name, app, source);
 
 CREATE TABLE by_app (
     app INTEGER NOT NULL,

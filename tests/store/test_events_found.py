@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from entries import row
 from opened import Opened
 
 from store import events, views
+from store.database import hop
 from store.errors import StoreBusy
 from store.events import BadCursor, Events, Filter, LoggedEvent, Page
 from store.sessions import session_key
@@ -92,6 +94,52 @@ def test_pages_hold_just_what_is_wanted_in_order(
                         opened.events, wanted, newest_first, chance.randrange(1, 30)
                     )
                     assert found == wanted_of(stored, wanted, newest_first)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(),
+        Filter(category="many"),
+        Filter(category="many", app=1),
+        Filter(category="many", source=3),
+        Filter(name="many", app=2),
+        Filter(source=3),
+        Filter(category="many", session="s"),
+    ],
+)
+def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: Filter) -> None:
+    async def run() -> None:
+        async with Opened(tmp_path) as opened:
+            events = [row("n", category="many", session="s"), row("n", source=3, session="s")]
+            await opened.append(*events)
+            await opened.views.step()
+            types = [(1, "many", f"n{number}") for number in range(5_000)]
+            types += [(1, f"c{number}", "many") for number in range(5_000)]
+
+            def add(connection: sqlite3.Connection) -> None:
+                sql = "INSERT INTO kind (app, source, category, name) VALUES (?, 1, ?, ?)"
+                connection.executemany(sql, types)
+
+            await opened.views._write(add)
+            steps = 0
+
+            def step() -> int:
+                nonlocal steps
+                steps += 100
+                return 0
+
+            def count(connection: sqlite3.Connection) -> None:
+                connection.set_progress_handler(step, 100)
+
+            for _ in range(views.READERS):  # each in its turn
+                reader = opened.views._idle.pop()
+                opened.views._idle.insert(0, reader)
+                await hop(reader, count)
+            await opened.events.find(wanted)
+            assert steps < 5_000
 
     asyncio.run(run())
 
