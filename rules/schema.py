@@ -80,9 +80,8 @@ def schema_in(value: Any, category: str, name: str, app: int | None) -> Any:
         address = {"category": category, "name": name, "app": app}
         for member, part in value.items():
             if member in address and part != address[member]:
-                faults.append(
-                    Fault(pointer([member]), f"must be {address[member]!r}, as addressed")
-                )
+                expected = msgspec.json.encode(address[member]).decode()
+                faults.append(Fault(pointer([member]), f"must be {expected}, as in the address"))
             elif member not in address and member not in ("schema", "changed_at"):
                 faults.append(Fault(pointer([member]), "is not known beside `schema`"))
         schema = value["schema"]

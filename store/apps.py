@@ -134,7 +134,11 @@ class CreateApp(Command[NewApp], frozen=True):
             app = connection.execute(sql, row).lastrowid
             assert app is not None
             token = _add_token(connection, app, ("write", "read"))
-            made = {"hosts": list(self.hosts), "strict": self.strict, "public token": public}
+            made = {
+                "hosts": msgspec.json.decode(hosts),
+                "strict": self.strict,
+                "public token": public,
+            }
             about = "; ".join(f"{key}: {value(each)}" for key, each in made.items())
             note(connection, self.by, "made an app", f"{app} ({name}); {about}")
             return NewApp(app, name, public, token.secret_token)

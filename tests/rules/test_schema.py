@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rules.faults import Fault
-from rules.schema import DIALECT, FAULTS, LONGEST, SOMEWHERE, BadSchema, Rule
+from rules.schema import DIALECT, FAULTS, LONGEST, SOMEWHERE, BadSchema, Rule, schema_in
 
 
 def told(schema: Any, data: Any) -> list[tuple[str, str]]:
@@ -185,3 +185,10 @@ def test_patterns_that_would_take_long_to_compile_are_refused(schema: Any, what:
 )
 def test_patterns_as_people_write_them_are_accepted(schema: Any) -> None:
     Rule(schema)
+
+
+@pytest.mark.parametrize(("app", "other", "shown"), [(None, 5, "null"), (5, None, "5")])
+def test_a_rule_of_another_app_is_refused_in_terms_of_json(app, other, shown):
+    with pytest.raises(BadSchema) as raised:
+        schema_in({"schema": {}, "app": other}, "c", "n", app)
+    assert raised.value.faults == [Fault("/app", f"must be {shown}, as in the address")]

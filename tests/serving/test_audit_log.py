@@ -39,7 +39,7 @@ def test_an_upload_is_a_change_of_its_user(owner):
 
 def test_changes_tell_what_was_and_what_is(owner, run):
     data = str(owner.server.data)
-    owner.post("/admin/apps", name="Shop", hosts="a.example", public_token="shop-1")
+    owner.post("/admin/apps", name="Shop", hosts="A.Example.", public_token="shop-1")
     assert "made an app 5 (Shop); hosts: a.example; strict: no; public token: shop-1" in listed(
         owner
     )
