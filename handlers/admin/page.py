@@ -187,6 +187,8 @@ class Page(Asking):
 class UnknownAddress(Page):
     """What no route matches; below `/admin/` the owner keeps the navigation."""
 
+    body_methods = frozenset()
+
     async def prepare(self) -> None:
         """Raise 404, once the owner is known."""
         if self.request.path.startswith("/admin/"):

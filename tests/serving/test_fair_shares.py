@@ -72,6 +72,16 @@ def test_bodies_that_are_nearly_whole_leave_others_their_share(served, path):
         assert_others_are_served(app)
 
 
+@pytest.mark.parametrize("path", ["/nothing/here", "/admin/nothing", "/readyz", "/campaigns/1"])
+def test_a_body_that_its_address_does_not_take_holds_nothing(served, path):
+    with connect(served) as peer:
+        peer.sendall(head("POST", path, ANNOUNCED) + b"x" * (ANNOUNCED - 1))
+        assert served.ask("/healthz").status == 200
+        assert b"\nmarquee_held_bytes 0.0\n" in served.ask("/metrics").body
+        peer.sendall(b"x")
+        assert status_of(peer) in (404, 405)
+
+
 def test_streams_of_one_token_leave_others_their_share(served):
     app, other = App(served), App(served)
     fields = (
