@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from wire.admission import FULL, Turned
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
 
 # So much of what comes behind a request that is being answered is held; then reading stops.
 _AHEAD = 65_536
-# So much of a body is read at once, and for so many seconds, until others have a turn.
+# So much of a body is read at once.
 _SLICE = 65_536
 _CRUMBS = 16_384  # of a body in chunks, each of which may be a byte
-_TURN = 0.004
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -166,7 +164,7 @@ class Connection(Answering):
             self._cut = True
 
     def _read_requests(self) -> None:
-        until = monotonic() + _TURN
+        turns = self.server.turns
         while self._at < len(self._rest) and self.phase < ANSWER and not self._blocked:
             if self.phase == BODY:
                 self._read_body()
@@ -174,12 +172,13 @@ class Connection(Answering):
                 return
             else:
                 self._read_head()
-            if monotonic() > until and not self._blocked:
-                self._blocked = True
-                self.server.loop.call_soon(self._unblock)
+            more = self._at < len(self._rest) and self.phase < ANSWER and not self._blocked
+            if more and turns.over():
+                self.hold()
+                turns.read_on(self._peer.address, self._read_on)
 
-    def _unblock(self) -> None:
-        self._blocked = False
+    def _read_on(self) -> None:
+        self.release()
         self.go_on()
 
     def _end_with_peer(self) -> None:
@@ -361,14 +360,14 @@ class Connection(Answering):
     # What the exchange calls.
 
     def hold(self) -> None:
-        """Read nothing until the application is ready; the time it takes is not the peer's."""
+        """Read nothing until `release`; the time it takes is not the peer's."""
         self._blocked = True
         self._left, self.deadline = self.deadline - self.server.now, inf
 
     def release(self) -> None:
-        """The application is ready."""
+        """Let reading go on."""
         self._blocked = False
-        if self.phase == BODY:
+        if self.phase < ANSWER:
             self.deadline = self.server.now + self._left
 
     def allow(self, seconds: float) -> None:

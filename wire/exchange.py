@@ -120,6 +120,11 @@ class Exchange(Bridge):
         self._link.expect_body(self.max_body, counted=counted, dropped=dropped)
 
     def _complete(self) -> None:
+        """Start the handler, when it is this request's turn."""
+        turns = self._link.server.turns
+        self._call(partial(turns.start, self.context.remote_ip), self._finish_request)
+
+    def _finish_request(self) -> None:
         delegate, self._delegate = self._delegate, None
         if delegate is not None:
             delegate.finish()

@@ -26,6 +26,7 @@ from wire.problems import problem, with_hint
 from wire.refusal import Refusal
 from wire.room import UNSENT, Room
 from wire.sockets import descriptors
+from wire.turns import Turns
 
 log = logging.getLogger("wire")
 
@@ -103,6 +104,7 @@ class Server:
         self.always = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
         self.date = b""
         self.done: asyncio.Future[None]
+        self.turns: Turns
         self._lanes = Lanes([*lanes, Lane("OPTIONS", r"\*", _anything)])
         self._proxies = Proxies(proxies)
         self.peer: Callable[[str, bool], Peer] = self._proxies.peer
@@ -134,6 +136,7 @@ class Server:
             self.loop = asyncio.get_running_loop()
             self.done = self.loop.create_future()
             self.done.set_result(None)
+            self.turns = Turns(self.loop)
             self._sweep()
             self._make_room()
         if tls is not None:
