@@ -98,10 +98,12 @@ def _run_export(said: argparse.Namespace, settings: Settings) -> int:
 
 async def _export(data: Path, wanted: Export, output: Path | None) -> int:
     written = 0
+    if output is None and sys.stdout is None:
+        raise StoreRefused("stdout is closed: name a file with --output")
     with contextlib.ExitStack() as opened:
-        file: BinaryIO = sys.stdout.buffer
-        if output is not None:
-            file = opened.enter_context(output.open("wb"))
+        file: BinaryIO = (
+            sys.stdout.buffer if output is None else opened.enter_context(output.open("wb"))
+        )
         async with desk(data) as store:
             async for piece in store.export(wanted):
                 file.write(piece)

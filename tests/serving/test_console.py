@@ -127,6 +127,19 @@ def test_a_command_without_stdout_does_its_work(data):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_export_to_a_closed_stdout_is_an_error(data):
+    command = [sys.executable, "server.py", "events", "export", "--data", str(data)]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    wanted = "marquee: stdout is closed: name a file with --output\n"
+    assert (done.returncode, done.stderr) == (1, wanted)
+
+
 def test_a_command_that_makes_an_installation_names_it(run, tmp_path):
     data = tmp_path / "mistyped"
     made = run("app", "create", "a", "--data", str(data))
