@@ -301,7 +301,10 @@ class Marquee:
         ):
             self.loops.append(asyncio.create_task(loop()))
             self.loops[-1].add_done_callback(self._ended)
-        commanding = Server(self._commanding(), limits=Limits(connections=COMMANDERS))
+        commanding = Server(
+            self._commanding(),
+            limits=Limits(connections=COMMANDERS, idle_seconds=control.PATIENCE),
+        )
         await commanding.listen([bind_unix(self.data / SOCKET)])
         self.servers.append(commanding)
         self.listener = await listen(

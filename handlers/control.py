@@ -29,8 +29,9 @@ LOG = logging.getLogger("marquee.control")
 
 Rebuild = Callable[[Callable[[int], object]], Awaitable[Rebuilt]]
 
-# Seconds without a word after which an importer counts as gone.
-PATIENCE = 60.0
+# Seconds without a call after which an importer counts as gone: it may be parsing a large file of
+# which nothing is to be sent yet. One that ends closes its connection.
+PATIENCE = 600.0
 # An image, or some hundred rejected rows, and what stands around them.
 LARGEST_BODY = LARGEST_IMAGE + 64 * 1024
 

@@ -40,8 +40,9 @@ STATUSES: dict[int, type[StoreError]] = {
     503: StoreFailed,
     507: StoreFull,
 }
-# Seconds for one answer: an import's beginning may have to clear away what another left.
-PATIENCE = 300.0
+# Seconds for one answer: an import may have to remove what another one left, and `replace` moves
+# millions of rows in small steps. A server that ends closes its connections.
+PATIENCE = 3_600.0
 # Bytes of an export that are read at a time.
 PIECE = 262_144
 # Seconds for an answer that takes no work.
