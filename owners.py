@@ -58,13 +58,13 @@ CHARTS = (
 class Owners:
     """What the owner's pages have of their own."""
 
-    def __init__(self, marquee: "Marquee", invitation: str | None) -> None:
+    def __init__(self, marquee: "Marquee", salt: bytes, invitation: str | None) -> None:
         """`invitation` is the token of the first user's link, if there is no user yet."""
         self._marquee = marquee
         self._began = monotonic()
         self.logins = Logins(marquee.database)
         self.invitation = Invitation(invitation)
-        self.attempts = Attempts()
+        self.attempts = Attempts(salt=salt)
         self.pulse = Pulse(self._reading)
         charts = [
             each._replace(said=self._now) if each.name == "visitors" else each for each in CHARTS
@@ -93,7 +93,8 @@ class Owners:
         ]
 
     async def start(self) -> None:
-        """Clear away what uploads left behind that were cut off."""
+        """Clear away what uploads left behind that were cut off; read the known addresses."""
+        self.attempts.trust(await self.logins.known_addresses())
         await asyncio.to_thread(clear, self._marquee.data)
 
     async def stop(self) -> None:

@@ -269,7 +269,7 @@ class Marquee:
             self.replays,
         )
         self.lanes = self._lanes()
-        self.owners = Owners(self, invitation)
+        self.owners = Owners(self, salt, invitation)
         self.listener: Server | HTTPServer | None = None
         self.servers: list[Server | HTTPServer] = []
         self.loops: list[asyncio.Task[None]] = []

@@ -1,6 +1,8 @@
 """How long whoever gave a wrong password waits for the next try; bounded in memory."""
 
+import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -25,18 +27,32 @@ class _Held(NamedTuple):
 class Attempts:
     """Wrong tries by account and by address; moments are seconds, by a clock that only rises."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        """The oldest beyond `kept` are forgotten."""
+    def __init__(self, kept: int = KEPT, salt: bytes = b"") -> None:
+        """The oldest beyond `kept` are forgotten; known addresses are hashed with `salt`."""
         self._kept = kept
+        self._salt = salt
         self._held: OrderedDict[tuple[str, ...], _Held] = OrderedDict()
-        self._friends: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._friends: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held) + len(self._friends)
 
     def known(self, account: str, address: str) -> bool:
         """Whether the account has been logged in to from the address."""
-        return (key(account), network(address)) in self._friends
+        return (key(account), self.hashed(address)) in self._friends
+
+    def hashed(self, address: str) -> bytes:
+        """Return the salted hash of an address, or of its network, by which it is known."""
+        return hashlib.blake2b(network(address).encode(), digest_size=8, key=self._salt).digest()
+
+    def trust(self, known: Iterable[tuple[str, bytes]]) -> None:
+        """Take accounts as logged in to from addresses, each as `hashed` gives it."""
+        for account, address in known:
+            friend = key(account), address
+            self._friends[friend] = None
+            self._friends.move_to_end(friend)
+            if len(self._friends) > self._kept:
+                self._friends.popitem(last=False)
 
     def wait(self, account: str, address: str, now: float) -> float:
         """Seconds until the account may be tried from the address."""
@@ -58,11 +74,7 @@ class Attempts:
         """Forget what was wrong; from here, others' tries no longer hold this account up."""
         for held in self._keys(account, address):
             self._held.pop(held, None)
-        known = key(account), network(address)
-        self._friends[known] = None
-        self._friends.move_to_end(known)
-        if len(self._friends) > self._kept:
-            self._friends.popitem(last=False)
+        self.trust([(account, self.hashed(address))])
 
     def _keys(self, account: str, address: str) -> list[tuple[str, ...]]:
         name, party = key(account), network(address)

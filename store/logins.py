@@ -16,6 +16,7 @@ from time import time
 from rules.user_names import key
 from store.database import Database
 from store.errors import StoreBusy
+from store.paging import Table, all_rows
 from store.passwords import matches
 
 DAY = 86_400
@@ -24,6 +25,8 @@ IDLE, LONGEST = 7 * DAY, 30 * DAY
 NOTED = 600
 # Seconds for which a password that was made up for a user lets in.
 GIVEN = 7 * DAY
+# Addresses that are kept of a user, and seconds for which one is.
+ADDRESSES, REMEMBERED = 20, 180 * DAY
 # Passwords that wait in a queue.
 WAITING = 20
 MICROS = 1_000_000
@@ -33,6 +36,20 @@ SELECT user.id, name, given_at, used_at FROM login JOIN user ON user.id = login.
 WHERE sha256 = ? AND used_at > ? AND began_at > ?
 """
 OLD = "DELETE FROM login WHERE used_at <= ? OR began_at <= ?"
+KNOWN = """
+INSERT INTO known_address VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET used_at = excluded.used_at
+"""
+FORGET = """
+DELETE FROM known_address WHERE used_at <= :oldest OR (user = :user AND address NOT IN (
+    SELECT address FROM known_address WHERE user = :user ORDER BY used_at DESC LIMIT :most
+))
+"""
+ADDRESSES_OF_USERS = Table(
+    "known_address",
+    ("user", "address"),
+    "(SELECT name FROM user WHERE id = known_address.user), address",
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +107,12 @@ class Logins:
             return None
         return Owner(number, name, given > 0)
 
-    async def begin(self, owner: Owner) -> str:
-        """Begin a session; what its cookie is to hold."""
+    async def known_addresses(self) -> list[tuple[str, bytes]]:
+        """Return the names of users, each with the hash of an address that it logged in from."""
+        return await all_rows(self._database.read_internal, ADDRESSES_OF_USERS)
+
+    async def begin(self, owner: Owner, address: bytes) -> str:
+        """Begin a session and return what its cookie holds; keep the `address`, a hash."""
         token = secrets.token_urlsafe(32)
         at = self._now()
 
@@ -101,6 +122,9 @@ class Logins:
                 "INSERT INTO login VALUES (?, ?, ?, ?)", (_sha256(token), owner.id, at, at)
             )
             connection.execute("UPDATE user SET seen_at = ? WHERE id = ?", (at, owner.id))
+            connection.execute(KNOWN, (owner.id, address, at))
+            oldest = at - REMEMBERED * MICROS
+            connection.execute(FORGET, {"user": owner.id, "oldest": oldest, "most": ADDRESSES})
 
         await self._database.write(job)
         return token

@@ -41,9 +41,9 @@ def routes(
     database: Database, logins: Logins, invitation: Invitation, attempts: Attempts
 ) -> list[Any]:
     """Where these are; `attempts` are the wrong ones so far."""
-    parts = {"logins": logins, "invitation": invitation}
+    parts = {"logins": logins, "invitation": invitation, "attempts": attempts}
     return [
-        (r"/admin/login", Login, {**parts, "attempts": attempts, "clock": monotonic}),
+        (r"/admin/login", Login, {**parts, "clock": monotonic}),
         (r"/admin/logout", Logout, {"logins": logins}),
         (r"/admin/setup", Setup, {**parts, "database": database}),
     ]
@@ -54,11 +54,13 @@ class Entering(Page):
 
     open = True
 
-    async def enter(self, logins: Logins, owner: Owner, where: str) -> None:
-        """Begin a session and lead on."""
+    async def enter(self, logins: Logins, attempts: Attempts, owner: Owner, where: str) -> None:
+        """Begin a session and lead on; the client's address is known from now on."""
+        address = self.request.remote_ip or ""
+        attempts.succeeded(owner.name, address)
         for before in self.session_tokens():
             await logins.end(before)
-        cookie = await logins.begin(owner)
+        cookie = await logins.begin(owner, attempts.hashed(address))
         self.set_cookie(
             self.cookie_name,
             cookie,
@@ -121,8 +123,7 @@ class Login(Entering):
             LOG.warning("a wrong name or password came from %s", address)
             self._form(WRONG, wanted, 422)
             return
-        self._attempts.succeeded(name, address)
-        await self.enter(self._logins, owner, self._next(wanted))
+        await self.enter(self._logins, self._attempts, owner, self._next(wanted))
 
     def _later(self, wait: float, wanted: str) -> None:
         seconds = int(wait) + 1
@@ -161,9 +162,12 @@ class Logout(Page):
 class Setup(Entering):
     """`/admin/setup?token=`: the first user is made here, by who has seen the terminal."""
 
-    def initialize(self, database: Database, logins: Logins, invitation: Invitation) -> None:
+    def initialize(
+        self, database: Database, logins: Logins, invitation: Invitation, attempts: Attempts
+    ) -> None:
         """`invitation` is the link's."""
         self._database = database
+        self._attempts = attempts
         self._logins = logins
         self._invitation = invitation
 
@@ -189,7 +193,8 @@ class Setup(Entering):
             self._form(f"{str(error)[:1].upper()}{str(error)[1:]}.", name)
             return
         self._invitation.token = None
-        await self.enter(self._logins, Owner(user.id, user.name, False), "/admin/")
+        owner = Owner(user.id, user.name, False)
+        await self.enter(self._logins, self._attempts, owner, "/admin/")
 
     def _check(self, token: str) -> None:
         if not self._invitation.takes(token):

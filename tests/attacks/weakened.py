@@ -66,11 +66,11 @@ def a_session_is_the_one_that_came() -> None:
     """A cookie that came with the login is taken for the session's."""
     enter = login.Entering.enter
 
-    async def adopting(self: Any, sessions: Any, owner: Any, where: str) -> None:
+    async def adopting(self: Any, sessions: Any, *rest: Any) -> None:
         given = self.get_cookie(self.cookie_name)
         chosen = SimpleNamespace(token_urlsafe=lambda _: given)
         logins.secrets = chosen if given else secrets
-        await enter(self, sessions, owner, where)
+        await enter(self, sessions, *rest)
 
     login.Entering.enter = adopting  # type: ignore[method-assign]
 

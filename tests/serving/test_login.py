@@ -129,6 +129,23 @@ def test_strangers_from_anywhere_do_not_keep_an_owner_out_of_where_she_has_been(
     assert set(statuses) == {422, 429}
 
 
+def test_an_address_where_an_owner_has_been_is_known_after_a_restart(start):
+    server = start("--proxies", "127.0.0.1")
+    assert make(server.data, "create", "maria").returncode == 0
+
+    def come(address: str, password: str = PASSWORD) -> int:
+        headers = {**FORM, "X_Forwarded_For": address}
+        fields = {"name": "maria", "password": password}
+        return Visitor(server).post("/admin/login", headers, **fields).status
+
+    assert come("203.0.113.5") == 303
+    assert server.stop() == 0
+    server = start("--proxies", "127.0.0.1", data=server.data)
+    attacker = itertools.count()
+    until(lambda: come(f"10.0.0.{next(attacker)}", "wrong " * 3) == 429)
+    assert come("203.0.113.5") == 303
+
+
 def test_the_cookie_is_dead_after_logging_out(maria):
     visitor = Visitor(maria).log_in("maria", PASSWORD)
     cookie = visitor.cookie

@@ -12,11 +12,22 @@ from store.apps import CreateApp, CreateToken, RevokeToken
 from store.audit import KEPT, entries, note
 from store.database import Database
 from store.errors import StoreBusy, StoreRefused
-from store.logins import GIVEN, IDLE, LONGEST, NOTED, WAITING, Logins
+from store.logins import (
+    ADDRESSES,
+    GIVEN,
+    IDLE,
+    LONGEST,
+    NOTED,
+    REMEMBERED,
+    WAITING,
+    Logins,
+    Owner,
+)
 from store.passwords import HASHER, digest, make_up, matches
 from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 
 DIGEST = digest("correct horse")
+HERE = b"hash"
 
 
 class Clock:
@@ -133,6 +144,30 @@ def test_a_name_that_cannot_be_is_refused(drive, name: str) -> None:
     drive(test)
 
 
+def test_the_last_addresses_of_each_user_are_kept(drive) -> None:
+    async def test(database: Database) -> None:
+        clock = Clock()
+        logins = Logins(database, clock)
+        owners = []
+        for name in ("maria", "otto"):
+            user = await CreateUser(name, DIGEST).run(database)
+            owners.append(Owner(user.id, name, False))
+        await logins.begin(owners[1], HERE)
+        for number in range(ADDRESSES + 5):
+            clock.now += 1
+            await logins.begin(owners[0], b"%d" % number)
+        kept = await logins.known_addresses()
+        newest = [("maria", b"%d" % number) for number in range(5, ADDRESSES + 5)]
+        assert sorted(kept) == sorted([*newest, ("otto", HERE)])
+        clock.now += REMEMBERED
+        await logins.begin(owners[0], b"new")
+        assert await logins.known_addresses() == [("maria", b"new")]
+        await RemoveUser("maria").run(database)
+        assert await logins.known_addresses() == []
+
+    drive(test)
+
+
 def test_a_session_lasts_until_it_is_logged_out(drive) -> None:
     async def test(database: Database) -> None:
         await CreateUser("maria", DIGEST).run(database)
@@ -141,7 +176,7 @@ def test_a_session_lasts_until_it_is_logged_out(drive) -> None:
         assert await logins.check("nobody", "correct horse") is None
         owner = await logins.check("MARIA", "correct horse")
         assert owner is not None and owner.name == "maria"
-        one, other = await logins.begin(owner), await logins.begin(owner)
+        one, other = await logins.begin(owner, HERE), await logins.begin(owner, HERE)
         assert await logins.who(one) == owner == await logins.who(other)
         await logins.end(one)
         assert await logins.who(one) is None
@@ -158,7 +193,7 @@ def test_a_cookie_is_not_in_the_database(drive, tmp_path: Path) -> None:
         logins = Logins(database)
         owner = await logins.check("maria", "correct horse")
         assert owner is not None
-        token = await logins.begin(owner)
+        token = await logins.begin(owner, HERE)
         await database.scrub()
         held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
         assert token.encode() not in held and b"correct horse" not in held
@@ -173,7 +208,7 @@ def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_beginnin
         logins = Logins(database, clock)
         owner = await logins.check("maria", "correct horse")
         assert owner is not None
-        token, unused = await logins.begin(owner), await logins.begin(owner)
+        token, unused = await logins.begin(owner, HERE), await logins.begin(owner, HERE)
         began = clock.now
         while clock.now < began + LONGEST - NOTED:
             assert await logins.who(token) == owner
@@ -182,7 +217,7 @@ def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_beginnin
         assert await logins.who(unused) is None
         clock.now = began + LONGEST
         assert await logins.who(token) is None
-        await logins.begin(owner)
+        await logins.begin(owner, HERE)
         kept = await database.read(lambda it: it.execute("SELECT count(*) FROM login").fetchone())
         assert kept == (1,)
 
@@ -197,7 +232,7 @@ def test_a_password_that_was_made_up_lets_in_for_a_week_and_is_told_as_such(driv
         await CreateUser("maria", DIGEST, given=True).run(database)
         owner = await logins.check("maria", "correct horse")
         assert owner is not None and owner.given
-        assert await logins.who(await logins.begin(owner)) == owner
+        assert await logins.who(await logins.begin(owner, HERE)) == owner
         clock.now += GIVEN + 60
         assert await logins.check("maria", "correct horse") is None
         await SetPassword("maria", DIGEST, given=True).run(database)
@@ -219,7 +254,7 @@ def test_a_users_sessions_end_with_the_password_and_the_user(drive, end) -> None
         logins = Logins(database)
         owner = await logins.check("maria", "correct horse")
         assert owner is not None
-        token = await logins.begin(owner)
+        token = await logins.begin(owner, HERE)
         await end.run(database)
         assert await logins.who(token) is None
 
