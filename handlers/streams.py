@@ -145,7 +145,7 @@ class Streamed(Asking):
         if self._refusal is not None:
             self.send(self._refusal)
             return
-        if not self._lines:
+        if not self._lines and self._over is None:
             answer = self._take(bytes(self._rest), self._kind, self._access)
             self.send(answer if isinstance(answer, Response) else await answer)
             return
@@ -242,5 +242,6 @@ class Streamed(Asking):
         """Take room for what is held by now; without any, take no more of the stream."""
         if self._share.hold(min(HOLDS, self._arrived) + len(self._rest) + self._results.size):
             return True
+        self._rest.clear()
         self._over = StoreFull("more is being sent than can be held")
         return False

@@ -82,14 +82,34 @@ def test_a_body_that_its_address_does_not_take_holds_nothing(served, path):
         assert status_of(peer) in (404, 405)
 
 
+def stream_head(app, kind):
+    fields = f"Authorization: Bearer {app.secret_token}", f"Content-Type: {kind}"
+    lines = ["POST /events HTTP/1.1", "Host: a", *fields, "Transfer-Encoding: chunked", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def chunk(data):
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def test_a_chunked_array_that_finds_no_more_memory_is_503(served):
+    app = App(served)
+    sent = json.dumps([json.loads(body(data={"pad": "x" * 2_000})) for _ in range(100)]).encode()
+    with contextlib.ExitStack() as opened:
+        first = opened.enter_context(connect(served))
+        first.sendall(stream_head(app, "application/json") + chunk(sent[:10_000]))
+        assert served.ask("/healthz").status == 200
+        for number in range(80):
+            peer = opened.enter_context(connect(served, number))
+            peer.sendall(stream_head(app, "application/x-ndjson") + chunk(b"x" * 200_000))
+        assert served.ask("/healthz").status == 200
+        first.sendall(chunk(sent[10_000:]) + chunk(b""))
+        assert status_of(first) == 503
+
+
 def test_streams_of_one_token_leave_others_their_share(served):
     app, other = App(served), App(served)
-    fields = (
-        f"Authorization: Bearer {app.secret_token}",
-        "Content-Type: application/x-ndjson",
-        "Transfer-Encoding: chunked",
-    )
-    request = "\r\n".join(["POST /events HTTP/1.1", "Host: a", *fields, "", ""]).encode()
+    request = stream_head(app, "application/x-ndjson")
     with contextlib.ExitStack() as opened:
         for number in range(80):
             peer = opened.enter_context(connect(served, number))
