@@ -8,7 +8,7 @@ from wire.flow import Flow
 from wire.framing import Framing
 from wire.lanes import Way
 from wire.messages import Request
-from wire.room import Share, owners_of
+from wire.room import Share, network_of, owners_of
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -61,15 +61,16 @@ class Holding(Flow):
     def hold_unsent(self, address: str) -> bool:
         """Take room for what waits for a slow reader at `address`; false if there is none.
 
-        Connections that have been slow for a while make room for it.
+        Connections that have been slow for a while make room for it: those of the same address if
+        it has any, as it holds its share then.
         """
         if self._unsent_share is None:
             self._unsent_share = Share(self.server.unsent, owners_of(address, None))
         size = self._transport.get_write_buffer_size()
         while not self._unsent_share.hold(size):
-            if not self.server.close_slowest(self):
+            if not self.server.close_slowest(self, network_of(address)):
                 return False
-        self.server.slow.setdefault(self, self.server.now)
+        self.server.slow.setdefault(self, (network_of(address), self.server.now))
         return True
 
     def resume_writing(self) -> None:

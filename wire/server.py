@@ -83,8 +83,8 @@ class Server:
         self.application = application
         self.room = room or Room()
         self.unsent = Room(UNSENT)
-        # Connections for which something waits, and since when; the slowest first.
-        self.slow: dict[Holding, float] = {}
+        # Connections for which something waits: at which address, since when; the slowest first.
+        self.slow: dict[Holding, tuple[str, float]] = {}
         self.limits = limits or Limits()
         self.stats = Stats()
         self.draining = False
@@ -260,16 +260,20 @@ class Server:
         if not self._connections and not self._refused:
             self._empty.set()
 
-    def close_slowest(self, other: Holding) -> bool:
-        """Cut the connection that has been slow for longest; false if none but `other` has been."""
-        for connection, since in self.slow.items():
+    def close_slowest(self, other: Holding, network: str) -> bool:
+        """Cut what has been slow for longest at the address of `other`, or anywhere if it is alone.
+
+        False if nothing has been slow for long.
+        """
+        slow = [each for each in self.slow.items() if each[0] is not other]
+        own = [each for each in slow if each[1][0] == network]
+        for connection, (_, since) in own or slow:
             if self.now - since < _SLOW:
                 return False
-            if connection is not other:
-                self.stats.slow_readers += 1
-                connection.forget_unsent()
-                connection.abort()
-                return True
+            self.stats.slow_readers += 1
+            connection.forget_unsent()
+            connection.abort()
+            return True
         return False
 
     def way(self, head: bytes) -> Way:

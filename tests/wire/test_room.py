@@ -433,6 +433,22 @@ def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
     until(lambda: server.unsent.held == 0 and not server.slow)
 
 
+def test_slow_readers_at_one_address_make_room_for_each_other(
+    wired: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(wire.server, "_SLOW", 0)
+    server = wired.served.server
+    server.unsent.size = 4 * BIG
+    first = big_peer(wired, 2)
+    until(lambda: server.slow)
+    others = [big_peer(wired, 3) for _ in range(5)]
+    until(lambda: server.stats.slow_readers == 4)
+    assert "127.0.0.2" in [network for network, _ in server.slow.values()]
+    for each in (first, *others):
+        each.close()
+    until(lambda: server.unsent.held == 0 and not server.slow)
+
+
 @pytest.mark.parametrize("owned", [False, True])
 @given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=40))
 def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: list[tuple[int, int]]):
