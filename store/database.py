@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -19,6 +19,7 @@ from typing import TypeVar
 import aiosqlite
 
 from store.errors import StoreBusy, StoreError, StoreFailed, StoreFull
+from store.losses import note_loss
 from store.migrations import migrate
 from store.wal import commits, head_of, lost
 
@@ -100,6 +101,8 @@ class Database:
         made.lost = lost(told, taken or 0)
         if made.lost:
             LOG.error(LOST, path.name, made.lost)
+            with suppress(StoreError):
+                await made.write(note_loss)
         return made
 
     async def write(self, job: Job[T]) -> T:

@@ -3,18 +3,16 @@
 import sqlite3
 from time import time_ns
 
-from store.database import Database
-
 NAME = "log found to have lost events"
 # Microseconds for which it is reported.
 REPORTED = 30 * 86_400_000_000
 
 
-async def note_loss(database: Database) -> None:
+def note_loss(connection: sqlite3.Connection) -> None:
     """Keep this moment."""
     sql = "INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
     row = (NAME, time_ns() // 1000)
-    await database.write(lambda connection: connection.execute(sql, row).rowcount)
+    connection.execute(sql, row)
 
 
 def last_loss(connection: sqlite3.Connection) -> int | None:

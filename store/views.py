@@ -11,7 +11,7 @@ import os
 import sqlite3
 from asyncio import Lock, Semaphore, sleep
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -140,14 +140,12 @@ class Views:
         except OSError as error:
             raise StoreError(f"{path} cannot be opened: {error}") from error
         await views._open()
-        if views.ahead or database.lost:
+        if views.ahead:
             LOG.error(
-                "acknowledged events are gone from %s: %s",
-                database.path.name,
-                "views.db had later ones" if views.ahead else "its WAL was damaged",
+                "acknowledged events are gone from %s: views.db had later ones", database.path
             )
             with suppress(StoreError):
-                await note_loss(database)
+                await database.write(note_loss)
         return views
 
     @property
@@ -364,13 +362,10 @@ class Views:
 
     @asynccontextmanager
     async def _without_readers(self) -> AsyncIterator[None]:
-        for _ in range(READERS):
-            await self._free.acquire()
-        try:
-            yield
-        finally:
+        async with AsyncExitStack() as taken:
             for _ in range(READERS):
-                self._free.release()
+                await taken.enter_async_context(self._free)
+            yield
 
     async def _connect(self, setup: Callable[[sqlite3.Connection], None]) -> aiosqlite.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -15,6 +15,7 @@ from entries import row
 
 from store.database import Database
 from store.log import Log
+from store.losses import last_loss
 from store.wal import commits
 
 COMMITS = 12
@@ -40,6 +41,8 @@ async def opened(folder: Path) -> tuple[int, int]:
     database = await Database.open(folder / "copy" / "marquee.db")
     try:
         sql = "SELECT count(*) FROM event"
+        noted = await database.read(last_loss)
+        assert (noted is not None) == (database.lost > 0)
         return database.lost, await database.read(lambda it: it.execute(sql).fetchone()[0])
     finally:
         await database.close()
