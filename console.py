@@ -1,5 +1,4 @@
-"""The standard streams of a command: any text can be written, a reader may leave early, and what
-deletes data asks first."""
+"""Standard streams of a command: encoding errors, closed pipes, questions before deletion."""
 
 import argparse
 import io

@@ -652,7 +652,7 @@ def _main(words: Sequence[str]) -> int:
         print(f"marquee: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        raise  # it is the output's, which `console.run` looks into
+        raise  # an error of the output, which `console.run` handles
     except (StoreError, OSError) as error:
         print(f"marquee: {inert(str(error))}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Mapping
 
-# Seconds by which the start may be silent once it has been extended.
+# Seconds of the start's timeout after each extension.
 START_SECONDS = 60.0
 LOG = logging.getLogger("marquee.supervisor")
 

@@ -56,8 +56,8 @@ def _leftovers(data: Path) -> Iterator[Finding]:
     if (data / PART / READY).exists():
         yield fault(
             "leftovers",
-            f"{data / PART} is left of a restore that was cut off amid its last step",
-            "the next start finishes it",
+            f"{data / PART} is left from an interrupted restore",
+            "the next start completes the restore",
         )
     elif (data / PART).exists():
         yield fault(

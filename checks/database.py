@@ -57,7 +57,7 @@ def _rest(path: Path, found: Look, now: datetime) -> Iterator[Finding]:
             words,
             "import them again, copy images/ from a backup, or give them to the user who serves",
         )
-    resend = "look at the disk; have senders send again what they were last told was stored"
+    resend = "check the disk; have senders repeat their last acknowledged events"
     if found.ahead:
         words = f"{VIEWS} has events that {path.name} has lost, though they were acknowledged"
         yield fault("loss", words, resend)

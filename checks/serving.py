@@ -29,7 +29,7 @@ def serving(settings: Settings) -> Iterator[Finding]:
 
 def _holder(data: Path) -> str | None:
     """The process that holds the folder's lock, None if nobody does."""
-    # The folder itself is locked, too: the file may have been removed.
+    # The folder is locked as well as the file, because the file may have been removed.
     for path in (data, data / "lock"):
         try:
             file = os.open(path, os.O_RDONLY)
@@ -41,7 +41,7 @@ def _holder(data: Path) -> str | None:
             lock = data / "lock"
             pid = lock.read_text("ascii", "replace").strip() if lock.exists() else ""
             return pid or "unknown"
-        except OSError:  # a file system that locks no folders
+        except OSError:  # a file system without locks on folders
             continue
         finally:
             os.close(file)

@@ -49,7 +49,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Back up, and tell where it is; 1 if an image is missing or damaged."""
+    """Back up and print the path; return 1 if an image is missing or damaged."""
     data = Path(settings.data)
     os.nice(NICE)
     hidden = True if arguments.json else None

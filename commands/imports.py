@@ -108,7 +108,7 @@ async def _import(arguments: argparse.Namespace, data: Path) -> int:
                 print(msgspec.json.encode({"done": done, "total": total}).decode(), flush=True)
 
         folder = Path(arguments.words[0])
-        survey(folder)  # or a mistyped folder would make an installation
+        survey(folder)  # before the data folder is created: DIR may be mistyped
         async with desk(data, begins=True) as store:
             result = await import_folder(
                 folder, store.intake(), progress, arguments.source, replace=arguments.replace

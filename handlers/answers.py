@@ -70,12 +70,12 @@ def held(request: Request, tag: str) -> bool:
 
 
 def escaped(said: str | bytes) -> str:
-    """Return text for HTML, in which characters that cannot be seen are written out."""
+    """Escape text for HTML, with escapes for invisible characters."""
     return xhtml_escape(visible(to_unicode(said)))
 
 
 def prefetched(request: Request) -> bool:
-    """Return whether a browser asks in advance of a visit that may never come.
+    """Return whether a browser prefetches for a visit that may never happen.
 
     Chromium and Firefox send `Sec-Purpose: prefetch`, with parameters where it prerenders; older
     ones `Purpose` or `X-Moz`.

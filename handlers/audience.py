@@ -17,13 +17,13 @@ from store.audience import Audiences
 HOST = r"([^/]{1,260})"
 # Seconds of history that are told if nothing else is asked for, and at most.
 SPAN, LONGEST_SPAN = 3 * 3600, 32 * 86_400
-# Windows, other than the default, that are answered for each reading of a host.
+# Windows other than the default that are computed for each reading of a host.
 WINDOWS = 8
-# Answers of history that are kept until the next reading, and bytes of the largest of them.
+# History responses cached until the next reading, and the maximum bytes of one of them.
 HISTORIES, LARGEST_HISTORY = 256, 65_536
 
 
-# (number of the reading, answer) by (watch, path, first minute, last minute).
+# (number of the reading, response) by (watch, path, first minute, last minute).
 Made = LRUCache[tuple[Watch, str, int, int], tuple[int, bytes]]
 
 
@@ -79,7 +79,7 @@ class Rising(Watching):
         self.finish(self.told(watch, window, limit))
 
     def admit(self, watch: Watch, window: int) -> None:
-        """Raise 503 if too many other windows have been asked for since the last reading.
+        """Raise 503 if too many windows were requested since the last reading.
 
         Each costs some milliseconds, and anyone may ask; the default window is always answered.
         """
@@ -90,8 +90,8 @@ class Rising(Watching):
             period = max(1, round(self.audience.sampler.period))
             raise Refusal(
                 503,
-                f"Too many different windows of this host are asked for; the default, {WINDOW}, "
-                "is always answered. Ask again.",
+                f"Too many different windows of this host were requested. Use {WINDOW}, the "
+                "default, or try again.",
                 headers=[("Retry-After", str(period))],
             )
         watch.windows.add(minutes)
@@ -106,8 +106,8 @@ class Rising(Watching):
         )
 
     def _pages(self, watch: Watch, window: int, limit: int) -> msgspec.Raw:
-        # Made once for a reading, a window in minutes (as finely as the past is known) and one of
-        # two lengths, whatever the limit.
+        # Computed once for each reading, window in minutes (the resolution of the history) and
+        # one of two lengths, whatever the limit is.
         most = LIMIT if limit <= LIMIT else MOST
         name = ("pages", whole_minutes(window), most)
         made: list[bytes] | None = watch.made.get(name)
@@ -155,7 +155,7 @@ class History(Watching):
     def initialize(  # type: ignore[override]
         self, audience: Audience, kept: Audiences, made: Made
     ) -> None:
-        """`kept` are the minutes, `made` the answers by what was asked, of the latest reading."""
+        """`kept` has the stored minutes, `made` the cached responses of the latest reading."""
         super().initialize(audience)
         self._kept = kept
         self._made = made

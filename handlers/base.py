@@ -29,7 +29,7 @@ Authenticate = Callable[[str], Awaitable[Access | None]]
 
 # Of a request, by this name: the fields that its answer, whatever it is, tells of its limits.
 LIMITED = "limited"
-# And what it is called in the log and in its answer.
+# Of a request, by this name: its identifier, for the log and the response.
 IDENTIFIER = "identifier"
 
 
@@ -69,7 +69,7 @@ class Refusal(HTTPError):
 class Handler(RequestHandler):
     """The base of all handlers; `settings` carry `pages` and `authenticate`."""
 
-    # The methods whose bodies are taken; of any other, the server reads past the body.
+    # Methods whose bodies are read; for any other method, the server discards the body.
     body_methods: ClassVar[frozenset[str]] = frozenset({"POST", "PUT", "PATCH"})
 
     def set_default_headers(self) -> None:
@@ -120,7 +120,7 @@ class Handler(RequestHandler):
         return access
 
     def check_trusted_origin(self, origin: str) -> bool:
-        """Return whether a form comes from this server, by its Origin and Host.
+        """Return whether a form was sent from a page of this server, by Origin and Host.
 
         Tornado asks only where `Sec-Fetch-Site` does not say so: browsers send that over TLS and
         to loopback addresses alone. nginx's `$host` has no port. Behind a named proxy, a Host
@@ -228,7 +228,7 @@ class Static(StaticFileHandler):
     @classmethod
     def _get_cached_version(cls, abs_path: str) -> str | None:
         version: str | None = super()._get_cached_version(abs_path)
-        if version is None:  # Tornado would remember for ever that the file could not be read
+        if version is None:  # Tornado would cache for ever that the file could not be read
             with cls._lock:
                 cls._static_hashes.pop(abs_path, None)
         return version
@@ -246,10 +246,10 @@ class Static(StaticFileHandler):
         return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
     def set_headers(self) -> None:
-        """The fields of the file; and a range that must not be served is forgotten.
+        """Set the fields of the file, and drop a Range that must not be honoured.
 
-        That is one for another version of the file (If-Range; RFC 9110, section 13.1.5), and one
-        of a HEAD, as ranges are for GET alone (section 14.2).
+        This is a range of another version of the file (If-Range; RFC 9110, section 13.1.5), and
+        any range in a HEAD request (section 14.2).
         """
         super().set_headers()
         headers = self.request.headers

@@ -21,7 +21,7 @@ from store.presence import Presence
 from store.sites import Site, Sites
 from wire import Lane, Request, Response, Unhurried
 
-# Without its comments and indentation, so that at most 1 KB is sent.
+# Without comments and indentation, to keep it within 1 KB.
 SCRIPT = b"".join(
     line
     for each in (ROOT / "static" / "beacon.js").read_bytes().splitlines()
@@ -68,7 +68,7 @@ class Beacon:
         """Take a sign of life: 204 at once, of a pageview when it is on disk."""
         if request.header("Sec-GPC") == "1" or request.header("DNT") == "1":
             return TAKEN
-        # A page that is rendered in advance is visited when it is shown, and reports that then.
+        # A prerendered page reports again when it is shown.
         if prefetched(request):
             return TAKEN
         site = self._sites.known(request.params[0])
@@ -110,7 +110,7 @@ class Beacon:
         return None
 
     async def options(self, request: Request) -> Response:
-        """Answer a browser that asks before a page sends JSON."""
+        """Answer the CORS preflight request of a page that sends JSON."""
         site = await self._sites.find(request.params[0])
         hosts = () if site is None else site.hosts
         return preflight(METHODS, request.header("Origin"), hosts)

@@ -100,8 +100,8 @@ class Campaigns:
         self._chance = chance
         self._off = pages.error(404, "There is no campaign with this number.")
         self._gone = pages.error(404, "There is no such banner, or no such campaign.")
-        # A browser that is refused this asks again when the visit comes, and counts once.
-        self._early = pages.error(503, "This page is not served in advance of a visit.")
+        # After a 503, the browser repeats the request when the visitor arrives, which counts once.
+        self._early = pages.error(503, "This page cannot be prefetched.")
         self._programme = Programme(1, {}, (), {})
 
     @property

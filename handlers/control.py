@@ -230,7 +230,7 @@ class Rebuilding(Asked):
         except StoreError as error:
             if not self._headers_written:
                 raise
-            # The status is sent by now, so that the last line has to say it.
+            # The status has been sent already, so the last line reports the error.
             self.finish(msgspec.json.encode({"detail": str(error)}))
 
 

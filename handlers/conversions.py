@@ -14,10 +14,9 @@ from store.log import Log
 
 
 class Conversions(Asking):
-    """Takes `{"click_id": …, "revenue": …}`; with a `conversion_id` it may be sent again.
+    """Accepts `{"click_id": …, "revenue": …}`; with a `conversion_id`, a retry is stored once.
 
-    The ids are those of the app that sends them. They have nothing to do with those of imported
-    files, whose conversions belong to imported clicks.
+    Conversion ids are unique within an app, and independent of those in imported files.
     """
 
     def initialize(self, database: Database, log: Log) -> None:
@@ -49,8 +48,8 @@ class Conversions(Asking):
         self.send_json({"id": str(number)})
 
     def judged(self, outcome: Outcome) -> Outcome:
-        """What became of it; raises `Refusal`."""
+        """Return the outcome; raise `Refusal` for a conflict."""
         if outcome[1] == "conflict" and self._has_own_id:
-            words = "Another conversion came with this `conversion_id`; the first one stays."
+            words = "Another conversion with this `conversion_id` exists and was kept."
             raise Refusal(409, words, [ID_CONFLICT])
         return super().judged(outcome)

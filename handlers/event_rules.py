@@ -43,7 +43,7 @@ class Ruling(Asking):
         return self.number("app") or ALL, category, name
 
     def schema(self, key: Key) -> Any:
-        """The schema that was sent, alone or as a rule is shown; raises `Refusal`, `BadSchema`."""
+        """Return the schema in the body, alone or in a rule; raise `Refusal` or `BadSchema`."""
         try:
             value = decode(self.request.body)
         except NotJson as error:

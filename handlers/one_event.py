@@ -12,7 +12,7 @@ from store.errors import StoreError, StoreRefused
 from store.event_rules import EventRules
 from store.events import Events, LoggedEvent
 
-# What the server gives an event; it is shown with these, and keeps them.
+# Members of a shown event that the server sets, and a client cannot change.
 GIVEN = ("id", "app", "source", "received_at")
 ADDRESS = r"(?:/api/v1)?/events/(\d{1,19})"
 

@@ -16,7 +16,7 @@ REMEMBERED = "600"
 
 
 def allowed(origin: str | None, hosts: Collection[str]) -> bool:
-    """Return whether that is a page of one of these hosts."""
+    """Return whether an origin belongs to one of these hosts."""
     host = of_origin(origin) if origin else None
     return host is not None and listed(host, hosts) is not None
 

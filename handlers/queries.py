@@ -20,7 +20,7 @@ FILTER = ("session_id", "category", "name", "app", "source", "from", "to", "orde
 TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
-# What an export holds while its reader takes its time: events, and their lines.
+# Bytes that an export holds while its reader is slow: events and their lines.
 EXPORT_BYTES = 524_288
 
 
@@ -119,7 +119,7 @@ class Exported(Finding):
         authorization = request.headers.get("Authorization")
         share = Share(self.exports, owners_of(request.remote_ip or "", authorization))
         if not share.hold(EXPORT_BYTES):
-            raise self.later("Too many exports are being read now")
+            raise self.later("Too many exports are in progress")
         try:
             await self._export(Export(wanted, kind, newest_first))
         finally:

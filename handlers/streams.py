@@ -56,7 +56,7 @@ class Streamed(Asking):
         self._access: Access
         self._kind: str | None = None
         self._lines = False
-        self._refusal: Response | None = None  # the answer, once the body has been read past
+        self._refusal: Response | None = None  # the response, once the body has been discarded
         self._rest = bytearray()  # of a line, or of a body that is not in lines
         self._arrived = 0
         self._skipping = False
@@ -98,10 +98,10 @@ class Streamed(Asking):
         self._refusal = FULL
 
     def _too_large(self) -> None:
-        """Refuse a body that is not in lines; raises `Refusal` if it is not being sent yet."""
+        """Refuse a body that is not in lines; raise `Refusal` if none of it has been sent yet."""
         words = (
-            f"A body of {JSON} may have {self._largest} bytes (max_body): send several events as "
-            f"lines ({LINES}), {self._most} bytes at a time (max_batch)."
+            f"A body of {JSON} is limited to {self._largest} bytes (max_body): send several events "
+            f"as lines ({LINES}), up to {self._most} bytes at a time (max_batch)."
         )
         if "Expect" in self.request.headers:
             raise Refusal(413, words)

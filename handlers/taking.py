@@ -47,7 +47,7 @@ def now() -> int:
 
 @lru_cache(1_024)
 def kind_of(said: str | None) -> str | None:
-    """What a `Content-Type` says that a body is; None if that is not taken.
+    """Return the kind of a body by its `Content-Type`; None if it is not supported.
 
     A type that ends with `+json` is JSON (RFC 6839, section 3.1).
     """
@@ -87,9 +87,9 @@ async def conclude(steps: Sequence[Step]) -> Response:
 
 
 def unavailable(error: BaseException) -> Refusal | None:
-    """The refusal that an error of a lane means: 503 while the store cannot answer."""
+    """Return the refusal for an error of a fast route: 503 while the store cannot answer."""
     if isinstance(error, StoreError) and not isinstance(error, StoreRefused):
-        return Refusal(503, f"This cannot be answered now ({error}); ask again.")
+        return Refusal(503, f"This cannot be answered now ({error}); try again.")
     return error if isinstance(error, Refusal) else None
 
 

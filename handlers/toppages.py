@@ -14,7 +14,7 @@ from wire import Lane, Request, Response
 
 # As many as are told if none are asked for.
 LIMIT = 10
-# Up to so many, an answer is made of the same list.
+# Responses with up to so many pages are made from the same list.
 FEW = 1_000
 # Seconds for which an answer is given again.
 SHARED = 1.0
@@ -30,7 +30,7 @@ class TopPages:
     def __init__(self, sites: Sites, presence: Presence) -> None:
         self._sites = sites
         self._presence = presence
-        # The pages of a host in a form, most visited first: one of two numbers of them.
+        # The pages of a host in one form, most visited first; one of two lengths.
         self._made: TTLCache[tuple[int, str, int, str], list[bytes]]
         self._made = TTLCache(64, SHARED, monotonic)
 

@@ -5,21 +5,21 @@ from typing import Any
 
 from wire import Lane
 
-# The root is a slash, and the rest of a file's address is the file's name.
+# The root is only a slash, and below /static/ the address is a file name.
 EXEMPT = re.compile(r"/$|/static/")
 
 
 def optional_slash(pattern: str) -> str:
-    """Return the pattern of an address, for the address with and without a slash at its end."""
+    """Return a pattern that also matches a slash at the end."""
     return pattern if EXEMPT.match(pattern) else f"{pattern}/?"
 
 
 def lane_with_slash(lane: Lane) -> None:
-    """Have a lane answer with and without a slash."""
+    """Let a fast route match addresses with and without a slash at the end."""
     lane.match_all(optional_slash(lane.pattern))
 
 
 def route_with_slash(route: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a route of the application that answers with and without a slash."""
+    """Return a Tornado route that matches with and without a slash at the end."""
     pattern, *more = route
     return (optional_slash(pattern), *more)

@@ -13,7 +13,7 @@ from store.shelves import Shelves, Shown
 from store.usage import SPANS, BadCursor, Usage
 from wire import Room, owners_of
 
-# Counts on a page if no number is asked for, and at most.
+# Default and maximum number of counts on a page.
 COUNTS, MOST_COUNTS = 1_000, 10_000
 # Queries that may wait for their turn, of all anonymous clients. Of these, a client address and an
 # app may each have at most as many as stay free.
@@ -47,17 +47,17 @@ class Public(Asking):
             self.set_header(*CREDENTIALS)
 
     def initialize(self, usage: Usage, shelves: Shelves[Any], places: Room) -> None:
-        """`usage` counts, `shelves` know the apps; who asks waits in one of the `places`."""
+        """`usage` has the counts, `shelves` the apps, `places` the waiting queries."""
         self.usage = usage
         self._shelves = shelves
         self._places = places
 
     @contextmanager
     def place(self, app: int) -> Iterator[None]:
-        """A place among the queries that wait; raises `Refusal` if there is none for this one."""
+        """Hold a place among the waiting queries; raise `Refusal` if there is no free one."""
         owners = (*owners_of(self.request.remote_ip or "", None), app)
         if not self._places.take(1, owners):
-            raise self.later("Too many of these are being counted now")
+            raise self.later("Too many queries of this kind are waiting")
         try:
             yield
         finally:

@@ -28,7 +28,7 @@ class Audience(NamedTuple):
 
     sampler: Sampler
     feeds: Feeds
-    # Of the places for listeners, a client address may have at most as many as stay free.
+    # A client address may hold at most as many places for listeners as stay free.
     places: Room
     threshold: float = THRESHOLD
 
@@ -80,7 +80,7 @@ class Watching(Asking):
             return
         places, owners = self.audience.places, owners_of(self.request.remote_ip or "", None)
         if not places.take(1, owners):
-            raise self.later("As many are listening as there is room for")
+            raise self.later("Too many clients are listening")
         try:
             await self._listen(name, watch, make, owners, reserved)
         finally:
@@ -98,7 +98,7 @@ class Watching(Asking):
         sampler = self.audience.sampler
 
         def event() -> tuple[str, bytes]:
-            # Whoever heard of a reading also hears when it has become stale.
+            # Clients that received a reading also receive that it has become stale.
             moment = str(round(watch.as_of * 1000)) + ("-stale" if watch.stale else "")
             lines = make().splitlines()
             data = b"".join(b"data: %b\n" % line for line in lines)

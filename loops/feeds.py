@@ -12,7 +12,7 @@ LOG = logging.getLogger("marquee.feeds")
 
 # Listeners of all feeds, and feeds of one source: each costs something with each news.
 MOST, FEEDS = 5_000, 20
-# The owner of feeds that every source has a place for.
+# The owner of the feeds for which every source keeps a place.
 RESERVED = object()
 # So many are sent to before others have their turn.
 STEP = 25

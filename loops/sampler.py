@@ -36,13 +36,13 @@ MOST = 200
 # A reading that is this many periods old is stale, and none to take a difference to.
 STALE = 3.0
 LOOK = 1.0
-# Seconds in which a source's requests of a minute are sent: a little less than what it takes.
+# Seconds in which a source's requests of a minute are sent: a margin below its limit.
 A_MINUTE = 65.0
-# Keys of a host that keep their pace.
+# Keys of a host that keep their share when new keys come.
 OLDEST = 4
-# Characters of a key, which an upstream is sent in a header field.
+# Maximum characters of a key, which is sent to the upstream in a header field.
 LONGEST_KEY = 1_000
-# Refused pairs of key and host that are kept.
+# Maximum number of cached refusals (pairs of key and host).
 REFUSED_KEPT = 4_096
 # Things made of a reading that are kept.
 MADE = 256
@@ -51,9 +51,9 @@ Key = tuple[str, str]
 
 
 class Source(Protocol):
-    """Where readings come from; `a_minute` limits them for each host, `in_all` for all together.
+    """A source of readings; `a_minute` limits them for each host, `in_all` for all hosts.
 
-    A key or host that it refused is not asked for again for `refusals_kept` seconds.
+    A refusal of a key or host is cached for `refusals_kept` seconds.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Watch:
         self.history = History()
         self.reading: Reading | None = None
         self.gains: list[tuple[int, str]] = []  # since the reading before
-        self.number = 0  # of news: a reading, or that the last one has become stale
+        self.number = 0  # rises with each reading, and when the last one becomes stale
         self.readings = 0
         self.as_of = 0.0  # when the last was made, in seconds since 1970
         self.read_at = 0.0
@@ -91,7 +91,7 @@ class Watch:
         self.gone = False
         # What has been made of this reading; what is ready to be sent as it is, and until when.
         self.made: dict[Any, Any] = {}
-        self.windows: set[int] = set()  # in minutes, that were asked for since
+        self.windows: set[int] = set()  # windows in minutes that were requested since
         self.ready: Any = None
         self.ready_until = 0.0
 
@@ -182,7 +182,7 @@ class Sampler:
         found = self.look(key, host)
         if found is not None:
             return found
-        # What is refused here is not kept, so that it may be of any length.
+        # Refused before anything is cached: the key may be of any length.
         if not 0 < len(key) <= LONGEST_KEY or not (key.isascii() and key.isprintable()):
             raise StoreRefused("the key is invalid")
         if canonical(host) != host:
@@ -210,10 +210,10 @@ class Sampler:
             if not watch.stale and watch.reading is not None and self.stale(watch):
                 watch.stale = True
                 self._tell(watch)
-            # One that never had a reading may be made up: it is read when someone asks.
+            # A host without any reading may be invalid: it is read only on request.
             if watch.flight is None and (watch.reading is not None or watch.resumed):
                 if watch.due <= now:
-                    # There may be more keys for the host by now than when it became due.
+                    # The host may have more keys now than when it became due.
                     watch.due = watch.began + (1 - JITTER) * self._pace(watch, now)
                 if watch.due <= now:
                     self._depart(watch)
@@ -248,8 +248,8 @@ class Sampler:
     def _watch(self, key: str, host: str) -> Watch:
         now = self._clock()
         if len(self._watches) >= self._most:
-            # A made-up host has no reading, or one without pages; it never displaces a real one
-            # that somebody asks for.
+            # An invalid host has no reading, or one without pages; it never displaces a valid
+            # host that is being requested.
             least = min(
                 (each for each in self._watches.values() if each.flight is None),
                 key=lambda each: (each.lived, each.reading is not None, each.asked),
@@ -315,13 +315,13 @@ class Sampler:
         watch.readings += 1
         watch.as_of, watch.read_at = self._wall(), now
         closed = watch.history.add(reading.visitors, watch.as_of)
-        # Nothing is kept of a host on which nobody ever was.
+        # Hosts that never had a visitor are not stored.
         if closed is not None and watch.lived:
             self._spawn(self._keep_minute(watch, closed, reading.titles))
         self._tell(watch)
 
     def _tell(self, watch: Watch) -> None:
-        """Make all answers anew, and wake those who wait for them."""
+        """Drop the cached answers and wake the listeners."""
         watch.number += 1
         watch.ready_until = 0.0
         watch.made.clear()
@@ -344,7 +344,7 @@ class Sampler:
             return RARELY
         pace = self.period
         if self._source.a_minute is not None and self._source.in_all is not None:
-            # Those that never had a reading may be made up, and are not read by themselves.
+            # Hosts without any reading may be invalid, and are read only on request.
             active = [
                 each
                 for each in self._watches.values()

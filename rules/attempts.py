@@ -38,7 +38,7 @@ class Attempts:
         return len(self._held) + len(self._friends)
 
     def known(self, account: str, address: str) -> bool:
-        """Whether the account has been logged in to from the address."""
+        """Return whether a login from this address to this account has succeeded before."""
         return (key(account), self.hashed(address)) in self._friends
 
     def hashed(self, address: str) -> bytes:
@@ -46,7 +46,7 @@ class Attempts:
         return hashlib.blake2b(network(address).encode(), digest_size=8, key=self._salt).digest()
 
     def trust(self, known: Iterable[tuple[str, bytes]]) -> None:
-        """Take accounts as logged in to from addresses, each as `hashed` gives it."""
+        """Add earlier logins: accounts with addresses as returned by `hashed`."""
         for account, address in known:
             friend = key(account), address
             self._friends[friend] = None
@@ -78,7 +78,7 @@ class Attempts:
 
     def _keys(self, account: str, address: str) -> list[tuple[str, ...]]:
         name, party = key(account), network(address)
-        # Where an owner has logged in before, others' tries do not count, wherever they come from.
+        # Attempts from other addresses do not delay an address with a successful login.
         if self.known(account, address):
             return [("account", name, party)]
         return [("account", name), ("address", party)]

@@ -14,9 +14,9 @@ from rules.strict import NotJson, decode
 CATEGORY = "banner"
 # Digits of an id as text, and the most that is a number of micros.
 DIGITS, MOST = "^[0-9]{1,19}$", LARGEST / 1_000_000
-# Of the sender id of a conversion with an id of its own.
+# Prefix of the sender id that is made from a `conversion_id`.
 BY_ID = "conversion/"
-ID_CONFLICT = Fault("/conversion_id", "another conversion came with this conversion_id")
+ID_CONFLICT = Fault("/conversion_id", "another conversion with this conversion_id exists")
 UNKNOWN = Fault("/click_id", "is no click that is known here")
 
 
@@ -38,7 +38,7 @@ class Earned(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Conversion(NamedTuple):
-    """What a conversion says: which click earned how much (in micros).
+    """A conversion: the revenue of a click, in micros.
 
     `id` is the app's own id of it; 7 and "7" are the same.
     """
@@ -50,7 +50,7 @@ class Conversion(NamedTuple):
 
     @property
     def key(self) -> str | None:
-        """The sender id under which the log stores it once.
+        """Return the sender id under which the log stores the conversion once.
 
         The prefix keeps an app's conversions apart from its events.
         """
@@ -81,7 +81,7 @@ def conversion_row(conversion: Conversion, click: Click, app: int, now: int) -> 
 
 
 def has_own_id(row: Row) -> bool:
-    """Whether it is the row of a conversion that came with a `conversion_id`."""
+    """Return whether a row is a conversion with a `conversion_id`."""
     return row[0] == CONVERSION and (row[7] or "").startswith(BY_ID)
 
 

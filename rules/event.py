@@ -97,9 +97,9 @@ def read(body: bytes, now: int, rules: Rules) -> Row:
 
 
 def without_given(body: bytes, given: Mapping[str, Any]) -> bytes:
-    """Take out of a changed event what the server has given it; raises `WrongEvent` if it changed.
+    """Remove the members that the server set; raise `WrongEvent` if the client changed one.
 
-    So an event may be sent back in the form in which it is shown.
+    This lets a client send an event back as it was returned.
     """
     try:
         value = decode(body)
@@ -108,7 +108,7 @@ def without_given(body: bytes, given: Mapping[str, Any]) -> bytes:
     if not isinstance(value, dict) or not given.keys() & value.keys():
         return body
     faults = [
-        Fault(f"/{name}", f"is given by the server and stays {_encode(part).decode()}")
+        Fault(f"/{name}", f"is set by the server and must be {_encode(part).decode()}")
         for name, part in given.items()
         if name in value and value[name] != part
     ]

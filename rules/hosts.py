@@ -1,4 +1,4 @@
-"""How hosts are written and compared: one rule for apps, origins, beacons and questions.
+"""Normalise and compare hosts: one rule for apps, origins, beacons and queries.
 
 A host is a DNS name, an IPv4 address, or an IPv6 address in brackets, with or without a port. The
 canonical form is the one that browsers send in `Origin`: lower case, ASCII (punycode), without
@@ -19,13 +19,13 @@ _NAME = re.compile(
     r"(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*",
     re.ASCII,
 )
-# All full stops that UTS 46 takes for the dot between labels.
+# Full stops that UTS 46 treats as the dot between labels.
 _DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
 
 
 def canonical(text: str) -> str | None:
     """Return the canonical form of a host; None if it is not a host."""
-    # Checked before the cache, which would keep what anyone sends, of any length.
+    # Checked before the cache, which would otherwise store text of any length.
     return _canonical(text) if len(text) <= LONGEST else None
 
 
@@ -64,7 +64,7 @@ def without_port(host: str) -> str:
 
 
 def of_origin(origin: str) -> str | None:
-    """Return the canonical host of an `Origin` field; None if it is no web page's."""
+    """Return the canonical host of an `Origin` field; None if it is not a web page's."""
     scheme, _, host = origin.partition("://")
     return canonical(host) if scheme in ("http", "https") else None
 
@@ -74,7 +74,7 @@ def _address(text: str) -> str | None:
         address = ipaddress.IPv6Address(text)
     except ValueError:
         return None
-    # A zone is a matter of one machine, and of no URL.
+    # A zone is local to one machine, and not valid in a URL.
     return None if address.scope_id else f"[{address.compressed}]"
 
 

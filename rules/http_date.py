@@ -1,4 +1,4 @@
-"""Dates of HTTP header fields, in the three formats that may come (RFC 9110, section 5.6.7)."""
+"""Parse dates of HTTP header fields in all three formats (RFC 9110, section 5.6.7)."""
 
 import re
 from datetime import UTC, datetime

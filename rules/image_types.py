@@ -1,9 +1,9 @@
-"""Detects the type of an image by its bytes; names and extensions are not looked at."""
+"""Detect the type of an image by its content, without its name or extension."""
 
 import re
 
 TAKEN = "PNG, JPEG, GIF, WebP, AVIF, SVG, BMP or ICO"
-# Bytes in which the root element of an SVG is looked for: licences and document types are long.
+# Bytes that are searched for the root element of an SVG: licences and DOCTYPEs are long.
 LONGEST_PROLOG = 262_144
 AVIF, HEIF = {b"avif", b"avis"}, {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1"}
 # Sizes of the header that follows a BMP's file header of 14 bytes.
@@ -20,7 +20,7 @@ SPACE = " \t\r\n"
 DOCUMENT_TYPE = re.compile(r"<!DOCTYPE\s+([\w:.-]+)", re.IGNORECASE)
 HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 SVG_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?svg(?=[\s/>])")
-# What is known and no browser shows, for the message.
+# Signatures of formats that browsers do not show, for the error message.
 OTHERS = (
     (b"\x1f\x8b", "is gzip-compressed (SVGZ?): unpack it first"),
     (b"II*\0", "is a TIFF image, which browsers do not show"),
@@ -78,13 +78,13 @@ def _brands(body: bytes) -> set[bytes]:
 
 
 def _is_bmp(body: bytes) -> bool:
-    # Two letters are too few to go by: the reserved fields and the size of the header, too.
+    # Two letters are too weak a signature: check the reserved fields and the header size, too.
     header = int.from_bytes(body[14:18], "little")
     return body.startswith(b"BM") and body[6:10] == b"\0\0\0\0" and header in BMP_HEADERS
 
 
 def _is_ico(body: bytes) -> bool:
-    """Whether the first entry of an icon's directory lies within the file."""
+    """Return whether the first entry of an icon's directory lies within the file."""
     if body[:4] != b"\0\0\1\0" or not 0 < int.from_bytes(body[4:6], "little") < 256:
         return False
     size, offset = (int.from_bytes(body[at : at + 4], "little") for at in (14, 18))
@@ -117,7 +117,7 @@ def _is_svg(body: bytes) -> bool:
 
 
 def _past(text: str, end: str, start: int) -> int:
-    """Return the position after the next `end`, -1 if there is none."""
+    """Return the position after the next `end`, or -1."""
     found = text.find(end, start)
     return -1 if found < 0 else found + len(end)
 

@@ -1,4 +1,4 @@
-"""What a client prefers among what it can be sent (RFC 9110, section 12.5)."""
+"""Content negotiation: media types and codings that a client prefers (RFC 9110, 12.5)."""
 
 import re
 
@@ -33,7 +33,7 @@ def weights(value: str) -> dict[str, float]:
 
 
 def prefers_html(accept: str | None) -> bool:
-    """Whether a client prefers a page to JSON; without a preference it gets JSON."""
+    """Return whether a client prefers HTML to JSON; without a preference it gets JSON."""
     if accept is None:
         return False
     found = weights(accept)
@@ -43,12 +43,12 @@ def prefers_html(accept: str | None) -> bool:
         return html[0] > json[0]
     if html[0] == 0 or html[1] != json[1]:
         return html[0] > 0 and html[1] > json[1]
-    # Equally good and equally exact: what stands first.
+    # With equal quality and precision, the first one wins.
     return html[1] > 0 and html[2] < json[2]
 
 
 def _quality(found: dict[str, float], kind: str) -> tuple[float, int, int]:
-    """The quality of a media type, how exactly it is named (0-2), and in which place."""
+    """Return the quality of a media type, the precision of its match (0-2), and its position."""
     order = list(found)
     for exact, name in ((2, kind), (1, kind.partition("/")[0] + "/*"), (0, "*/*")):
         if name in found:
@@ -57,6 +57,6 @@ def _quality(found: dict[str, float], kind: str) -> tuple[float, int, int]:
 
 
 def accepts_coding(accept_encoding: str | None, coding: str) -> bool:
-    """Whether a client takes content with this coding: only if it names it, or any."""
+    """Return whether a client accepts this coding: only if it names the coding or `*`."""
     found = weights(accept_encoding or "")
     return found.get(coding, found.get("*", 0.0)) > 0

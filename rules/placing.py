@@ -14,7 +14,7 @@ LITTER = re.compile(
     r"(?:\.[^.].*|~\$.*|__MACOSX|(?:ehthumbs|Thumbs)\.db|desktop\.ini|Icon\r)",
     re.ASCII | re.IGNORECASE,
 )
-# A name that is meant to be of the import: perhaps in another case, or of another kind of file.
+# Names that were probably meant for the import, in another case or format.
 MEANT_ROWS = re.compile(r"(clicks|conversions|impressions)(?:_(\w+))?(\..*)?", re.IGNORECASE)
 MEANT_TARGETS = re.compile(r"targets(\..*)?", re.IGNORECASE)
 MEANT_IMAGE = re.compile(r"image.*\.\w+", re.IGNORECASE)
@@ -29,7 +29,7 @@ TABLES = {".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".parque
 
 @dataclass(frozen=True, order=True)
 class Stray:
-    """A file that is not imported; `data` if it looks like something that was to be imported."""
+    """A file that is not imported; `data` if it looks like data."""
 
     name: str
     reason: str
@@ -54,7 +54,7 @@ def litter(said: str) -> bool:
 
 
 def stray(name: str) -> Stray:
-    """Return why a file is not imported whose path in the campaign folder is `name`."""
+    """Return why the file with the path `name` in the campaign folder is not imported."""
     *folders, file = name.split("/")
     suffixes = {f".{each.lower()}" for each in file.split(".")[1:]}
     rows, targets = MEANT_ROWS.fullmatch(file), MEANT_TARGETS.fullmatch(file)
@@ -99,7 +99,7 @@ def _misnamed_rows(kind: str, said: str | None, slot: str | None) -> str:
 
 
 def _wrong_folder(folders: Sequence[str]) -> str | None:
-    """Return why a folder is not one of the import's, None if it is."""
+    """Return why a folder is not part of an import; None if it is."""
     if not folders or (SLOT.fullmatch(folders[0]) and folders[1:] in ([], ["images"])):
         return None
     if list(folders) == ["images"]:

@@ -17,7 +17,7 @@ HEADERS = {
     "conversions": ("conversion_id", "click_id", "revenue"),
     "targets": ("banner_id", "url"),
 }
-# Each with its name.
+# Delimiters and their names.
 DELIMITERS = {b",": "commas", b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
 BLANK = b' \t\r\n\f,;|"'
 SEPARATOR = re.compile(rb'"?sep=.?"?,*', re.IGNORECASE)
@@ -41,7 +41,7 @@ class HeaderError(ValueError):
 
 
 class Layout(NamedTuple):
-    """Where the columns of a file are, as its header says."""
+    """Positions of the columns of a file, from its header."""
 
     delimiter: bytes
     columns: tuple[int, ...]  # the position of each column of the file's kind
@@ -63,11 +63,11 @@ def layout(head: bytes, kind: str) -> Layout:
         # The delimiter that shows most of the columns, and of these the one that splits most.
         delimiter, names = max(found, key=lambda it: (len({*it[1]} & {*wanted}), len(it[1])))
         return Layout(delimiter, _positions(names, wanted, raw), len(names), number)
-    raise HeaderError("is empty; it lacks even its header")
+    raise HeaderError("is empty: it lacks its header")
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line has nothing but space and delimiters, as spreadsheets write empty rows."""
+    """Return whether a line has only space and delimiters, as spreadsheets write empty rows."""
     return not line.strip(BLANK)
 
 
@@ -186,7 +186,7 @@ def micros(text: bytes) -> int:
     if NOT_FINITE.fullmatch(text):
         raise RowError("revenue is not finite")
     if not NUMBER.fullmatch(text):
-        comma = ": its decimals must follow a point, not a comma" if b"," in text else ""
+        comma = ": write decimals with a point, not a comma" if b"," in text else ""
         raise RowError(f"revenue is not a number{comma}")
     try:
         exact = Decimal(text.decode())
@@ -208,7 +208,7 @@ def micros(text: bytes) -> int:
 def _columns(line: bytes, count: int, delimiter: bytes = b",") -> list[bytes]:
     found = line.split(delimiter) if b'"' not in line else fields(line, delimiter)
     if len(found) != count:
-        # A delimiter behind the last field is none between two.
+        # A delimiter at the end of a line does not begin another column.
         if len(found) > count and not any(map(bytes.strip, found[count:])):
             return found[:count]
         columns = "column" if len(found) == 1 else "columns"

@@ -46,7 +46,7 @@ _NEVER = {
 }
 
 
-# The vocabularies of 2020-12, and what its metaschema still names. Other names would do nothing.
+# Keywords of 2020-12 and of its metaschema. Any other name would have no effect.
 _WORDS = """
 $schema $id $ref $anchor $dynamicRef $dynamicAnchor $vocabulary $comment $defs definitions
 dependencies $recursiveAnchor $recursiveRef prefixItems items contains additionalProperties
@@ -68,7 +68,7 @@ class BadSchema(ValueError):
 
 
 def schema_in(value: Any, category: str, name: str, app: int | None) -> Any:
-    """Return the schema that a request sent for a rule: alone, or as the rule is shown.
+    """Return the schema in a request body: the schema alone, or a rule as returned by GET.
 
     A rule is shown with its category, name and app, which must be those of the address. Raises
     `BadSchema` also for members that are no keywords: a schema of such accepts everything.
@@ -100,7 +100,7 @@ def schema_in(value: Any, category: str, name: str, app: int | None) -> Any:
 def _no_keyword(word: str) -> str:
     nearest = get_close_matches(word[:40], KEYWORDS, 1)
     meant = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"is not a keyword of JSON Schema 2020-12 (own ones begin with x-){meant}"
+    return f"is not a keyword of JSON Schema 2020-12 (custom ones begin with x-){meant}"
 
 
 class Rule:
@@ -148,7 +148,7 @@ def _check(schema: Any, text: str) -> int:
 
 
 def _costly_patterns(schema: Any) -> Fault | None:
-    """Return what is too much of all patterns in a schema; None if they can be compiled soon."""
+    """Return a fault if the patterns of a schema would take too long to compile."""
     patterns: list[str] = []
     waiting = [schema]
     while waiting:
@@ -180,7 +180,7 @@ def _costly_patterns(schema: Any) -> Fault | None:
 
 
 def _expanded(pattern: str) -> int:
-    """Return about how many characters a pattern has with each {n} written out."""
+    """Estimate the length of a pattern with each {n} expanded."""
     count, factor = len(pattern), 1
     for group, least, most in _REPEATED.findall(pattern):
         times = max(int(least), int(most or 0))

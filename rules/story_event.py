@@ -63,7 +63,7 @@ def read(body: bytes, now: int) -> StoryEvent:
     quotes = QUOTES + more * MORE_QUOTES
     if isinstance(user, int):
         user = str(user)
-        quotes -= 2  # a number has none of its own
+        quotes -= 2  # a number has no quotes
     # A member that is named twice shows in the quotes, as nothing is escaped.
     if body.count(b'"') != quotes or not _is_word(sent.event_type) or at > now + AHEAD:
         return _read_closely(body, now)

@@ -67,7 +67,7 @@ _pages = msgspec.json.Decoder(_Pages).decode
 
 
 def read(body: bytes, version: str) -> Reading:
-    """Return the pages of a response; raise `NotPages` if there is none in it.
+    """Return the pages of a response; raise `NotPages` if it has no valid page.
 
     An invalid page is skipped and counted. Visitors of a duplicate path are added up.
     """
@@ -79,7 +79,7 @@ def read(body: bytes, version: str) -> Reading:
         else:
             items = ((each.path, each.title, each.stats.people) for each in _pages(body).pages)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # Some page is not of the usual form. A generic parser takes several times as long, but
+        # A page does not have the usual form. A generic parser takes several times as long, but
         # also reads NaN, lone surrogates and bytes that are not UTF-8.
         items = _lenient(body, version)
     visitors: dict[str, int] = {}
@@ -96,7 +96,7 @@ def read(body: bytes, version: str) -> Reading:
         if title and path not in titles and (words := _title(title)):
             titles[path] = words
     if skipped and not visitors:
-        raise NotPages(f"the answer does not tell pages: none of its {skipped} pages is valid")
+        raise NotPages(f"invalid response: all {skipped} pages are invalid")
     return Reading(visitors, titles, skipped)
 
 
@@ -108,9 +108,9 @@ def _unpacked(body: bytes) -> bytes:
     try:
         unpacked = unpacker.decompress(body, LARGEST_BODY)
     except zlib.error as error:
-        raise NotPages(f"the answer does not tell pages: {error}") from None
+        raise NotPages(f"invalid response: {error}") from None
     if not unpacker.eof:
-        raise NotPages("the answer is truncated, or too large when unpacked")
+        raise NotPages("invalid response: truncated, or too large when unpacked")
     return unpacked
 
 
@@ -121,11 +121,11 @@ def _lenient(body: bytes, version: str) -> Iterator[Item]:
         text = body.decode(json.detect_encoding(body), "surrogateescape")
         found = json.loads(text, parse_int=_integer, strict=False)
     except (ValueError, RecursionError) as error:
-        raise NotPages(f"the answer does not tell pages: {error}") from None
+        raise NotPages(f"invalid response: {error}") from None
     if version != LEGACY:
         found = found.get("pages") if isinstance(found, dict) else None
     if not isinstance(found, list):
-        raise NotPages("the answer does not tell pages: there is no list of them")
+        raise NotPages("invalid response: it has no list of pages")
     return (_item(each, version) for each in found)
 
 

@@ -1,4 +1,4 @@
-"""User names and passwords as Unicode: the same characters are the same text.
+"""Unicode normalisation of user names and passwords.
 
 A keyboard, a browser and a file may each encode "é" as one code point or as two.
 """
@@ -12,7 +12,7 @@ def stored(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """Return what two spellings of one user's name have in common: case does not matter."""
+    """Return the key by which user names are compared, without case."""
     return normalize("NFKC", normalize("NFKC", name).casefold())
 
 

@@ -4,7 +4,7 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Not printable, and yet of use in text: breaks, tabs, joiners, direction marks, soft hyphens.
+# Not printable but legitimate in text: line breaks, tabs, joiners, direction marks, soft hyphens.
 HARMLESS = "\n\r\t\u00ad\u200c\u200d\u200e\u200f"
 UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
@@ -17,7 +17,7 @@ def inert(said: str) -> str:
 
 
 def visible(said: str) -> str:
-    """Return text for a page: HTML has no way to write most control characters.
+    """Return text with escapes for control characters, most of which HTML cannot represent.
 
     Control, format and unassigned characters become their escapes (`\\x00`), as fonts lack the
     pictures of U+2400; what is harmless stays.

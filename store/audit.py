@@ -8,7 +8,7 @@ from time import time_ns
 from store.database import Database
 
 KEPT = 100_000
-# Characters of what an entry is about, and of one value in it.
+# Maximum characters of an entry's subject, and of one value in it.
 LONGEST, LONGEST_VALUE = 500, 120
 ADD = "INSERT INTO audit (at, who, deed, about) VALUES (?, ?, ?, ?)"
 LIST = """
@@ -29,7 +29,7 @@ class Entry:
 
 
 def value(said: object) -> str:
-    """Return a value as an entry has it: short, and never empty."""
+    """Return a value as text for an entry: short, and never empty."""
     if isinstance(said, bool):
         return "yes" if said else "no"
     if isinstance(said, list | tuple):

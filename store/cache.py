@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
-# Keys without a value that are kept.
+# Maximum number of cached keys without a value.
 ABSENT = 10_000
 
 K = TypeVar("K", bound=Hashable)

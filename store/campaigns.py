@@ -20,8 +20,8 @@ LIVE = Table(
     "live", ("slot", "campaign", "banner"), "slot, campaign, banner, clicks, conversions, high, low"
 )
 PUBLISHED = "SELECT id FROM import WHERE published_at IS NOT NULL"
-# How often the figures are read again because an import was published meanwhile. After that, what
-# the last publication changes comes with the reload that follows it.
+# Maximum repetitions because an import was published during the read. The reload that follows
+# that import brings its changes.
 ATTEMPTS = 5
 SHOWN = """
 SELECT banner, impressions FROM figure WHERE slot = ? AND campaign = ?
@@ -113,7 +113,7 @@ async def live(read: Read) -> Live:
 
 
 class _Reading:
-    """A book in the making, from the pages of its tables."""
+    """Builds a book from the pages of its tables."""
 
     def __init__(self, published: frozenset[int]) -> None:
         self._published = published
@@ -138,12 +138,12 @@ class _Reading:
             self._drop_uncounted(slot, campaign, banner)
         for slot, campaign, banner, views in served:
             banners = self._figures.get(slot, {}).get(campaign, {})
-            # One that was shown to fill up is no banner of this campaign.
+            # A banner shown as random fill does not belong to this campaign.
             if banner in banners:
                 banners[banner] = banners[banner].plus(Figures(views, 0, 0, 0))
 
     def _drop_uncounted(self, slot: int, campaign: int, banner: int) -> None:
-        """Drop a banner of which, after corrections, nothing counts: it is no more."""
+        """Remove a banner without any figures left after corrections."""
         campaigns = self._figures[slot]
         if campaigns[campaign][banner] == NOTHING:
             del campaigns[campaign][banner]

@@ -42,7 +42,7 @@ STILL_THERE = """
 SELECT app, sender, hex(digest) FROM event
 WHERE id = ? AND data IS NOT NULL AND session IS coalesce(?, session)
 """
-# Rejects that are looked through at a time, and bytes of their bodies.
+# Rejects read at a time, and the maximum bytes of their bodies.
 LOOKED_AT, LOOKED_AT_BYTES = 200, 1_048_576
 # Bytes that one step overwrites or deletes, or one row: it must not hold the writer for long.
 STEP_BYTES = 131_072

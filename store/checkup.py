@@ -32,7 +32,7 @@ class Look:
     newer: str = ""  # why this program cannot use it, if a newer one wrote it
     pending: int = 0  # migrations that the next start brings
     newest: int | None = None  # when the newest event was received, in µs
-    lost: int = 0  # images that are named, and missing, damaged or not ours to read
+    lost: int = 0  # images with a missing, damaged or unreadable file
     views: str = ""  # why the views are of no use, if they are of none
     harm: str = ""  # what is wrong with the views' pages
     ahead: bool = False  # of a log that has lost events

@@ -1,4 +1,4 @@
-"""Corrects what imports counted: takes one back, or replaces the figures of slots' campaigns.
+"""Corrections: undo an import, or replace the figures of campaigns in slots.
 
 Both stage rows under the number of a new import, in small steps. Figures are corrected by negative
 ones, as the sum over all published imports counts; one commit then puts the correction in force.
@@ -36,9 +36,9 @@ BACK = {
 async def replace(
     database: Database, number: int, slots: Sequence[int], campaigns: Sequence[int]
 ) -> Replaced:
-    """Stage, for import `number`, that nothing counted so far for these slots and campaigns counts.
+    """Stage, for import `number`, the removal of all figures of these slots and campaigns.
 
-    Their clicks and conversions are no longer known; those that the import has are new.
+    Their clicks and conversions become unknown, so that the import can store them again.
     """
     read, wanted = database.read_internal, frozenset(campaigns)
     among = f"slot IN ({', '.join(str(int(slot)) for slot in slots) or 'NULL'})"
@@ -75,9 +75,9 @@ async def replace(
 
 
 async def undo(database: Database, number: int, target: int) -> str:
-    """Stage, as import `number`, that import `target` is taken back; its source.
+    """Stage, as import `number`, the undo of import `target`; return the source of that one.
 
-    Raises `StoreRefused` where it is not in force, or later imports build on it.
+    Raises `StoreRefused` if it is not in force, or if later imports depend on it.
     """
     read = database.read_internal
     source = await read(partial(_source, target))
@@ -92,7 +92,7 @@ async def undo(database: Database, number: int, target: int) -> str:
     )
     async for rows in pages(read, merged):
         await steps.write(rows, partial(_take_out, number, pairs=False))
-    # Conversions that other imports brought for its clicks, but for clicks that now return.
+    # Conversions of other imports for its clicks, except clicks that now return.
     earned = Table(
         "conversion",
         ("id",),
@@ -109,7 +109,7 @@ async def undo(database: Database, number: int, target: int) -> str:
 
 
 async def restore(database: Database, number: int) -> None:
-    """Put back what import `number`, which is not in force, took out of force."""
+    """Restore what import `number`, no longer in force, had replaced."""
     for table, columns in BACK.items():
         back = f"INSERT OR IGNORE INTO {table} SELECT {columns} FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608, E501
         gone = f"DELETE FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608
@@ -136,19 +136,19 @@ def publish_undo(connection: sqlite3.Connection, number: int, target: int, momen
 def _source(target: int, connection: sqlite3.Connection) -> str:
     undone = connection.execute("SELECT by FROM undone WHERE import = ?", (target,)).fetchone()
     if undone is not None:
-        raise StoreRefused(f"import {target} was taken back already, by import {undone[0]}")
+        raise StoreRefused(f"import {target} was undone already, by import {undone[0]}")
     row = connection.execute(
         "SELECT source FROM import WHERE id = ? AND id > 0 AND published_at IS NOT NULL", (target,)
     ).fetchone()
     if row is None:
         raise StoreRefused(f"there is no import {target}")
     if connection.execute("SELECT 1 FROM undone WHERE by = ?", (target,)).fetchone():
-        raise StoreRefused(f"import {target} took another one back: import that one again instead")
+        raise StoreRefused(f"import {target} is an undo: import the files again instead")
     return str(row[0])
 
 
 async def _refuse_if_later(database: Database, target: int) -> None:
-    """Refuse where a later import replaced figures of this one, or has ids that would return."""
+    """Raise if a later import replaced figures of this one, or stored its ids again."""
     mine = " OR ".join(
         f"EXISTS (SELECT 1 FROM {table} AS mine WHERE mine.slot = replacement.slot "  # noqa: S608
         "AND mine.campaign = replacement.campaign AND mine.import = ?)"
@@ -170,8 +170,8 @@ async def _refuse_if_later(database: Database, target: int) -> None:
             found += [number for (number,) in rows if number is not None and number > target]
     if found:
         raise StoreRefused(
-            f"import {target} cannot be taken back: import {max(found)} replaced what it counted "
-            f"or has its ids; take back import {max(found)} first"
+            f"import {target} cannot be undone: import {max(found)} replaced its figures or stored "
+            f"its ids again; undo import {max(found)} first"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a data folder holds, by name; and how one is opened that a restore or a loss left broken.
+"""Names in a data folder, and how to open one after an interrupted restore or a loss.
 
 A restore puts a complete copy into `.restoring`, marks it as ready, and then moves what is there
 aside and the copy into place. Once it is marked, it can be finished from any point at which it was
@@ -19,10 +19,10 @@ LOG = logging.getLogger("marquee.data")
 DATABASE, VIEWS, IMAGES, SOCKET = "marquee.db", "views.db", "images", "marquee.sock"
 BACKUPS, LAST_BACKUP, UPLOADS = "backups", "last-backup.json", "uploads"
 BESIDE = ("", "-wal", "-shm")
-# All that a restore replaces. The database goes first and comes last: a WAL beside another
-# database would be played into it.
+# What a restore replaces. The database is moved away first and put back last: SQLite would
+# apply a WAL to whichever database stands beside it.
 STATE = (*(DATABASE + end for end in BESIDE), *(VIEWS + end for end in BESIDE), IMAGES)
-# A restore under way, and the file in it that says that the copy is complete.
+# The folder of a restore in progress, and the file in it that marks the copy as complete.
 PART, READY = ".restoring", "ready.json"
 
 
@@ -33,7 +33,7 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 def mark_ready(data: Path, aside: str) -> None:
-    """Note, on disk, that the copy in `.restoring` is complete: from now on it counts."""
+    """Mark the copy in `.restoring` as complete, durably: from now on it is finished."""
     with (data / PART / READY).open("wb") as file:
         file.write(msgspec.json.encode(Ready(aside)))
         file.flush()
@@ -43,14 +43,14 @@ def mark_ready(data: Path, aside: str) -> None:
 
 
 def finish(data: Path) -> None:
-    """Finish a restore that was cut off after its copy was complete; else do nothing.
+    """Finish a restore that was interrupted after its copy was complete; else do nothing.
 
     The caller holds the folder's lock. Raises `OSError`.
     """
     if (ready := _ready(data)) is None:
         return
     part, aside = data / PART, data / ready.aside
-    # Whatever stands in the place of what is still in `.restoring` is the old one.
+    # A file still in `.restoring` has not been moved: its name in the data folder is the old file.
     if (part / DATABASE).exists():
         for name in STATE:
             if name == IMAGES and not (part / IMAGES).exists():
@@ -67,7 +67,7 @@ def finish(data: Path) -> None:
 
 
 def go_back(data: Path) -> None:
-    """Take a restore back that could not be finished: all is where it was. Raises `OSError`."""
+    """Revert a restore that could not be finished. Raises `OSError`."""
     if (ready := _ready(data)) is None:
         return
     part, aside = data / PART, data / ready.aside
@@ -85,7 +85,7 @@ def go_back(data: Path) -> None:
 
 
 def prepare(data: Path) -> None:
-    """Finish a restore that was cut off, and see that a new installation replaces no other one.
+    """Finish an interrupted restore; refuse a folder with the rest of an installation.
 
     The caller holds the folder's lock. Raises `StoreError`, with what to do, if the folder has
     traces of an installation, and no database.
@@ -95,24 +95,23 @@ def prepare(data: Path) -> None:
             finish(data)
         except OSError as error:
             raise StoreError(
-                f"a restore into {data} was cut off and cannot be finished: {error}; when that is "
+                f"an interrupted restore into {data} cannot be finished: {error}; when that is "
                 "mended, start again"
             ) from error
-        LOG.warning("finished a restore that was cut off data=%s", data)
+        LOG.warning("finished an interrupted restore data=%s", data)
     database = data / DATABASE
     if database.exists() and database.stat().st_size:
         return
     if found := traces(data):
         what = "is empty" if database.exists() else "is missing"
         raise StoreError(
-            f"{database} {what}, but {data} has {', '.join(found)}: nothing is begun anew in what "
-            "is left of an installation. Put a backup back (restore BACKUP --replace), or name "
-            "another folder with --data"
+            f"{database} {what}, but {data} has {', '.join(found)} of an installation: restore a "
+            "backup (restore BACKUP --replace), or use another folder with --data"
         )
 
 
 def traces(data: Path) -> list[str]:
-    """Return the names in a folder that only an installation leaves there."""
+    """Return the names in a folder that only an installation creates."""
     names = [*STATE, BACKUPS, LAST_BACKUP, UPLOADS, PART]
     names += sorted(path.name for path in data.glob("replaced-*"))
     return [name for name in names if name != DATABASE and _filled(data / name)]

@@ -36,7 +36,7 @@ LOOK = 1.0
 # While there is always someone reading, the WAL only grows. Beyond so many bytes the writer waits
 # for the readers to leave, for so many milliseconds at a time, and begins it anew.
 WAL_BYTES, WAIT = 67_108_864, 50
-# Seconds that a client's look-up may take: it holds a reader, and the WAL.
+# Maximum seconds of a client's query: it occupies a reader and holds the WAL.
 LONGEST_READ = 2.0
 # How often the WAL is tried to be emptied when it should be, or recovered, and seconds in between.
 SCRUBS, RECOVERIES, SCRUB_PAUSE = 50, 10, 0.05
@@ -47,7 +47,7 @@ LOST = (
     "the disk has changed %s-wal: up to %d commits that were in it are gone; look at the disk, and "
     "have senders send again what they were told of last"
 )
-# What SQLite says for want of descriptors or memory: it passes.
+# SQLite's errors for lack of descriptors or memory: they are temporary.
 LACKING = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
 BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -128,7 +128,7 @@ class Database:
             return await briefly(reader, partial(self._look, job))
 
     async def read_internal(self, job: Job[T]) -> T:
-        """Run one of the server's own reads, without a deadline that a growing table outgrows.
+        """Run an internal read without a deadline, which a growing table would exceed.
 
         A job reads a bounded number of rows: whole tables are read by `store.paging`.
         """
@@ -346,7 +346,7 @@ async def briefly(connection: aiosqlite.Connection, job: Job[T]) -> T:
 
 
 async def close_all(connections: list[aiosqlite.Connection]) -> None:
-    """Close each, after the jobs that it was given; one that fails keeps no other one open."""
+    """Close each after its pending jobs, even if another one fails to close."""
     failed: Exception | None = None
     for connection in connections:
         try:

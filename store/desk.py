@@ -160,7 +160,7 @@ async def desk(
         if not (folder / DATABASE).exists():
             if not begins:
                 raise missing
-            LOG.warning("made a new installation in %s, as there was none", folder.absolute())
+            LOG.warning("created a new installation in %s", folder.absolute())
         database = await Database.open(folder / DATABASE)
         try:
             yield OwnDesk(database, folder)

@@ -33,7 +33,7 @@ OF_IDS = """
 """
 # Both ends are left out.
 IN_SPAN = "(at, id) > (?, ?) AND (at, id) < (?, ?)"
-# The apps that have events, without a look at each kind.
+# The apps that have events, without reading every kind.
 APPS = """
 WITH RECURSIVE apps (app) AS (
     SELECT min(app) FROM kind
@@ -163,7 +163,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found:
-    """Where the next events are that are wanted, and where to go on; None at the end."""
+    """Return positions of the next matching events, and the next cursor; None at the end."""
 
     positions: list[Position]
     end: Position | None
@@ -173,7 +173,7 @@ class Events:
     """The events of the log, by way of the views."""
 
     def __init__(self, database: Database, views: Views, *, internal: bool = False) -> None:
-        """No deadline ends what is read for the server itself (`internal`)."""
+        """`internal` reads have no deadline."""
         self._database = database
         self._views = views
         self._read = views.read_internal if internal else views.read
@@ -187,7 +187,7 @@ class Events:
         size: int = PAGE_BYTES,
         cursor: str | None = None,
     ) -> Page:
-        """The next events that are wanted, after where `cursor` is.
+        """Return the next matching events after `cursor`.
 
         There are up to `limit` of them, and up to `size` bytes of data, or one event. Raises
         `BadCursor`, or `StoreBusy` when the views are far behind.
@@ -224,7 +224,7 @@ class Events:
         cursor: str | None,
         job: Callable[[sqlite3.Connection, Found], T],
     ) -> T:
-        """What `job` makes of the next events that are wanted."""
+        """Return the result of `job` for the next matching events."""
         low, high = FIRST, LAST
         if wanted.since is not None:
             low = (wanted.since, -1)
@@ -261,7 +261,7 @@ class Events:
     async def export(
         self, wanted: Filter, *, newest_first: bool = False
     ) -> AsyncIterator[list[LoggedEvent]]:
-        """All events that are wanted, a few at a time; nothing is held in between."""
+        """Yield all matching events, a few at a time, without a transaction in between."""
         cursor = None
         while True:
             page = await self.find(
@@ -340,7 +340,7 @@ def _lists(connection: sqlite3.Connection, wanted: Filter) -> Lists:
 
 
 def _kinds(connection: sqlite3.Connection, wanted: Filter, apps: Sequence[int]) -> list[int]:
-    """The kinds that are wanted, up to one more than `LISTS`, however many there are."""
+    """Return the matching kinds, at most one more than `LISTS`."""
     sources = SOURCES.values() if wanted.source is None else [wanted.source]
     types = {"category": wanted.category, "name": wanted.name}
     equal = {name: value for name, value in types.items() if value is not None}
@@ -380,7 +380,7 @@ def _merged(
     """The first positions of some lists."""
     condition, values = "", []
     if lists.kinds is not None:
-        # Row by row: there may be many more kinds than rows to look through.
+        # Row by row: there may be many more kinds than rows to read.
         condition = (
             "AND EXISTS (SELECT 1 FROM kind "  # noqa: S608
             f"WHERE kind.id = listed.kind AND {lists.kinds[0]}) "

@@ -16,7 +16,7 @@ COLUMNS = (
 # What a spreadsheet would take for a formula, and run; also as wide letters. Such a cell gets an
 # apostrophe ahead of it (OWASP, CSV injection).
 FORMULA = tuple("=+-@\t\r\n\0＝＋－＠")
-# Bytes that are given out at once, of which a connection may keep a copy.
+# Bytes yielded at once; a connection may hold a copy of them.
 PIECE = 65_536
 _encode_lines = msgspec.json.Encoder().encode_lines
 

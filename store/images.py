@@ -39,7 +39,7 @@ def place(folder: Path, sha256: bytes) -> Path:
 
 
 def whole(folder: Path, sha256: bytes) -> bool:
-    """Whether the image with this hash can be read, and its bytes are what they were."""
+    """Return whether the file of the image with this hash is readable and unchanged."""
     try:
         with place(folder, sha256).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest() == sha256
@@ -48,9 +48,9 @@ def whole(folder: Path, sha256: bytes) -> bool:
 
 
 def keep(folder: Path, sha256: bytes, body: bytes) -> bool:
-    """Write an image's file so that it would survive power loss, unless it is there and whole.
+    """Write an image's file durably, unless an intact one exists.
 
-    Whether it was written: a missing or damaged one is repaired so.
+    Returns whether it was written. This repairs a missing or damaged file.
     """
     path = place(folder, sha256)
     if whole(folder, sha256):
@@ -112,7 +112,7 @@ class Images:
         except OSError as error:
             LOG.error("an image cannot be read: %s", error)
             raise StoreError(f"the image cannot be read: {error.strerror}") from error
-        # A file that a disk or a full backup cut short must not be cached as the image for a day.
+        # A truncated file must not be cached as the image for a day.
         if await asyncio.to_thread(_hash, body) != sha256:
             LOG.error(
                 "image file is damaged banner=%d file=%s bytes=%d: import the image again",

@@ -84,7 +84,7 @@ async def import_folder(
 
 
 async def undo_import(number: int, intake: Intake) -> tuple[int, str]:
-    """Take an import back: the number of the one that does so, and where the other came from.
+    """Undo an import; return the number of the undo, and the source of the undone import.
 
     Raises a `StoreError`; nothing has changed then.
     """
@@ -117,7 +117,7 @@ class Import:
         self._examined = examined
         self._progress = progress
         self._done, self._total = 0, sum(source.size for source in sources)
-        if replace:  # their campaigns are looked for first
+        if replace:  # needs the campaigns in them first
             self._total += sum(source.size for source in sources if source.kind in NAMING)
         self._tally = Tally()
         self._rejects: list[Reject] = []
@@ -140,7 +140,7 @@ class Import:
                     "nothing to replace: no row of impressions or clicks names a campaign"
                 )
             self.replaced = await self._intake.replace(slots, campaigns)
-        # The same bytes are another file in another slot.
+        # The same content in another slot is another file.
         files = [(self._sha256(each), each.path.name) for each in self._sources]
         known = dict(zip(self._sources, await self._intake.known(files), strict=True))
         outcomes: dict[str, Outcome] = {}

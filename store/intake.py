@@ -25,7 +25,7 @@ class Reject(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Replaced(msgspec.Struct, array_like=True, frozen=True):
-    """What earlier imports had counted and no longer count."""
+    """Figures of earlier imports that a replacement removed."""
 
     impressions: int
     clicks: int
@@ -59,10 +59,10 @@ class Intake(Protocol):
         """
 
     async def replace(self, slots: list[int], campaigns: list[int]) -> Replaced:
-        """Stage that nothing counts that other imports brought for these slots and campaigns."""
+        """Stage the removal of all figures of these slots and campaigns."""
 
     async def undo(self, number: int) -> str:
-        """Stage that another import is taken back; where that one came from."""
+        """Stage the undo of another import; return its source."""
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """Stage (click, banner, campaign); the positions of those whose id is known."""

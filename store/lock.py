@@ -10,7 +10,7 @@ from store.errors import StoreBusy, StoreError
 LOCK = "lock"
 
 
-# What flock says where a directory cannot be locked, as on NFS.
+# Errors of flock where a directory cannot be locked, as on NFS.
 UNSUPPORTED = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -43,7 +43,7 @@ class Lock:
             ) from None
         except (FileExistsError, NotADirectoryError) as error:
             self.release()
-            raise StoreError(f"{folder} cannot be used: it is no folder") from error
+            raise StoreError(f"{folder} cannot be used: it is not a folder") from error
         except OSError as error:
             self.release()
             raise StoreError(f"{folder} cannot be used: {error.strerror}") from error

@@ -9,14 +9,14 @@ REPORTED = 30 * 86_400_000_000
 
 
 def note_loss(connection: sqlite3.Connection) -> None:
-    """Keep this moment."""
+    """Store the current time as that of the loss."""
     sql = "INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
     row = (NAME, time_ns() // 1000)
     connection.execute(sql, row)
 
 
 def last_loss(connection: sqlite3.Connection) -> int | None:
-    """When that was (µs), if it was in the last 30 days."""
+    """Return the time of the last loss (µs), if it was in the last 30 days."""
     sql = "SELECT value FROM counter WHERE name = ?"
     row = connection.execute(sql, (NAME,)).fetchone()
     return row[0] if row and row[0] > time_ns() // 1000 - REPORTED else None

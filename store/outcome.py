@@ -26,14 +26,14 @@ class Result:
 
     number: int | None  # None if there was nothing new: nothing has changed then
     files: list[Outcome]
-    strays: list[Stray]  # files of the folder that are not the import's
+    strays: list[Stray]  # files of the folder that are not imported
     seconds: float
-    replaced: Replaced | None = None  # what earlier imports no longer count
+    replaced: Replaced | None = None  # figures of earlier imports that were removed
     read: int = field(init=False)
     stored: int = field(init=False)
     duplicate: int = field(init=False)
     rejected: int = field(init=False)
-    ok: bool = field(init=False)  # every file that looks like data was taken, or known
+    ok: bool = field(init=False)  # every file that looks like data was imported, now or before
 
     def __post_init__(self) -> None:
         self.read = sum(each.read for each in self.files)

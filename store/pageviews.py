@@ -65,7 +65,7 @@ class Pageviews:
             return count, last, rows
 
         count, last, rows = await self._database.read_internal(job)
-        # An id that no event has may be one of a clock that is ahead, and is soon put right.
+        # An id without an event may come from a clock that was ahead, and must not be kept.
         self._last = last or self._last
         for app, session, at, host, path, title in _rows(rows):
             if not isinstance(host, str) or not isinstance(path, str):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 PAGE_ROWS = 5_000
-# Seconds between log lines of a long read.
+# Seconds between the log lines of a long read.
 PROGRESS_SECONDS = 5.0
 LARGEST_INTEGER = 2**63 - 1
 
@@ -109,7 +109,7 @@ class _Page:
         bound(">", self._after)
         bound("<=", table.upto)
         within = " AND ".join(bounds) or "true"
-        # A page is bounded by the rows that are looked at, not by those that `where` lets pass.
+        # A page is bounded by the rows read, not by the rows that `where` accepts.
         sql = (
             f"SELECT {key} FROM {table.name} WHERE {within} "  # noqa: S608
             f"ORDER BY {key} LIMIT 1 OFFSET {self._size - 1}"

@@ -43,7 +43,7 @@ class Audience:
         self.visits = 0
         self.pages: dict[str, Page] = {}
         self.titles: dict[str, str] = {}
-        # For each second, pages and sessions by turns: no object for the collector to look at.
+        # For each second, pages and sessions alternately: no objects for the garbage collector.
         self.wheel: dict[int, list[Page | int]] = {}
 
 
@@ -152,9 +152,9 @@ class Presence:
         return audience
 
     def _make_room(self, newcomer: Audience) -> bool:
-        """Remove a visit of the app and host with most; False if the newcomer's has most."""
+        """Remove a visit of the app and host with most; False if the new visit is theirs."""
         app = max(self._apps.values(), key=_visits)
-        # A difference of one would only go back and forth.
+        # With a difference of one, two apps would displace each other for ever.
         if newcomer.app.visits + 1 >= app.visits:
             app = newcomer.app
         largest = max(app.hosts.values(), key=_visits)

@@ -31,7 +31,7 @@ class Replayed:
 
 
 class NoteReplayed(Command[None], frozen=True):
-    """Enter among the changes that rejects were replayed, when all of them are done."""
+    """Add one entry about replayed rejects to the list of changes, after the last of them."""
 
     stored: int
     wrong: int

@@ -63,7 +63,7 @@ def restore(source: Path, data: Path, told: Told, *, replace: bool = False) -> R
 
 
 def _check(data: Path, *, replace: bool) -> None:
-    """Raise `StoreError` where the folder must not, or cannot, be restored into."""
+    """Raise `StoreError` if the folder must not or cannot be restored into."""
     there = sorted(each.name for each in data.iterdir() if each.name not in IDLE)
     if there and not replace:
         raise StoreRefused(
@@ -80,7 +80,7 @@ def _check(data: Path, *, replace: bool) -> None:
         finish(data)  # of an earlier restore
     except OSError as error:
         raise StoreError(
-            f"an earlier restore into {data} was cut off and cannot be finished: {error}"
+            f"an earlier restore into {data} was interrupted and cannot be finished: {error}"
         ) from error
 
 
@@ -182,7 +182,7 @@ def _swap(data: Path) -> str | None:
             go_back(data)
         except OSError as worse:
             raise StoreError(
-                f"the restore into {data} was cut off: {error}; nor can it be taken back: "
+                f"the restore into {data} failed: {error}; it cannot be reverted either: "
                 f"{worse}. When that is mended, the next start finishes it"
             ) from error
         raise

@@ -56,7 +56,7 @@ async def cut_off(database: Database, images: Path) -> None:
     imports = Table("import", ("id",), "id", "published_at IS NULL")
     for (number,) in await all_rows(database.read_internal, imports):
         await remove(database, images, number)
-        LOG.info("removed the rows of import %d, which was cut off or taken back", number)
+        LOG.info("removed the rows of import %d, which was interrupted or undone", number)
     await _unlink(database, images)
 
 

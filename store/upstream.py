@@ -49,7 +49,7 @@ PROVEN_KEPT, BUDGETS_KEPT, RESTING_KEPT = 4_000, 2_000, 4_000
 # An upstream says so of a key or host that it does not know.
 UNKNOWN = (400, 401, 403, 404)
 TOO_MANY, UNAVAILABLE = 429, 503
-# Seconds to wait where an upstream does not say.
+# Default seconds to wait if an upstream sends no Retry-After.
 DEFAULT_WAIT = 60.0
 
 Pair = tuple[str, str]  # key, host
@@ -146,7 +146,7 @@ class Upstream:
         )
 
     def trust(self, pairs: Iterable[Pair]) -> None:
-        """Take pairs as proven that were answered before a restart."""
+        """Treat pairs that were answered before a restart as proven."""
         for pair in pairs:
             self._prove(pair)
 
@@ -213,7 +213,7 @@ class Upstream:
         """Seconds until one more request may be sent for a pair, by itself; 0 for now."""
         if (budget := self._proven.get(pair)) is not None:
             return budget.wait(now)
-        # A made-up host gets no budget, or it would take the place of another's.
+        # An invalid host gets no budget, as it would displace that of a valid one.
         known = self._budgets.get(pair[1])
         waits = self._refused.wait(now), 0.0 if known is None else known.wait(now, SPARE)
         return max(*waits, self._resting.get(pair, now) - now)
@@ -237,7 +237,7 @@ class Upstream:
     def _heed(self, answer: HTTPResponse, pair: Pair) -> None:
         """Do as the upstream says about how often it is asked."""
         now = self._clock()
-        # What it says of an unproven key may hold for that key alone.
+        # A refusal of an unproven key may concern that key alone.
         budget = self._proven.get(pair)
         left = answer.headers.get("X-RateLimit-Remaining", "").strip()
         if budget is not None and left.isascii() and left.isdigit():
@@ -263,7 +263,7 @@ class Upstream:
         self.failures += 1
         words = _words(error)
         if isinstance(error, StoreAway):
-            queue.breaker.succeeded()  # it is there, and says when to come back
+            queue.breaker.succeeded()  # it is reachable, and names when to retry
         else:
             queue.breaker.failed()
         if words != queue.logged:

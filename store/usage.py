@@ -46,14 +46,14 @@ class StoryCount:
 
 
 class BadCursor(ValueError):
-    """A cursor that was not given out here."""
+    """An invalid cursor."""
 
 
 class Usage:
     """Days are numbers, as in `rules.days`."""
 
     def __init__(self, views: Views, *, public: bool = False) -> None:
-        """Anonymous clients ask if it is `public`: they leave a reader to all others."""
+        """`public` queries of anonymous clients leave one reader to all others."""
         self._views = views
         self._read = views.read_public if public else views.read
         self._turn = asyncio.Lock()
@@ -76,7 +76,7 @@ class Usage:
         if cursor is not None:
             found = CURSOR.fullmatch(cursor)
             if found is None:
-                raise BadCursor("is no cursor that was given out here")
+                raise BadCursor("is not a valid cursor")
             after = max(after, (min(int(found[1]), LARGEST), min(int(found[2]), LARGEST)))
         values = (day, app, *after, LARGEST if story is None else story, limit + 1)
 

@@ -116,7 +116,7 @@ async def any_user(database: Database) -> bool:
 
 
 def find(connection: sqlite3.Connection, name: str) -> User | None:
-    """Return the user of a name, however it is spelt; None if there is none."""
+    """Return the user with a name, in any case and Unicode form; None if unknown."""
     # SQLite compares without case in ASCII alone. Users are few.
     sql, wanted = "SELECT id, name, created_at, seen_at FROM user ORDER BY id", key(name)
     rows = connection.execute(sql).fetchall()

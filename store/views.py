@@ -70,7 +70,7 @@ LAG = f"""
 SELECT count(*), min(received)
 FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT {LAGGING})
 """  # noqa: S608
-# Seconds after which views that are behind by as many events are more than in a burst.
+# Seconds of lag that are more than a burst of events causes.
 LATE = 60.0
 
 READERS = 2
@@ -82,9 +82,9 @@ WAITING = 262_144
 # What SQLite says of a file whose content a disk has changed; and seconds from one mending to the
 # next, should it be the log that is harmed.
 HARMED, MENDED_EVERY = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}, 600.0
-# Seconds until it is tried again where it failed.
+# Seconds until a failed attempt is repeated.
 MEND_RETRY = 30.0
-# What SQLite says when it is the machine, not the file, that fails: no descriptor, no memory, …
+# SQLite's errors when the machine fails, not the file: no descriptors, no memory, …
 ENVIRONMENT = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -150,7 +150,7 @@ class Views:
 
     @property
     def trouble(self) -> str:
-        """Why look-ups in them fail now, if they do."""
+        """Return why queries fail now; empty if they do not."""
         if self.closed:
             return self.closed
         if self.harmed:
@@ -209,7 +209,7 @@ class Views:
             return await self.read(job)
 
     async def read_internal(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run one of the server's own reads, bounded by its rows: as `Database.read_internal`."""
+        """Run an internal read, bounded by its rows: as `Database.read_internal`."""
         async with self._reader() as reader:
             return await hop(reader, partial(_look, job))
 
@@ -260,7 +260,7 @@ class Views:
                     began = perf_counter()
                 async with self._turn:
                     await new.catch_up()
-                    # What is left in a WAL would not come along.
+                    # The rename does not move what is left in a WAL.
                     if not await new._scrubbed():
                         raise StoreBusy(f"another program reads {new.path.name}")
                     await new.close()
@@ -311,7 +311,7 @@ class Views:
                 await self._connect(_set_up_writer)
             except (Useless, sqlite3.DatabaseError) as error:
                 code = getattr(error, "sqlite_errorcode", 0)
-                # That says nothing against what is there.
+                # This does not affect the existing file.
                 if is_full(error) or code & 0xFF in ENVIRONMENT - {sqlite3.SQLITE_IOERR}:
                     raise
                 LOG.warning("%s is made anew: %s", self.path.name, error)
@@ -330,7 +330,7 @@ class Views:
             raise
 
     async def _become(self, path: Path) -> None:
-        """Put the closed views at `path` in the place of these.
+        """Replace these views by the closed ones at `path`.
 
         Where that fails, these are closed until a later write opens what is there then: the old
         views, the new ones, or empty ones that are filled from the log.
@@ -339,7 +339,7 @@ class Views:
             try:
                 await self.close()
                 if self.path.with_name(f"{self.path.name}-wal").exists():
-                    self._remove()  # without its WAL, which would harm the new one, it is of no use
+                    self._remove()  # its WAL would corrupt the new file
                 path.replace(self.path)
                 await self._open()
             except OSError as error:

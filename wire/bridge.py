@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wire.connection import Connection
 
 
-NO_DETACH = "This server does not hand over its connections, as an upgrade or a tunnel needs it."
+NO_DETACH = "This server supports no upgrades or tunnels: a handler cannot detach a connection."
 # RFC 9110, section 8.6.
 _LENGTH = re.compile("[0-9]{1,18}")
 

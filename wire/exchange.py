@@ -205,14 +205,14 @@ def _is_streamed(delegate: Any) -> bool:
 
 
 def _drops_body(delegate: Any, method: str) -> bool:
-    """Whether the request goes to a handler that does not look at a body of this method.
+    """Return whether the request goes to a handler that ignores a body of this method.
 
-    A handler class says so by `body_methods`, the methods whose bodies it takes.
+    `body_methods` of a handler class names the methods whose bodies it reads.
     """
     taken = getattr(_handler(delegate), "body_methods", None)
     if taken is None or method in taken:
         return False
-    # Tornado would look for a form in the empty body, and refuse the request for want of one.
+    # Tornado would parse a form in the empty body, and refuse the request.
     request = getattr(delegate.delegate, "request", None)
     if request is not None:
         request.headers.pop("Content-Type", None)

@@ -52,7 +52,7 @@ class Flow(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._peer: Peer
         self._gathered: list[bytes] | None = None
-        # The line with the request's identifier, if the client sent one: it is sent back.
+        # The field with the request's identifier, if the client sent one, for the response.
         self._mark = b""
         self._reading = True
         self._eof = False
@@ -235,7 +235,7 @@ class Flow(asyncio.Protocol):
         """Whether the peer has read enough of what waits for it since last asked."""
         before, self._unread = self._unread, self._unsent()
         limits = self.server.limits
-        # A peer that reads a byte now and then would hold a response for ever.
+        # A peer that reads a byte at a time could otherwise hold a response for ever.
         enough = min(before, max(1, limits.write_rate * limits.write_seconds))
         return 0 < self._unread <= before - enough
 

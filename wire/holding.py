@@ -74,7 +74,7 @@ class Holding(Flow):
         return True
 
     def resume_writing(self) -> None:
-        """The peer has caught up: nothing waits for it."""
+        """Give back what waited for the peer, which has read enough."""
         self.forget_unsent()
         super().resume_writing()
 

@@ -1,4 +1,4 @@
-"""Requests to Tornado's own server, brought into the form in which `wire.Server` gives them."""
+"""Normalise the requests of Tornado's own server to the form that `wire.Server` passes on."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ from wire.request_id import NAME, valid_id
 
 
 class Normalized(HTTPServerConnectionDelegate):
-    """An application on Tornado's server that sees the requests that `wire.Server` would give it.
+    """Wraps an application so that Tornado's server passes it the requests of `wire.Server`.
 
     Absolute targets become paths, unreserved characters of a path are decoded, several Cookie
     fields become one, and a compressed body is refused by `error`.
@@ -94,7 +94,7 @@ class _Message(HTTPMessageDelegate):
 
 
 def join_cookies(headers: HTTPHeaders) -> None:
-    """Make several Cookie fields one, which Tornado would join by commas (RFC 6265, 5.4)."""
+    """Join several Cookie fields by semicolons; Tornado would use commas (RFC 6265, 5.4)."""
     cookies = headers.get_list("Cookie")
     if len(cookies) > 1:
         headers["Cookie"] = "; ".join(cookies)

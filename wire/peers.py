@@ -103,7 +103,7 @@ class Proxies:
 
 
 def _members(lines: Sequence[bytes]) -> list[str]:
-    """The members of a list in these values of a field; empty ones count for nothing."""
+    """Return the members of a list field, without empty ones."""
     members = b",".join(lines).decode("latin-1").split(",")
     return [each.strip() for each in members if each.strip()]
 

@@ -1,9 +1,9 @@
-"""The identifier by which a client or proxy finds a request again: X-Request-Id."""
+"""X-Request-Id: the identifier that correlates a request across client, proxy and log."""
 
 import re
 from collections.abc import Sequence
 
-# Enough for any identifier in use; nothing that needs quoting in a log or a page.
+# Covers the identifiers in use; excludes characters that need quoting in a log or page.
 _VALID = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z/:=@]{1,128}")
 NAME = "X-Request-Id"
 
@@ -16,7 +16,7 @@ def valid_id(values: Sequence[bytes]) -> str | None:
 
 
 def split_id(lines: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
-    """Part a head's special lines from those of X-Request-Id; the field to answer with, or b""."""
+    """Split the special lines of a head from X-Request-Id; return also that field, or b""."""
     others = tuple(line for line in lines if line[:1] not in (b"x", b"X"))
     if len(others) == len(lines):
         return lines, b""

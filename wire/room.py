@@ -27,7 +27,7 @@ class Room:
         self._held_by: dict[Hashable, int] = {}
 
     def fits(self, count: int, owners: Sequence[Hashable] = ()) -> bool:
-        """Whether `count` more bytes may be taken now by all of these owners."""
+        """Return whether all of these owners may take `count` more bytes now."""
         left = self.size - self.held - count
         if left < 0:
             return False
@@ -35,7 +35,7 @@ class Room:
         return all(held_by.get(owner, 0) + count <= left for owner in owners)
 
     def take(self, count: int, owners: Sequence[Hashable] = ()) -> bool:
-        """Take so many bytes; false, and nothing is taken, if they do not fit."""
+        """Take `count` bytes and return True; if they do not fit, take nothing and return False."""
         if not self.fits(count, owners):
             return False
         self.held += count
@@ -55,7 +55,7 @@ class Room:
 
 
 class Share:
-    """What one request or connection holds of a room, in the name of its owners."""
+    """Bytes of a room that one request or connection holds for its owners."""
 
     __slots__ = ("_owners", "_room", "held")
 

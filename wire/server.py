@@ -35,7 +35,7 @@ _REMEMBERED = 8_192
 _LONGEST = 512
 # How long a drain waits for the next request of a connection that was busy, in seconds.
 _MOMENT = 0.4
-# Seconds after which a reader that is slow has to make room for others.
+# Seconds after which a slow reader may be closed to free memory for others.
 _SLOW = 5.0
 # Open files besides the connections: databases, logs, a second server, what is read and asked.
 _OTHERS = 384
@@ -83,7 +83,7 @@ class Server:
         self.application = application
         self.room = room or Room()
         self.unsent = Room(UNSENT)
-        # Connections for which something waits: at which address, since when; the slowest first.
+        # Connections with unsent data: their address, and since when; the slowest first.
         self.slow: dict[Holding, tuple[str, float]] = {}
         self.limits = limits or Limits()
         self.stats = Stats()
@@ -261,9 +261,9 @@ class Server:
             self._empty.set()
 
     def close_slowest(self, other: Holding, network: str) -> bool:
-        """Cut what has been slow for longest at the address of `other`, or anywhere if it is alone.
+        """Close the slowest other connection at the address of `other`, or anywhere without one.
 
-        False if nothing has been slow for long.
+        Return False if none has been slow for long.
         """
         slow = [each for each in self.slow.items() if each[0] is not other]
         own = [each for each in slow if each[1][0] == network]

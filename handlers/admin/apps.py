@@ -51,7 +51,7 @@ class Base(Page):
 
     @property
     def address(self) -> str:
-        """Where this server is, as the browser sees it."""
+        """This server's origin, as the browser sees it."""
         return f"{self.request.protocol}://{self.request.host}"
 
     def told(self, title: str, made: NewApp | NewToken, app: App, scopes: str) -> None:
@@ -69,7 +69,7 @@ class Base(Page):
         )
 
     def one(self, app: App, status: int = 200, **more: Any) -> None:
-        """Answer with the app, and `more`."""
+        """Send the page of an app; `more` are further values of its template."""
         src = f"{self.address}/static/beacon.js"
         snippet = f'<script src="{src}" data-token="{app.public_token}" defer></script>'
         live = ""

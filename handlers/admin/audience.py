@@ -83,7 +83,7 @@ def stale(sampler: Sampler, watch: Watch) -> str:
 
 
 def now(sampler: Sampler) -> str:
-    """Return of when the visitors of all hosts are."""
+    """Return the unit of the number of visitors: "now", or how many are stale."""
     found = [it for it in sampler.watches if stale(sampler, it) and visitors(it)]
     if not found:
         return "now"
@@ -94,7 +94,7 @@ def now(sampler: Sampler) -> str:
 
 
 def visitors(watch: Watch) -> int:
-    """Return how many were on the host at its last reading."""
+    """Return the number of visitors at the last reading."""
     return 0 if watch.reading is None else sum(watch.reading.visitors.values())
 
 

@@ -21,7 +21,7 @@ from store.users import CreateUser
 
 LOG = logging.getLogger("marquee.admin")
 WRONG = "This is not the name and password of a user."
-# Characters: a password of the greatest length may be sent decomposed.
+# Maximum characters; a password may be sent decomposed, which is up to four times as long.
 NAME, PASSWORD = 100, 4 * LONGEST_PASSWORD
 
 

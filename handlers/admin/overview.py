@@ -27,7 +27,7 @@ class Chart(NamedTuple):
     title: str
     unit: str
     times: float = 1.0
-    # Gives the unit where that is another one from time to time.
+    # Returns the unit, if it varies.
     said: Callable[[], str] | None = None
 
 

@@ -66,7 +66,7 @@ class Page(Asking):
 
     @property
     def cookie_path(self) -> str:
-        """The path of the session's cookie; over TLS its name demands the root."""
+        """The path of the session cookie; the prefix `__Host-` requires the root."""
         return "/" if self.secure else "/admin"
 
     @property
@@ -91,7 +91,7 @@ class Page(Asking):
             self.choose_first()
 
     async def logged_in(self) -> Owner | None:
-        """Return whose session the cookie is of; None if there is none any more."""
+        """Return the owner of the session in the cookie; None without a valid session."""
         who: Who = self.settings["owner"]
         for token in self.session_tokens():
             if (owner := await who(token)) is not None:
@@ -99,9 +99,9 @@ class Page(Asking):
         return None
 
     def session_tokens(self) -> list[str]:
-        """The values of the session's cookie, at most four.
+        """Return the values of the session cookie, at most four.
 
-        A browser sends several where another application of this host set one of the same name.
+        A browser sends several if another application on this host uses the same name.
         """
         field = self.request.headers.get("Cookie", "")
         return [each for each in cookies(field, self.cookie_name) if each][:4]
@@ -127,7 +127,7 @@ class Page(Asking):
 
     def page(self, template: str, title: str, **values: Any) -> bytes:
         """The page's bytes."""
-        # A template of its own: the variables of its loops would replace a page's of these names.
+        # A separate template: its loop variables would overwrite variables of the page.
         navigation = self.owner and self.pages.html(
             "admin/places.html",
             owner=self.owner,
@@ -146,7 +146,7 @@ class Page(Asking):
         return self.pages.html(f"admin/{template}", **{"wrong": "", **frame, **values})
 
     def error_page(self, status: int, detail: str) -> bytes:
-        """Return the error as a page, with the navigation for an owner who may use it."""
+        """Return the error page, with navigation for a logged-in owner."""
         if self.owner is None or self.owner.given:
             return super().error_page(status, detail)
         return self.page("error.html", phrase(status), status=status, detail=detail)
@@ -185,7 +185,7 @@ class Page(Asking):
 
 
 class UnknownAddress(Page):
-    """What no route matches; below `/admin/` the owner keeps the navigation."""
+    """Answers 404 for addresses without a route; below `/admin/` with the navigation."""
 
     body_methods = frozenset()
 

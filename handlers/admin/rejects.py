@@ -23,7 +23,7 @@ LIMIT = 50
 # Rejects that one click replays; each is a commit, which others go before.
 AT_ONCE = 2_000
 OFFERED = 200
-# Characters of a body in a list.
+# Characters of a body that are shown in a list.
 BRIEF = 120
 
 
@@ -172,7 +172,7 @@ def faults(kept: Reject) -> list[Fault]:
 
 def brief(body: bytes) -> str:
     """The beginning of a body."""
-    # Four bytes at most for each character: none of those that are shown is cut in half.
+    # A character has at most four bytes, so that none of those shown is cut.
     said = body[: 4 * BRIEF].decode(errors="replace")
     return said if len(said) < BRIEF else said[: BRIEF - 3] + "…"
 

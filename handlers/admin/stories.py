@@ -24,12 +24,12 @@ LIMIT, DAYS = 100, 30
 FIELDS = ("id", "metadata", "order", "from", "until")
 
 
-# Counts that are read for the page, and types that are shown of each story.
+# Counts read for the page, and event types shown for each story.
 COUNTED, TYPES_SHOWN = 10_000, 20
 
 
 def first(some: list[str]) -> str:
-    """The first of these, by comma."""
+    """Join the first `TYPES_SHOWN` items by commas."""
     return ", ".join(some[:TYPES_SHOWN]) + (", …" if len(some) > TYPES_SHOWN else "")
 
 

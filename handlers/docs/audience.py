@@ -103,7 +103,7 @@ HOW = (
 )
 UNKNOWN = {400: "The key or the host is not known.", 401: "There is no key, or no host."}
 AWAY = {
-    503: "There is no reading of this host, or too many windows of it are asked for: ask again, "
+    503: "There is no reading of this host, or too many windows of it were requested: try again "
     "after `Retry-After` seconds."
 }
 WRONG = {**UNKNOWN, 422: "An argument is wrong.", **AWAY}

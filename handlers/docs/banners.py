@@ -41,7 +41,7 @@ class Candidates(msgspec.Struct):
 
 
 PICTURE = {"type": "string", "contentMediaType": "image/*"}
-EARLY = "A browser asked in advance of a visit (`Sec-Purpose: prefetch`)."
+EARLY = "The request is a prefetch (`Sec-Purpose: prefetch`)."
 RESOURCE = Resource(
     "Banners",
     "One of a campaign's best banners of this quarter of the hour, never the same twice running.",
@@ -107,14 +107,14 @@ RESOURCE = Resource(
             scopes=["write"],
             wrong={
                 400: "The body is not JSON.",
-                409: "Another conversion came with this `conversion_id` (or `sender_id`).",
+                409: "Another conversion with this `conversion_id` (or `sender_id`) exists.",
                 422: "It is wrong, or of no known click; it is kept among the rejected events.",
                 **FULL,
             },
             words="`click_id` is the `mq_click` that the target was opened with. With "
-            "`conversion_id`, the app's own id of the conversion (7 and `7` are the same), it may "
-            "be sent again: it is stored once, and answered as the first time. It goes before "
-            "`sender_id`. Imported conversions have ids of their own.",
+            "`conversion_id`, the app's own id of the conversion (7 and '7' are the same), a retry "
+            "is stored once and gets the same response; `sender_id` is then ignored. The ids are "
+            "independent of those of imported conversions.",
         ),
     ),
 )

@@ -106,7 +106,7 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
             "description": "Times are RFC 3339 in UTC. Errors are `application/problem+json` "
             "(RFC 9457): `detail` says what to do, and `errors` what is wrong where. Where limits "
             "are set, any request may be answered 429, with `Retry-After`. A compressed body "
-            "(`Content-Encoding`) is 415, with `Accept-Encoding`, at every address.",
+            "(`Content-Encoding`) gets 415 with `Accept-Encoding` at every address.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -169,7 +169,7 @@ def _operation(operation: Operation, path: str, tag: str, types: Types) -> dict[
 
 
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
-    """Return what a request may identify itself by; an empty list says that it need not."""
+    """Return the security requirements of an operation; an empty list means none."""
     if operation.scopes:
         return [{}, {"token": []}] if operation.optional else [{"token": []}]
     if operation.owner and operation.path not in WITHOUT_LOGIN:

@@ -50,7 +50,7 @@ class Replayed(msgspec.Struct):
 
 
 class ChangedEvent(Event, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """An event in the place of another; what the server has given it stays."""
+    """A replacement of an event; members that the server set cannot change."""
 
     id: str = ""
     app: int = 0
@@ -117,8 +117,8 @@ EVENTS = Resource(
             wrong={
                 400: "The body is not JSON as it is read here; it is kept among the rejected.",
                 409: "Another event came with this `sender_id`; the first one stays.",
-                413: "The body is larger than `max_body` (one event or an array; send lines "
-                "instead) or `max_batch` (lines; send fewer at a time).",
+                413: "The body exceeds `max_body` (one event or an array: send lines instead) or "
+                "`max_batch` (lines: send fewer at a time).",
                 415: "The body is of another type; it is kept among the rejected.",
                 422: "The event is wrong, as `errors` say; it is kept among the rejected.",
                 503: "Nothing was stored of what it is said of (all, or the items `refused`): "
@@ -179,8 +179,8 @@ EVENTS = Resource(
             "Another event in its place",
             {200: Answer("The event as it is now.", LoggedEvent)},
             bodies=[Body(ChangedEvent, SENT)],
-            words="An event may be sent as `GET` shows it: `id`, `app`, `source` and `received_at` "
-            "may be left out, and cannot change.",
+            words="The body may be the event as returned by `GET`. `id`, `app`, `source` and "
+            "`received_at` are optional and cannot change.",
             scopes=["write", "admin"],
             wrong={
                 400: "The body is not JSON.",

@@ -29,10 +29,10 @@ WHOSE = Argument("app", "The rule of this app alone, which goes before that of a
 MISSING = {404: "There is no such rule."}
 WORDS = {422: "The category, the name or `app` is none."}
 SCHEMA = {
-    "description": "A JSON Schema (2020-12) of the member `data`; or the rule as `GET` shows it, "
-    "with the schema as its member `schema`. Members that are no keywords are refused, unless "
-    "they begin with `x-`. It may have 64 KiB, 5,000 parts with references followed, and 200 "
-    "patterns with 10,000 characters (repetitions counted) and 200 classes such as `\\w`.",
+    "description": "A JSON Schema (2020-12) of the member `data`, or the rule as returned by "
+    "`GET`, with the schema in its member `schema`. Unknown top-level members are refused, unless "
+    "they begin with `x-`. Limits: 64 KiB, 5,000 parts with references resolved, 200 patterns "
+    "with 10,000 characters (repetitions expanded) and 200 classes such as `\\w`.",
     "type": ["object", "boolean"],
 }
 EXAMPLE = {

@@ -45,7 +45,7 @@ class Count(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """A page of the counts of a day; `cursor` leads to the next one, and is null on the last."""
+    """A page of the counts of a day; `cursor` is that of the next page, null on the last."""
 
     app_id: int
     date: str
@@ -163,7 +163,7 @@ RESOURCE = Resource(
                 ),
                 Argument(
                     "cursor",
-                    "The `cursor` of the page before.",
+                    "The `cursor` of the previous page.",
                     {"type": "string", "pattern": f"^{CURSOR.pattern}$"},
                 ),
             ],

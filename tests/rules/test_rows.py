@@ -251,7 +251,7 @@ def test_a_quoted_field_may_hold_the_delimiter() -> None:
         (b"1;2", "2 columns instead of 3"),
         (b"1;2;3;4", "4 columns instead of 3"),
         (b"1,2,3", "1 column instead of 3"),
-        (b"1;2;3,5", "must follow a point, not a comma"),
+        (b"1;2;3,5", "write decimals with a point, not a comma"),
         (b'1;"2;3', "quotes are wrong"),
     ],
 )

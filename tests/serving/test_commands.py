@@ -94,7 +94,7 @@ def test_an_import_replaces_and_is_taken_back(start, run, folder, tmp_path, besi
     assert json.loads(undone.stdout)["undone"] == 2
     assert candidates() in (None, [3, 2, 1, 4, 5])
     again = run("import", "undo", "2", "--yes", *data)
-    assert again.returncode == 1 and "was taken back already, by import 3" in again.stderr
+    assert again.returncode == 1 and "was undone already, by import 3" in again.stderr
     assert run("import", "undo", "1", "--yes", *data).returncode == 0
     assert candidates() in (None, [])
     wrong = (["undo", "x", "--yes"], ["undo"], ["undo", "1", "--replace"], ["--rejects", "1"])

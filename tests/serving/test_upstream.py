@@ -68,7 +68,7 @@ def test_pages_are_read_however_they_are_transferred(faulty, mode, version):
         ("empty", ""),
         ("500", "answers 500"),
         ("redirect", "answers 302"),
-        ("bad", "does not tell pages"),
+        ("bad", "invalid response"),
         ("gigabyte", ""),
         ("chunks", ""),
         ("bomb", ""),

@@ -522,7 +522,7 @@ def test_no_installation_is_begun_in_what_is_left_of_another(tmp_path: Path, tra
     for empty in (False, True):
         if empty:
             (tmp_path / "marquee.db").touch()
-        with pytest.raises(StoreError, match=r"nothing is begun anew.*restore BACKUP --replace"):
+        with pytest.raises(StoreError, match=r"of an installation: .*restore BACKUP --replace"):
             prepare(tmp_path)
 
 

@@ -143,8 +143,8 @@ def test_what_cannot_be_taken_back_is_refused_with_nothing_changed(
     imported(data, lay(folder, SMALL))
     own = undone(data, 1)
     for number, words in (
-        (1, "was taken back already, by import 2"),
-        (own, "took another one back"),
+        (1, "was undone already, by import 2"),
+        (own, "is an undo"),
         (9, "there is no import 9"),
         (0, "there is no import 0"),
     ):
@@ -227,12 +227,12 @@ def test_an_import_is_not_taken_back_beneath_one_that_replaced_it(data: Path, fo
     imported(data, lay(folder / "one", SMALL))
     imported(data, lay(folder / "other", {"4/impressions_4.csv": SHOWN + "1,10\n"}))
     replaced(data, lay(folder / "two", CORRECTED))
-    with pytest.raises(StoreRefused, match="take back import 3 first"):
+    with pytest.raises(StoreRefused, match="undo import 3 first"):
         undone(data, 1)
     undone(data, 2)  # of which nothing was replaced
     # An id that the replacement dropped, and that has come again since.
     imported(data, lay(folder / "three", {"3/clicks_3.csv": CLICKS + "101,2,10\n"}))
-    with pytest.raises(StoreRefused, match="take back import 6 first"):
+    with pytest.raises(StoreRefused, match="undo import 6 first"):
         undone(data, 3)
     undone(data, 6)
     undone(data, 3)

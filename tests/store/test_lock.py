@@ -42,7 +42,7 @@ def test_another_process_is_named_and_holds_no_longer_than_it_lives(tmp_path: Pa
 
 def test_a_folder_that_is_none_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(StoreError, match="data cannot be used: it is no folder"):
+    with pytest.raises(StoreError, match="data cannot be used: it is not a folder"):
         Lock(tmp_path / "data")
 
 
