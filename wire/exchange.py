@@ -14,7 +14,7 @@ from wire.bridge import Bridge, Context
 from wire.flow import CLOSED
 from wire.framing import Framing
 from wire.lanes import Way
-from wire.normalizing import join_cookies
+from wire.normalizing import normalize
 from wire.peers import Peer
 from wire.refusal import Refusal
 
@@ -187,7 +187,7 @@ def _headers(head: bytes, authority: str | None) -> HTTPHeaders:
         else:
             seen.add(key)
             headers[name] = value.strip(" \t")
-    join_cookies(headers)
+    normalize(headers)
     if authority is not None:
         headers["Host"] = authority
     return headers

@@ -23,8 +23,8 @@ from wire.request_id import NAME, valid_id
 class Normalized(HTTPServerConnectionDelegate):
     """Wraps an application so that Tornado's server passes it the requests of `wire.Server`.
 
-    Absolute targets become paths, unreserved characters of a path are decoded, several Cookie
-    fields become one, and a compressed body is refused by `error`.
+    Absolute targets become paths, unreserved characters of a path are decoded, fields are as
+    `normalize` has them, and a compressed body is refused by `error`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class _Message(HTTPMessageDelegate):
             answer = with_hint(self._error(refusal.status, refusal.detail))
             send(self._connection, start_line.method, answer, header_id(headers))
             return None
-        join_cookies(headers)
+        normalize(headers)
         line = start_line._replace(path=target.decode("latin-1"))
         return self._delegate.headers_received(line, headers)
 
@@ -93,11 +93,18 @@ class _Message(HTTPMessageDelegate):
             self._delegate.on_connection_close()
 
 
-def join_cookies(headers: HTTPHeaders) -> None:
-    """Join several Cookie fields by semicolons; Tornado would use commas (RFC 6265, 5.4)."""
+def normalize(headers: HTTPHeaders) -> None:
+    """Change fields that Tornado would misread.
+
+    It joins several Cookie fields by commas (RFC 6265, section 5.4), and finds forms only by a
+    media type in lower case (RFC 9110, section 8.3.1).
+    """
     cookies = headers.get_list("Cookie")
     if len(cookies) > 1:
         headers["Cookie"] = "; ".join(cookies)
+    kind, semicolon, parameters = headers.get("Content-Type", "").partition(";")
+    if kind != kind.lower():
+        headers["Content-Type"] = kind.lower() + semicolon + parameters
 
 
 def header_id(headers: HTTPHeaders) -> str | None:

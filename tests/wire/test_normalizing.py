@@ -46,6 +46,11 @@ class Body(RequestHandler):
         self.finish(self.request.body)
 
 
+class Form(RequestHandler):
+    def post(self) -> None:
+        self.finish(self.get_body_argument("name", "none"))
+
+
 @stream_request_body
 class Streamed(RequestHandler):
     def initialize(self) -> None:
@@ -63,6 +68,7 @@ ROUTES = [
     (r"/app/uri", Uri),
     (r"/app/cookie/(\w+)", Cookie),
     (r"/app/body", Body),
+    (r"/app/form", Form),
     (r"/app/streamed", Streamed),
 ]
 
@@ -180,3 +186,19 @@ def test_the_connection_closes_after_a_compressed_body(served: Served) -> None:
         peer.send(get("/lane/hello"))
         answers = answers_of(peer.rest())
     assert [each.status for each in answers] == [415]
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded;charset=UTF-8"]
+)
+def test_a_form_may_name_its_media_type_in_any_case(served: Served, kind: str) -> None:
+    asked = request("POST", "/app/form", f"Content-Type: {kind}", body=b"name=a")
+    assert ask(served, asked).body == b"a"
+
+
+def test_a_multipart_form_may_name_its_media_type_in_any_case(served: Served) -> None:
+    body = b'--aB\r\nContent-Disposition: form-data; name="name"\r\n\r\nb\r\n--aB--\r\n'
+    asked = request(
+        "POST", "/app/form", "Content-Type: Multipart/Form-Data; boundary=aB", body=body
+    )
+    assert ask(served, asked).body == b"b"
