@@ -61,7 +61,8 @@ def back_up(data: Path, to: Path, told: Told, keep: int = 0) -> tuple[Path, Back
     """Back the folder `data` up; where the backup is, and what it holds.
 
     It goes into a folder of its own in `to`, or becomes the file `to` if that ends in ".tar". Of
-    backups in that folder the newest `keep` stay; with 0, all. Raises `StoreError`.
+    backups in that folder the newest `keep` stay; with 0, all, and also where this one lacks an
+    image, which older ones may have. Raises `StoreError`.
     """
     source = data / DATABASE
     if not source.is_file():
@@ -76,7 +77,7 @@ def back_up(data: Path, to: Path, told: Told, keep: int = 0) -> tuple[Path, Back
             made = _copy(data, part, told)
             (_as_tar(part) if single else part).rename(final)
             sync(final.parent)
-        if keep and not single:
+        if keep and not single and not made.lacking:
             _thin(to, keep)
         _note(data, Note(made.at, str(final.resolve())))
     except sqlite3.Error as error:
