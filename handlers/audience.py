@@ -1,6 +1,6 @@
 """How the pages of a host do: which gain and lose, since when, and as it happens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import time
 from typing import Any
 
@@ -11,8 +11,9 @@ from handlers.base import Refusal
 from handlers.watching import LIMIT, MOST, Audience, Watching, as_of
 from loops.sampler import Watch
 from rules.history import MINUTE, WINDOW
-from rules.timestamp import MICROS, text
+from rules.timestamp import MICROS
 from store.audience import Audiences
+from wire import Room, owners_of
 
 HOST = r"([^/]{1,260})"
 # Seconds of history that are told if nothing else is asked for, and at most.
@@ -21,6 +22,8 @@ SPAN, LONGEST_SPAN = 3 * 3600, 32 * 86_400
 WINDOWS = 8
 # History responses cached until the next reading, and the maximum bytes of one of them.
 HISTORIES, LARGEST_HISTORY = 256, 65_536
+# Requests for histories that may wait; a client address may hold as many as stay free.
+PLACES = 32
 
 
 # (number of the reading, response) by (watch, path, first minute, last minute).
@@ -31,10 +34,11 @@ def routes(audience: Audience, kept: Audiences) -> list[Any]:
     """Where these are."""
     made: Made = LRUCache(HISTORIES)
     base = r"/api/v1/audience/" + HOST
+    parts = {"audience": audience}
     return [
-        (base + "/rising", Rising, {"audience": audience}),
-        (base + "/history", History, {"audience": audience, "kept": kept, "made": made}),
-        (base + "/stream", Stream, {"audience": audience}),
+        (base + "/rising", Rising, parts),
+        (base + "/history", History, {"kept": kept, "made": made, "places": Room(PLACES), **parts}),
+        (base + "/stream", Stream, parts),
     ]
 
 
@@ -153,10 +157,14 @@ class History(Watching):
     """`GET /api/v1/audience/{host}/history?path=&from=&to=`."""
 
     def initialize(  # type: ignore[override]
-        self, audience: Audience, kept: Audiences, made: Made
+        self, audience: Audience, kept: Audiences, made: Made, places: Room
     ) -> None:
-        """`kept` has the stored minutes, `made` the cached responses of the latest reading."""
+        """`kept` has the stored minutes, `made` the cached responses of the latest reading.
+
+        Requests for others wait in the `places`.
+        """
         super().initialize(audience)
+        self._places = places
         self._kept = kept
         self._made = made
 
@@ -177,18 +185,20 @@ class History(Watching):
         asked, number = (watch, path, first, last), watch.number
         made = self._made.get(asked)
         if made is None or made[0] != number:
-            found = await self._kept.history((watch.key, watch.host), path, first, last)
-            answer = {"host": watch.host, "path": path, "minutes": minutes(found)}
+            found = await self._found(watch, path, first, last)
+            answer = {"host": watch.host, "path": path, "minutes": msgspec.Raw(found)}
             made = number, msgspec.json.encode(answer)
             if len(made[1]) <= LARGEST_HISTORY:
                 self._made[asked] = made
         self.set_header("Content-Type", "application/json")
         self.finish(made[1])
 
-
-def minutes(found: Sequence[tuple[int, float]]) -> list[dict[str, object]]:
-    """Minutes as they are answered."""
-    return [
-        {"minute": text(minute * MINUTE * MICROS), "visitors": round(visitors, 2)}
-        for minute, visitors in found
-    ]
+    async def _found(self, watch: Watch, path: str, first: int, last: int) -> bytes:
+        """Return the minutes as JSON; 503 if there is no place among those that wait for theirs."""
+        owners = owners_of(self.request.remote_ip or "", None)
+        if not self._places.take(1, owners):
+            raise self.later("Too many histories are being read now")
+        try:
+            return await self._kept.history((watch.key, watch.host), path, first, last)
+        finally:
+            self._places.leave(1, owners)

@@ -5,11 +5,9 @@ what is in memory.
 """
 
 import sqlite3
-from collections.abc import Sequence
 from functools import partial
 from heapq import nlargest
 from time import time
-from typing import NamedTuple
 
 import msgspec
 
@@ -81,8 +79,12 @@ SWEEP = (
     """,
 )
 READ_LAST = "(SELECT max(minute) FROM audience_minute WHERE audience = audience.id)"
+# The answer as it is sent: to make it of so many rows in Python would hold up everything else.
 HISTORY = """
-SELECT json_group_array(json_array(minute, visitors)) FROM (
+SELECT json_group_array(json_object(
+    'minute', strftime('%Y-%m-%dT%H:%M:00.000000Z', minute * 60, 'unixepoch'),
+    'visitors', round(visitors, 2)
+)) FROM (
     SELECT each.minute AS minute, coalesce(here.visitors, 0) * 1.0 / each.readings AS visitors
     FROM audience_minute AS each LEFT JOIN audience_visitors AS here
         ON here.audience = each.audience AND here.minute = each.minute AND here.path = ?
@@ -112,14 +114,6 @@ SELECT json_group_array(json_array(part, path, visitors)) FROM (
 """
 
 
-class Average(NamedTuple):
-    """A page's visitors in a minute since 1970, on average."""
-
-    minute: int
-    visitors: float
-
-
-_averages = msgspec.json.Decoder(list[Average]).decode
 _numbers = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _pages = msgspec.json.Decoder(list[tuple[int, str, int]]).decode
 
@@ -177,19 +171,22 @@ class Audiences:
             newest = nlargest(most, [*newest, *rows])
         return [(key, host) for _, _, key, host in newest]
 
-    async def history(self, key: Key, path: str, begin: int, end: int) -> Sequence[Average]:
-        """A page's average in each minute that was read, from `begin` to before `end`."""
+    async def history(self, key: Key, path: str, begin: int, end: int) -> bytes:
+        """Return a page's average in each minute that was read, as JSON.
 
-        def job(connection: sqlite3.Connection) -> list[Average]:
+        The minutes are those since 1970 from `begin` to before `end`.
+        """
+
+        def job(connection: sqlite3.Connection) -> bytes:
             found = connection.execute(FIND, (self._source, *key)).fetchone()
             if found is None:
-                return []
+                return b"[]"
             sql = "SELECT id FROM audience_path WHERE audience = ? AND path = ?"
             page = connection.execute(sql, (found[0], path)).fetchone()
             if page is None:
-                return []
-            rows = connection.execute(HISTORY, (page[0], found[0], begin, end)).fetchone()[0]
-            return _averages(rows)
+                return b"[]"
+            rows: str = connection.execute(HISTORY, (page[0], found[0], begin, end)).fetchone()[0]
+            return rows.encode()
 
         return await self._database.read(job)
 

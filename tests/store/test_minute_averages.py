@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from rules.history import Closed
 from rules.other_days import NO_OTHER_DAYS
+from rules.timestamp import text
 from store import audience
-from store.audience import DAY, Audiences, Average
+from store.audience import DAY, Audiences
 from store.database import Database
 
 T = TypeVar("T")
@@ -34,6 +37,18 @@ def count(database: Database, table: str) -> Awaitable[int]:
     return database.read(lambda it: it.execute(sql).fetchone()[0])
 
 
+async def history(
+    kept: Audiences, key: tuple[str, str], path: str, begin: int, end: int
+) -> list[tuple[int, float]]:
+    """The answer's minutes since 1970, with their visitors."""
+    found = []
+    for each in msgspec.json.decode(await kept.history(key, path, begin, end)):
+        minute = int(datetime.fromisoformat(each["minute"]).timestamp()) // 60
+        assert each == {"minute": text(minute * 60_000_000), "visitors": each["visitors"]}
+        found.append((minute, each["visitors"]))
+    return found
+
+
 def test_a_minute_that_came_in_parts_adds_up(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
         kept = Audiences(database, "own", 8)
@@ -41,13 +56,13 @@ def test_a_minute_that_came_in_parts_adds_up(tmp_path: Path) -> None:
         await kept.keep(KEY, Closed(NOW, 8, {"/": 20}), {})
         await kept.keep(KEY, Closed(NOW + 1, 10, {"/a": 5}), {})
         await kept.keep(KEY, Closed(NOW + 2, 10, {}), {})
-        assert await kept.history(KEY, "/", NOW, NOW + 3) == [
-            Average(NOW, 5.0), Average(NOW + 1, 0.0), Average(NOW + 2, 0.0),
+        assert await history(kept, KEY, "/", NOW, NOW + 3) == [
+            (NOW, 5.0), (NOW + 1, 0.0), (NOW + 2, 0.0),
         ]  # fmt: skip
-        assert await kept.history(KEY, "/a", NOW + 1, NOW + 2) == [Average(NOW + 1, 0.5)]
-        assert await kept.history(KEY, "/nowhere", NOW, NOW + 3) == []
-        assert await kept.history(("other", KEY[1]), "/", NOW, NOW + 3) == []
-        assert await Audiences(database, "legacy", 8).history(KEY, "/", NOW, NOW + 3) == []
+        assert await history(kept, KEY, "/a", NOW + 1, NOW + 2) == [(NOW + 1, 0.5)]
+        assert await history(kept, KEY, "/nowhere", NOW, NOW + 3) == []
+        assert await history(kept, ("other", KEY[1]), "/", NOW, NOW + 3) == []
+        assert await history(Audiences(database, "legacy", 8), KEY, "/", NOW, NOW + 3) == []
 
     run(tmp_path, work)
 
@@ -61,8 +76,8 @@ def test_the_most_visited_pages_of_a_minute_are_kept(
         kept = Audiences(database, "own", 8)
         await kept.keep(KEY, Closed(NOW, 1, {f"/{n}": n for n in range(9)}), {})
         for path, many in (("/8", 8.0), ("/6", 6.0)):
-            assert await kept.history(KEY, path, NOW, NOW + 1) == [Average(NOW, many)]
-        assert await kept.history(KEY, "/5", NOW, NOW + 1) == []
+            assert await history(kept, KEY, path, NOW, NOW + 1) == [(NOW, many)]
+        assert await history(kept, KEY, "/5", NOW, NOW + 1) == []
 
     run(tmp_path, work)
 
@@ -74,10 +89,10 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(tmp_path: Path) -> Non
             await kept.keep(key, Closed(NOW, 1, {"/old": 9, "/": 9}), {})
         await kept.keep(KEY, Closed(NOW + 2 * DAY, 1, {"/": 9}), {})
         assert not await kept.sweep((NOW + 2 * DAY) * 60_000_000)
-        assert await kept.history(KEY, "/old", NOW, NOW + 1) == [Average(NOW, 9.0)]
+        assert await history(kept, KEY, "/old", NOW, NOW + 1) == [(NOW, 9.0)]
         await kept.keep(KEY, Closed(NOW + 2 * DAY + 1, 1, {"/": 9}), {})
         assert not await kept.sweep((NOW + 2 * DAY + 1) * 60_000_000)
-        assert len(await kept.history(KEY, "/", NOW, NOW + 9 * DAY)) == 2
+        assert len(await history(kept, KEY, "/", NOW, NOW + 9 * DAY)) == 2
         assert await count(database, "audience_visitors") == 2
         assert await count(database, "audience_minute") == 2
         assert await count(database, "audience_path") == 1
