@@ -41,7 +41,7 @@ def run(command: Callable[[], int]) -> int:
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """Add `--yes` to a command that deletes data."""
-    parser.add_argument("--yes", action="store_true", help="do it without asking")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
 
 
 def confirm(arguments: argparse.Namespace, question: str) -> None:

@@ -29,11 +29,10 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         help="import a campaign folder, also while a server runs",
         description=(
             "Import impressions, clicks, conversions, targets and images from DIR, whose folders "
-            "1 to 4 are the slots. Columns are found by their names in a file's header, with "
-            "commas, semicolons, tabs or | between them. A file that was imported before for its "
-            "slot is skipped. Each file that is not imported is named; the exit status is 1 if it "
-            "looks like data. "
-            "All of it comes into force at once at the end, or nothing does."
+            "1 to 4 are the slots. The header of a file names its columns, separated by commas, "
+            "semicolons, tabs or |. A file that was imported before for its slot is skipped. Each "
+            "file that is not imported is named; the exit status is 1 if one looks like data. "
+            "All of it takes effect at once at the end, or nothing does."
         ),
         epilog=(
             "examples: python server.py import ./campaigns --data data; "
@@ -45,13 +44,12 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="DIR | undo N",
-        help="the folder; or take back import N, as the list of imports numbers it",
+        help="the folder to import; or the number of an import to undo",
     )
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="DIR is the whole truth for its slots and campaigns: what earlier imports counted for "
-        "them counts no longer",
+        help="replace what earlier imports counted for the slots and campaigns of DIR",
     )
     add_yes(parser)
     parser.add_argument(
