@@ -13,6 +13,7 @@ from store.errors import StoreRefused
 
 # The status that a shell reports for a program that SIGPIPE ended.
 READER_GONE = 128 + signal.SIGPIPE
+LARGEST = 2**63 - 1
 
 
 def run(command: Callable[[], int]) -> int:
@@ -37,6 +38,13 @@ def run(command: Callable[[], int]) -> int:
             sys.stderr.write(f"marquee: cannot write the output: {error.strerror}\n")
         return 1
     return status
+
+
+def whole_number(text: str) -> int:
+    """Return an argument that must be a whole number which the store can hold, such as an id."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {LARGEST}")
+    return int(text)
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
+from console import whole_number
 from settings import PROGRAM, Settings
 from store.backup import Backup, back_up
 from store.data_folder import IMAGES
@@ -43,7 +44,11 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "folder), or one file",
     )
     parser.add_argument(
-        "--keep", type=int, default=0, metavar="N", help="leave only the newest N in that folder"
+        "--keep",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="leave only the newest N in that folder",
     )
     parser.set_defaults(run=run)
 

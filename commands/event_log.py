@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from console import whole_number
 from rules.event import SOURCES
 from rules.timestamp import NotMoment, day_or_micros
 from rules.words import inert
@@ -37,7 +38,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
 
     span = argparse.ArgumentParser(add_help=False)
-    span.add_argument("--app", type=int, metavar="ID", help="of one app")
+    span.add_argument("--app", type=whole_number, metavar="ID", help="of one app")
     span.add_argument("--from", dest="since", type=_moment, metavar="MOMENT", help="from then on")
     span.add_argument("--to", dest="until", type=_moment, metavar="MOMENT", help="before then")
 
@@ -73,7 +74,9 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "0 if that is all of them.",
         epilog="example: python server.py events replay --all --app 1",
     )
-    replay.add_argument("rejects", nargs="*", type=int, metavar="ID", help="as `rejects` has it")
+    replay.add_argument(
+        "rejects", nargs="*", type=whole_number, metavar="ID", help="as `rejects` has it"
+    )
     replay.add_argument("--all", action="store_true", help="all, or those of an app or a time")
     replay.set_defaults(run=_run_replay)
 

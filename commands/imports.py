@@ -11,7 +11,7 @@ import msgspec
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from console import add_yes, confirm
+from console import add_yes, confirm, whole_number
 from rules.words import inert
 from settings import Settings, call
 from store.desk import desk
@@ -55,7 +55,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rejects", action="store_true", help="show the rows that imports did not take"
     )
-    parser.add_argument("--limit", type=int, default=100, help="how many of those (100)")
+    parser.add_argument("--limit", type=whole_number, default=100, help="how many of those (100)")
     parser.add_argument(
         "--progress", action="store_true", help="with --json: also a line for each step on the way"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from console import add_yes, confirm
+from console import add_yes, confirm, whole_number
 from rules.story_files import Found, NotStories, stories
 from rules.timestamp import text
 from rules.words import inert
@@ -38,10 +38,10 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         "import",
         parents=[common],
         help="take the stories of one or several apps from a file",
-        description="FILE is CSV with a header that names id, app, and img or metadata, and maybe "
-        "order, from and until; or a JSON array of objects with these members. A story takes the "
-        "place of the one with its id. Invalid stories are listed, the valid ones imported; the "
-        "exit status is then 1.",
+        description="FILE is CSV (commas, semicolons, tabs or | between columns) whose header "
+        "names id, app, and img or metadata, and maybe order, from and until; or a JSON array of "
+        "objects with these members. A story takes the place of the one with its id. Invalid "
+        "stories are listed, the valid ones imported; the exit status is then 1.",
         epilog="example: python server.py stories import stories.json --data data",
     )
     taking.add_argument("file", metavar="FILE", type=Path)
@@ -62,7 +62,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         help="remove stories; what was counted of them stays",
         epilog="example: python server.py stories remove 7 8 --yes",
     )
-    removing.add_argument("stories", metavar="ID", nargs="+", type=int)
+    removing.add_argument("stories", metavar="ID", nargs="+", type=whole_number)
     add_yes(removing)
     removing.set_defaults(run=_remove)
 

@@ -101,6 +101,8 @@ async def _do(data: Path, command: Command[Any]) -> Any:
 
 def _asked(name: str) -> str:
     """The password; raises `StoreRefused` for one that cannot be."""
+    if sys.stdin is None:
+        raise StoreRefused("stdin is closed: write the password to it, or use --generate")
     if sys.stdin.isatty():
         password = getpass(f"Password for {name}: ")
         if prepared(getpass("Once more: ")) != prepared(password):

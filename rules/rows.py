@@ -59,7 +59,7 @@ def layout(head: bytes, kind: str) -> Layout:
     for number, raw in enumerate(head.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         if is_blank(raw) or SEPARATOR.fullmatch(raw):
             continue
-        found = [(delimiter, _names(raw, delimiter)) for delimiter in DELIMITERS]
+        found = [(delimiter, column_names(raw, delimiter)) for delimiter in DELIMITERS]
         # The delimiter that shows most of the columns, and of these the one that splits most.
         delimiter, names = max(found, key=lambda it: (len({*it[1]} & {*wanted}), len(it[1])))
         return Layout(delimiter, _positions(names, wanted, raw), len(names), number)
@@ -71,7 +71,8 @@ def is_blank(line: bytes) -> bool:
     return not line.strip(BLANK)
 
 
-def _names(line: bytes, delimiter: bytes) -> list[str]:
+def column_names(line: bytes, delimiter: bytes) -> list[str]:
+    """Return the names in a header in lower case, [] if it cannot be read with this delimiter."""
     try:
         names = [
             name.strip().lower().decode("utf-8", "replace") for name in fields(line, delimiter)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rules.faults import Fault
-from rules.rows import RowError, fields
+from rules.rows import DELIMITERS, RowError, column_names, fields, is_blank
 from rules.story import Story, WrongStory, story
 from rules.strict import NotJson, decode, objection
 
@@ -66,7 +66,9 @@ def _of_csv(body: bytes) -> Iterator[Found]:
     try:
         body.decode()
         head, *lines = body.splitlines()
-        said = [name.strip().decode().lower() for name in fields(head)]
+        # The one that shows most of the columns; commas where none shows more.
+        delimiter = max(DELIMITERS, key=lambda it: len({*column_names(head, it)} & NAMES.keys()))
+        said = [name.strip().decode().lower() for name in fields(head, delimiter)]
     except UnicodeDecodeError as error:
         raise NotStories(f"it is not UTF-8 (byte {error.start})") from None
     except RowError as error:
@@ -79,7 +81,7 @@ def _of_csv(body: bytes) -> Iterator[Found]:
         raise NotStories("its header has to name id, app, and img or metadata, each once")
 
     def row(line: bytes) -> Mapping[str, Any]:
-        values = [each.strip().decode() for each in fields(line)]
+        values = [each.strip().decode() for each in fields(line, delimiter)]
         if len(values) != len(names):
             raise RowError(f"{len(values)} columns instead of {len(names)}")
         return dict(zip(names, values, strict=True))
@@ -87,7 +89,7 @@ def _of_csv(body: bytes) -> Iterator[Found]:
     return (
         _found(f"line {number}", line, row)
         for number, line in enumerate(lines, 2)
-        if line and not line.isspace()
+        if not is_blank(line)
     )
 
 

@@ -128,3 +128,12 @@ def test_whatever_a_file_holds_is_stories_or_told_why_not(body: bytes) -> None:
                 assert (each.story is None) == bool(each.reason)
         except NotStories as error:
             assert str(error)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_csv_may_have_another_delimiter(delimiter: str) -> None:
+    lines = ["id,app,img,order", "1,token_1,a.png,1", ",,,", '2,token_1,"b.png",2']
+    body = "\r\n".join(lines).replace(",", delimiter).encode()
+    found = list(stories(body))
+    assert [each.place for each in found] == ["line 2", "line 4"]
+    assert [each.story.id for each in found if each.story] == [1, 2]

@@ -140,6 +140,35 @@ def test_an_export_to_a_closed_stdout_is_an_error(data):
     assert (done.returncode, done.stderr) == (1, wanted)
 
 
+def test_a_password_from_a_closed_stdin_is_refused(data):
+    command = [sys.executable, "server.py", "user", "create", "otto", "--data", str(data)]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1 and done.stderr.startswith("marquee: stdin is closed")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stories", "remove", "--yes"],
+        ["events", "replay"],
+        ["events", "rejects", "--app"],
+        ["import", "--rejects", "--limit"],
+        ["backup", "--to", "none", "--keep"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_the_store_cannot_hold_is_a_usage_error(run, data, words):
+    for number in ("9223372036854775808", "x"):
+        done = run(*words, number, "--data", str(data))
+        assert (done.returncode, "must be a whole number" in done.stderr) == (2, True), number
+
+
 def test_a_command_that_makes_an_installation_names_it(run, tmp_path):
     data = tmp_path / "mistyped"
     made = run("app", "create", "a", "--data", str(data))
