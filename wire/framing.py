@@ -113,7 +113,8 @@ def known_method(method: str) -> None:
     """
     if method not in METHODS:
         known = ", ".join(METHODS)
-        raise Refusal(501, f"This server does not implement the method {method[:40]}: use {known}.")
+        # Not repeated: a client that garbles a request may have put anything in the method's place.
+        raise Refusal(501, f"This server does not implement the request's method: use {known}.")
 
 
 def _malformed(line: bytes) -> str:

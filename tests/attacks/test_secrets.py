@@ -154,7 +154,7 @@ class Refusing:
                     head = there.recv(65_536)
                     right = self._asked % 2 == 0
                     self._asked += 1
-                    body = b"[]" if right else b"no: " + head
+                    body = b'[{"path": "/", "visitors": 3}]' if right else b"no: " + head
                     status = b"HTTP/1.1 200 OK\r\n"
                     if not right:
                         status = b"HTTP/1.1 500 %b\r\n" % head.split(b"\r\n")[0]
