@@ -59,8 +59,8 @@ class Cache:
         with contextlib.closing(self._target.server.connect()) as connection:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            # Both are made of the moment.
-            moments = ("date", "expires")
+            # Two are made of the moment; the third names the request that filled the cache.
+            moments = ("date", "expires", "x-request-id")
             told_of = [(k.lower(), v) for k, v in answer.getheaders()]
             fields = [each for each in told_of if each[0] not in moments]
             found = Kept(answer.status, tuple(fields), answer.read())

@@ -49,6 +49,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     connection.request("POST", "/events", lines.encode(), headers)
     assert connection.getresponse().status == 202
     connection.close()
+    # The lag that /metrics shows is that of the last step, which may be older than the events.
+    wait_until(lambda: min((data / name).stat().st_size for name in FILES) > 20_000)
     wait_until(lambda: b"marquee_fold_lag_events 0.0" in server.ask("/metrics"))
     server.kill()  # so that there are write-ahead logs
     (data / "marquee.sock").unlink(missing_ok=True)  # which cannot be copied

@@ -189,7 +189,7 @@ def test_what_rises_is_told_with_what_was_expected(site):
 def rising_of(watch: Watch, period: float = 5.0) -> Rising:
     handler = Rising.__new__(Rising)
     parts = {"age": lambda _: 1.0, "stale": lambda _: False, "period": period}
-    handler.audience = Audience(SimpleNamespace(**parts), None)
+    handler.audience = Audience(SimpleNamespace(**parts), None, None)
     return handler
 
 

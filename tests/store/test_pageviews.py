@@ -140,7 +140,7 @@ def test_an_app_is_known_as_soon_as_someone_asks_for_it(tmp_path: Path) -> None:
         assert of.sites.known("b") is None
         found = await asyncio.gather(*(of.sites.find("b") for _ in range(50)))
         assert {site.app for site in found if site} == {made.id}
-        assert of.sites.lists(made.id, "b.example.com")
+        assert of.sites.listed(made.id, "b.example.com") == "b.example.com"
         assert await of.sites.find("nobody") is None
 
     run(tmp_path, work)
