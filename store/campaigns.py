@@ -132,7 +132,8 @@ class _Reading:
                 known = banners.get(banner)
                 more = Figures(*amounts)
                 banners[banner] = more if known is None else known.plus(more)
-                if min(amounts) < 0:
+                # Negative figures of a correction, or what is left once they are merged.
+                if min(amounts) < 0 or not any(amounts):
                     corrected.add((slot, campaign, banner))
         for slot, campaign, banner in corrected:
             self._drop_uncounted(slot, campaign, banner)

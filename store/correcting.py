@@ -31,6 +31,17 @@ BACK = {
     "click": "id, owner, slot, campaign, banner",
     "conversion": "id, owner, slot, click, revenue",
 }
+UNDOS = "(SELECT by FROM undone)"
+# The campaign that a conversion counts for: that of its click when the conversion was stored. The
+# click's id may have been stored again since, for another campaign.
+CAMPAIGN = f"""(
+    SELECT campaign FROM (
+        SELECT import AS owner, campaign FROM click WHERE id = conversion.click
+        UNION ALL
+        SELECT owner, campaign FROM replaced_click
+        WHERE id = conversion.click AND import NOT IN {UNDOS}
+    ) WHERE owner <= conversion.import ORDER BY owner DESC LIMIT 1
+)"""  # noqa: S608
 
 
 async def replace(
@@ -42,11 +53,7 @@ async def replace(
     """
     read, wanted = database.read_internal, frozenset(campaigns)
     among = f"slot IN ({', '.join(str(int(slot)) for slot in slots) or 'NULL'})"
-    of_click = (
-        "coalesce((SELECT campaign FROM click WHERE click.id = conversion.click), "
-        "(SELECT campaign FROM replaced_click WHERE replaced_click.id = conversion.click))"
-    )
-    for table, campaign in (("conversion", of_click), ("click", "campaign")):
+    for table, campaign in (("conversion", CAMPAIGN), ("click", "campaign")):
         steps = Steps(database)
         async for rows in pages(read, Table(table, ("id",), f"id, {campaign}", among)):
             ids = [(each,) for each, of in rows if of in wanted]
@@ -92,19 +99,33 @@ async def undo(database: Database, number: int, target: int) -> str:
     )
     async for rows in pages(read, merged):
         await steps.write(rows, partial(_take_out, number, pairs=False))
-    # Conversions of other imports for its clicks, except clicks that now return.
+    # Conversions of later imports for its clicks, except clicks that now return unchanged.
     earned = Table(
         "conversion",
         ("id",),
         "id, slot, (SELECT campaign FROM click WHERE click.id = conversion.click), "
         "(SELECT banner FROM click WHERE click.id = conversion.click), revenue",
-        "import != ? AND EXISTS (SELECT 1 FROM click WHERE id = conversion.click AND import = ?) "
-        "AND NOT EXISTS (SELECT 1 FROM replaced_click WHERE import = ? AND id = conversion.click)",
+        "import > ? AND EXISTS (SELECT 1 FROM click WHERE id = conversion.click AND import = ?) "
+        "AND NOT EXISTS (SELECT 1 FROM replaced_click AS back JOIN click USING (id) "
+        "WHERE back.import = ? AND id = conversion.click "
+        "AND back.campaign = click.campaign AND back.banner = click.banner)",
         (target, target, target),
     )
     steps = Steps(database)
     async for rows in pages(read, earned):
         await steps.write(rows, partial(_unearn, number))
+    # Its own conversions that earlier undos took out must not be subtracted twice.
+    unearned = Table(
+        "replaced_conversion AS gone CROSS JOIN replaced_click AS of "
+        "ON of.import = gone.import AND of.id = gone.click",
+        ("gone.import", "gone.id"),
+        "gone.slot, of.campaign, of.banner, 0, 0, -1, -revenue",
+        f"gone.owner = ? AND gone.import IN {UNDOS}",
+        (target,),
+    )
+    steps = Steps(database)
+    async for rows in pages(read, unearned):
+        await steps.write(rows, partial(_take_out, number, pairs=False))
     return source
 
 
@@ -163,6 +184,18 @@ async def _refuse_if_later(database: Database, target: int) -> None:
         after=(target, 5, 0),
     )
     found = [number for (number,) in await all_rows(database.read_internal, later)]
+    # If that replacement was undone, they would return without their clicks.
+    earned = Table(
+        "replaced_conversion",
+        ("import", "id"),
+        "import",
+        f"owner > ? AND import NOT IN {UNDOS} AND EXISTS "  # noqa: S608
+        "(SELECT 1 FROM click WHERE id = replaced_conversion.click AND import = ?)",
+        (target, target),
+        after=(target, 2**63 - 1),
+    )
+    async for rows in pages(database.read_internal, earned):
+        found += [number for (number,) in rows]
     for table in ("click", "conversion"):
         newer = f"(SELECT import FROM {table} WHERE {table}.id = replaced_{table}.id)"  # noqa: S608
         returning = _replaced(table, target, newer)
@@ -215,5 +248,11 @@ def _unearn(number: int, connection: sqlite3.Connection, rows: Sequence[Row]) ->
             (slot, campaign, banner, number, 0, 0, -1, -revenue)
             for _, slot, campaign, banner, revenue in rows
         ],
+    )
+    # Their clicks go, too: what they counted for is kept for an undo of their own imports.
+    connection.executemany(
+        "INSERT OR IGNORE INTO replaced_click SELECT ?, id, import, slot, campaign, banner "
+        "FROM click WHERE id = (SELECT click FROM conversion WHERE id = ?)",
+        [(number, row[0]) for row in rows],
     )
     _move("conversion", number, connection, [(row[0],) for row in rows])
