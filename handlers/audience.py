@@ -83,7 +83,7 @@ class Rising(Watching):
         self.finish(self.told(watch, window, limit))
 
     def admit(self, watch: Watch, window: int) -> None:
-        """Raise 503 if too many windows were requested since the last reading.
+        """Raise 429 if too many windows were requested since the last reading.
 
         Each costs some milliseconds, and anyone may ask; the default window is always answered.
         """
@@ -93,7 +93,7 @@ class Rising(Watching):
         if len(watch.windows) >= WINDOWS:
             period = max(1, round(self.audience.sampler.period))
             raise Refusal(
-                503,
+                429,
                 f"Too many different windows of this host were requested. Use {WINDOW}, the "
                 "default, or try again.",
                 headers=[("Retry-After", str(period))],

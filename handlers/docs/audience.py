@@ -102,11 +102,13 @@ HOW = (
     ),
 )
 UNKNOWN = {400: "The key or the host is not known.", 401: "There is no key, or no host."}
-AWAY = {
-    503: "There is no reading of this host, or too many windows of it were requested: try again "
-    "after `Retry-After` seconds."
+AWAY = {503: "There is no reading of this host: try again after `Retry-After` seconds."}
+WRONG = {
+    **UNKNOWN,
+    422: "An argument is wrong.",
+    429: "Too many windows of this host were requested: try again after `Retry-After` seconds.",
+    **AWAY,
 }
-WRONG = {**UNKNOWN, 422: "An argument is wrong.", **AWAY}
 TOP = Argument(
     "limit",
     f"So many pages; {TOLD} if not said.",

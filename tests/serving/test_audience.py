@@ -201,7 +201,7 @@ def test_few_windows_are_answered_for_one_reading_and_the_default_always():
         try:
             handler.admit(watch, 60 * minutes)
         except Refusal as refusal:
-            assert (refusal.status_code, refusal.headers) == (503, [("Retry-After", "5")])
+            assert (refusal.status_code, refusal.headers) == (429, [("Retry-After", "5")])
             refused += 1
         handler.admit(watch, 300)
     assert refused == 34 - 8
