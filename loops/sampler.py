@@ -351,8 +351,10 @@ class Sampler:
                 if each.reading is not None and now - each.asked <= IDLE
             ]
             here = [each for each in active if each.host == watch.host]
+            if watch not in here:  # it has no reading yet
+                here.append(watch)
             pace = max(
-                self._share(here.index(watch) if watch in here else len(here), len(here)),
+                self._share(here.index(watch), len(here)),
                 pace,
                 A_MINUTE / self._source.in_all * len(active),
             )

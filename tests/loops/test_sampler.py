@@ -440,6 +440,19 @@ def test_keys_for_one_host_share_what_its_upstream_takes() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("known", range(8))
+def test_a_key_without_a_reading_beside_known_ones_gets_the_upstreams_answer(known: int) -> None:
+    async def work(stage: Stage) -> None:
+        stage.source.a_minute, stage.source.in_all = 20, 3_000
+        for number in range(known):
+            await stage.sampler.ask(f"{number}", "h")
+        stage.source.error = StoreAway("not now")
+        with pytest.raises(StoreAway):
+            await stage.sampler.ask("new", "h")
+
+    run(work)
+
+
 def test_minutes_are_kept_and_what_is_left_of_one_at_the_end() -> None:
     async def work(stage: Stage) -> None:
         await stage.sampler.ask("k", "h")
