@@ -125,7 +125,7 @@ def test_events_are_taken_and_found_whatever_the_clock_does(tmp_path: Path, cloc
     assert acked <= ids
 
 
-# On a quiet machine the views often follow before the clock falls: not certain, so not in the suite.
+# On a quiet machine the views often follow before the clock falls: not certain.
 @pytest.mark.long
 def test_ids_that_fell_with_the_clock_would_not_be_found(tmp_path: Path, clock: Clock) -> None:
     try:
