@@ -78,6 +78,11 @@ class Server:
         assert status == 200, body
         return body
 
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        (line,) = (it for it in self.ask("/metrics").decode().splitlines() if it.startswith(name))
+        return float(line.split()[1])
+
     def cpu(self) -> float:
         """CPU seconds that it has used."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()

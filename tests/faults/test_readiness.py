@@ -6,30 +6,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from load import ROOT, Server, event, new_load
+from load import ROOT, Server, event, new_load, wait_until
 
 SESSION = "/events?session_id=k1"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def ready(server: Server) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(server.answer("/readyz")[1])
     return told
-
-
-def metric(server: Server, name: str) -> float:
-    (line,) = (it for it in server.ask("/metrics").decode().splitlines() if it.startswith(name))
-    return float(line.split()[1])
 
 
 def send(server: Server, token: str, *keys: str) -> None:
@@ -71,18 +58,18 @@ def test_a_server_whose_views_cannot_be_opened_is_not_ready_until_they_can(tmp_p
         status, _ = server.answer("/readyz")
         told = ready(server)
         assert (status, told["ready"], told["checks"]["projections"]) == (503, False, False)
-        until(lambda: "retention failed" in str(ready(server)["notes"]))
+        wait_until(lambda: "retention failed" in str(ready(server)["notes"]))
         assert "views.db cannot be opened" in str(ready(server)["notes"])
-        assert metric(server, "marquee_projections_failing") == 1
-        assert metric(server, "marquee_retention_failing") == 1
+        assert server.metric("marquee_projections_failing") == 1
+        assert server.metric("marquee_retention_failing") == 1
         assert command(data, "rebuild").returncode == 1
         marker.unlink()
-        until(lambda: bool(ready(server)["ready"]))
-        until(lambda: "retention failed" not in str(ready(server)["notes"]))
+        wait_until(lambda: bool(ready(server)["ready"]))
+        wait_until(lambda: "retention failed" not in str(ready(server)["notes"]))
         assert len(json.loads(server.ask(SESSION, load.token))["events"]) == 1
         assert command(data, "rebuild").returncode == 0
         assert len(json.loads(server.ask(SESSION, load.token))["events"]) == 1
-        assert metric(server, "marquee_projections_failing") == 0
+        assert server.metric("marquee_projections_failing") == 0
     finally:
         server.kill()
 
@@ -93,7 +80,7 @@ def test_a_removed_wal_is_reported_as_a_loss_after_restarts_too(tmp_path: Path) 
     server = Server(data)
     try:
         send(server, load.token, *(f"k{number}" for number in range(20)))
-        until(lambda: metric(server, "marquee_folded_total") >= 20)
+        wait_until(lambda: server.metric("marquee_folded_total") >= 20)
     finally:
         server.kill()
     (data / "marquee.db-wal").unlink()
