@@ -67,7 +67,8 @@ class Owners:
         self.attempts = Attempts(salt=salt)
         self.pulse = Pulse(self._reading)
         charts = [
-            each._replace(said=self._now) if each.name == "visitors" else each for each in CHARTS
+            each._replace(live_unit=self._now) if each.name == "visitors" else each
+            for each in CHARTS
         ]
         self.board = Board(marquee.pages, self.pulse, charts, self._rising)
         self.usage = Usage(marquee.views)

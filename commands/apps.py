@@ -132,9 +132,9 @@ def _change(said: argparse.Namespace) -> ChangeApp:
     return ChangeApp(said.app, said.name, said.public_token, hosts, said.strict)
 
 
-def _remove(said: argparse.Namespace) -> RemoveApp:
-    confirm(said, f"Remove the app {said.app} with its tokens, stories and rules?")
-    return RemoveApp(said.app)
+def _remove(arguments: argparse.Namespace) -> RemoveApp:
+    confirm(arguments, f"Remove the app {arguments.app} with its tokens, stories and rules?")
+    return RemoveApp(arguments.app)
 
 
 def _line(app: App) -> str:

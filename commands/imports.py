@@ -112,8 +112,8 @@ async def _import(arguments: argparse.Namespace, data: Path) -> int:
                 folder, store.intake(), progress, arguments.source, replace=arguments.replace
             )
     if as_json:
-        told = asdict(result) | {"replaced": _replaced(result)}
-        print(msgspec.json.encode(told).decode())
+        report = asdict(result) | {"replaced": _replaced(result)}
+        print(msgspec.json.encode(report).decode())
     else:
         print(_table(result, data))
     return 0 if result.ok else 1

@@ -134,16 +134,9 @@ async def restore(database: Database, number: int) -> None:
     for table, columns in BACK.items():
         back = f"INSERT OR IGNORE INTO {table} SELECT {columns} FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608, E501
         gone = f"DELETE FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608
-
-        def step(
-            sqls: tuple[str, str], connection: sqlite3.Connection, rows: Sequence[Row]
-        ) -> None:
-            for sql in sqls:
-                connection.executemany(sql, rows)
-
         steps = Steps(database)
         async for rows in pages(database.read_internal, _replaced(table, number)):
-            await steps.write(rows, partial(step, (back, gone)))
+            await steps.write(rows, partial(_run_each, (back, gone)))
 
 
 def publish_undo(connection: sqlite3.Connection, number: int, target: int, moment: int) -> str:
@@ -228,6 +221,11 @@ def _move(
     connection.executemany(f"DELETE FROM {table} WHERE id = ?", ids)  # noqa: S608
 
 
+def _run_each(sqls: Sequence[str], connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    for sql in sqls:
+        connection.executemany(sql, rows)
+
+
 def _take_out(
     number: int, connection: sqlite3.Connection, rows: Sequence[Row], *, pairs: bool
 ) -> None:
@@ -242,13 +240,8 @@ def _take_out(
 
 
 def _unearn(number: int, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    connection.executemany(
-        ADD_FIGURE,
-        [
-            (slot, campaign, banner, number, 0, 0, -1, -revenue)
-            for _, slot, campaign, banner, revenue in rows
-        ],
-    )
+    figures = [(*key, 0, 0, 1, revenue) for _, *key, revenue in rows]
+    _take_out(number, connection, figures, pairs=False)
     # Their clicks go, too: what they counted for is kept for an undo of their own imports.
     connection.executemany(
         "INSERT OR IGNORE INTO replaced_click SELECT ?, id, import, slot, campaign, banner "

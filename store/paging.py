@@ -6,7 +6,7 @@ deadline nor keeps the write-ahead log from being checkpointed.
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -98,17 +98,13 @@ class _Page:
         table = self._table
         key = ", ".join(table.key)
         marks = ", ".join("?" * len(table.key))
-        bounds: list[str] = []
-        values: list[object] = []
 
-        def bound(sign: str, end: Sequence[object] | None) -> None:
-            if end is not None:
-                bounds.append(f"({key}) {sign} ({marks})")
-                values.extend(end)
+        def between(upto: tuple[object, ...] | None) -> tuple[str, list[object]]:
+            ends = [(">", self._after), ("<=", upto)]
+            bounds = [f"({key}) {sign} ({marks})" for sign, end in ends if end is not None]
+            return " AND ".join(bounds) or "true", [*(self._after or ()), *(upto or ())]
 
-        bound(">", self._after)
-        bound("<=", table.upto)
-        within = " AND ".join(bounds) or "true"
+        within, values = between(table.upto)
         # A page is bounded by the rows read, not by the rows that `where` accepts.
         sql = (
             f"SELECT {key} FROM {table.name} WHERE {within} "  # noqa: S608
@@ -116,11 +112,7 @@ class _Page:
         )
         self.last = connection.execute(sql, values).fetchone()
         if self.last is not None:
-            bounds.clear()
-            values.clear()
-            bound(">", self._after)
-            bound("<=", self.last)
-            within = " AND ".join(bounds)
+            within, values = between(self.last)
         sql = (
             f"SELECT {table.columns} FROM {table.name} "  # noqa: S608
             f"WHERE {within} AND ({table.where}) ORDER BY {key}"

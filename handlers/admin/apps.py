@@ -54,7 +54,7 @@ class Base(Page):
         """This server's origin, as the browser sees it."""
         return f"{self.request.protocol}://{self.request.host}"
 
-    def told(self, title: str, made: NewApp | NewToken, app: App, scopes: str) -> None:
+    def show_token(self, title: str, made: NewApp | NewToken, app: App, scopes: str) -> None:
         """Answer with a token, which is not to be seen again, and how to use it."""
         host = next(iter(app.hosts), "www.example.com")
         self.show(
@@ -108,7 +108,7 @@ class Apps(Base):
             await self.list(refusal.status_code, wrong=refusal.detail, fields=fields)
             return
         app = await self.app(str(made.id))
-        self.told(f"{made.name} is made", made, app, "write read")
+        self.show_token(f"{made.name} is made", made, app, "write read")
 
     async def list(self, status: int = 200, **more: Any) -> None:
         """Answer with the list, and `more`."""
@@ -157,7 +157,7 @@ class Tokens(Base):
             words = "Tick what the token may do." if not scopes else refusal.detail
             self.one(app, refusal.status_code, wrong=words)
             return
-        self.told(f"A token of {app.name}", made, app, " ".join(made.scopes))
+        self.show_token(f"A token of {app.name}", made, app, " ".join(made.scopes))
 
 
 class Revoke(Base):

@@ -114,8 +114,8 @@ class Login(Entering):
         )
         try:
             # One that is too long is nobody's: it is not cut short, and takes as long.
-            said = password if len(password) <= PASSWORD else ""
-            owner = await self._logins.check(name, said, known=known)
+            checked = password if len(password) <= PASSWORD else ""
+            owner = await self._logins.check(name, checked, known=known)
         except StoreBusy:
             self._later(1.0, wanted)
             return

@@ -28,7 +28,7 @@ class Chart(NamedTuple):
     unit: str
     times: float = 1.0
     # Returns the unit, if it varies.
-    said: Callable[[], str] | None = None
+    live_unit: Callable[[], str] | None = None
 
 
 class Board:
@@ -72,7 +72,7 @@ class Board:
         if values and values[-1] is None:
             now = None
         shown = "–" if now is None else words.number(now)
-        unit = chart.unit if chart.said is None else chart.said()
+        unit = chart.unit if chart.live_unit is None else chart.live_unit()
         label = f"{chart.title}: {shown} {unit}"
         return self._pages.html(
             "admin/card.html",

@@ -115,27 +115,25 @@ def test_output_that_cannot_be_written_is_an_error(data):
     assert re.fullmatch(r"marquee: .*No space left on device\n", done.stderr)
 
 
-def test_a_command_without_stdout_does_its_work(data):
-    command = [sys.executable, "server.py", "app", "list", "--data", str(data)]
-    done = subprocess.run(
+def without_stdout(data, *words):
+    """Run a command whose stdout is closed."""
+    command = [sys.executable, "server.py", *words, "--data", str(data)]
+    return subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
     )
+
+
+def test_a_command_without_stdout_does_its_work(data):
+    done = without_stdout(data, "app", "list")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_export_to_a_closed_stdout_is_an_error(data):
-    command = [sys.executable, "server.py", "events", "export", "--data", str(data)]
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    done = without_stdout(data, "events", "export")
     wanted = "marquee: stdout is closed: name a file with --output\n"
     assert (done.returncode, done.stderr) == (1, wanted)
 
