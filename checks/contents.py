@@ -8,9 +8,17 @@ from pathlib import Path
 
 from checks.finding import Finding, fault, note, well
 from settings import call
-from store.backup import NOTE, last_backup
-from store.data_folder import DATABASE, IMAGES, PART, READY, SOCKET, VIEWS
-from store.uploads import FOLDER as UPLOADS
+from store.backup import last_backup
+from store.data_folder import (
+    DATABASE,
+    IMAGES,
+    LAST_BACKUP,
+    PART,
+    READY,
+    SOCKET,
+    UPLOADS,
+    VIEWS,
+)
 
 MEGABYTE = 1_048_576
 # Below this it may stop for want of room within hours, and below that before anybody looks.
@@ -24,7 +32,7 @@ OURS = {
     *(DATABASE + end for end in BESIDE),
     *(VIEWS + end for end in BESIDE),
     *(f"{VIEWS}-new{end}" for end in BESIDE),
-    *(IMAGES, SOCKET, NOTE, UPLOADS, "lock", "backups"),
+    *(IMAGES, SOCKET, LAST_BACKUP, UPLOADS, "lock", "backups"),
 }
 
 
@@ -76,7 +84,7 @@ def _leftovers(data: Path) -> Iterator[Finding]:
     strange = sorted(
         path.name
         for path in data.iterdir()
-        if path.name not in known and not path.name.startswith(f".{NOTE}")
+        if path.name not in known and not path.name.startswith(f".{LAST_BACKUP}")
     )
     if strange:
         words = f"not of Marquee's making: {', '.join(strange[:5])}"

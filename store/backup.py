@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from store.data_folder import DATABASE, IMAGES
+from store.data_folder import DATABASE, IMAGES, LAST_BACKUP
 from store.errors import StoreBusy, StoreError
 from store.snapshot import (
     Told,
@@ -32,8 +32,6 @@ from store.snapshot import (
 from store.soundness import faults
 
 MANIFEST = "backup.json"
-# What the data folder remembers of its last backup.
-NOTE = "last-backup.json"
 # An import that is published amid a backup may take images away; then it begins anew.
 ATTEMPTS = 3
 
@@ -90,7 +88,7 @@ def back_up(data: Path, to: Path, told: Told, keep: int = 0) -> tuple[Path, Back
 def last_backup(data: Path) -> Note | None:
     """The folder's last backup, None if none is known of."""
     try:
-        return msgspec.json.decode((data / NOTE).read_bytes(), type=Note)
+        return msgspec.json.decode((data / LAST_BACKUP).read_bytes(), type=Note)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -135,7 +133,7 @@ def _beside(folder: Path, name: str, data: Path) -> Iterator[Path]:
     One at a time, so that what is found of others was cut off: it is removed.
     """
     if folder.samefile(data):  # which the server has locked
-        file = os.open(data / f".{NOTE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(data / f".{LAST_BACKUP}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     else:
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -175,6 +173,6 @@ def _thin(folder: Path, keep: int) -> None:
 
 
 def _note(data: Path, note: Note) -> None:
-    beside = data / f".{NOTE}.{os.getpid()}"
+    beside = data / f".{LAST_BACKUP}.{os.getpid()}"
     write_out(beside, msgspec.json.encode(note))
-    beside.rename(data / NOTE)
+    beside.rename(data / LAST_BACKUP)

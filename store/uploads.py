@@ -16,9 +16,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from rules.placing import litter, place
+from store.data_folder import UPLOADS
 from store.errors import StoreError, StoreFull, StoreRefused
 
-FOLDER = "uploads"
 # Files that one upload may have, and strays that are named.
 FILES, NAMED = 20_000, 50
 CHUNK = 1024 * 1024
@@ -37,7 +37,7 @@ class Upload:
 
         Raises a `StoreError` if it cannot be written, as may all of these.
         """
-        self.folder = data / FOLDER / secrets.token_hex(8)
+        self.folder = data / UPLOADS / secrets.token_hex(8)
         self.files = 0
         self.size = 0
         self.strays: list[str] = []
@@ -228,7 +228,7 @@ def _check_directory(path: Path) -> None:
 
 def clear(data: Path) -> None:
     """Leave nothing of uploads that a stop cut off."""
-    shutil.rmtree(data / FOLDER, ignore_errors=True)
+    shutil.rmtree(data / UPLOADS, ignore_errors=True)
 
 
 def _failed(error: OSError) -> StoreError:

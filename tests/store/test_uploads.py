@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from store.data_folder import UPLOADS
 from store.errors import StoreError, StoreRefused
-from store.uploads import FILES, FOLDER, Form, Upload, clear
+from store.uploads import FILES, Form, Upload, clear
 
 KIND = 'multipart/form-data; boundary="edge"'
 MANY = 10_000_000
@@ -75,7 +76,7 @@ def test_files_lie_where_an_import_finds_them(tmp_path: Path) -> None:
         "images/image_7.png": b"\x89PNG\r\n--edge-but-not-quite",
     }
     assert upload.strays == ["../../evil.sh"]
-    assert {path.name for path in tmp_path.iterdir()} == {FOLDER}
+    assert {path.name for path in tmp_path.iterdir()} == {UPLOADS}
     assert upload.folder.stat().st_mode & 0o077 == 0
     upload.remove()
     assert not upload.folder.exists()
