@@ -3,7 +3,8 @@
 import asyncio
 import difflib
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from store.apps import Access
 from store.batch import Outcome
 from store.errors import StoreError
 from store.log import Log
-from wire import Response
+from wire import Response, Room, owners_of
 
 T = TypeVar("T")
 
@@ -123,6 +124,20 @@ class Asking(Handler):
             return await doing
         except StoreError as error:
             raise self.later(f"Not all of this is gone ({error})") from None
+
+    @contextmanager
+    def place(self, places: Room, full: str, *others: Hashable) -> Iterator[None]:
+        """Hold a place for the client's address, and for `others` that it counts for.
+
+        Raises `Refusal` (503) with the message `full` if there is no free one for them.
+        """
+        owners = (*owners_of(self.request.remote_ip or "", None), *others)
+        if not places.take(1, owners):
+            raise self.later(full)
+        try:
+            yield
+        finally:
+            places.leave(1, owners)
 
     def later(self, words: str) -> Refusal:
         """The refusal of what may be sent again."""

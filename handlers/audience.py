@@ -13,7 +13,7 @@ from loops.sampler import Watch
 from rules.history import MINUTE, WINDOW
 from rules.timestamp import MICROS
 from store.audience import Audiences
-from wire import Room, owners_of
+from wire import Room
 
 HOST = r"([^/]{1,260})"
 # Seconds of history that are told if nothing else is asked for, and at most.
@@ -195,10 +195,5 @@ class History(Watching):
 
     async def _found(self, watch: Watch, path: str, first: int, last: int) -> bytes:
         """Return the minutes as JSON; 503 if there is no place among those that wait for theirs."""
-        owners = owners_of(self.request.remote_ip or "", None)
-        if not self._places.take(1, owners):
-            raise self.later("Too many histories are being read now")
-        try:
+        with self.place(self._places, "Too many histories are being read now"):
             return await self._kept.history((watch.key, watch.host), path, first, last)
-        finally:
-            self._places.leave(1, owners)

@@ -1,7 +1,6 @@
 """What an app's stories were used for: counts, and users active on a day, in a week, in a month."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from handlers.asking import Asking
@@ -11,7 +10,7 @@ from rules.days import NotDay, day_of, text_of
 from store.errors import StoreBusy
 from store.shelves import Shelves, Shown
 from store.usage import SPANS, BadCursor, Usage
-from wire import Room, owners_of
+from wire import Room
 
 # Default and maximum number of counts on a page.
 COUNTS, MOST_COUNTS = 1_000, 10_000
@@ -52,16 +51,9 @@ class Public(Asking):
         self._shelves = shelves
         self._places = places
 
-    @contextmanager
-    def place(self, app: int) -> Iterator[None]:
+    def waiting(self, app: int) -> AbstractContextManager[None]:
         """Hold a place among the waiting queries; raise `Refusal` if there is no free one."""
-        owners = (*owners_of(self.request.remote_ip or "", None), app)
-        if not self._places.take(1, owners):
-            raise self.later("Too many queries of this kind are waiting")
-        try:
-            yield
-        finally:
-            self._places.leave(1, owners)
+        return self.place(self._places, "Too many queries of this kind are waiting", app)
 
     async def app(self, token: str) -> Shown:
         """The app; its own pages may read the answer."""
@@ -95,7 +87,7 @@ class Counts(Public):
         day, story = self.day(), self.number("story_id")
         limit = self.number("limit", least=1, most=MOST_COUNTS) or COUNTS
         try:
-            with self.place(app):
+            with self.waiting(app):
                 found, cursor = await self.usage.stories(
                     app, day, story, limit=limit, cursor=self.word("cursor")
                 )
@@ -127,7 +119,7 @@ class Users(Public):
         if first < 0:
             raise self.wrong("days", "reach back before the year 1")
         try:
-            with self.place(app):
+            with self.waiting(app):
                 found = await self.usage.active(app, first, day, span)
         except StoreBusy as error:
             raise self.later(f"This cannot be counted now ({error})") from None

@@ -78,13 +78,9 @@ class Watching(Asking):
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep events back
         if self.gone or self.request.method == "HEAD":
             return
-        places, owners = self.audience.places, owners_of(self.request.remote_ip or "", None)
-        if not places.take(1, owners):
-            raise self.later("Too many clients are listening")
-        try:
+        owners = owners_of(self.request.remote_ip or "", None)
+        with self.place(self.audience.places, "Too many clients are listening"):
             await self._listen(name, watch, make, owners, reserved)
-        finally:
-            places.leave(1, owners)
 
     async def _listen(
         self,
