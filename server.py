@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
+from time import time
 from typing import Any
 
 try:
@@ -596,7 +597,7 @@ async def serve(settings: Settings, as_json: bool = False) -> int:
             opened.push_async_callback(views.close)
             marquee = Marquee(
                 *(settings, database, data, log, rules, views, await salt(database), invitation),
-                await trust_in_clock(database),
+                await trust_in_clock(database, time()),
                 await database.read_internal(last_loss),
             )
             loop = asyncio.get_running_loop()

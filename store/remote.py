@@ -45,8 +45,8 @@ STATUSES: dict[int, type[StoreError]] = {
 PATIENCE = 3_600.0
 # Bytes of an export that are read at a time.
 PIECE = 262_144
-# Seconds for an answer that takes no work.
-MOMENT = 5.0
+# Seconds for an answer that takes no work. A busy server on a busy machine answers within them.
+MOMENT = 15.0
 # No arguments, in MessagePack.
 NOTHING = b"\x90"
 # What fits the address of a Unix socket.

@@ -2,17 +2,25 @@
 
 import sqlite3
 
-from rules.trust import Trust
+from rules.trust import UNKNOWN, Trust
 from store.database import Database
 
 MICRO = 1_000_000
 
 
-async def trust_in_clock(database: Database) -> Trust:
-    """What was noted last."""
+async def trust_in_clock(database: Database, now: float) -> Trust:
+    """Return what earlier runs noted of the clock.
+
+    A new installation believes `now` (seconds since 1970) and notes it before it serves: the next
+    start may have another clock, however short this run is.
+    """
     sql = "SELECT believed, lived FROM log"
     found = await database.read_internal(lambda it: it.execute(sql).fetchone())
-    return Trust(*(micros / MICRO for micros in found))
+    trust = Trust(*(micros / MICRO for micros in found))
+    if trust == UNKNOWN:
+        trust = Trust(now)
+        await note_trust(database, trust)
+    return trust
 
 
 async def note_trust(database: Database, trust: Trust) -> None:

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from pace import twenty_ms
 
 from rules.ranking import (
     BY_CLICKS,
@@ -298,7 +299,7 @@ def test_fifty_campaigns_of_four_hundred_banners_rank_in_a_blink() -> None:
         for slot in campaigns:
             rank(slot, slot.keys(), range(400), chance)
         spent.append(time.process_time() - began)
-    assert min(spent) < 0.1
+    assert min(spent) < 5 * twenty_ms()
 
 
 def test_a_candidate_says_what_it_did_and_why_it_is_there() -> None:

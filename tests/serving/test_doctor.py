@@ -22,7 +22,7 @@ def test_all_is_well_beside_a_server_that_is_ready(start, run):
     # Its port is its own.
     assert "address" not in found
     words = run("doctor", "--data", str(server.data)).stdout
-    assert words.endswith("All is well.\n")
+    assert words.endswith("All is well.\n"), words
     assert server.stop() == 0
     assert "Traceback" not in server.log
 
