@@ -88,7 +88,7 @@ def test_a_thousand_hostile_bodies_hold_the_loop_for_no_more_than_20_ms(app):
 
 def test_turns_that_take_longer_are_seen_however_often_a_body_is_sent(tmp_path):
     """The test above can fail."""
-    app = App(Watched(tmp_path / "data", SPIN=f"{twenty_ms() * 2}"))
+    app = App(Watched(tmp_path / "data", SPIN=f"{twenty_ms() * 5}"))
     kind, bodies = next(groups())
     assert quickest(app, kind, bodies[:2], times=2) >= 1
     assert app.server.stop() == 0, app.server.log
