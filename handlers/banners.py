@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Collection
 
 from handlers.answers import HTML, NO_STORE, SECURITY, Pages, held
-from rules.pictures import placeholder
+from rules.placeholder import placeholder
 from rules.rows import LARGEST
 from store.errors import StoreError
 from store.images import Picture

@@ -15,12 +15,11 @@ from tornado.web import RequestHandler, stream_request_body
 from handlers.answers import PROBLEM, problem_body
 from handlers.base import Refusal
 from store.database import Database
-from store.desk import COMMANDS
 from store.errors import StoreBusy, StoreError, StoreRefused
 from store.events import Events
 from store.exporting import Export
 from store.intake import CALLS, LARGEST_IMAGE
-from store.remote import STATUSES
+from store.protocol import COMMANDS, STATUSES
 from store.replaying import Replays
 from store.staging import Staging
 from store.views import Rebuilt

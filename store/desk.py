@@ -5,42 +5,27 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from store import remote
-from store.apps import ChangeApp, CreateApp, CreateToken, ListApps, RemoveApp, RevokeToken
 from store.commands import Command
 from store.data_folder import DATABASE, IMAGES, SOCKET, VIEWS, prepare
 from store.database import Database
 from store.errors import StoreBusy, StoreError
-from store.event_rejects import ListEventRejects
 from store.event_rules import EventRules
 from store.events import Events
 from store.exporting import Export
 from store.intake import Intake
 from store.lock import LOCK, Lock
 from store.log import Log
-from store.rejects import ListRejects
-from store.replaying import NoteReplayed, Replayed, Replays
+from store.replaying import Replayed, Replays
 from store.staging import Staging
-from store.stories import ListStories, PutStories, RemoveStories
-from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
 from store.views import Rebuilt, Views
 
 LOG = logging.getLogger("marquee.desk")
 R = TypeVar("R")
 Told = Callable[[int], object]
 
-# All that a server does when asked.
-COMMANDS: dict[str, type[Command[Any]]] = {
-    kind.__name__: kind
-    for kind in (
-        *(CreateApp, ListApps, ChangeApp, RemoveApp, CreateToken, RevokeToken),
-        *(PutStories, ListStories, RemoveStories),
-        *(ListRejects, ListEventRejects, NoteReplayed),
-        *(CreateUser, ListUsers, RemoveUser, SetPassword),
-    )
-}
 # Seconds for which a folder that is in use is waited for: a server may be about to listen.
 PATIENCE = 5.0
 LOOK = 0.1

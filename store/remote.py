@@ -19,27 +19,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from store.commands import Command
-from store.errors import (
-    StoreBusy,
-    StoreError,
-    StoreFailed,
-    StoreFull,
-    StoreGone,
-    StoreRefused,
-)
+from store.errors import StoreError, StoreGone
 from store.exporting import Export
 from store.intake import CALLS, FigureRow, Landing, Reject, Replaced, Taken, Verdict
+from store.protocol import STATUSES
 from store.replaying import Replayed
 from store.views import Rebuilt
 
 R = TypeVar("R")
 
-STATUSES: dict[int, type[StoreError]] = {
-    409: StoreBusy,
-    422: StoreRefused,
-    503: StoreFailed,
-    507: StoreFull,
-}
 # Seconds for one answer: an import may have to remove what another one left, and `replace` moves
 # millions of rows in small steps. A server that ends closes its connections.
 PATIENCE = 3_600.0

@@ -3,7 +3,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rules.pictures import BRANDS, PALETTES, picture, placeholder
+from rules.pictures import BRANDS, PALETTES, picture
+from rules.placeholder import placeholder
 from rules.sample import BANNERS
 from rules.scenes import Palette
 

@@ -24,7 +24,8 @@ from store.apps import CreateApp, ListApps, NewApp, RevokeToken
 from store.campaigns import book
 from store.commands import Command
 from store.database import Database
-from store.desk import COMMANDS, OwnDesk, RemoteDesk, desk
+from store.desk import OwnDesk, RemoteDesk, desk
+from store.protocol import COMMANDS
 from store.errors import (
     StoreBusy,
     StoreError,
