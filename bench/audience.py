@@ -20,11 +20,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "serving")]
 
 from faulty import Faulty  # noqa: E402
 
-from loops.sampler import Sampler, Watch  # noqa: E402
-from rules.history import Closed  # noqa: E402
-from rules.other_days import NO_OTHER_DAYS, OtherDays  # noqa: E402
-from rules.toppages import Reading  # noqa: E402
-from store.presence import Presence  # noqa: E402
+from background.audience.host_poller import HostPoller, PolledHost  # noqa: E402
+from domain.audience.seasonal_baseline import NO_SEASONAL_BASELINE, SeasonalBaseline  # noqa: E402
+from domain.audience.toppages_format import TopPagesReading  # noqa: E402
+from domain.audience.visitor_history import MinuteTotals  # noqa: E402
+from store.cache.active_visitors import ActiveVisitors  # noqa: E402
 
 TOKEN, HOST = "bench", "www.example.com"
 PATH = "/api/v1.0/increasingconcurrents?" + urlencode({"apikey": TOKEN, "host": HOST})
@@ -126,17 +126,17 @@ class Nobody:
 
     name, a_minute, in_all, refusals_kept = "bench", None, None, 0.0
 
-    async def read(self, key: str, host: str) -> Reading:
+    async def read(self, key: str, host: str) -> TopPagesReading:
         """Nothing."""
         raise NotImplementedError
 
 
-async def _keep(key: tuple[str, str], closed: Closed, titles: dict[str, str]) -> None:
+async def _keep(key: tuple[str, str], closed: MinuteTotals, titles: dict[str, str]) -> None:
     """Keep nothing."""
 
 
-async def _remember(key: tuple[str, str]) -> OtherDays:
-    return NO_OTHER_DAYS
+async def _remember(key: tuple[str, str]) -> SeasonalBaseline:
+    return NO_SEASONAL_BASELINE
 
 
 def reading(given):
@@ -144,7 +144,7 @@ def reading(given):
     chance = random.Random(1)
     now = [1_000_000.0]
     tracemalloc.start()
-    presence = Presence(60.0, clock=lambda: now[0])
+    presence = ActiveVisitors(60.0, clock=lambda: now[0])
     weights = list(accumulate(1 / (rank + 10) ** 0.7 for rank in range(PAGES)))
     paths = [f"/section/{rank % 20}/an-article-with-a-name-{rank}" for rank in range(PAGES)]
     for visitor in range(VISITORS):
@@ -152,9 +152,9 @@ def reading(given):
         presence.see(1, HOST, path, f"{visitor}", ago=chance.random() * 59)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    sampler = Sampler(Nobody(), _keep, _remember, clock=lambda: now[0], wall=lambda: now[0])
+    sampler = HostPoller(Nobody(), _keep, _remember, clock=lambda: now[0], wall=lambda: now[0])
     sampler._spawn = lambda work: work.close()  # type: ignore[assignment,method-assign]
-    watch = Watch(TOKEN, HOST, now[0])
+    watch = PolledHost(TOKEN, HOST, now[0])
     gc.collect()  # as the server does
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

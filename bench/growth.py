@@ -21,9 +21,9 @@ from contest import BENCH, ROOT, Running, own, wrk
 from report import Promise, options, report
 
 sys.path.insert(0, str(ROOT))
-from store.database import Database
-from store.log import Log
-from store.views import Views
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.projections.projections import Projections
 
 HEAD = (
     *("events", "single/s", "CPU µs", "lag, s", "lines/s", "CPU µs", "caught up, s"),
@@ -78,8 +78,8 @@ def main() -> int:
 async def fill(data: Path, stop: int) -> None:
     """Log and fold events of the last thirty days until there are `stop`."""
     database = await Database.open(data / "marquee.db")
-    log = await Log.open(database)
-    views = await Views.open(database, data / "views.db")
+    log = await EventLog.open(database)
+    views = await Projections.open(database, data / "views.db")
     start, begin = log.counts.stored, time.time_ns() // 1000 - DAYS
     chance = random.Random(log.counts.stored)
     sessions = [f"e2085be5-9137-4e4e-80b5-{number:012d}" for number in range(SESSIONS)]

@@ -68,13 +68,13 @@ def main() -> int:
 async def inside(folder: Path, data: Path) -> float:
     """The longest hold of the writer, in ms, of an import in this very process."""
     sys.path.insert(0, str(ROOT))
-    from store.database import Database
-    from store.importing import import_folder
-    from store.staging import Staging
+    from imports.importer import import_folder
+    from store.sqlite.core.database import Database
+    from store.sqlite.imports.import_staging import ImportStaging
 
     database = await Database.open(data / "marquee.db")
     try:
-        await import_folder(folder, Staging(database, data / "images"))
+        await import_folder(folder, ImportStaging(database, data / "images"))
         return database.longest_hold
     finally:
         await database.close()

@@ -21,8 +21,8 @@ from growth import fill
 from report import Promise, options, report
 
 sys.path.insert(0, str(ROOT))
-from store.database import Database
-from store.log import Log
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
 
 HEAD = ("page", "p50, ms", "p99, ms", "KB")
 WITHIN, WEIGHT, SHARE = 0.030, 60_000, 0.05
@@ -100,7 +100,7 @@ def prepare(data: Path, campaigns: Path) -> None:
 async def reject(data: Path) -> None:
     """As many rejects of the first app as are kept, after one of the second."""
     database = await Database.open(data / "marquee.db")
-    log = await Log.open(database)
+    log = await EventLog.open(database)
     body, errors = b'{"session_id":"%s"}' % (b"x" * 200), '[{"pointer":"/name","message":"x"}]'
     await log.append((), [(2, body, errors)])
     for _ in range(REJECTS // 500):

@@ -16,10 +16,10 @@ from contest import ROOT
 from report import Promise, options, report
 
 sys.path.insert(0, str(ROOT))
-from store.database import Database
-from store.log import Log
-from store.retention import DAY, LEAST_DAYS, Retention
-from store.views import Views
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_retention import DAY_MICROS, MIN_RETENTION_DAYS, EventRetention
+from store.sqlite.projections.projections import Projections
 
 STEP, SESSIONS, KINDS = 1_000, 20_000, 30
 HEAD = ("events dropped", "seconds", "CPU µs an event", "p50 ms", "p99 ms", "longest ms")
@@ -60,11 +60,11 @@ async def measure(folder: Path, count: int) -> tuple[tuple[str, ...], float]:
     views = None
     try:
         now = time.time_ns() // 1000
-        await fill(await Log.open(database), count, now)
-        views = await Views.open(database, folder / "views.db")
+        await fill(await EventLog.open(database), count, now)
+        views = await Projections.open(database, folder / "views.db")
         await views.catch_up()
         timed = Timed(database)
-        retention = Retention(timed, views, LEAST_DAYS)
+        retention = EventRetention(timed, views, MIN_RETENTION_DAYS)
         began, spent = time.perf_counter(), time.process_time()
         while await retention.once(now):
             pass
@@ -86,10 +86,10 @@ def quantile(values: list[float], part: float) -> float:
     return values[min(len(values) - 1, int(len(values) * part))]
 
 
-async def fill(log: Log, count: int, now: int) -> None:
+async def fill(log: EventLog, count: int, now: int) -> None:
     """Events of twenty days, which are due to go."""
     chance = random.Random(1)
-    begin, pace = now - 60 * DAY, 20 * DAY // count
+    begin, pace = now - 60 * DAY_MICROS, 20 * DAY_MICROS // count
     for first in range(0, count, STEP):
         rows = [
             (

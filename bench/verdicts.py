@@ -10,8 +10,8 @@ from math import exp, log
 from random import Random
 
 from bench.visitors import STAY, STEP, Page
-from rules.growth import NEW, RISING
-from rules.history import History
+from domain.audience.trend_score import NEW, RISING
+from domain.audience.visitor_history import VisitorHistory
 
 # Readings before anything is counted: twenty minutes.
 BEFORE = 240
@@ -45,7 +45,7 @@ def steady(sizes: Sequence[float], pages: int, readings: int, seed: int = 1) -> 
     """So many steady pages of each size over so many readings each."""
     chance = Random(seed)
     crowd = {f"/{size:g}/{number}": Page(size, chance) for size in sizes for number in range(pages)}
-    history, before = History(), {path: page.visitors for path, page in crowd.items()}
+    history, before = VisitorHistory(), {path: page.visitors for path, page in crowd.items()}
     called = dict.fromkeys(sizes, 0)
     differences: dict[float, list[int]] = {size: [] for size in sizes}
     for number in range(BEFORE + readings):
@@ -71,7 +71,7 @@ def risen(
     """
     chance = Random(seed)
     crowd = {f"/{size:g}/{number}": Page(size, chance) for size in sizes for number in range(pages)}
-    history, before = History(), {path: page.visitors for path, page in crowd.items()}
+    history, before = VisitorHistory(), {path: page.visitors for path, page in crowd.items()}
     first: dict[str, int] = {}
     differences: dict[str, list[int]] = {path: [] for path in crowd}
     until = SLOW if reached is None else reached
@@ -103,6 +103,6 @@ def risen(
     ]
 
 
-def _called(history: History) -> list[str]:
+def _called(history: VisitorHistory) -> list[str]:
     listed = history.rising(limit=100_000)
     return [page.path for page in listed if page.judged.state in (RISING, NEW)]

@@ -1,1 +1,1 @@
-"""What an owner types: a module a command; `add` tells its words, `run` does it."""
+"""Commands of the command line, a module each: `add` declares arguments, `run` executes."""

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
-from console import whole_number
-from settings import PROGRAM, Settings
-from store.backup import Backup, back_up
-from store.data_folder import IMAGES
+from app.settings import PROGRAM_COMMAND, Settings
+from commands.console import whole_number
+from store.sqlite.backup.backup import BackupManifest, create_backup
+from store.sqlite.core.data_folder import IMAGES_FOLDER
 
 # More than this behind a server, which is to have the machine first.
-NICE = 10
-FOLDER = "backups"
+NICE_INCREMENT = 10
+BACKUP_FOLDER = "backups"
 
 
 def add(words: Any, common: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Back up and print the path; return 1 if an image is missing or damaged."""
     data = Path(settings.data)
-    os.nice(NICE)
+    os.nice(NICE_INCREMENT)
     hidden = True if arguments.json else None
     with tqdm(unit="B", unit_scale=True, disable=hidden, delay=0.5, leave=False) as bar:
 
@@ -64,21 +64,21 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        to = Path(arguments.to) if arguments.to else data / FOLDER
-        place, made = back_up(data, to, told, max(0, arguments.keep))
+        to = Path(arguments.to) if arguments.to else data / BACKUP_FOLDER
+        place, made = create_backup(data, to, told, max(0, arguments.keep))
     if arguments.json:
         print(msgspec.json.encode({"place": str(place), **msgspec.to_builtins(made)}).decode())
     else:
-        print(_told(place, made))
+        print(_format_backup(place, made))
     for name in made.lacking:
         sys.stderr.write(
-            f"marquee: not in the backup: {data / IMAGES / name} is missing or damaged (of banner "
+            f"marquee: not in the backup: {data / IMAGES_FOLDER / name} is missing or damaged "
             f"{', '.join(map(str, made.lacking_of.get(name, [])))}): import the image again\n"
         )
     return 1 if made.lacking else 0
 
 
-def _told(place: Path, made: Backup) -> str:
+def _format_backup(place: Path, made: BackupManifest) -> str:
     lines = [
         f"backup    {place}",
         f"of        {made.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -90,4 +90,4 @@ def _told(place: Path, made: Backup) -> str:
         lines.append(
             f"lost      {len(made.lacking):,} images, missing or damaged in the data folder"
         )
-    return "\n".join([*lines, f"put back  {PROGRAM} restore {place} --data DIR"])
+    return "\n".join([*lines, f"put back  {PROGRAM_COMMAND} restore {place} --data DIR"])

@@ -4,16 +4,16 @@ import argparse
 import os
 from typing import Any
 
-from settings import NAMES, Settings, resolve, table
+from app.settings import SETTING_NAMES, Settings, resolve_settings, settings_table
 
 # What every command takes.
-SHARED = ("data", "log_level", "log_format")
+COMMON_SETTINGS = ("data", "log_level", "log_format")
 
 
-def common() -> argparse.ArgumentParser:
+def common_parser() -> argparse.ArgumentParser:
     """A parent of every command's parser: where the state is, where settings are."""
     parser = argparse.ArgumentParser(add_help=False)
-    for name in SHARED:
+    for name in COMMON_SETTINGS:
         add_setting(parser, name)
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
@@ -22,14 +22,16 @@ def common() -> argparse.ArgumentParser:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """All settings that are not shared by all commands."""
-    for name in NAMES:
-        if name not in SHARED:
+    for name in SETTING_NAMES:
+        if name not in COMMON_SETTINGS:
             add_setting(parser, name)
 
 
 def add_setting(parser: argparse.ArgumentParser, wanted: str) -> None:
     """One setting as an option; what is not said stays unset, as other sources may say it."""
-    name, kind, default, description, choices = next(row for row in table() if row[0] == wanted)
+    name, kind, default, description, choices = next(
+        row for row in settings_table() if row[0] == wanted
+    )
     words: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
     if kind is bool:
         words["action"] = argparse.BooleanOptionalAction
@@ -42,7 +44,7 @@ def add_setting(parser: argparse.ArgumentParser, wanted: str) -> None:
     parser.add_argument(f"--{name.replace('_', '-')}", **words)
 
 
-def settings(arguments: argparse.Namespace) -> Settings:
+def parse_settings(arguments: argparse.Namespace) -> Settings:
     """The settings from the command line and the other sources; raises `SettingError`."""
-    said = {name: value for name, value in vars(arguments).items() if name in NAMES}
-    return resolve(said, os.environ, arguments.config)
+    said = {name: value for name, value in vars(arguments).items() if name in SETTING_NAMES}
+    return resolve_settings(said, os.environ, arguments.config)

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
-from settings import Settings
-from store.desk import desk
-from store.views import Rebuilt
+from app.settings import Settings
+from commands.admin_backend import open_admin_backend
+from store.sqlite.projections.projections import RebuildReport
 
 
 def add(words: Any, common: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _rebuild(data: Path, *, quiet: bool) -> Rebuilt:
-    async with desk(data) as store:
+async def _rebuild(data: Path, *, quiet: bool) -> RebuildReport:
+    async with open_admin_backend(data) as store:
         with tqdm(unit=" events", disable=True if quiet else None, delay=0.5) as bar:
             return await store.rebuild(lambda folded: bar.update(folded - bar.n))

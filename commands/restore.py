@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
-from settings import Settings
-from store.restoring import restore
+from app.settings import Settings
+from store.sqlite.backup.restore import restore_backup
 
 
 def add(words: Any, common: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             bar.update(done)
 
         source, data = Path(arguments.source), Path(settings.data)
-        result = restore(source, data, told, replace=arguments.replace)
+        result = restore_backup(source, data, told, replace=arguments.replace)
     if arguments.json:
         print(msgspec.json.encode(result).decode())
         return 0

@@ -25,9 +25,12 @@ BUILD = ROOT / "build" / "dist"
 TARGET = ROOT / "dist" / "marquee"
 LOCK = ROOT / "requirements-dist.lock"
 HEAD = ROOT / "deploy" / "onefile.sh"
-CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
+CODE = (
+    *("app", "commands", "demo", "handlers", "background", "imports"),
+    *("store", "domain", "httpserver"),
+)
 # Read as files, by their places beside the code.
-DATA = ("store/migrations", "store/folds", "templates", "static")
+DATA = ("store/sqlite/migrations", "store/sqlite/projections/sql", "templates", "static")
 # Found by name alone.
 HIDDEN = ("tzdata",)
 # What nothing of ours asks for.

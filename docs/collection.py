@@ -14,9 +14,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from handlers.docs.document import document  # noqa: E402
-from handlers.docs.operations import FORM, KEY  # noqa: E402
-from handlers.docs.page import RESOURCES, grouped, keyed  # noqa: E402
+from handlers.openapi.docs_page import API_RESOURCES, operations_by_tag, requires_api_key  # noqa: E402
+from handlers.openapi.document import build_document  # noqa: E402
+from handlers.openapi.operation import EXAMPLE_API_KEY, FORM_URLENCODED  # noqa: E402
 
 PATH = ROOT / "docs" / "marquee.postman_collection.json"
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
@@ -39,9 +39,9 @@ ANSWERS = {
 
 def collection() -> dict[str, Any]:
     """The collection; the owner's pages, and streams that never end, are left out."""
-    told = json.loads(json.dumps(document(RESOURCES), default=str))
+    told = json.loads(json.dumps(build_document(API_RESOURCES), default=str))
     folders = []
-    for name, operations in grouped(told).items():
+    for name, operations in operations_by_tag(told).items():
         operations.sort(key=_turn)
         items = [_item(each) for each in operations if not _left_out(each)]
         if items:
@@ -59,7 +59,7 @@ def collection() -> dict[str, Any]:
         "variable": [
             {"key": "base", "value": "http://127.0.0.1:8000"},
             {"key": "token", "value": ""},
-            {"key": "apikey", "value": KEY},
+            {"key": "apikey", "value": EXAMPLE_API_KEY},
             *({"key": name, "value": "1"} for name, _ in HANDED_ON.values()),
         ],
         "item": folders,
@@ -82,7 +82,7 @@ def _left_out(operation: dict[str, Any]) -> bool:
 def _item(operation: dict[str, Any]) -> dict[str, Any]:
     name, path = operation["operationId"], operation["path"]
     query = []
-    if keyed(operation):
+    if requires_api_key(operation):
         query.append({"key": "apikey", "value": "{{apikey}}", "disabled": False})
     for each in operation.get("parameters", ()):
         example = str(each.get("example", ""))
@@ -106,7 +106,7 @@ def _item(operation: dict[str, Any]) -> dict[str, Any]:
     if {"token": []} not in operation.get("security", ()):
         request["auth"] = {"type": "noauth"}
     for kind, body in operation.get("requestBody", {}).get("content", {}).items():
-        if kind == FORM:
+        if kind == FORM_URLENCODED:
             continue
         sent = body["example"]
         if isinstance(sent, dict) and "click_id" in sent:

@@ -1,1 +1,1 @@
-"""The edge: a module a resource; each takes a request apart, makes one call and answers."""
+"""HTTP handlers, per feature: each parses a request, makes one call and answers."""

@@ -1,1 +1,1 @@
-"""What is remembered: databases, imports, images, apps, caches; one file an entity."""
+"""What is stored: protocols in `api`, a package per kind of store, caches."""

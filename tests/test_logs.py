@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from logs import Json, Line
+from app.logging_setup import JsonFormatter, TextFormatter
 
 
 def record(message: str, *values: object, error: BaseException | None = None) -> logging.LogRecord:
@@ -20,7 +20,7 @@ def raised() -> Exception:
         return error
 
 
-@pytest.mark.parametrize("form", [Line(), Json()])
+@pytest.mark.parametrize("form", [TextFormatter(), JsonFormatter()])
 def test_an_event_is_one_line_whatever_it_says(form):
     forged = "b\r\nGET /forged\x1b[31m\x9b31m\u2028GET /x\x85GET /y\u202egpj.exe"
     line = form.format(record("a %s", forged, error=raised()))
@@ -29,7 +29,7 @@ def test_an_event_is_one_line_whatever_it_says(form):
     assert "second" in line
 
 
-@pytest.mark.parametrize("form", [Line(), Json()])
+@pytest.mark.parametrize("form", [TextFormatter(), JsonFormatter()])
 def test_a_token_is_never_written(form):
     line = form.format(record("with %s", "Bearer mq_12_Ab-c_9", error=raised()))
     assert "Ab-c_9" not in line
@@ -37,7 +37,7 @@ def test_a_token_is_never_written(form):
 
 
 def test_json_has_the_parts_by_name():
-    entry = json.loads(Json().format(record("hello %s", "you")))
+    entry = json.loads(JsonFormatter().format(record("hello %s", "you")))
     assert entry["message"] == "hello you"
     assert entry["level"] == "error"
     assert entry["time"].endswith("Z")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from release import VERSION
+from domain.common.version import VERSION
 
 ROOT = Path(__file__).parent.parent
 CODE = ("wire", "rules", "store", "loops", "handlers", "checks", "commands")
@@ -293,7 +293,9 @@ def test_ci_installs_what_is_missing_and_fails_when_a_check_does(
 
 
 def test_each_migration_has_a_number_of_its_own_without_a_gap() -> None:
-    numbers = [int(file.name[:3]) for file in sorted((ROOT / "store/migrations").glob("*.sql"))]
+    numbers = [
+        int(file.name[:3]) for file in sorted((ROOT / "store/sqlite/migrations").glob("*.sql"))
+    ]
     assert numbers == [*range(1, len(numbers) + 1)]
 
 

@@ -4,25 +4,34 @@ from pathlib import Path
 
 import pytest
 
-from settings import NAMES, SettingError, Settings, resolve, service_links, table
+from app.settings import (
+    SETTING_NAMES,
+    SettingError,
+    Settings,
+    resolve_settings,
+    service_links,
+    settings_table,
+)
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path):
     config = tmp_path / "marquee.toml"
     config.write_text('port = 1\nhost = "192.0.2.1"\ntz = "Asia/Kathmandu"\n')
-    found = resolve({"port": 3}, {"MARQUEE_PORT": "2", "MARQUEE_HOST": "192.0.2.2"}, str(config))
+    found = resolve_settings(
+        {"port": 3}, {"MARQUEE_PORT": "2", "MARQUEE_HOST": "192.0.2.2"}, str(config)
+    )
     assert (found.port, found.host, found.tz) == (3, "192.0.2.2", "Asia/Kathmandu")
     assert found.idle_seconds == Settings().idle_seconds
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SETTING_NAMES)
 def test_every_setting_is_described_and_taken_from_the_environment(name):
-    row = next(row for row in table() if row[0] == name)
+    row = next(row for row in settings_table() if row[0] == name)
     assert row[3]
     wrong = {"MARQUEE_" + name.upper(): "\x00wrong"}
     if row[1] is not str or row[4]:
         with pytest.raises(SettingError, match=name):
-            resolve({}, wrong, None)
+            resolve_settings({}, wrong, None)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +53,7 @@ def test_every_setting_is_described_and_taken_from_the_environment(name):
 )
 def test_a_wrong_setting_is_named_with_its_source(line, environ, words):
     with pytest.raises(SettingError, match=words):
-        resolve(line, environ, None)
+        resolve_settings(line, environ, None)
 
 
 LINKS = {
@@ -62,10 +71,10 @@ LINKS = {
 
 
 def test_service_link_variables_are_no_settings():
-    assert resolve({}, LINKS, None) == Settings()
+    assert resolve_settings({}, LINKS, None) == Settings()
     assert service_links(LINKS) == list(LINKS)
     others = {"MARQUEE_PORT": "8001", "MARQUEE_HOST": "::1", "HOME": "/"}
-    found = resolve({}, {**LINKS, **others}, None)
+    found = resolve_settings({}, {**LINKS, **others}, None)
     assert (found.port, found.host) == (8001, "::1")
     assert service_links(others) == []
 
@@ -73,7 +82,7 @@ def test_service_link_variables_are_no_settings():
 @pytest.mark.parametrize("port", ["tcp:/10.0.0.1:80", "tcp://10.0.0.1", "http://a:80", "80a"])
 def test_a_port_that_is_not_a_service_link_is_refused(port):
     with pytest.raises(SettingError, match="the environment: port"):
-        resolve({}, {**LINKS, "MARQUEE_PORT": port}, None)
+        resolve_settings({}, {**LINKS, "MARQUEE_PORT": port}, None)
 
 
 @pytest.mark.parametrize(
@@ -84,19 +93,19 @@ def test_a_wrong_file_is_told_what_is_wrong(tmp_path, text, words):
     config = tmp_path / "marquee.toml"
     config.write_text(text)
     with pytest.raises(SettingError, match=words):
-        resolve({}, {}, str(config))
+        resolve_settings({}, {}, str(config))
 
 
 def test_a_missing_file_is_told():
     with pytest.raises(SettingError, match="cannot be read"):
-        resolve({}, {}, "/nowhere/marquee.toml")
+        resolve_settings({}, {}, "/nowhere/marquee.toml")
 
 
 def test_the_readme_has_a_row_for_each_setting():
     text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     head = "| setting | environment | default | what it is |\n| --- | --- | --- | --- |\n"
     rows = text.partition(head)[2].partition("\n\n")[0].splitlines()
-    assert rows == [_row(*each) for each in table()]
+    assert rows == [_row(*each) for each in settings_table()]
 
 
 def _row(name, _, default, description, choices):

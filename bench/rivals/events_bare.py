@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from store.batch import COLUMNS
-from store.migrations import migrate
+from store.sqlite.core.migrations import migrate
+from store.sqlite.events.commit_batch import EVENT_COLUMNS
 
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 256")
 # As those of events.lua.
@@ -50,7 +50,8 @@ def main(folder: str, size: int, seconds: float) -> None:
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     migrate(connection)
-    insert = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    values = ", ".join("?" * len(EVENT_COLUMNS))
+    insert = f"INSERT INTO event ({', '.join(EVENT_COLUMNS)}) VALUES ({values})"
     count, spent, lasted = 0, 0.0, 0.0
     while lasted < seconds:
         some = rows(count, size)

@@ -51,9 +51,9 @@ async def main(server: str) -> None:
     app = Application([(r"/campaigns/(\d+)/", Show, {"page": page}), (r"/hello", Hello)])
     if server == "wire":
         sys.path.insert(0, str(Path(__file__).parents[2]))
-        import wire
+        import httpserver
 
-        await wire.Server(app).listen(wire.bind("127.0.0.1", port, 4096))
+        await httpserver.Server(app).listen(httpserver.bind_tcp("127.0.0.1", port, 4096))
     else:
         HTTPServer(app).listen(port, "127.0.0.1", backlog=4096)
     await asyncio.Event().wait()

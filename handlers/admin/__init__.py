@@ -1,1 +1,1 @@
-"""The owner's pages: a module a subject. They work with scripts off, except for what is live."""
+"""The admin pages. They work without scripts, except for live updates."""

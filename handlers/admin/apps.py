@@ -4,10 +4,11 @@ from time import time_ns
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from handlers.admin.page import Page, failing
-from handlers.base import Refusal
-from rules.words import moment
-from store.apps import (
+from domain.common.formatting import format_moment
+from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.common.base_handler import ApiError
+from store.api.errors import StoreError
+from store.sqlite.admin.apps import (
     SCOPES,
     App,
     ChangeApp,
@@ -18,24 +19,23 @@ from store.apps import (
     NewToken,
     RevokeToken,
 )
-from store.database import Database
-from store.errors import StoreError
+from store.sqlite.core.database import Database
 
-LIMIT = 100
+APPS_PER_PAGE = 100
 
 
 def routes(database: Database) -> list[Any]:
     """Where these are."""
     parts = {"database": database}
     return [
-        (r"/admin/apps", Apps, parts),
-        (r"/admin/apps/(\d{1,18})", One, parts),
-        (r"/admin/apps/(\d{1,18})/tokens", Tokens, parts),
-        (r"/admin/apps/(\d{1,18})/revoke", Revoke, parts),
+        (r"/admin/apps", AdminAppsPage, parts),
+        (r"/admin/apps/(\d{1,18})", AdminAppDetailPage, parts),
+        (r"/admin/apps/(\d{1,18})/tokens", AdminAppTokensPage, parts),
+        (r"/admin/apps/(\d{1,18})/revoke", AdminTokenRevokePage, parts),
     ]
 
 
-class Base(Page):
+class AdminAppsBasePage(AdminPage):
     """What has to do with apps."""
 
     def initialize(self, database: Database) -> None:
@@ -47,7 +47,7 @@ class Base(Page):
         for app in await ListApps().run(self.database):
             if app.id == int(number):
                 return app
-        raise Refusal(404, "There is no app with this number.")
+        raise ApiError(404, "There is no app with this number.")
 
     @property
     def address(self) -> str:
@@ -65,7 +65,7 @@ class Base(Page):
             scopes=scopes,
             address=self.address,
             host=host,
-            now=moment(time_ns() // 1000),
+            now=format_moment(time_ns() // 1000),
         )
 
     def one(self, app: App, status: int = 200, **more: Any) -> None:
@@ -85,7 +85,7 @@ class Base(Page):
         return tuple(self.said("hosts").replace(",", " ").split())
 
 
-class Apps(Base):
+class AdminAppsPage(AdminAppsBasePage):
     """`/admin/apps`: all of them, and a new one."""
 
     async def get(self) -> None:
@@ -104,7 +104,7 @@ class Apps(Base):
                 by=self.by,
             ).run(self.database)
         except StoreError as error:
-            refusal = failing(error)
+            refusal = store_error_refusal(error)
             await self.list(refusal.status_code, wrong=refusal.detail, fields=fields)
             return
         app = await self.app(str(made.id))
@@ -114,12 +114,14 @@ class Apps(Base):
         """Answer with the list, and `more`."""
         after = self.number("after") or 0
         apps = [app for app in await ListApps().run(self.database) if app.id > after]
-        further = self.query(after=apps[LIMIT - 1].id) if len(apps) > LIMIT else None
-        values = {"apps": apps[:LIMIT], "further": further, "fields": {}, **more}
+        further = (
+            self.query(after=apps[APPS_PER_PAGE - 1].id) if len(apps) > APPS_PER_PAGE else None
+        )
+        values = {"apps": apps[:APPS_PER_PAGE], "further": further, "fields": {}, **more}
         self.show("apps.html", "Apps", status, **values)
 
 
-class One(Base):
+class AdminAppDetailPage(AdminAppsBasePage):
     """`/admin/apps/{id}`."""
 
     deeds = {"changed": "That is how it is now.", "revoked": "The token is refused from now on."}  # noqa: RUF012
@@ -137,13 +139,13 @@ class One(Base):
             )
             await command.run(self.database)
         except StoreError as error:
-            refusal = failing(error)
+            refusal = store_error_refusal(error)
             self.one(app, refusal.status_code, wrong=refusal.detail)
             return
         self.done(f"/admin/apps/{app.id}", "changed")
 
 
-class Tokens(Base):
+class AdminAppTokensPage(AdminAppsBasePage):
     """`/admin/apps/{id}/tokens`: another one."""
 
     async def post(self, number: str) -> None:
@@ -153,14 +155,14 @@ class Tokens(Base):
         try:
             made = await CreateToken(str(app.id), scopes, by=self.by).run(self.database)
         except StoreError as error:
-            refusal = failing(error)
+            refusal = store_error_refusal(error)
             words = "Tick what the token may do." if not scopes else refusal.detail
             self.one(app, refusal.status_code, wrong=words)
             return
         self.show_token(f"A token of {app.name}", made, app, " ".join(made.scopes))
 
 
-class Revoke(Base):
+class AdminTokenRevokePage(AdminAppsBasePage):
     """`/admin/apps/{id}/revoke?token=`: asks once more."""
 
     async def get(self, number: str) -> None:
@@ -169,7 +171,7 @@ class Revoke(Base):
         token = self.number("token")
         found = next((each for each in app.tokens if each.id == token), None)
         if found is None:
-            raise Refusal(404, "This app has no such token.")
+            raise ApiError(404, "This app has no such token.")
         self.show("revoke.html", "Revoke a token", app=app, token=found)
 
     async def post(self, number: str) -> None:
@@ -177,9 +179,9 @@ class Revoke(Base):
         app = await self.app(number)
         token = self.whole("token")
         if token not in (each.id for each in app.tokens):
-            raise Refusal(404, "This app has no such token.")
+            raise ApiError(404, "This app has no such token.")
         try:
             await RevokeToken(str(token), by=self.by).run(self.database)
         except StoreError as error:
-            raise failing(error) from None
+            raise store_error_refusal(error) from None
         self.done(f"/admin/apps/{app.id}", "revoked")

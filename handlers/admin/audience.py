@@ -3,18 +3,18 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from handlers.admin.page import Page
-from loops.sampler import Sampler, Watch
-from rules import words
-from rules.history import WINDOW
-from store.apps import ListApps
-from store.database import Database
+from background.audience.host_poller import HostPoller, PolledHost
+from domain.audience.visitor_history import DEFAULT_WINDOW_SECONDS
+from domain.common import formatting
+from handlers.admin.admin_page import AdminPage
+from store.sqlite.admin.apps import ListApps
+from store.sqlite.core.database import Database
 
 # Pages that are shown of a host, and hosts on one page.
-SHOWN, LIMIT = 8, 50
+PAGES_PER_HOST, HOSTS_PER_PAGE = 8, 50
 
 
-class Rising(NamedTuple):
+class RisingPageRow(NamedTuple):
     """A page as it is shown."""
 
     host: str
@@ -27,21 +27,21 @@ class Rising(NamedTuple):
     stale: str  # how old the reading is, if it is older than it should be
 
 
-def routes(database: Database, sampler: Sampler, threshold: float) -> list[Any]:
+def routes(database: Database, sampler: HostPoller, threshold: float) -> list[Any]:
     """Where this is; `threshold` is how surprising a gain is that is called rising."""
     return [
         (
             r"/admin/audience",
-            Audience,
+            AdminAudiencePage,
             {"database": database, "sampler": sampler, "threshold": threshold},
         )
     ]
 
 
-class Audience(Page):
+class AdminAudiencePage(AdminPage):
     """`/admin/audience?start=`."""
 
-    def initialize(self, database: Database, sampler: Sampler, threshold: float) -> None:
+    def initialize(self, database: Database, sampler: HostPoller, threshold: float) -> None:
         """See `routes`."""
         self.database = database
         self.sampler = sampler
@@ -50,77 +50,92 @@ class Audience(Page):
     async def get(self) -> None:
         """Who is where now; hosts with most visitors first."""
         start = self.number("start") or 0
-        watches = sorted(self.sampler.watches, key=lambda it: (-visitors(it), it.host))
+        watches = sorted(self.sampler.watches, key=lambda it: (-visitor_count(it), it.host))
         rows = [
-            (it, visitors(it), stale(self.sampler, it), pages(it, self.threshold), live(it))
-            for it in watches[start : start + LIMIT]
+            (
+                it,
+                visitor_count(it),
+                stale_reading_age(self.sampler, it),
+                host_pages(it, self.threshold),
+                host_live_url(it),
+            )
+            for it in watches[start : start + HOSTS_PER_PAGE]
         ]
         watched = {it.host for it in watches}
         others = [
-            (host, app.name, address(app.public_token, host))
+            (host, app.name, live_url(app.public_token, host))
             for app in await ListApps().run(self.database)
             for host in app.hosts
             if host not in watched
         ]
-        further = self.query(start=start + LIMIT) if len(watches) > start + LIMIT else None
-        self.show("audience.html", "Audience", rows=rows, others=others[:LIMIT], further=further)
+        further = (
+            self.query(start=start + HOSTS_PER_PAGE)
+            if len(watches) > start + HOSTS_PER_PAGE
+            else None
+        )
+        self.show(
+            "audience.html", "Audience", rows=rows, others=others[:HOSTS_PER_PAGE], further=further
+        )
 
 
-def rising(sampler: Sampler, threshold: float) -> list[Rising]:
+def rising_pages(sampler: HostPoller, threshold: float) -> list[RisingPageRow]:
     """The pages of all hosts that gain now, the most visited first."""
     found = [
         page
         for watch in sampler.watches
-        for page in pages(watch, threshold, stale(sampler, watch))
+        for page in host_pages(watch, threshold, stale_reading_age(sampler, watch))
         if page.state in ("rising", "new")
     ]
-    return sorted(found, key=lambda page: (-page.visitors, page.path))[:SHOWN]
+    return sorted(found, key=lambda page: (-page.visitors, page.path))[:PAGES_PER_HOST]
 
 
-def stale(sampler: Sampler, watch: Watch) -> str:
+def stale_reading_age(sampler: HostPoller, watch: PolledHost) -> str:
     """Return how old the reading of a host is, if that is older than it should be."""
-    return words.seconds(sampler.age(watch)) if watch.reading and sampler.stale(watch) else ""
-
-
-def now(sampler: Sampler) -> str:
-    """Return the unit of the number of visitors: "now", or how many are stale."""
-    found = [it for it in sampler.watches if stale(sampler, it) and visitors(it)]
-    if not found:
-        return "now"
-    count, age = sum(map(visitors, found)), max(map(sampler.age, found))
     return (
-        f"of which {count:,} {'is' if count == 1 else 'are'} stale: read {words.seconds(age)} ago"
+        formatting.format_duration(sampler.age(watch))
+        if watch.reading and sampler.stale(watch)
+        else ""
     )
 
 
-def visitors(watch: Watch) -> int:
+def visitors_unit(sampler: HostPoller) -> str:
+    """Return the unit of the number of visitors: "now", or how many are stale."""
+    found = [it for it in sampler.watches if stale_reading_age(sampler, it) and visitor_count(it)]
+    if not found:
+        return "now"
+    count, age = sum(map(visitor_count, found)), max(map(sampler.age, found))
+    verb = "is" if count == 1 else "are"
+    return f"of which {count:,} {verb} stale: read {formatting.format_duration(age)} ago"
+
+
+def visitor_count(watch: PolledHost) -> int:
     """Return the number of visitors at the last reading."""
     return 0 if watch.reading is None else sum(watch.reading.visitors.values())
 
 
-def pages(watch: Watch, threshold: float, stale: str = "") -> list[Rising]:
+def host_pages(watch: PolledHost, threshold: float, stale: str = "") -> list[RisingPageRow]:
     """Some pages of a host: what gains, then what loses, then the largest."""
     titles = {} if watch.reading is None else watch.reading.titles
     return [
-        Rising(
+        RisingPageRow(
             watch.host,
             page.path,
             titles.get(page.path, page.path),
             page.visitors,
             page.change,
             page.judged.state,
-            live(watch),
+            host_live_url(watch),
             stale,
         )
-        for page in watch.rising(WINDOW, SHOWN, threshold)
+        for page in watch.rising(DEFAULT_WINDOW_SECONDS, PAGES_PER_HOST, threshold)
     ]
 
 
-def live(watch: Watch) -> str:
+def host_live_url(watch: PolledHost) -> str:
     """Where the host's live page is."""
-    return address(watch.key, watch.host)
+    return live_url(watch.key, watch.host)
 
 
-def address(key: str, host: str) -> str:
+def live_url(key: str, host: str) -> str:
     """Where a host's live page is, for who has a key to it."""
     return f"/live/{quote(host, safe=':')}?{urlencode({'apikey': key})}"

@@ -4,34 +4,38 @@ from collections.abc import Awaitable, Callable
 from random import random
 from typing import Any
 
-from handlers.admin.page import Page
-from handlers.base import Refusal
-from rules.ranking import BY_CLICKS, BY_REVENUE, Ranking
-from rules.rotation import draw
-from rules.slots import SLOTS
-from store.campaigns import Book
+from domain.banners.ranking import REASON_CLICKS, REASON_REVENUE, Ranking
+from domain.banners.rotation import next_candidate_index
+from domain.banners.slots import SLOTS
+from handlers.admin.admin_page import AdminPage
+from handlers.common.base_handler import ApiError
+from store.sqlite.banners.campaign_stats import CampaignStats
 
-LIMIT = 50
-MICROS = 1_000_000
-WHY = {BY_REVENUE: "earned most", BY_CLICKS: "clicked most"}
+CAMPAIGNS_PER_PAGE = 50
+MICROS_PER_UNIT = 1_000_000
+RANKING_REASONS = {REASON_REVENUE: "earned most", REASON_CLICKS: "clicked most"}
 
-Rank = Callable[[int, int], Awaitable[Ranking | None]]
+RankCampaign = Callable[[int, int], Awaitable[Ranking | None]]
 
 
-def routes(book: Callable[[], Book], present: Callable[[], int], rank: Rank) -> list[Any]:
+def routes(
+    book: Callable[[], CampaignStats], present: Callable[[], int], rank: RankCampaign
+) -> list[Any]:
     """Where these are; `present` tells the slot now, `rank` ranks a (campaign, slot)."""
     parts = {"book": book, "present": present, "rank": rank}
     return [
-        (r"/admin/campaigns", Campaigns, parts),
-        (r"/admin/campaigns/(\d{1,19})", One, parts),
-        (r"/admin/campaigns/(\d{1,19})/preview", Preview, parts),
+        (r"/admin/campaigns", AdminCampaignsPage, parts),
+        (r"/admin/campaigns/(\d{1,19})", AdminCampaignDetailPage, parts),
+        (r"/admin/campaigns/(\d{1,19})/preview", AdminCampaignPreviewPage, parts),
     ]
 
 
-class Base(Page):
+class AdminCampaignsBasePage(AdminPage):
     """What has to do with campaigns."""
 
-    def initialize(self, book: Callable[[], Book], present: Callable[[], int], rank: Rank) -> None:
+    def initialize(
+        self, book: Callable[[], CampaignStats], present: Callable[[], int], rank: RankCampaign
+    ) -> None:
         """See `routes`."""
         self.book = book
         self.present = present
@@ -45,7 +49,7 @@ class Base(Page):
         """A campaign's candidates; raises 404."""
         found = await self.rank(int(campaign), slot)
         if found is None:
-            raise Refusal(404, "There is no campaign with this number.")
+            raise ApiError(404, "There is no campaign with this number.")
         return found
 
     def frame(self, campaign: str, slot: int) -> dict[str, Any]:
@@ -53,7 +57,7 @@ class Base(Page):
         return {"campaign": int(campaign), "slot": slot, "slots": SLOTS, "present": self.present()}
 
 
-class Campaigns(Base):
+class AdminCampaignsPage(AdminCampaignsBasePage):
     """`/admin/campaigns?slot=&after=&number=`."""
 
     def get(self) -> None:
@@ -64,14 +68,18 @@ class Campaigns(Base):
         if wanted is not None:
             numbers = [number for number in numbers if number == wanted]
         rows = []
-        for number in numbers[:LIMIT]:
+        for number in numbers[:CAMPAIGNS_PER_PAGE]:
             figures = book.counted(slot, number).values()
             sums = [
                 sum(getattr(each, name) for each in figures)
                 for name in ("impressions", "clicks", "conversions", "revenue")
             ]
-            rows.append((number, len(book.campaigns[number]), *sums[:3], sums[3] / MICROS))
-        further = self.query(after=numbers[LIMIT - 1]) if len(numbers) > LIMIT else None
+            rows.append((number, len(book.campaigns[number]), *sums[:3], sums[3] / MICROS_PER_UNIT))
+        further = (
+            self.query(after=numbers[CAMPAIGNS_PER_PAGE - 1])
+            if len(numbers) > CAMPAIGNS_PER_PAGE
+            else None
+        )
         self.show(
             "campaigns.html",
             "Campaigns",
@@ -82,7 +90,7 @@ class Campaigns(Base):
         )
 
 
-class One(Base):
+class AdminCampaignDetailPage(AdminCampaignsBasePage):
     """`/admin/campaigns/{id}?slot=`."""
 
     async def get(self, campaign: str) -> None:
@@ -90,7 +98,7 @@ class One(Base):
         slot = self.slot()
         ranking = await self.ranking(campaign, slot)
         rows = [
-            (place, each.banner, WHY.get(each.why, each.why), each.figures)
+            (place, each.banner, RANKING_REASONS.get(each.why, each.why), each.figures)
             for place, each in enumerate(ranking.candidates, 1)
         ]
         self.show(
@@ -98,13 +106,13 @@ class One(Base):
             f"Campaign {int(campaign)}",
             rule=ranking.rule,
             rows=rows,
-            micros=MICROS,
+            micros=MICROS_PER_UNIT,
             targets=self.book().targets,
             **self.frame(campaign, slot),
         )
 
 
-class Preview(Base):
+class AdminCampaignPreviewPage(AdminCampaignsBasePage):
     """`/admin/campaigns/{id}/preview?slot=&last=`: as a visitor sees it; it counts for nothing."""
 
     async def get(self, campaign: str) -> None:
@@ -113,7 +121,7 @@ class Preview(Base):
         banners = [each.banner for each in (await self.ranking(campaign, slot)).candidates]
         last = self.number("last")
         place = banners.index(last) if last in banners else None
-        banner = banners[draw(len(banners), place, random)]
+        banner = banners[next_candidate_index(len(banners), place, random)]
         self.show(
             "preview.html",
             f"Campaign {int(campaign)}, as a visitor sees it",

@@ -6,43 +6,50 @@ from typing import Any
 
 import msgspec
 
-from handlers.admin.page import Page, failing
-from handlers.asking import LARGEST
-from handlers.base import Refusal
-from rules.event import SOURCES
-from rules.timestamp import micros
-from rules.words import plural
-from store.apps import names
-from store.audit import add
-from store.changes import Changes
-from store.database import Database
-from store.errors import StoreBusy, StoreError
-from store.events import BadCursor, Events, Filter, LoggedEvent
-from store.events import Page as Found
+from domain.common.formatting import format_count
+from domain.common.timestamp import parse_timestamp
+from domain.events.event import EVENT_SOURCES
+from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.common.api_handler import MAX_INT64
+from handlers.common.base_handler import ApiError
+from store.api.errors import StoreBusy, StoreError
+from store.sqlite.admin.apps import app_names
+from store.sqlite.core.audit_log import add_audit_entry
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_mutations import EventMutations
+from store.sqlite.events.event_queries import (
+    EventFilter,
+    EventQueries,
+    InvalidEventCursor,
+    LoggedEvent,
+)
+from store.sqlite.events.event_queries import EventPage as Found
 
-LIMIT = 50
+EVENTS_PER_PAGE = 50
 # Types that are offered while one types, and apps that are offered in a list.
-OFFERED = 200
-MINUTE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
-LATER = "Events cannot be looked up now: the views are being made. Try again in a moment."
+MAX_SUGGESTIONS = 200
+MINUTE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
+EVENTS_UNAVAILABLE = (
+    "Events cannot be looked up now: the views are being made. Try again in a moment."
+)
 
 
-def routes(database: Database, events: Events, changes: Changes) -> list[Any]:
+def routes(database: Database, events: EventQueries, changes: EventMutations) -> list[Any]:
     """Where these are."""
     parts = {"database": database, "events": events, "changes": changes}
     return [
-        (r"/admin/events", Search, parts),
-        (r"/admin/events/(\d{1,19})", One, parts),
-        (r"/admin/events/(\d{1,19})/delete", Delete, parts),
-        (r"/admin/sessions", Session, parts),
-        (r"/admin/sessions/forget", Forget, parts),
+        (r"/admin/events", AdminEventsPage, parts),
+        (r"/admin/events/(\d{1,19})", AdminEventDetailPage, parts),
+        (r"/admin/events/(\d{1,19})/delete", AdminEventDeletePage, parts),
+        (r"/admin/sessions", AdminSessionPage, parts),
+        (r"/admin/sessions/forget", AdminSessionErasePage, parts),
     ]
 
 
-class Base(Page):
+class AdminEventsBasePage(AdminPage):
     """What has to do with events."""
 
-    def initialize(self, database: Database, events: Events, changes: Changes) -> None:
+    def initialize(self, database: Database, events: EventQueries, changes: EventMutations) -> None:
         """`changes` are how events go."""
         self.database = database
         self.events = events
@@ -51,30 +58,30 @@ class Base(Page):
     def moment(self, name: str) -> int | None:
         """A moment as the fields of forms have it, too, which leave seconds out; UTC."""
         said = self.word(name)
-        if said is not None and MINUTE.fullmatch(said):
-            return micros(f"{said}:00Z")
+        if said is not None and MINUTE_PATTERN.fullmatch(said):
+            return parse_timestamp(f"{said}:00Z")
         return super().moment(name)
 
     async def found(self, number: str) -> LoggedEvent:
         """The event; raises 404."""
-        event = await self.events.get(min(int(number), LARGEST))
+        event = await self.events.get(min(int(number), MAX_INT64))
         if event is None:
-            raise Refusal(404, "There is no such event.")
+            raise ApiError(404, "There is no such event.")
         return event
 
-    async def look(self, wanted: Filter, newest_first: bool) -> Found:
+    async def look(self, wanted: EventFilter, newest_first: bool) -> Found:
         """A page of events; raises `Refusal`."""
         try:
             return await self.events.find(
-                wanted, newest_first=newest_first, limit=LIMIT, cursor=self.word("cursor")
+                wanted, newest_first=newest_first, limit=EVENTS_PER_PAGE, cursor=self.word("cursor")
             )
-        except BadCursor:
-            raise Refusal(422, "This page of the list is none. Begin anew.") from None
+        except InvalidEventCursor:
+            raise ApiError(422, "This page of the list is none. Begin anew.") from None
         except StoreBusy:
-            raise Refusal(503, LATER) from None
+            raise ApiError(503, EVENTS_UNAVAILABLE) from None
 
 
-class Search(Base):
+class AdminEventsPage(AdminEventsBasePage):
     """`/admin/events?session_id=&category=&name=&app=&source=&from=&to=&order=&cursor=`."""
 
     deeds = {  # noqa: RUF012
@@ -88,9 +95,9 @@ class Search(Base):
         newest_first = self.word("order") != "asc"
         try:
             page = await self.look(self.wanted(), newest_first)
-        except Refusal as refusal:
+        except ApiError as refusal:
             wrong, status = refusal.detail, refusal.status_code
-        apps = await names(self.database)
+        apps = await app_names(self.database)
         fields = ("session_id", "category", "name", "app", "source", "from", "to")
         self.show(
             "events.html",
@@ -101,30 +108,30 @@ class Search(Base):
             further=self.query(cursor=page.cursor) if page.cursor else None,
             newest_first=newest_first,
             apps=apps,
-            listed=len(apps) <= OFFERED,
-            sources=SOURCES,
-            kinds=await self.events.kinds(OFFERED),
+            listed=len(apps) <= MAX_SUGGESTIONS,
+            sources=EVENT_SOURCES,
+            kinds=await self.events.kinds(MAX_SUGGESTIONS),
             asked={name: self.word(name) or "" for name in fields},
-            shown=brief,
+            shown=abbreviate_json,
         )
 
-    def wanted(self) -> Filter:
+    def wanted(self) -> EventFilter:
         """The filter; raises `Refusal`."""
         source = self.word("source")
-        if source is not None and source not in SOURCES:
-            raise self.wrong("source", f"is none of {', '.join(SOURCES)}")
-        return Filter(
+        if source is not None and source not in EVENT_SOURCES:
+            raise self.wrong("source", f"is none of {', '.join(EVENT_SOURCES)}")
+        return EventFilter(
             session=self.word("session_id"),
             category=self.word("category"),
             name=self.word("name"),
             app=self.number("app"),
-            source=None if source is None else SOURCES[source],
+            source=None if source is None else EVENT_SOURCES[source],
             since=self.moment("from"),
             until=self.moment("to"),
         )
 
 
-class Session(Base):
+class AdminSessionPage(AdminEventsBasePage):
     """`/admin/sessions?id=`: what one person did, from the first to the last."""
 
     async def get(self) -> None:
@@ -133,32 +140,32 @@ class Session(Base):
         if not session:
             self.done("/admin/events")
             return
-        page = await self.look(Filter(session=session), newest_first=False)
-        times = [micros(event.timestamp) for event in page.events]
+        page = await self.look(EventFilter(session=session), newest_first=False)
+        times = [parse_timestamp(event.timestamp) for event in page.events]
         gaps = [later - one for one, later in pairwise([*times[:1], *times])]
         self.show(
             "session.html",
             "A session",
             session=session,
             events=list(zip(page.events, gaps, strict=True)),
-            apps=await names(self.database),
+            apps=await app_names(self.database),
             further=self.query(cursor=page.cursor) if page.cursor else None,
-            shown=brief,
+            shown=abbreviate_json,
         )
 
 
-class One(Base):
+class AdminEventDetailPage(AdminEventsBasePage):
     """`/admin/events/{id}`."""
 
     async def get(self, number: str) -> None:
         """All that is kept of it."""
         event = await self.found(number)
-        apps = await names(self.database)
-        data = pretty(bytes(event.data))
+        apps = await app_names(self.database)
+        data = pretty_json(bytes(event.data))
         self.show("event.html", event.name, event=event, data=data, apps=apps)
 
 
-class Delete(Base):
+class AdminEventDeletePage(AdminEventsBasePage):
     """`/admin/events/{id}/delete`: asks once more."""
 
     async def get(self, number: str) -> None:
@@ -171,13 +178,13 @@ class Delete(Base):
         try:
             await self.changes.delete(int(event.id))
             about = f"{event.id}; {event.category} / {event.name} of app {event.app or 'none'}"
-            await add(self.database, self.by, "deleted an event", about)
+            await add_audit_entry(self.database, self.by, "deleted an event", about)
         except StoreError as error:
-            raise failing(error) from None
+            raise store_error_refusal(error) from None
         self.done("/admin/events", "deleted")
 
 
-class Forget(Base):
+class AdminSessionErasePage(AdminEventsBasePage):
     """`/admin/sessions/forget?id=`: asks once more."""
 
     def get(self) -> None:
@@ -190,24 +197,24 @@ class Forget(Base):
         """Leave nothing of the session."""
         session = self.get_body_argument("id", "", strip=False)
         if not session:
-            raise Refusal(422, "Which session is to be forgotten?")
+            raise ApiError(422, "Which session is to be forgotten?")
         try:
             gone = await self.changes.forget(session, None)
             # Whose session it was is what is to be forgotten.
-            about = f"{plural(gone.events, 'event')}, {plural(gone.rejects, 'reject')}"
-            await add(self.database, self.by, "forgot a session", about)
+            about = f"{format_count(gone.events, 'event')}, {format_count(gone.rejects, 'reject')}"
+            await add_audit_entry(self.database, self.by, "forgot a session", about)
         except StoreError as error:
-            raise failing(error) from None
+            raise store_error_refusal(error) from None
         self.done("/admin/events", "forgotten")
 
 
-def brief(data: msgspec.Raw) -> str:
+def abbreviate_json(data: msgspec.Raw) -> str:
     """Data in one short line."""
     said = bytes(data).decode()
     return said if len(said) <= 120 else said[:117] + "…"
 
 
-def pretty(data: bytes) -> str:
+def pretty_json(data: bytes) -> str:
     """JSON in lines, for people; as it is if it is none."""
     try:
         return msgspec.json.format(data, indent=2).decode()

@@ -7,25 +7,25 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from handlers.admin.page import Page
-from handlers.base import Refusal
-from rules.attempts import Attempts
-from rules.password import LONGEST as LONGEST_PASSWORD
-from rules.password import fault
-from rules.user_names import key, prepared, stored
-from store.database import Database
-from store.errors import StoreBusy, StoreRefused
-from store.logins import LONGEST, Logins, Owner
-from store.passwords import digest
-from store.users import CreateUser
+from domain.admin.login_throttle import LoginThrottle
+from domain.admin.password_policy import MAX_PASSWORD_LENGTH as LONGEST_PASSWORD
+from domain.admin.password_policy import password_problem
+from domain.admin.user_names import normalize_password, normalize_user_name, user_name_key
+from handlers.admin.admin_page import AdminPage
+from handlers.common.base_handler import ApiError
+from store.api.errors import StoreBusy, StoreRefused
+from store.sqlite.admin.login_sessions import MAX_SESSION_SECONDS, LoggedInUser, LoginSessions
+from store.sqlite.admin.password_hashing import hash_password
+from store.sqlite.admin.users import CreateUser
+from store.sqlite.core.database import Database
 
 LOG = logging.getLogger("marquee.admin")
-WRONG = "This is not the name and password of a user."
+WRONG_CREDENTIALS = "This is not the name and password of a user."
 # Maximum characters; a password may be sent decomposed, which is up to four times as long.
-NAME, PASSWORD = 100, 4 * LONGEST_PASSWORD
+MAX_NAME_LENGTH, MAX_PASSWORD_LENGTH = 100, 4 * LONGEST_PASSWORD
 
 
-class Invitation:
+class SetupInvitation:
     """The one-time link by which the first user is made; valid until used."""
 
     def __init__(self, token: str | None) -> None:
@@ -38,23 +38,25 @@ class Invitation:
 
 
 def routes(
-    database: Database, logins: Logins, invitation: Invitation, attempts: Attempts
+    database: Database, logins: LoginSessions, invitation: SetupInvitation, attempts: LoginThrottle
 ) -> list[Any]:
     """Where these are; `attempts` are the wrong ones so far."""
     parts = {"logins": logins, "invitation": invitation, "attempts": attempts}
     return [
-        (r"/admin/login", Login, {**parts, "clock": monotonic}),
-        (r"/admin/logout", Logout, {"logins": logins}),
-        (r"/admin/setup", Setup, {**parts, "database": database}),
+        (r"/admin/login", AdminLoginPage, {**parts, "clock": monotonic}),
+        (r"/admin/logout", AdminLogoutPage, {"logins": logins}),
+        (r"/admin/setup", AdminSetupPage, {**parts, "database": database}),
     ]
 
 
-class Entering(Page):
+class AdminLoginBasePage(AdminPage):
     """The base of what begins a session."""
 
     open = True
 
-    async def enter(self, logins: Logins, attempts: Attempts, owner: Owner, where: str) -> None:
+    async def enter(
+        self, logins: LoginSessions, attempts: LoginThrottle, owner: LoggedInUser, where: str
+    ) -> None:
         """Begin a session and lead on; the client's address is known from now on."""
         address = self.request.remote_ip or ""
         attempts.succeeded(owner.name, address)
@@ -65,7 +67,7 @@ class Entering(Page):
             self.cookie_name,
             cookie,
             path=self.cookie_path,
-            max_age=LONGEST,
+            max_age=MAX_SESSION_SECONDS,
             httponly=True,
             samesite="Lax",
             secure=self.secure,
@@ -73,16 +75,16 @@ class Entering(Page):
         self.done(where)
 
 
-class Login(Entering):
+class AdminLoginPage(AdminLoginBasePage):
     """`/admin/login`."""
 
     deeds = {"password": "The new password holds. Log in with it."}  # noqa: RUF012
 
     def initialize(
         self,
-        logins: Logins,
-        invitation: Invitation,
-        attempts: Attempts,
+        logins: LoginSessions,
+        invitation: SetupInvitation,
+        attempts: LoginThrottle,
         clock: Callable[[], float],
     ) -> None:
         """`attempts` are the wrong ones so far, by `clock` (seconds)."""
@@ -100,7 +102,7 @@ class Login(Entering):
 
     async def post(self) -> None:
         """Begin a session; the same words and the same time for all that is wrong."""
-        name = stored(self.said("name")[: 4 * NAME])[:NAME]
+        name = normalize_user_name(self.said("name")[: 4 * MAX_NAME_LENGTH])[:MAX_NAME_LENGTH]
         password = self.get_body_argument("password", "", False)
         address, wanted = self.request.remote_ip or "", self.said("next")
         wait = self._attempts.wait(name, address, self._clock())
@@ -110,18 +112,18 @@ class Login(Entering):
         # It counts as wrong until it proves right: many at once are no way around the wait.
         self._attempts.failed(name, address, self._clock())
         known = self._attempts.known(name, address) or (
-            self.owner is not None and key(self.owner.name) == key(name)
+            self.owner is not None and user_name_key(self.owner.name) == user_name_key(name)
         )
         try:
             # One that is too long is nobody's: it is not cut short, and takes as long.
-            checked = password if len(password) <= PASSWORD else ""
+            checked = password if len(password) <= MAX_PASSWORD_LENGTH else ""
             owner = await self._logins.check(name, checked, known=known)
         except StoreBusy:
             self._later(1.0, wanted)
             return
         if owner is None:
             LOG.warning("a wrong name or password came from %s", address)
-            self._form(WRONG, wanted, 422)
+            self._form(WRONG_CREDENTIALS, wanted, 422)
             return
         await self.enter(self._logins, self._attempts, owner, self._next(wanted))
 
@@ -141,12 +143,12 @@ class Login(Entering):
         return wanted if plain and wanted.startswith("/admin/") else "/admin/"
 
 
-class Logout(Page):
+class AdminLogoutPage(AdminPage):
     """`/admin/logout`."""
 
     open = True
 
-    def initialize(self, logins: Logins) -> None:
+    def initialize(self, logins: LoginSessions) -> None:
         """`logins` hold the session."""
         self._logins = logins
 
@@ -159,11 +161,15 @@ class Logout(Page):
         self.done("/admin/login")
 
 
-class Setup(Entering):
+class AdminSetupPage(AdminLoginBasePage):
     """`/admin/setup?token=`: the first user is made here, by who has seen the terminal."""
 
     def initialize(
-        self, database: Database, logins: Logins, invitation: Invitation, attempts: Attempts
+        self,
+        database: Database,
+        logins: LoginSessions,
+        invitation: SetupInvitation,
+        attempts: LoginThrottle,
     ) -> None:
         """`invitation` is the link's."""
         self._database = database
@@ -180,26 +186,28 @@ class Setup(Entering):
         """Make the user, and begin a session."""
         self._check(self.said("token"))
         name, password = self.said("name"), self.get_body_argument("password", "", False)
-        if prepared(password) != prepared(self.get_body_argument("again", "", False)):
+        if normalize_password(password) != normalize_password(
+            self.get_body_argument("again", "", False)
+        ):
             self._form("The two passwords are not the same.", name)
             return
-        if (wrong := await asyncio.to_thread(fault, password, name)) is not None:
+        if (wrong := await asyncio.to_thread(password_problem, password, name)) is not None:
             self._form(f"{wrong[:1].upper()}{wrong[1:]}.", name)
             return
-        kept = await asyncio.to_thread(digest, password)
+        kept = await asyncio.to_thread(hash_password, password)
         try:
             user = await CreateUser(name, kept, first=True, by=name).run(self._database)
         except StoreRefused as error:
             self._form(f"{str(error)[:1].upper()}{str(error)[1:]}.", name)
             return
         self._invitation.token = None
-        owner = Owner(user.id, user.name, False)
+        owner = LoggedInUser(user.id, user.name, False)
         await self.enter(self._logins, self._attempts, owner, "/admin/")
 
     def _check(self, token: str) -> None:
         if not self._invitation.takes(token):
             words = "This link was used, or is not the one that the terminal named last."
-            raise Refusal(404, words)
+            raise ApiError(404, words)
 
     def _form(self, wrong: str, name: str = "owner") -> None:
         token = self._invitation.token

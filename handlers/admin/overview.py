@@ -6,21 +6,25 @@ from typing import Any, NamedTuple
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from handlers.admin.page import Page
-from handlers.answers import Pages
-from handlers.base import Refusal
-from handlers.health import Readiness
-from loops.pulse import KEPT, PERIOD, Pulse
-from rules import words
-from rules.charts import ceiling, line
+from background.admin.dashboard_sampler import (
+    MAX_SAMPLES,
+    SAMPLE_INTERVAL_SECONDS,
+    DashboardSampler,
+)
+from domain.admin.charts import axis_maximum, line_chart_svg
+from domain.common import formatting
+from handlers.admin.admin_page import AdminPage
+from handlers.common.base_handler import ApiError
+from handlers.common.responses import PageTemplates
+from handlers.operations.health import ReadinessReport
 
 # Who watches at once.
-VIEWERS = 100
+MAX_DASHBOARD_VIEWERS = 100
 # Beats after which a watcher's session is looked at again.
-LOOK = 5
+SESSION_CHECK_SAMPLES = 5
 
 
-class Chart(NamedTuple):
+class DashboardChart(NamedTuple):
     """A figure of the pulse, and how it is told."""
 
     name: str
@@ -31,14 +35,14 @@ class Chart(NamedTuple):
     live_unit: Callable[[], str] | None = None
 
 
-class Board:
+class DashboardRenderer:
     """The charts as HTML; made once a beat, however many look."""
 
     def __init__(
         self,
-        pages: Pages,
-        pulse: Pulse,
-        charts: Sequence[Chart],
+        pages: PageTemplates,
+        pulse: DashboardSampler,
+        charts: Sequence[DashboardChart],
         rising: Callable[[], Sequence[Any]],
     ) -> None:
         """`rising` are the pages that gain visitors now."""
@@ -65,13 +69,13 @@ class Board:
             self._told = self.pulse.beats, told
         return self._told[1]
 
-    def _card(self, chart: Chart) -> str:
+    def _card(self, chart: DashboardChart) -> str:
         kept = self.pulse.history.get(chart.name, ())
         values = [None if value is None else value * chart.times for value in kept]
         now = next((value for value in reversed(values) if value is not None), None)
         if values and values[-1] is None:
             now = None
-        shown = "–" if now is None else words.number(now)
+        shown = "–" if now is None else formatting.format_number(now)
         unit = chart.unit if chart.live_unit is None else chart.live_unit()
         label = f"{chart.title}: {shown} {unit}"
         return self._pages.html(
@@ -79,32 +83,32 @@ class Board:
             chart=chart,
             unit=unit,
             value=shown,
-            top=words.number(ceiling(values)),
-            drawn=line(values, label),
-            minutes=int(KEPT * PERIOD / 60),
+            top=formatting.format_number(axis_maximum(values)),
+            drawn=line_chart_svg(values, label),
+            minutes=int(MAX_SAMPLES * SAMPLE_INTERVAL_SECONDS / 60),
         ).decode()
 
 
 def routes(
-    board: Board,
-    readiness: Callable[[], Readiness],
+    board: DashboardRenderer,
+    readiness: Callable[[], ReadinessReport],
     glance: Callable[[], Awaitable[dict[str, Any]]],
 ) -> list[Any]:
     """Where these are; `glance` gives what else stands there at once."""
     parts = {"board": board}
     return [
-        (r"/admin", Overview, {**parts, "readiness": readiness, "glance": glance}),
-        (r"/admin/live", Live, parts),
+        (r"/admin", AdminOverviewPage, {**parts, "readiness": readiness, "glance": glance}),
+        (r"/admin/live", AdminOverviewStreamHandler, parts),
     ]
 
 
-class Overview(Page):
+class AdminOverviewPage(AdminPage):
     """`/admin/`."""
 
     def initialize(
         self,
-        board: Board,
-        readiness: Callable[[], Readiness],
+        board: DashboardRenderer,
+        readiness: Callable[[], ReadinessReport],
         glance: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         """See `routes`."""
@@ -126,17 +130,17 @@ class Overview(Page):
         )
 
 
-class Live(Page):
+class AdminOverviewStreamHandler(AdminPage):
     """`/admin/live`: the charts, beat for beat, as server-sent events."""
 
-    def initialize(self, board: Board) -> None:
+    def initialize(self, board: DashboardRenderer) -> None:
         """`board` has them."""
         self._board = board
 
     async def get(self) -> None:
         """Tell each beat until the viewer leaves, is logged out, or the server ends."""
-        if self._board.viewers >= VIEWERS:
-            raise Refusal(503, "Too many are watching.")
+        if self._board.viewers >= MAX_DASHBOARD_VIEWERS:
+            raise ApiError(503, "Too many are watching.")
         self.set_header("Content-Type", "text/event-stream")
         # A proxy that gathers answers would hold back what is live.
         self.set_header("X-Accel-Buffering", "no")
@@ -147,7 +151,7 @@ class Live(Page):
             self.write(b"retry: 3000\n\n")
             await self.flush()
             while await self._board.pulse.beat():
-                if self._board.pulse.beats % LOOK == 0 and not await self._still():
+                if self._board.pulse.beats % SESSION_CHECK_SAMPLES == 0 and not await self._still():
                     return
                 self.write(self._board.message())
                 await self.flush()
@@ -158,7 +162,7 @@ class Live(Page):
 
     def turn_away(self) -> None:
         """A stream is nothing that one could be led on from."""
-        raise Refusal(401, "You are not logged in any more.")
+        raise ApiError(401, "You are not logged in any more.")
 
     async def _still(self) -> bool:
         return await self.logged_in() is not None

@@ -7,48 +7,48 @@ from typing import Any
 
 from tornado.web import stream_request_body
 
-from handlers.admin.page import Page
-from handlers.base import Refusal
-from loops.uploads import Uploads
-from store.database import Database
-from store.errors import StoreBusy, StoreError
-from store.imports import File, imports, one
-from store.outcome import Outcome
-from store.rejects import rejects
-from store.uploads import Form, Upload
+from background.banners.upload_worker import UploadWorker
+from handlers.admin.admin_page import AdminPage
+from handlers.common.base_handler import ApiError
+from imports.import_report import FileImportReport
+from imports.upload_folder import UploadFolder, UploadForm
+from store.api.errors import StoreBusy, StoreError
+from store.sqlite.core.database import Database
+from store.sqlite.imports.import_list import ImportFileRecord, get_import, list_imports
+from store.sqlite.imports.rejected_rows import list_rejected_rows
 
-LIMIT = 50
+ROWS_PER_PAGE = 50
 # Uploads that come in at once, and seconds that one may take.
-AT_ONCE, PATIENCE = 3, 3_600.0
+MAX_CONCURRENT_UPLOADS, UPLOAD_TIMEOUT_SECONDS = 3, 3_600.0
 # What stands around the files of a form, in bytes.
-AROUND = 16 * 1024 * 1024
+MAX_FORM_OVERHEAD_BYTES = 16 * 1024 * 1024
 
 
-def routes(database: Database, uploads: Uploads, data: Path, most: int) -> list[Any]:
+def routes(database: Database, uploads: UploadWorker, data: Path, most: int) -> list[Any]:
     """Where these are; an upload lies in `data` meanwhile, and may have `most` bytes."""
     parts = {"database": database}
     return [
         (
             r"/admin/campaigns/upload",
-            Uploading,
+            AdminUploadPage,
             {"uploads": uploads, "data": data, "most": most},
         ),
-        (r"/admin/uploads/(\w{1,40})", Progress, {**parts, "uploads": uploads}),
-        (r"/admin/imports", Imports, parts),
-        (r"/admin/imports/(\d{1,18})", Import, parts),
+        (r"/admin/uploads/(\w{1,40})", AdminUploadProgressPage, {**parts, "uploads": uploads}),
+        (r"/admin/imports", AdminImportsPage, parts),
+        (r"/admin/imports/(\d{1,18})", AdminImportDetailPage, parts),
     ]
 
 
 @stream_request_body
-class Uploading(Page):
+class AdminUploadPage(AdminPage):
     """`/admin/campaigns/upload`."""
 
     receiving = 0
-    upload: Upload | None = None
-    reading: Form | None = None
+    upload: UploadFolder | None = None
+    reading: UploadForm | None = None
     refused: StoreError | None = None
 
-    def initialize(self, uploads: Uploads, data: Path, most: int) -> None:
+    def initialize(self, uploads: UploadWorker, data: Path, most: int) -> None:
         """See `routes`."""
         self.uploads = uploads
         self.data = data
@@ -61,16 +61,16 @@ class Uploading(Page):
         if self.request.method != "POST" or self._finished:
             return
         connection: Any = self.request.connection
-        connection.set_max_body_size(self.most + AROUND)
+        connection.set_max_body_size(self.most + MAX_FORM_OVERHEAD_BYTES)
         try:
-            if Uploading.receiving >= AT_ONCE:
+            if AdminUploadPage.receiving >= MAX_CONCURRENT_UPLOADS:
                 raise StoreBusy("other uploads are coming in")
             self.uploads.check()
-            Uploading.receiving += 1
+            AdminUploadPage.receiving += 1
             self.counted = True
-            connection.set_body_timeout(PATIENCE)
-            self.upload = await asyncio.to_thread(Upload, self.data, self.most)
-            self.reading = Form(self.request.headers.get("Content-Type", ""), self.upload)
+            connection.set_body_timeout(UPLOAD_TIMEOUT_SECONDS)
+            self.upload = await asyncio.to_thread(UploadFolder, self.data, self.most)
+            self.reading = UploadForm(self.request.headers.get("Content-Type", ""), self.upload)
         except StoreError as error:
             self.refused = error
         if self.gone:
@@ -132,7 +132,7 @@ class Uploading(Page):
     def leave(self, remove: bool = True) -> None:
         """Let go of the upload, which is removed unless it is being imported."""
         upload, self.upload = self.upload, None
-        Uploading.receiving -= self.counted
+        AdminUploadPage.receiving -= self.counted
         self.counted = False
         if upload is None:
             return
@@ -146,10 +146,10 @@ class Uploading(Page):
         self.show("upload.html", "Upload campaigns", status, wrong=wrong, most=self.most)
 
 
-class Progress(Page):
+class AdminUploadProgressPage(AdminPage):
     """`/admin/uploads/{id}`: how far it is, and what became of it."""
 
-    def initialize(self, database: Database, uploads: Uploads) -> None:
+    def initialize(self, database: Database, uploads: UploadWorker) -> None:
         """`uploads` know it."""
         self.database = database
         self.uploads = uploads
@@ -158,18 +158,20 @@ class Progress(Page):
         """The page, which looks again by itself until it is over."""
         job = self.uploads.get(name)
         if job is None:
-            raise Refusal(404, "This upload is not known any more; see the list of imports.")
+            raise ApiError(404, "This upload is not known any more; see the list of imports.")
         number = job.result.number if job.result else None
         found = None
         if number is not None:
-            found = await rejects(self.database, number=number, limit=LIMIT)
-        files = grouped(job.result.files) if job.result else []
+            found = await list_rejected_rows(self.database, number=number, limit=ROWS_PER_PAGE)
+        files = group_image_rows(job.result.files) if job.result else []
         self.show("uploaded.html", "Upload", job=job, result=job.result, files=files, found=found)
 
 
-def grouped(files: Sequence[Outcome | File]) -> list[File]:
+def group_image_rows(
+    files: Sequence[FileImportReport | ImportFileRecord],
+) -> list[ImportFileRecord]:
     """A row for each file, and one for all images of a folder of which nothing is to be said."""
-    rows: dict[str, File] = {}
+    rows: dict[str, ImportFileRecord] = {}
     for each in files:
         folder, _, name = each.name.rpartition("/")
         image = name.startswith("image_") and not each.rejected
@@ -178,11 +180,11 @@ def grouped(files: Sequence[Outcome | File]) -> list[File]:
         if row is not None:
             sums = (row.read, row.stored, row.duplicate, row.rejected)
             counts = tuple(map(sum, zip(sums, counts, strict=True)))  # type: ignore[assignment]
-        rows[said] = File(said, *counts)
+        rows[said] = ImportFileRecord(said, *counts)
     return list(rows.values())
 
 
-class Imports(Page):
+class AdminImportsPage(AdminPage):
     """`/admin/imports?before=`."""
 
     def initialize(self, database: Database) -> None:
@@ -191,12 +193,14 @@ class Imports(Page):
 
     async def get(self) -> None:
         """A page of them, newest first."""
-        found, more = await imports(self.database, before=self.number("before"), limit=LIMIT)
+        found, more = await list_imports(
+            self.database, before=self.number("before"), limit=ROWS_PER_PAGE
+        )
         further = None if more is None else self.query(before=more)
         self.show("imports.html", "Imports", imports=found, further=further)
 
 
-class Import(Page):
+class AdminImportDetailPage(AdminPage):
     """`/admin/imports/{number}?before=`: its files, and the rows that it did not take."""
 
     def initialize(self, database: Database) -> None:
@@ -206,18 +210,18 @@ class Import(Page):
     async def get(self, said: str) -> None:
         """The import."""
         number = int(said)
-        found = await one(self.database, number)
+        found = await get_import(self.database, number)
         if found is None:
-            raise Refusal(404, "There is no such import.")
-        page = await rejects(
-            self.database, number=number, before=self.number("before"), limit=LIMIT
+            raise ApiError(404, "There is no such import.")
+        page = await list_rejected_rows(
+            self.database, number=number, before=self.number("before"), limit=ROWS_PER_PAGE
         )
         imported, files = found
         self.show(
             "import.html",
             f"Import {number}",
             imported=imported,
-            files=grouped(files),
+            files=group_image_rows(files),
             rejected=page.rejected,
             kept=page.kept,
             further=self.query(before=page.next) if page.next else None,

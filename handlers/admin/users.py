@@ -4,32 +4,32 @@ import asyncio
 from time import monotonic
 from typing import Any
 
-from handlers.admin.page import Page, failing
-from rules.attempts import Attempts
-from rules.password import fault
-from rules.user_names import key, prepared
-from store.audit import entries
-from store.database import Database
-from store.errors import StoreError
-from store.logins import Logins
-from store.passwords import digest, make_up
-from store.users import CreateUser, ListUsers, RemoveUser, SetPassword
+from domain.admin.login_throttle import LoginThrottle
+from domain.admin.password_policy import password_problem
+from domain.admin.user_names import normalize_password, user_name_key
+from handlers.admin.admin_page import AdminPage, store_error_refusal
+from store.api.errors import StoreError
+from store.sqlite.admin.login_sessions import LoginSessions
+from store.sqlite.admin.password_hashing import generate_password, hash_password
+from store.sqlite.admin.users import CreateUser, ListUsers, RemoveUser, SetPassword
+from store.sqlite.core.audit_log import list_audit_entries
+from store.sqlite.core.database import Database
 
-LIMIT = 50
+AUDIT_ENTRIES_PER_PAGE = 50
 
 
-def routes(database: Database, logins: Logins, attempts: Attempts) -> list[Any]:
+def routes(database: Database, logins: LoginSessions, attempts: LoginThrottle) -> list[Any]:
     """Where these are; `attempts` are the wrong passwords so far."""
     parts = {"database": database}
     return [
-        (r"/admin/users", Users, parts),
-        (r"/admin/users/remove", Remove, parts),
-        (r"/admin/account", Account, {**parts, "logins": logins, "attempts": attempts}),
-        (r"/admin/audit", Audit, parts),
+        (r"/admin/users", AdminUsersPage, parts),
+        (r"/admin/users/remove", AdminUserRemovePage, parts),
+        (r"/admin/account", AdminAccountPage, {**parts, "logins": logins, "attempts": attempts}),
+        (r"/admin/audit", AdminAuditPage, parts),
     ]
 
 
-class Users(Page):
+class AdminUsersPage(AdminPage):
     """`/admin/users`: all of them, and a new one."""
 
     deeds = {"removed": "The user is gone, and logged out everywhere."}  # noqa: RUF012
@@ -44,13 +44,13 @@ class Users(Page):
 
     async def post(self) -> None:
         """Make one, with a password that is shown once."""
-        password = make_up()
-        kept = await asyncio.to_thread(digest, password)
+        password = generate_password()
+        kept = await asyncio.to_thread(hash_password, password)
         try:
             command = CreateUser(self.said("name"), kept, given=True, by=self.by)
             made = await command.run(self.database)
         except StoreError as error:
-            refusal = failing(error)
+            refusal = store_error_refusal(error)
             await self.list(refusal.status_code, wrong=refusal.detail)
             return
         await self.list(made=made, password=password)
@@ -61,7 +61,7 @@ class Users(Page):
         self.show("users.html", "Users", status, users=users, **{"made": None, **more})
 
 
-class Remove(Page):
+class AdminUserRemovePage(AdminPage):
     """`/admin/users/remove?name=`: asks once more."""
 
     def initialize(self, database: Database) -> None:
@@ -75,23 +75,25 @@ class Remove(Page):
     async def post(self) -> None:
         """Remove the user; nobody removes themselves, so one is left."""
         name = self.said("name")
-        if key(name) == key(self.by):
+        if user_name_key(name) == user_name_key(self.by):
             words = "You cannot remove yourself; another user can."
             self.show("remove_user.html", "Remove a user", 422, name=name, wrong=words)
             return
         try:
             await RemoveUser(name, by=self.by).run(self.database)
         except StoreError as error:
-            raise failing(error) from None
+            raise store_error_refusal(error) from None
         self.done("/admin/users", "removed")
 
 
-class Account(Page):
+class AdminAccountPage(AdminPage):
     """`/admin/account`: one's own password."""
 
     for_given = True
 
-    def initialize(self, database: Database, logins: Logins, attempts: Attempts) -> None:
+    def initialize(
+        self, database: Database, logins: LoginSessions, attempts: LoginThrottle
+    ) -> None:
         """`logins` know the old password; wrong ones are among the `attempts`."""
         self.database = database
         self.logins = logins
@@ -105,10 +107,12 @@ class Account(Page):
         """Set it; all sessions of the user end, this one too."""
         assert self.owner is not None
         old, new = (self.get_body_argument(name, "", False) for name in ("old", "new"))
-        wrong = await asyncio.to_thread(fault, new, self.owner.name)
-        if prepared(new) == prepared(old):
+        wrong = await asyncio.to_thread(password_problem, new, self.owner.name)
+        if normalize_password(new) == normalize_password(old):
             wrong = "the new password is the old one"
-        if prepared(new) != prepared(self.get_body_argument("again", "", False)):
+        if normalize_password(new) != normalize_password(
+            self.get_body_argument("again", "", False)
+        ):
             wrong = "the two new passwords are not the same"
         try:
             if wrong is None and not await self.knows(self.owner.name, old):
@@ -117,10 +121,10 @@ class Account(Page):
                 words = f"{wrong[:1].upper()}{wrong[1:]}."
                 self.show("account.html", "Your password", 422, wrong=words)
                 return
-            kept = await asyncio.to_thread(digest, new)
+            kept = await asyncio.to_thread(hash_password, new)
             await SetPassword(self.owner.name, kept, by=self.by).run(self.database)
         except StoreError as error:
-            raise failing(error) from None
+            raise store_error_refusal(error) from None
         self.done("/admin/login", "password")
 
     async def knows(self, name: str, password: str) -> bool:
@@ -135,7 +139,7 @@ class Account(Page):
         return True
 
 
-class Audit(Page):
+class AdminAuditPage(AdminPage):
     """`/admin/audit`: what owners changed."""
 
     def initialize(self, database: Database) -> None:
@@ -144,8 +148,11 @@ class Audit(Page):
 
     async def get(self) -> None:
         """A page of it, newest first."""
-        found, more = await entries(
-            self.database, who=self.word("who") or None, before=self.number("before"), limit=LIMIT
+        found, more = await list_audit_entries(
+            self.database,
+            who=self.word("who") or None,
+            before=self.number("before"),
+            limit=AUDIT_ENTRIES_PER_PAGE,
         )
         further = None if more is None else self.query(before=more)
         self.show("audit.html", "Changes", entries=found, who=self.word("who"), further=further)

@@ -1,7 +1,8 @@
 """ReDoS and other algorithmic attacks by way of event rules: refused, or bounded.
 
 Who writes rules is an owner; still no rule may hold the loop up for all others. A pattern is
-matched in linear time, references are followed once and lead nowhere else: `rules/schema.py`,
+matched in linear time, references are followed once and lead nowhere else:
+`domain/events/event_schema.py`,
 with what data may cost in tests/rules/test_schema.py, and bodies in tests/serving/test_turns.py.
 """
 

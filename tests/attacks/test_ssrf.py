@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from target import Running, Target, Weakened, query, until
 
-from settings import SettingError, resolve
+from app.settings import SettingError, resolve_settings
 
 
 class Listener:
@@ -173,4 +173,4 @@ def test_a_target_is_told_and_never_asked_for(target: Target, inside):
 )  # fmt: skip
 def test_an_upstream_is_an_address_of_the_web_without_a_password(said):
     with pytest.raises(SettingError, match="upstream: "):
-        resolve({"upstream": said}, {}, None)
+        resolve_settings({"upstream": said}, {}, None)

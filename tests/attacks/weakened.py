@@ -16,22 +16,26 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from jsonschema_rs import Draft202012Validator, FancyRegexOptions
 from tornado import httputil, template, web
 
-from handlers import answers, origins
+from handlers.common import cors, responses
 
 # Before anybody takes them from there: no policy, no word on frames or sniffing; nothing that
 # tells a cache on what an answer depends.
-answers.SECURITY = ()
-origins.VARY = ("X-Nothing", "here")
+responses.SECURITY_HEADERS = ()
+cors.VARY_ORIGIN = ("X-Nothing", "here")
 
-import logs  # noqa: E402
 import server  # noqa: E402
-from commands import event_log  # noqa: E402
-from handlers import access  # noqa: E402
+from app import logging_setup  # noqa: E402
+from background.audience import toppages_client  # noqa: E402
+from commands import events  # noqa: E402
+from domain.admin import login_throttle  # noqa: E402
+from domain.events import event_schema  # noqa: E402
 from handlers.admin import login  # noqa: E402
-from handlers.base import Static  # noqa: E402
-from rules import attempts, schema  # noqa: E402
-from store import exporting, logins, uploads, upstream  # noqa: E402
-from wire import bridge  # noqa: E402
+from handlers.common import access_log  # noqa: E402
+from handlers.common.base_handler import StaticAssetHandler  # noqa: E402
+from httpserver.tornado import tornado_connection  # noqa: E402
+from imports import upload_folder  # noqa: E402
+from store.sqlite.admin import login_sessions  # noqa: E402
+from store.sqlite.events import event_export  # noqa: E402
 
 ANYTHING = re.compile(r".*", re.DOTALL)
 NOTHING = re.compile(r"(?!)")
@@ -39,40 +43,40 @@ NOTHING = re.compile(r"(?!)")
 
 def what_others_said_is_markup() -> None:
     """Templates escape nothing."""
-    made = answers.Loader
+    made = responses.Loader
 
     def loader(*rest: Any, **more: Any) -> template.Loader:
         return made(*rest, **{**more, "autoescape": None})
 
-    answers.Loader = loader  # type: ignore[assignment, misc]
+    responses.Loader = loader  # type: ignore[assignment, misc]
 
 
 def forms_come_from_anywhere() -> None:
     """No look at where a form comes from."""
-    made = server.Limited
+    made = server.RateLimitedApplication
 
     def open_to_all(*rules: Any, **settings: Any) -> Any:
         return made(*rules, **{**settings, "cross_origin_protection": False})
 
-    server.Limited = open_to_all  # type: ignore[misc,assignment]
+    server.RateLimitedApplication = open_to_all  # type: ignore[misc,assignment]
 
 
 def a_login_leads_anywhere() -> None:
     """`next` is believed."""
-    login.Login._next = lambda self, wanted: wanted or "/admin/"  # type: ignore[method-assign]
+    login.AdminLoginPage._next = lambda self, wanted: wanted or "/admin/"  # type: ignore[method-assign]
 
 
 def a_session_is_the_one_that_came() -> None:
     """A cookie that came with the login is taken for the session's."""
-    enter = login.Entering.enter
+    enter = login.AdminLoginBasePage.enter
 
     async def adopting(self: Any, sessions: Any, *rest: Any) -> None:
         given = self.get_cookie(self.cookie_name)
         chosen = SimpleNamespace(token_urlsafe=lambda _: given)
-        logins.secrets = chosen if given else secrets
+        login_sessions.secrets = chosen if given else secrets
         await enter(self, sessions, *rest)
 
-    login.Entering.enter = adopting  # type: ignore[method-assign]
+    login.AdminLoginBasePage.enter = adopting  # type: ignore[method-assign]
 
 
 def a_path_leads_anywhere() -> None:
@@ -83,35 +87,35 @@ def a_path_leads_anywhere() -> None:
             raise web.HTTPError(404)
         return absolute_path
 
-    Static.get_absolute_path = classmethod(  # type: ignore[method-assign,assignment]
+    StaticAssetHandler.get_absolute_path = classmethod(  # type: ignore[method-assign,assignment]
         lambda _, root, path: os.path.abspath(os.path.join(root, path))
     )
-    Static.validate_absolute_path = believed  # type: ignore[method-assign]
-    uploads.place = lambda said: said
+    StaticAssetHandler.validate_absolute_path = believed  # type: ignore[method-assign]
+    upload_folder.path_in_campaign = lambda said: said
 
 
 def an_upload_has_any_size() -> None:
     """What is unpacked is not counted."""
-    made = uploads.Upload.__init__
+    made = upload_folder.UploadFolder.__init__
 
     def boundless(self: Any, data: Path, most: int) -> None:
         made(self, data, 1 << 60)
 
-    uploads.Upload.__init__ = boundless  # type: ignore[method-assign]
-    uploads.FILES = 1 << 40
-    uploads.LONGEST_DIRECTORY = 1 << 40
+    upload_folder.UploadFolder.__init__ = boundless  # type: ignore[method-assign]
+    upload_folder.MAX_UPLOAD_FILES = 1 << 40
+    upload_folder.MAX_ZIP_DIRECTORY_BYTES = 1 << 40
 
 
 def a_cell_is_what_it_says() -> None:
     """Spreadsheets find formulas."""
-    exporting.FORMULA = ()
+    event_export.FORMULA_PREFIXES = ()
 
 
 def a_header_is_what_it_says() -> None:
     """Ends of lines go out in headers."""
     web.RequestHandler._VALID_HEADER_CHARS = ANYTHING
     httputil._FORBIDDEN_HEADER_CHARS_RE = NOTHING
-    bridge._head = lambda lines: "\r\n".join(lines).encode("latin-1")
+    tornado_connection._encode_head = lambda lines: "\r\n".join(lines).encode("latin-1")
 
 
 def a_host_is_what_it_says() -> None:
@@ -128,29 +132,31 @@ def a_host_is_what_it_says() -> None:
 
 def nobody_waits() -> None:
     """Wrong passwords cost nothing."""
-    attempts.Attempts.wait = lambda *_: 0.0  # type: ignore[method-assign]
+    login_throttle.LoginThrottle.wait = lambda *_: 0.0  # type: ignore[method-assign]
 
 
 def redirects_are_followed() -> None:
     """The upstream may send us anywhere."""
-    asked = upstream.HTTPRequest
-    upstream.HTTPRequest = lambda *some, **more: asked(  # type: ignore[misc,assignment]
+    asked = toppages_client.HTTPRequest
+    toppages_client.HTTPRequest = lambda *some, **more: asked(  # type: ignore[misc,assignment]
         *some, **{**more, "follow_redirects": True}
     )
 
 
 def a_rule_costs_what_it_likes() -> None:
     """References multiply, and patterns try every way there is."""
-    schema.WEIGHTIEST = 1 << 60
-    schema.PATTERNS = FancyRegexOptions(backtrack_limit=1 << 40)
-    schema._META = Draft202012Validator(
-        {"$ref": schema.DIALECT}, offline=True, pattern_options=schema.PATTERNS
+    event_schema.MAX_SCHEMA_PARTS = 1 << 60
+    event_schema.REGEX_OPTIONS = FancyRegexOptions(backtrack_limit=1 << 40)
+    event_schema._METASCHEMA = Draft202012Validator(
+        {"$ref": event_schema.SCHEMA_DIALECT},
+        offline=True,
+        pattern_options=event_schema.REGEX_OPTIONS,
     )
 
 
 def a_terminal_is_told_all() -> None:
     """What others said goes to a terminal as it is."""
-    event_log.inert = lambda said: said
+    events.escape_for_terminal = lambda said: said
 
 
 def logs_and_files_are_told_all() -> None:
@@ -158,11 +164,11 @@ def logs_and_files_are_told_all() -> None:
 
     def telling(handler: Any) -> None:
         request = handler.request
-        access.LOG.info("%s %s", request.uri, dict(request.headers.get_all()))
+        access_log.LOG.info("%s %s", request.uri, dict(request.headers.get_all()))
 
-    logs.SECRET = NOTHING
-    access.log_handler = telling
-    logins._sha256 = str.encode
+    logging_setup.SECRET_TOKEN = NOTHING
+    access_log.log_handler = telling
+    login_sessions._sha256 = str.encode
 
 
 GUARDS = (

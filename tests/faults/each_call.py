@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from sender import Told, event, missing_from
 from unguarded import CHANGES
 
-from store.database import Database
-from store.errors import StoreError, StoreFailed
-from store.events import Events, Filter
-from store.log import Log
-from store.views import Views
+from store.api.errors import StoreError, StoreFailed
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.projections.projections import Projections
 
 SHIM = ctypes.CDLL(None)
 ROUNDS, MANY = 60, 4  # commits, and events of each
@@ -50,8 +50,8 @@ async def send(folder: Path, told: int, case: Case) -> None:
     SHIM.disk_fault_at(ctypes.c_long(case.number), int(case.ever), case.error)
     try:
         data = await Database.open(folder / "marquee.db")
-        log = await Log.open(data)
-        views = await Views.open(data, folder / "views.db")
+        log = await EventLog.open(data)
+        views = await Projections.open(data, folder / "views.db")
     except StoreError:
         return
     acked_last = 0
@@ -85,21 +85,21 @@ async def send(folder: Path, told: int, case: Case) -> None:
     await data.close()
 
 
-async def well(data: Database, views: Views) -> None:
+async def well(data: Database, views: Projections) -> None:
     """Views of which one call failed have all events soon, without a restart."""
     with contextlib.suppress(StoreError):
         await views.mend()
     while await views.step():
         pass
     (count,) = await data.read(lambda it: it.execute("SELECT count(*) FROM event").fetchone())
-    page = await Events(data, views).find(Filter(), limit=ROUNDS * MANY + 1)
+    page = await EventQueries(data, views).find(EventFilter(), limit=ROUNDS * MANY + 1)
     assert len(page.events) == count, "not all are found"
 
 
 async def look(folder: Path, told: Told) -> None:
     """The next start works, with all that was acknowledged, also in the views."""
     data = await Database.open(folder / "marquee.db")
-    views = await Views.open(data, folder / "views.db")
+    views = await Projections.open(data, folder / "views.db")
     await views.catch_up()
     folded = await views.read(lambda it: it.execute("SELECT count(*) FROM by_app").fetchone())
     await views.close()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from store import database
-from store.batch import Outcome, Row
-from store.database import Database
-from store.errors import StoreFailed, StoreFull
-from store.log import Log
+from store.api.errors import StoreFailed, StoreFull
+from store.sqlite.core import database
+from store.sqlite.core.database import Database
+from store.sqlite.events.commit_batch import AppendOutcome, EventRow
+from store.sqlite.events.event_log import EventLog
 
-EVENT: Row = (1, 1, "s", None, "page interaction", "pageview", 0, None, None, "{}")
+EVENT: EventRow = (1, 1, "s", None, "page interaction", "pageview", 0, None, None, "{}")
 
 
 def fault(call: str = "", suffix: str = "", error: int = 0) -> None:
@@ -24,11 +24,11 @@ def fault(call: str = "", suffix: str = "", error: int = 0) -> None:
     ctypes.CDLL(None).disk_fault(ctypes.c_char(call.encode() or b"\0"), suffix.encode(), error)
 
 
-async def append(log: Log, many: int = 1) -> list[Outcome]:
+async def append(log: EventLog, many: int = 1) -> list[AppendOutcome]:
     return await log.append([EVENT] * many)
 
 
-async def fails(error: type[Exception], log: Log, many: int = 1) -> None:
+async def fails(error: type[Exception], log: EventLog, many: int = 1) -> None:
     try:
         await append(log, many)
     except error:
@@ -36,30 +36,30 @@ async def fails(error: type[Exception], log: Log, many: int = 1) -> None:
     raise AssertionError(f"no {error.__name__}")
 
 
-async def stays_failed(data: Database, log: Log) -> None:
+async def stays_failed(data: Database, log: EventLog) -> None:
     """A failed log is failed also when the disk is well again, until a restart."""
     assert isinstance(data.failed, StoreFailed)
     fault()
     await fails(StoreFailed, log)
 
 
-async def a_sync_of_the_wal(data: Database, log: Log) -> None:
+async def a_sync_of_the_wal(data: Database, log: EventLog) -> None:
     await append(log)
     fault("s", "-wal", errno.EIO)
     await fails(StoreFailed, log)
     await stays_failed(data, log)
 
 
-async def a_write(data: Database, log: Log) -> None:
+async def a_write(data: Database, log: EventLog) -> None:
     await append(log)
     fault("w", "-wal", errno.EIO)
     await fails(StoreFailed, log)
     await stays_failed(data, log)
 
 
-async def a_sync_in_a_checkpoint(data: Database, log: Log) -> None:
+async def a_sync_in_a_checkpoint(data: Database, log: EventLog) -> None:
     """What was acknowledged is in the WAL; that no more than a second of it comes is the point."""
-    database.LOOK = 0.1
+    database.CHECKPOINT_INTERVAL_SECONDS = 0.1
     fault("s", "marquee.db", errno.EIO)
     for _ in range(100):
         await append(log, 100)
@@ -69,7 +69,7 @@ async def a_sync_in_a_checkpoint(data: Database, log: Log) -> None:
     await stays_failed(data, log)
 
 
-async def no_room(data: Database, log: Log) -> None:
+async def no_room(data: Database, log: EventLog) -> None:
     await append(log)
     fault("w", "-wal", errno.ENOSPC)
     await fails(StoreFull, log, 3)
@@ -81,9 +81,9 @@ async def no_room(data: Database, log: Log) -> None:
     assert (counts.received, counts.stored, counts.refused) == (10, 5, 5)
 
 
-async def no_room_to_checkpoint(data: Database, log: Log) -> None:
+async def no_room_to_checkpoint(data: Database, log: EventLog) -> None:
     """Commits go on in the WAL, and the checkpoint comes when it can."""
-    database.LOOK = 0.1
+    database.CHECKPOINT_INTERVAL_SECONDS = 0.1
     wal = data.path.with_name("marquee.db-wal")
     fault("w", "marquee.db", errno.ENOSPC)
     for _ in range(20):
@@ -98,7 +98,7 @@ async def no_room_to_checkpoint(data: Database, log: Log) -> None:
     assert wal.stat().st_size == grown
 
 
-FAULTS: list[Callable[[Database, Log], Awaitable[None]]] = [
+FAULTS: list[Callable[[Database, EventLog], Awaitable[None]]] = [
     a_sync_of_the_wal,
     a_write,
     a_sync_in_a_checkpoint,
@@ -111,7 +111,7 @@ async def main(name: str, folder: Path) -> None:
     data = await Database.open(folder / "marquee.db")
     try:
         [chosen] = [each for each in FAULTS if each.__name__ == name]
-        log = await Log.open(data)
+        log = await EventLog.open(data)
         await chosen(data, log)
         print(log.counts.stored)
         sys.stdout.flush()

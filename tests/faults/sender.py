@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from store import database
-from store.batch import Outcome, Row
-from store.log import Log
+from store.sqlite.core import database
+from store.sqlite.events.commit_batch import AppendOutcome, EventRow
+from store.sqlite.events.event_log import EventLog
 
 SENDERS = 24
 MILLION = """
@@ -57,7 +57,7 @@ class Told:
         return [key for key in self.sent if key not in self.acked and not key.endswith("-")]
 
 
-def event(key: str) -> Row:
+def event(key: str) -> EventRow:
     sender = None if key.endswith("-") else key
     digest = None if sender is None else key.encode().rjust(32)[:32]
     data = f'{{"padding":"{"x" * (len(key) * 7919 % 400)}"}}'
@@ -91,7 +91,7 @@ def add_a_million(folder: Path) -> None:
 
 
 async def send(
-    log: Log,
+    log: EventLog,
     lines: int,
     fresh: "itertools.count[int]",
     again: list[str],
@@ -120,21 +120,23 @@ async def send(
 
 def acknowledge_early() -> None:
     """Have appends be answered before they are on disk."""
-    append = Log.append
-    waiting: set[asyncio.Future[list[Outcome]]] = set()
+    append = EventLog.append
+    waiting: set[asyncio.Future[list[AppendOutcome]]] = set()
 
-    def early(self: Log, rows: Sequence[Row], rejects: Sequence[Any] = (), **more: Any) -> Any:
+    def early(
+        self: EventLog, rows: Sequence[EventRow], rejects: Sequence[Any] = (), **more: Any
+    ) -> Any:
         stored = append(self, rows, rejects, **more)
         waiting.add(stored)
         stored.add_done_callback(waiting.discard)
         first = self.last - len(rows) - len(rejects) + 1
-        told: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        told: asyncio.Future[list[AppendOutcome]] = asyncio.get_running_loop().create_future()
         told.get_loop().call_later(
             0.001, told.set_result, [(first + n, "stored") for n in range(len(rows))]
         )
         return told
 
-    Log.append = early  # type: ignore[method-assign]
+    EventLog.append = early  # type: ignore[method-assign]
 
 
 async def main(folder: Path, path: Path, synchronous: str, events: int) -> None:
@@ -151,7 +153,7 @@ async def main(folder: Path, path: Path, synchronous: str, events: int) -> None:
     again = Told(path.read_text() if path.exists() else "").unanswered()
     lines = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     began = time.process_time()
-    log = await Log.open(await database.Database.open(folder / "marquee.db"))
+    log = await EventLog.open(await database.Database.open(folder / "marquee.db"))
     print(f"{time.process_time() - began:.3f}", flush=True)
     fresh = itertools.count()
     acked = 0

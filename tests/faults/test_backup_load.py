@@ -83,8 +83,9 @@ def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
     load = new_load(data)
     server = Server(data)
     code = (
-        "import os, signal, sys; from pathlib import Path; from store.backup import back_up; "
-        "back_up(Path(sys.argv[1]), Path(sys.argv[2]), "
+        "import os, signal, sys; from pathlib import Path; "
+        "from store.sqlite.backup.backup import create_backup; "
+        "create_backup(Path(sys.argv[1]), Path(sys.argv[2]), "
         "lambda *_: os.kill(os.getpid(), signal.SIGSTOP))"
     )
     with subprocess.Popen([sys.executable, "-c", code, data, tmp_path / "to"], cwd=ROOT) as backing:

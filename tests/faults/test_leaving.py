@@ -22,12 +22,12 @@ from typing import NamedTuple
 import pytest
 from load import Server, said
 
-from rules import played
+from demo import demo_traffic
 
 QUICK = ("idle", "header", "body", "write")  # limits, to be as short as a second
 # Seconds that a stop waits for somebody who has not left, and much less than that.
 DRAIN, STOPPED = 600, 120
-LIVE = f"/api/v1/audience/{played.HOST}/stream?apikey={played.TOKEN}"
+LIVE = f"/api/v1/audience/{demo_traffic.DEMO_HOST}/stream?apikey={demo_traffic.DEMO_TOKEN}"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 FORM = b"--x\r\nContent-Disposition: form-data; name=files; filename=1/impressions_1.csv\r\n\r\n"
 

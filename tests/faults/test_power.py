@@ -16,9 +16,9 @@ from disk import Disk, Kind, Record, records
 from load import Server, new_load
 from sender import Told, missing_from
 
-from store.database import recover
-from store.wal import commits
-from store.wal import lost as lost_by_the_disk
+from store.sqlite.core.database import recover_wal
+from store.sqlite.core.wal import commit_frames
+from store.sqlite.core.wal import count_lost_commits as lost_by_the_disk
 
 
 def preloaded(shim: Path, folder: Path) -> dict[str, str]:
@@ -69,11 +69,11 @@ def missing(left: dict[str, bytes], lines: Told, folder: Path) -> int:
         assert views.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     finally:
         views.close()
-    told = commits(folder / "marquee.db-wal")
+    told = commit_frames(folder / "marquee.db-wal")
     connection = sqlite3.connect(folder / "marquee.db")
     try:
         # A power loss is not taken for a disk that has changed its content.
-        if lost_by_the_disk(told, recover(connection)):
+        if lost_by_the_disk(told, recover_wal(connection)):
             return len(lines.acked)
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log'").fetchone():

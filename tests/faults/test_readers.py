@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from load import Server, new_load, said, wait_until
 
-from store import database
-from store.database import Database
-from store.errors import StoreBusy
+from store.api.errors import StoreBusy
+from store.sqlite.core import database
+from store.sqlite.core.database import Database
 
 ENDLESS = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
 MEGABYTE = 1_000_000
@@ -64,20 +64,20 @@ async def grow(data: Database, size: int) -> None:
 async def shrunk(data: Database, seconds: float) -> bool:
     """Whether the WAL is small again within so many seconds, tended as the server does."""
     end = time.monotonic() + seconds
-    while data.wal_bytes > database.WAL_BYTES and time.monotonic() < end:
+    while data.wal_bytes > database.MAX_WAL_BYTES and time.monotonic() < end:
         await asyncio.sleep(0.1)
         await data.tend()
-    return data.wal_bytes <= database.WAL_BYTES
+    return data.wal_bytes <= database.MAX_WAL_BYTES
 
 
 def test_a_look_up_that_takes_too_long_is_ended_and_the_next_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LONGEST_READ", 0.2)
+    monkeypatch.setattr(database, "MAX_READ_SECONDS", 0.2)
 
     async def run() -> None:
         async with opened(tmp_path) as data:
-            looks = [data.read(endless) for _ in range(database.READERS)]
+            looks = [data.read(endless) for _ in range(database.READER_CONNECTIONS)]
             for found in await asyncio.gather(*looks, return_exceptions=True):
                 assert isinstance(found, StoreBusy)
             assert await data.read(lambda it: it.execute("SELECT 1").fetchone()) == (1,)
@@ -88,7 +88,7 @@ def test_a_look_up_that_takes_too_long_is_ended_and_the_next_one_works(
 def test_without_that_end_the_same_look_up_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LONGEST_READ", 3_600.0)
+    monkeypatch.setattr(database, "MAX_READ_SECONDS", 3_600.0)
 
     async def run() -> None:
         async with opened(tmp_path) as data:
@@ -108,7 +108,7 @@ def test_a_wal_that_another_program_holds_back_is_told_of_and_shrinks_when_that_
     async def run() -> None:
         async with opened(tmp_path) as data:
             with foreign_reader(data.path, 60):
-                await grow(data, database.WAL_BYTES + 5 * MEGABYTE)
+                await grow(data, database.MAX_WAL_BYTES + 5 * MEGABYTE)
                 await data.tend()
                 assert data.held_back
                 assert "has been reading the database" in caplog.text
@@ -130,7 +130,7 @@ def test_without_its_guards_the_wal_stays_as_it_has_grown(
     async def run() -> None:
         async with opened(tmp_path) as data:
             with foreign_reader(data.path, 60):
-                await grow(data, database.WAL_BYTES + 5 * MEGABYTE)
+                await grow(data, database.MAX_WAL_BYTES + 5 * MEGABYTE)
             if guard == "tend":
                 monkeypatch.setattr(Database, "tend", idle)
             else:
@@ -162,7 +162,7 @@ def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, st
 def test_who_asks_for_too_much_is_told_so_after_two_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
     status, headers, body = asked(tmp_path, "looks_for_ever", 120)
-    assert time.monotonic() - began > database.LONGEST_READ
+    assert time.monotonic() - began > database.MAX_READ_SECONDS
     assert (status, headers["Retry-After"]) == (503, "1")
     assert headers["Content-Type"] == "application/problem+json"
     assert "it took longer than 2 s to look this up" in json.loads(body)["detail"]
@@ -232,7 +232,7 @@ def test_a_server_under_load_bears_a_reader_of_half_a_minute(tmp_path: Path) -> 
             time.sleep(30)
             grown.append(wal.stat().st_size)
         end = time.monotonic() + 60
-        while wal.stat().st_size > database.WAL_BYTES and time.monotonic() < end:
+        while wal.stat().st_size > database.MAX_WAL_BYTES and time.monotonic() < end:
             time.sleep(0.05)
         grown.append(wal.stat().st_size)
 
@@ -240,7 +240,7 @@ def test_a_server_under_load_bears_a_reader_of_half_a_minute(tmp_path: Path) -> 
     watcher.start()
     load.run(server, until=lambda: not watcher.is_alive())
     watcher.join()
-    assert grown[0] > grown[1] and grown[1] <= database.WAL_BYTES
+    assert grown[0] > grown[1] and grown[1] <= database.MAX_WAL_BYTES
     assert len(load.told.acked) > 10_000
     connection = sqlite3.connect(data / "marquee.db")
     kept = dict(connection.execute("SELECT session, id FROM event"))

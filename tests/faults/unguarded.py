@@ -15,32 +15,40 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import server
-from handlers import base, watching
-from loops import upkeep
-from loops.feeds import Listener
-from rules import trust
-from store import batch, database, events, identifiers, log, paging, retention, views
-from store.database import Database
-from store.errors import StoreBusy, StoreError
-from wire.connection import Connection
-from wire.exchange import Exchange
-from wire.room import Room
+from background.common.sse_hub import SseListener
+from background.events import retention_worker
+from domain.common import clock_state
+from handlers.common import audience_base, base_handler
+from httpserver.connection.connection import Connection
+from httpserver.memory_budget import MemoryBudget
+from httpserver.tornado.tornado_request import TornadoRequest
+from store.api.errors import StoreBusy, StoreError
+from store.sqlite.core import database, paging
+from store.sqlite.core.database import Database
+from store.sqlite.events import (
+    commit_batch,
+    event_log,
+    event_queries,
+    event_retention,
+    snowflake_ids,
+)
+from store.sqlite.projections import projections
 
 
 def hasty() -> None:
     """What is old goes at once."""
-    upkeep.PERIOD = 0.2
+    retention_worker.CHECK_INTERVAL_SECONDS = 0.2
 
 
 def believes_any_clock() -> None:
     """Whatever the clock says is believed."""
-    trust.AWAY = float("inf")
+    clock_state.MAX_TRUSTED_GAP_SECONDS = float("inf")
 
 
 def ids_follow_the_clock() -> None:
     """Ids are the clock's alone, and fall when it does."""
 
-    class Falling(identifiers.Identifiers):
+    class Falling(snowflake_ids.SnowflakeIds):
         def take(self, count: int, milliseconds: int) -> Sequence[int]:
             self._begin(milliseconds)
             return super().take(count, milliseconds)
@@ -50,16 +58,16 @@ def ids_follow_the_clock() -> None:
             return super().one(milliseconds)
 
         def _begin(self, milliseconds: int) -> None:
-            if self.last >> identifiers.SHIFT > milliseconds:
-                self.last = milliseconds << identifiers.SHIFT
+            if self.last >> snowflake_ids.TIMESTAMP_SHIFT > milliseconds:
+                self.last = milliseconds << snowflake_ids.TIMESTAMP_SHIFT
 
-    log.Identifiers = Falling  # type: ignore[misc]
+    event_log.SnowflakeIds = Falling  # type: ignore[misc]
 
 
 def answers_before_the_commit() -> None:
     """Senders hear yes as soon as their events wait."""
 
-    class Early(log.Log):
+    class Early(event_log.EventLog):
         def take_one(self, waiter: Any, row: Any, **more: Any) -> None:
             super().take_one(Deaf(), row, **more)
             waiter.settled([(self.last, "stored")])
@@ -69,7 +77,7 @@ def answers_before_the_commit() -> None:
             first = self.last - len(rows) + 1
             waiter.settled([(first + number, "stored") for number in range(len(rows))])
 
-    server.Log = Early  # type: ignore[misc]
+    server.EventLog = Early  # type: ignore[misc]
 
 
 class Deaf:
@@ -84,22 +92,22 @@ class Deaf:
 
 def overlooks_senders_ids() -> None:
     """What is sent again is stored again."""
-    whole = batch.full
+    whole = commit_batch.full_row
 
-    def full(number: int, received: int, row: batch.Row) -> batch.Full:
+    def full(number: int, received: int, row: commit_batch.EventRow) -> commit_batch.FullEventRow:
         return whole(number, received, (*row[:7], None, None, *row[9:]))
 
-    batch.full = log.full = full  # type: ignore[attr-defined]
+    commit_batch.full_row = event_log.full_row = full  # type: ignore[attr-defined]
 
 
 def settles_what_failed() -> None:
     """Senders hear yes of what could not be written."""
 
-    def fail(self: log.Log, batch: batch.Batch, _: Exception) -> None:
+    def fail(self: event_log.EventLog, batch: commit_batch.CommitBatch, _: Exception) -> None:
         batch.settle({})
         self._leave(batch)
 
-    log.Log._fail = fail  # type: ignore[method-assign]
+    event_log.EventLog._fail = fail  # type: ignore[method-assign]
 
 
 def overlooks_the_disk() -> None:
@@ -113,20 +121,22 @@ def overlooks_the_disk() -> None:
             return {}, log_counts[-1]
 
     log_counts: list[object] = []
-    opened = log.Log.open.__func__  # type: ignore[attr-defined]
+    opened = event_log.EventLog.open.__func__  # type: ignore[attr-defined]
 
-    async def open_log(cls: type[log.Log], *words: object, **more: object) -> log.Log:
+    async def open_log(
+        cls: type[event_log.EventLog], *words: object, **more: object
+    ) -> event_log.EventLog:
         made = await opened(cls, *words, **more)
         log_counts.append(made.counts)
         return made
 
-    log.Log.open = classmethod(open_log)  # type: ignore[assignment]
+    event_log.EventLog.open = classmethod(open_log)  # type: ignore[assignment]
     Database.write = careless  # type: ignore[method-assign]
 
 
 def looks_for_ever() -> None:
     """Whoever asks for events has more looked through than a second has time for."""
-    look = events._find
+    look = event_queries._find_positions
     endless = (
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
     )
@@ -135,12 +145,12 @@ def looks_for_ever() -> None:
         connection.execute(endless).fetchone()
         return look(connection, *words)
 
-    events._find = find
+    event_queries._find_positions = find
 
 
 def never_ends_a_look_up() -> None:
     """A look-up takes the time that it takes."""
-    database.LONGEST_READ = 3_600.0
+    database.MAX_READ_SECONDS = 3_600.0
 
 
 def ends_every_look_up() -> None:
@@ -149,7 +159,7 @@ def ends_every_look_up() -> None:
     async def end(*_: object) -> None:
         raise StoreBusy("it took too long to look this up")
 
-    database.briefly = views.briefly = end  # type: ignore[assignment, attr-defined]
+    database.run_with_deadline = projections.run_with_deadline = end  # type: ignore[assignment, attr-defined]
     paging.PAGE_ROWS = 50
 
 
@@ -165,19 +175,19 @@ def fails_while_told() -> None:
 
         return perhaps
 
-    become = views.Views._become
+    become = projections.Projections._become
 
-    async def swapped(self: views.Views, path: Path) -> None:
+    async def swapped(self: projections.Projections, path: Path) -> None:
         self._connect = failing(self._connect)  # type: ignore[method-assign]
         await become(self, path)
 
-    views.Views._become = swapped  # type: ignore[method-assign]
-    retention.Retention.once = failing(retention.Retention.once)  # type: ignore[method-assign]
+    projections.Projections._become = swapped  # type: ignore[method-assign]
+    event_retention.EventRetention.once = failing(event_retention.EventRetention.once)  # type: ignore[method-assign]
 
 
 def has_a_small_wal() -> None:
     """What takes a while to grow is large at once."""
-    database.WAL_BYTES = 2_000_000
+    database.MAX_WAL_BYTES = 2_000_000
 
 
 def does_not_tend() -> None:
@@ -192,12 +202,12 @@ def does_not_tend() -> None:
 
 def holds_whatever_comes() -> None:
     """There is room for each body."""
-    Room.fits = lambda *_: True  # type: ignore[method-assign]
+    MemoryBudget.fits = lambda *_: True  # type: ignore[method-assign]
 
 
 def counts_no_refusal() -> None:
     """What is turned away is not counted."""
-    log.Log.refuse = lambda *_: None  # type: ignore[method-assign]
+    event_log.EventLog.refuse = lambda *_: None  # type: ignore[method-assign]
 
 
 def keeps_whom_has_left() -> None:
@@ -207,13 +217,13 @@ def keeps_whom_has_left() -> None:
 
 def tells_early() -> None:
     """Who has not yet the whole of a request is told that its peer has left."""
-    Exchange.eof = Exchange.gone  # type: ignore[method-assign]
+    TornadoRequest.eof = TornadoRequest.gone  # type: ignore[method-assign]
 
 
 def hears_nobody_leave() -> None:
     """Of a stream that was left, nobody is told."""
-    Listener.tell = lambda *_: None  # type: ignore[method-assign]
-    watching.Watching.on_connection_close = lambda _: None  # type: ignore[method-assign]
+    SseListener.tell = lambda *_: None  # type: ignore[method-assign]
+    audience_base.PolledHostHandler.on_connection_close = lambda _: None  # type: ignore[method-assign]
 
 
 def leaves_views_harmed() -> None:
@@ -222,16 +232,16 @@ def leaves_views_harmed() -> None:
     async def leave(*_: object) -> bool:
         return False
 
-    views.Views.mend = leave  # type: ignore[method-assign]
+    projections.Projections.mend = leave  # type: ignore[method-assign]
 
 
 def tells_all() -> None:
     """What went wrong is told to whoever asked."""
 
-    def tell(self: base.Handler, _: int, **more: Any) -> None:
+    def tell(self: base_handler.BaseHandler, _: int, **more: Any) -> None:
         self.finish("".join(traceback.format_exception(*more["exc_info"])))
 
-    base.Handler.write_error = tell  # type: ignore[method-assign]
+    base_handler.BaseHandler.write_error = tell  # type: ignore[method-assign]
 
 
 CHANGES: dict[str, Callable[[], None]] = {

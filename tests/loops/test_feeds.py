@@ -6,8 +6,15 @@ from typing import TypeVar
 
 import pytest
 
-from loops.feeds import FEEDS, PATIENCE, SILENCE, Feed, Feeds, Listener
-from store.errors import StoreBusy
+from background.common.sse_hub import (
+    HEARTBEAT_COMMENT,
+    MAX_FEEDS_PER_SOURCE,
+    MAX_MISSED_EVENTS,
+    SseFeed,
+    SseHub,
+    SseListener,
+)
+from store.api.errors import StoreBusy
 
 T = TypeVar("T")
 
@@ -41,7 +48,7 @@ class Ear:
     def __init__(self, deaf: bool = False) -> None:
         self.heard: list[bytes] = []
         self._deaf = deaf
-        self.listener = Listener(self._send)
+        self.listener = SseListener(self._send)
 
     def _send(self, data: bytes) -> "asyncio.Future[None]":
         self.heard.append(data)
@@ -51,7 +58,7 @@ class Ear:
         return future
 
 
-def join(feeds: Feeds, news: News, ear: Ear, name: str = "a") -> Feed:
+def join(feeds: SseHub, news: News, ear: Ear, name: str = "a") -> SseFeed:
     return feeds.join(name, ear.listener, news, news.make, news.touch)
 
 
@@ -60,9 +67,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def run(work: Callable[[Feeds, News], Awaitable[T]], heartbeat: float = 30.0) -> T:
+def run(work: Callable[[SseHub, News], Awaitable[T]], heartbeat: float = 30.0) -> T:
     async def main() -> T:
-        feeds = Feeds(most=2_000, heartbeat=heartbeat)
+        feeds = SseHub(most=2_000, heartbeat=heartbeat)
         try:
             return await work(feeds, News())
         finally:
@@ -73,7 +80,7 @@ def run(work: Callable[[Feeds, News], Awaitable[T]], heartbeat: float = 30.0) ->
 
 
 def test_a_thousand_hear_what_is_made_once() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         ears = [Ear() for _ in range(1_000)]
         feed, *_ = [join(feeds, news, ear) for ear in ears]
         assert feed.latest() == ("1", b"news 1")
@@ -89,7 +96,7 @@ def test_a_thousand_hear_what_is_made_once() -> None:
 
 
 def test_others_have_their_turn_while_many_are_told() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         ears = [Ear() for _ in range(1_000)]
         for ear in ears:
             join(feeds, news, ear)
@@ -105,7 +112,7 @@ def test_others_have_their_turn_while_many_are_told() -> None:
 
 
 def test_news_while_others_are_told_are_not_missed() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         ears = [Ear() for _ in range(100)]
         for ear in ears:
             join(feeds, news, ear)
@@ -121,19 +128,19 @@ def test_news_while_others_are_told_are_not_missed() -> None:
 
 
 def test_who_does_not_take_what_is_sent_is_let_go_and_holds_up_nobody() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         slow, quick = Ear(deaf=True), Ear()
         feed = join(feeds, news, slow)
         join(feeds, news, quick)
         await settle()
-        for _ in range(PATIENCE + 2):
+        for _ in range(MAX_MISSED_EVENTS + 2):
             assert not slow.listener.left.is_set()
             news.happen()
             await settle()
         assert slow.listener.left.is_set()
         assert slow.listener.slow
         assert len(slow.heard) == 1
-        assert len(quick.heard) == PATIENCE + 2
+        assert len(quick.heard) == MAX_MISSED_EVENTS + 2
         feeds.leave(feed, slow.listener)
         assert (feeds.dropped, feeds.listeners) == (1, 1)
 
@@ -141,17 +148,17 @@ def test_who_does_not_take_what_is_sent_is_let_go_and_holds_up_nobody() -> None:
 
 
 def test_silence_is_told_too() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         ear = Ear()
         join(feeds, news, ear)
         await asyncio.sleep(0.1)
-        assert ear.heard[:2] == [SILENCE, SILENCE]
+        assert ear.heard[:2] == [HEARTBEAT_COMMENT, HEARTBEAT_COMMENT]
 
     run(work, heartbeat=0.02)
 
 
 def test_what_is_gone_ends_its_feed() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         ear = Ear()
         join(feeds, news, ear)
         await settle()
@@ -165,7 +172,7 @@ def test_what_is_gone_ends_its_feed() -> None:
 
 
 def test_a_feed_to_which_nobody_listens_ends_and_begins_again() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         ear, later = Ear(), Ear()
         feed = join(feeds, news, ear)
         await settle()
@@ -198,8 +205,8 @@ def breaks(_: bytes) -> "asyncio.Future[None]":
 def test_a_broken_connection_is_let_go(
     send: Callable[[bytes], "asyncio.Future[None]"], news_until: int
 ) -> None:
-    async def work(feeds: Feeds, news: News) -> None:
-        listener = Listener(send)
+    async def work(feeds: SseHub, news: News) -> None:
+        listener = SseListener(send)
         feeds.join("a", listener, news, news.make, news.touch)
         await settle()
         for _ in range(news_until):
@@ -214,7 +221,7 @@ def test_a_broken_connection_is_let_go(
 def test_what_cannot_be_made_is_logged_and_ends_its_feed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         def make() -> tuple[str, bytes]:
             raise ZeroDivisionError
 
@@ -230,8 +237,8 @@ def test_what_cannot_be_made_is_logged_and_ends_its_feed(
 
 
 def test_one_thing_is_told_in_so_many_ways() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
-        for number in range(FEEDS):
+    async def work(feeds: SseHub, news: News) -> None:
+        for number in range(MAX_FEEDS_PER_SOURCE):
             join(feeds, news, Ear(), f"{number}")
         with pytest.raises(StoreBusy):
             join(feeds, news, Ear(), "another")
@@ -242,17 +249,17 @@ def test_one_thing_is_told_in_so_many_ways() -> None:
 
 
 def test_one_owner_leaves_ways_to_others_and_a_reserved_one_is_never_too_many() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         def join_as(name: str, owner: str | None, reserved: bool = False) -> None:
             listener = Ear().listener
             feeds.join(name, listener, news, news.make, news.touch, owner, reserved)
 
-        for number in range(FEEDS // 2):
+        for number in range(MAX_FEEDS_PER_SOURCE // 2):
             join_as(f"greedy {number}", "greedy")
         with pytest.raises(StoreBusy):
             join_as("one more", "greedy")
         join_as("greedy 1", "greedy")
-        for number in range(FEEDS // 2):
+        for number in range(MAX_FEEDS_PER_SOURCE // 2):
             join_as(f"other {number}", f"other {number}")
         with pytest.raises(StoreBusy):
             join_as("another", "another")
@@ -263,7 +270,7 @@ def test_one_owner_leaves_ways_to_others_and_a_reserved_one_is_never_too_many() 
 
 
 def test_there_is_room_for_so_many() -> None:
-    async def work(feeds: Feeds, news: News) -> None:
+    async def work(feeds: SseHub, news: News) -> None:
         for _ in range(2_000):
             join(feeds, news, Ear())
         with pytest.raises(StoreBusy):

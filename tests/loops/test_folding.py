@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from loops import folding
-from loops.folding import Folding
+from background.events import projection_worker
+from background.events.projection_worker import ProjectionWorker
 
 
 def test_a_full_step_is_followed_by_another_after_a_rest() -> None:
@@ -16,9 +16,9 @@ def test_a_full_step_is_followed_by_another_after_a_rest() -> None:
         await asyncio.sleep(0.02)
         return most
 
-    rest = asyncio.run(Folding(step, 5).once())
+    rest = asyncio.run(ProjectionWorker(step, 5).once())
     assert steps == [5]
-    assert 0 < rest < folding.PERIOD
+    assert 0 < rest < projection_worker.UPDATE_INTERVAL_SECONDS
 
 
 def test_in_a_burst_requests_have_most_of_the_machine_and_the_views_what_is_left() -> None:
@@ -27,7 +27,7 @@ def test_in_a_burst_requests_have_most_of_the_machine_and_the_views_what_is_left
         return most
 
     async def rest(*, crowded: bool) -> float:
-        return await Folding(step, 5, lambda: crowded).once()
+        return await ProjectionWorker(step, 5, lambda: crowded).once()
 
     assert asyncio.run(rest(crowded=True)) > 2 * asyncio.run(rest(crowded=False)) > 0
 
@@ -40,22 +40,26 @@ def test_what_goes_on_for_longer_than_a_burst_is_followed(monkeypatch: pytest.Mo
     rests: list[float] = []
 
     async def run() -> None:
-        loop = Folding(step, 5, lambda: True)
+        loop = ProjectionWorker(step, 5, lambda: True)
         for burst in (15.0, 15.0, 0.0, 15.0, 15.0):
-            monkeypatch.setattr(folding, "BURST", burst)
+            monkeypatch.setattr(projection_worker, "MAX_BURST_SECONDS", burst)
             rests.append(await loop.once())
 
     asyncio.run(run())
     first, second, late, caught_up, another = rests
     assert min(first, second, another) > 4 * late > 0
-    assert caught_up < folding.PERIOD
+    assert caught_up < projection_worker.UPDATE_INTERVAL_SECONDS
 
 
 def test_what_trickles_in_is_folded_in_a_while() -> None:
     async def step(_: int) -> int:
         return 1
 
-    assert folding.PERIOD * 0.8 < asyncio.run(Folding(step).once()) <= folding.PERIOD
+    assert (
+        projection_worker.UPDATE_INTERVAL_SECONDS * 0.8
+        < asyncio.run(ProjectionWorker(step).once())
+        <= projection_worker.UPDATE_INTERVAL_SECONDS
+    )
 
 
 def test_views_that_cannot_be_written_are_told_once_and_tried_again(
@@ -65,8 +69,10 @@ def test_views_that_cannot_be_written_are_told_once_and_tried_again(
         raise OSError("the disk is full")
 
     async def run() -> None:
-        loop = Folding(step)
-        assert [await loop.once() for _ in range(3)] == [folding.PERIOD] * 3
+        loop = ProjectionWorker(step)
+        assert [await loop.once() for _ in range(3)] == [
+            projection_worker.UPDATE_INTERVAL_SECONDS
+        ] * 3
 
     asyncio.run(run())
     assert [each.message for each in caplog.records] == [
@@ -83,7 +89,7 @@ def test_a_step_that_has_begun_is_finished() -> None:
         return 0
 
     async def run() -> None:
-        task = asyncio.create_task(Folding(step).run())
+        task = asyncio.create_task(ProjectionWorker(step).run())
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -7,8 +7,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from loops.rotation import LOOK, RENEW, Rotation
-from rules.slots import Period
+from background.banners.slot_scheduler import (
+    CHECK_INTERVAL_SECONDS,
+    STATS_REFRESH_INTERVAL,
+    SlotScheduler,
+)
+from domain.banners.slots import SlotPeriod
 
 START = datetime(2026, 3, 1, 12, 14, 59, 500_000, UTC)
 
@@ -26,7 +30,7 @@ class World:
         self.known: list[str | None] = []
         self.renewed = 0
         self.broken = False
-        self.rotation: Rotation[int, str] = Rotation(
+        self.rotation: SlotScheduler[int, str] = SlotScheduler(
             self.read,
             self.prepare,
             self.on.append,
@@ -44,7 +48,7 @@ class World:
             raise OSError("the disk is gone")
         return self.book
 
-    def prepare(self, book: int, period: Period, before: str | None) -> str:
+    def prepare(self, book: int, period: SlotPeriod, before: str | None) -> str:
         self.known.append(before)
         words = f"{book}:{period.slot}@{period.start:%H:%M}"
         self.prepared.append(words)
@@ -98,7 +102,7 @@ def test_a_clock_that_is_set_is_followed_at_the_next_look(jump, slot):
     async def act(world: World) -> None:
         await world.rotation.reload()
         world.moment += jump
-        assert await world.rotation.once() <= LOOK
+        assert await world.rotation.once() <= CHECK_INTERVAL_SECONDS
         assert world.on[-1] == (f"1:{slot}" if slot else "1:1@12:00")
         assert len(world.on) == (2 if slot else 1)
 
@@ -147,7 +151,7 @@ def test_figures_that_change_by_themselves_are_taken_in_again_and_again():
         assert world.renewed == 0
         for number in (2, 3):
             world.book = number
-            world.moment += RENEW - timedelta(microseconds=1)
+            world.moment += STATS_REFRESH_INTERVAL - timedelta(microseconds=1)
             await world.rotation.once()
             assert world.on[-1] == f"{number - 1}:1@12:00"
             world.moment += timedelta(microseconds=1)
@@ -178,7 +182,7 @@ def test_figures_that_did_not_change_cost_nothing():
         world.moment -= timedelta(minutes=10)
         await world.rotation.reload()
         done = len(world.prepared)
-        world.moment += RENEW
+        world.moment += STATS_REFRESH_INTERVAL
         await world.rotation.once()
         assert (world.renewed, len(world.prepared), len(world.on)) == (1, done, 1)
 
@@ -190,7 +194,7 @@ def test_a_programme_is_made_with_the_one_that_was_on_before_at_hand():
         world.moment -= timedelta(minutes=10)
         await world.rotation.reload()
         world.book = 2
-        world.moment += RENEW
+        world.moment += STATS_REFRESH_INTERVAL
         await world.rotation.once()
         assert world.known == [None, None, "1:1@12:00", "1:2@12:15"]
 
@@ -203,11 +207,11 @@ def test_what_is_on_stays_on_when_figures_cannot_be_read(caplog):
         await world.rotation.reload()
         world.broken, world.book = True, 2
         for _ in range(3):
-            world.moment += RENEW
+            world.moment += STATS_REFRESH_INTERVAL
             await world.rotation.once()
         assert (world.renewed, world.on) == (3, ["1:1@12:00"])
         world.broken = False
-        world.moment += RENEW
+        world.moment += STATS_REFRESH_INTERVAL
         await world.rotation.once()
         assert world.on[-1] == "2:1@12:00"
 

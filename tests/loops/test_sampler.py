@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import pytest
 
-from loops import sampler
-from loops.sampler import IDLE, RARELY, Sampler
-from rules.history import Closed
-from rules.other_days import NO_OTHER_DAYS, OtherDays
-from rules.toppages import Reading
-from store.errors import StoreAway, StoreBusy, StoreError, StoreRefused
+from background.audience import host_poller
+from background.audience.host_poller import IDLE_AFTER_SECONDS, IDLE_INTERVAL_SECONDS, HostPoller
+from domain.audience.seasonal_baseline import NO_SEASONAL_BASELINE, SeasonalBaseline
+from domain.audience.toppages_format import TopPagesReading
+from domain.audience.visitor_history import MinuteTotals
+from store.api.errors import StoreBusy, StoreError, StoreRefused, UpstreamUnavailable
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -34,7 +34,7 @@ class Source:
         self.under_way: Counter[Key] = Counter()
         self.most_at_once = 0
 
-    async def read(self, key: str, host: str) -> Reading:
+    async def read(self, key: str, host: str) -> TopPagesReading:
         self.asked[key, host] += 1
         self.under_way[key, host] += 1
         self.most_at_once = max(self.most_at_once, self.under_way[key, host])
@@ -43,7 +43,7 @@ class Source:
                 await self.gate.wait()
             if self.error is not None:
                 raise self.error
-            return Reading(dict(self.visitors), {"/": "Home"})
+            return TopPagesReading(dict(self.visitors), {"/": "Home"})
         finally:
             self.under_way[key, host] -= 1
 
@@ -54,9 +54,9 @@ class Stage:
     def __init__(self, most: int = 200) -> None:
         self.now = 1_000_000_020.0
         self.source = Source()
-        self.kept: list[tuple[Key, Closed, dict[str, str]]] = []
+        self.kept: list[tuple[Key, MinuteTotals, dict[str, str]]] = []
         self.remembered = 0
-        self.sampler = Sampler(
+        self.sampler = HostPoller(
             self.source,
             self.keep,
             self.remember,
@@ -66,12 +66,12 @@ class Stage:
             chance=lambda: 0.5,
         )
 
-    async def keep(self, key: Key, closed: Closed, titles: dict[str, str]) -> None:
+    async def keep(self, key: Key, closed: MinuteTotals, titles: dict[str, str]) -> None:
         self.kept.append((key, closed, titles))
 
-    async def remember(self, key: Key) -> OtherDays:
+    async def remember(self, key: Key) -> SeasonalBaseline:
         self.remembered += 1
-        return NO_OTHER_DAYS
+        return NO_SEASONAL_BASELINE
 
     async def go(self, seconds: float) -> None:
         """Let time pass, second by second, and all that is due be done."""
@@ -129,7 +129,7 @@ def test_it_is_read_every_period_and_says_what_gained() -> None:
 def test_what_has_no_right_age_to_compare_with_gains_nothing() -> None:
     async def work(stage: Stage) -> None:
         watch = await stage.sampler.ask("k", "h")
-        stage.source.error = StoreAway("away")
+        stage.source.error = UpstreamUnavailable("away")
         await stage.go(20)
         stage.source.error = None
         stage.source.visitors = {"/": 50}
@@ -160,7 +160,7 @@ def test_one_question_at_a_time_is_on_its_way_however_slow() -> None:
 def test_the_last_good_reading_is_given_while_there_is_none() -> None:
     async def work(stage: Stage) -> None:
         first = await stage.sampler.ask("k", "h")
-        stage.source.error = StoreAway("away")
+        stage.source.error = UpstreamUnavailable("away")
         await stage.go(40)
         watch = await stage.sampler.ask("k", "h")
         assert watch is first
@@ -181,9 +181,9 @@ def test_the_last_good_reading_is_given_while_there_is_none() -> None:
 
 def test_without_any_reading_the_reason_is_told_and_the_source_is_spared() -> None:
     async def work(stage: Stage) -> None:
-        stage.source.error = StoreAway("the upstream is down")
+        stage.source.error = UpstreamUnavailable("the upstream is down")
         for _ in range(50):
-            with pytest.raises(StoreAway, match="down"):
+            with pytest.raises(UpstreamUnavailable, match="down"):
                 await stage.sampler.ask("k", "h")
         assert stage.source.asked["k", "h"] == 1
         stage.source.error = None
@@ -196,7 +196,7 @@ def test_without_any_reading_the_reason_is_told_and_the_source_is_spared() -> No
 def test_a_source_that_says_when_to_come_back_is_left_alone_until_then() -> None:
     async def work(stage: Stage) -> None:
         await stage.sampler.ask("k", "h")
-        stage.source.error = StoreAway("too often", 30.0)
+        stage.source.error = UpstreamUnavailable("too often", 30.0)
         await stage.go(5)
         assert stage.source.asked["k", "h"] == 2
         await stage.go(29)
@@ -253,10 +253,10 @@ def test_a_fault_of_ours_is_logged_and_goes_by(caplog: pytest.LogCaptureFixture)
 def test_a_host_that_nobody_asks_for_is_read_once_an_hour() -> None:
     async def work(stage: Stage) -> None:
         await stage.sampler.ask("k", "h")
-        await stage.go(IDLE + 10)
+        await stage.go(IDLE_AFTER_SECONDS + 10)
         before = stage.source.asked["k", "h"]
-        assert before == pytest.approx(IDLE / 5, abs=4)
-        await stage.go(RARELY * 3)
+        assert before == pytest.approx(IDLE_AFTER_SECONDS / 5, abs=4)
+        await stage.go(IDLE_INTERVAL_SECONDS * 3)
         assert stage.source.asked["k", "h"] - before == pytest.approx(3, abs=1)
         # Who asks then is given a fresh reading, and it goes on as before.
         await stage.go(60)
@@ -272,7 +272,7 @@ def test_a_host_that_nobody_asks_for_is_read_once_an_hour() -> None:
 def test_a_host_that_was_just_read_in_its_hour_is_read_on_once_someone_asks() -> None:
     async def work(stage: Stage) -> None:
         watch = await stage.sampler.ask("k", "h")
-        await stage.go(IDLE + 10)
+        await stage.go(IDLE_AFTER_SECONDS + 10)
         number = watch.readings
         while watch.readings == number:
             await stage.go(1)
@@ -290,7 +290,7 @@ def test_no_more_hosts_are_watched_than_there_is_room_for() -> None:
             await stage.sampler.ask("k", f"{number}")
         with pytest.raises(StoreBusy):
             await stage.sampler.ask("k", "3")
-        await stage.go(IDLE - 5)
+        await stage.go(IDLE_AFTER_SECONDS - 5)
         await stage.sampler.ask("k", "0")
         await stage.go(10)
         watch = await stage.sampler.ask("k", "3")  # in the place of one that nobody asks for
@@ -321,12 +321,12 @@ def test_a_host_without_visitors_gives_way_to_a_new_one() -> None:
 
 def test_a_host_that_never_had_a_reading_is_read_only_when_someone_asks() -> None:
     async def work(stage: Stage) -> None:
-        stage.source.error = StoreAway("down")
-        with pytest.raises(StoreAway):
+        stage.source.error = UpstreamUnavailable("down")
+        with pytest.raises(UpstreamUnavailable):
             await stage.sampler.ask("k", "h")
         await stage.go(60)
         assert stage.source.asked["k", "h"] == 1
-        with pytest.raises(StoreAway):
+        with pytest.raises(UpstreamUnavailable):
             await stage.sampler.ask("k", "h")
         assert stage.source.asked["k", "h"] == 2
 
@@ -337,9 +337,9 @@ def test_made_up_keys_for_a_host_do_not_make_its_readings_rarer() -> None:
     async def work(stage: Stage) -> None:
         stage.source.a_minute, stage.source.in_all = 200, 3_000
         watch = await stage.sampler.ask("k", "h")
-        stage.source.error = StoreAway("not now")
+        stage.source.error = UpstreamUnavailable("not now")
         for number in range(150):
-            with pytest.raises(StoreAway):
+            with pytest.raises(UpstreamUnavailable):
                 await stage.sampler.ask(f"{number}", "h")
         stage.source.error = None
         readings = watch.readings
@@ -405,7 +405,7 @@ def test_a_refusal_is_kept_as_long_as_the_source_says() -> None:
 def test_that_a_reading_has_become_stale_is_news() -> None:
     async def work(stage: Stage) -> None:
         watch = await stage.sampler.ask("k", "h")
-        stage.source.error = StoreAway("away")
+        stage.source.error = UpstreamUnavailable("away")
         await stage.go(10)
         number, waiting = watch.number, asyncio.create_task(watch.next.wait())
         watch.keep("something", "made")
@@ -446,8 +446,8 @@ def test_a_key_without_a_reading_beside_known_ones_gets_the_upstreams_answer(kno
         stage.source.a_minute, stage.source.in_all = 20, 3_000
         for number in range(known):
             await stage.sampler.ask(f"{number}", "h")
-        stage.source.error = StoreAway("not now")
-        with pytest.raises(StoreAway):
+        stage.source.error = UpstreamUnavailable("not now")
+        with pytest.raises(UpstreamUnavailable):
             await stage.sampler.ask("new", "h")
 
     run(work)
@@ -487,7 +487,7 @@ def test_what_was_watched_goes_on_rarely_after_a_restart() -> None:
     async def work(stage: Stage) -> None:
         stage.sampler.resume([("k", f"{number}") for number in range(10)])
         assert len(stage.sampler.watches) == 5
-        await stage.go(RARELY * 1.2)
+        await stage.go(IDLE_INTERVAL_SECONDS * 1.2)
         assert set(stage.source.asked.values()) == {1}
         assert (await stage.sampler.ask("k", "0")).readings == 2
 
@@ -496,7 +496,7 @@ def test_what_was_watched_goes_on_rarely_after_a_restart() -> None:
 
 def test_the_next_look_is_as_soon_as_something_is_due() -> None:
     async def work(stage: Stage) -> None:
-        assert stage.sampler.once() == sampler.LOOK
+        assert stage.sampler.once() == host_poller.CHECK_INTERVAL_SECONDS
         watch = await stage.sampler.ask("k", "h")
         watch.due = stage.now + 0.25
         assert stage.sampler.once() == pytest.approx(0.25)

@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
-from loops.upkeep import NOTED, PERIOD, REST, Upkeep
-from rules.trust import AWAY, UNKNOWN, Trust
+from background.events.retention_worker import (
+    CHECK_INTERVAL_SECONDS,
+    CLOCK_RECORD_SECONDS,
+    STEP_PAUSE_SECONDS,
+    RetentionWorker,
+)
+from domain.common.clock_state import MAX_TRUSTED_GAP_SECONDS, UNKNOWN_CLOCK, ClockState
 
 HOUR, DAY = 3_600.0, 86_400.0
 YEARS = 10 * 365 * DAY
@@ -36,20 +41,27 @@ def test_steps_follow_each_other_while_there_is_more(caplog: pytest.LogCaptureFi
     async def nothing(now: int) -> bool:
         return False
 
-    upkeep = Upkeep((deed, nothing), **clocks.told)
+    upkeep = RetentionWorker((deed, nothing), **clocks.told)
     waits = []
     for _ in range(4):
         waits.append(asyncio.run(upkeep.once()))
         clocks.go(1)
-    assert waits == [REST, REST, PERIOD, PERIOD]
+    assert waits == [
+        STEP_PAUSE_SECONDS,
+        STEP_PAUSE_SECONDS,
+        CHECK_INTERVAL_SECONDS,
+        CHECK_INTERVAL_SECONDS,
+    ]
     assert asked[:2] == [1_000_000_000_000_000, 1_000_000_001_000_000]
     assert not caplog.records
 
 
-def upkeep_of(clocks: Clocks, trust: Trust = UNKNOWN) -> tuple[Upkeep, list[str], list[Trust]]:
+def upkeep_of(
+    clocks: Clocks, trust: ClockState = UNKNOWN_CLOCK
+) -> tuple[RetentionWorker, list[str], list[ClockState]]:
     """One that has a deed of each kind, what they did, and what was noted."""
     done: list[str] = []
-    noted: list[Trust] = []
+    noted: list[ClockState] = []
 
     async def deed(_: int) -> bool:
         done.append("aged")
@@ -59,22 +71,22 @@ def upkeep_of(clocks: Clocks, trust: Trust = UNKNOWN) -> tuple[Upkeep, list[str]
         done.append("other")
         return False
 
-    async def note(trust: Trust) -> None:
+    async def note(trust: ClockState) -> None:
         noted.append(trust)
 
-    made = Upkeep((deed,), (other,), trust=trust, note=note, **clocks.told)
+    made = RetentionWorker((deed,), (other,), trust=trust, note=note, **clocks.told)
     return made, done, noted
 
 
-def lived(upkeep: Upkeep, clocks: Clocks, seconds: float, leap: float = 0.0) -> None:
+def lived(upkeep: RetentionWorker, clocks: Clocks, seconds: float, leap: float = 0.0) -> None:
     """Have time pass, with a step each minute."""
     clocks.go(0, leap)
-    for _ in range(int(seconds / PERIOD)):
-        clocks.go(PERIOD)
+    for _ in range(int(seconds / CHECK_INTERVAL_SECONDS)):
+        clocks.go(CHECK_INTERVAL_SECONDS)
         asyncio.run(upkeep.once())
 
 
-@pytest.mark.parametrize("leap", [AWAY + HOUR, 20 * DAY, YEARS])
+@pytest.mark.parametrize("leap", [MAX_TRUSTED_GAP_SECONDS + HOUR, 20 * DAY, YEARS])
 def test_by_a_clock_that_leaps_ahead_nothing_goes_for_its_age_for_a_day(
     leap: float, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,7 +117,7 @@ def test_a_clock_that_was_set_right_again_is_believed_at_once() -> None:
     assert noted[-1].lived == 0
 
 
-@pytest.mark.parametrize("leap", [AWAY - HOUR, -YEARS])
+@pytest.mark.parametrize("leap", [MAX_TRUSTED_GAP_SECONDS - HOUR, -YEARS])
 def test_what_is_no_leap_ahead_is_believed(leap: float) -> None:
     clocks = Clocks()
     upkeep, done, _ = upkeep_of(clocks)
@@ -114,7 +126,7 @@ def test_what_is_no_leap_ahead_is_believed(leap: float) -> None:
     assert done.count("aged") == 120
 
 
-def starts(clocks: Clocks, trust: Trust, hours: float, off: float, count: int) -> list[bool]:
+def starts(clocks: Clocks, trust: ClockState, hours: float, off: float, count: int) -> list[bool]:
     """Whether anything went for its age after each start of a machine that is on for so long."""
     went = []
     for _ in range(count):
@@ -128,28 +140,28 @@ def starts(clocks: Clocks, trust: Trust, hours: float, off: float, count: int) -
 
 def test_a_machine_that_is_off_at_night_is_believed() -> None:
     clocks = Clocks()
-    assert starts(clocks, Trust(clocks.wall - 8 * HOUR), 8, 16, 5) == [True] * 5
+    assert starts(clocks, ClockState(clocks.wall - 8 * HOUR), 8, 16, 5) == [True] * 5
 
 
 def test_a_machine_that_was_away_is_believed_when_it_has_run_for_a_day() -> None:
     clocks = Clocks()
-    away = Trust(clocks.wall - 100 * DAY)
+    away = ClockState(clocks.wall - 100 * DAY)
     assert starts(clocks, away, 8.2, 16, 5) == [False, False, True, True, True]
 
 
 def test_a_machine_that_starts_with_a_wrong_clock_again_and_again_is_not_believed() -> None:
     clocks = Clocks()
-    wrong = Trust(clocks.wall - YEARS)
+    wrong = ClockState(clocks.wall - YEARS)
     assert starts(clocks, wrong, 0.5, 60, 20) == [False] * 20
 
 
 def test_a_clock_that_falls_behind_while_the_machine_is_off_is_believed_when_it_is_set() -> None:
     """As one without a battery does, each day."""
     clocks, went = Clocks(), []
-    trust = Trust(clocks.wall)
+    trust = ClockState(clocks.wall)
     for _ in range(5):
         upkeep, done, noted = upkeep_of(clocks, trust)
-        lived(upkeep, clocks, PERIOD)
+        lived(upkeep, clocks, CHECK_INTERVAL_SECONDS)
         lived(upkeep, clocks, 8 * HOUR, leap=16 * HOUR)
         trust = noted[-1]
         went.append(done.count("aged"))
@@ -158,12 +170,16 @@ def test_a_clock_that_falls_behind_while_the_machine_is_off_is_believed_when_it_
 
 def test_what_is_believed_is_noted_every_ten_minutes() -> None:
     clocks = Clocks()
-    upkeep, done, noted = upkeep_of(clocks, Trust(clocks.wall - HOUR))
+    upkeep, done, noted = upkeep_of(clocks, ClockState(clocks.wall - HOUR))
     for _ in range(5):
         asyncio.run(upkeep.once())
-        clocks.go(NOTED / 2)
+        clocks.go(CLOCK_RECORD_SECONDS / 2)
     assert done.count("aged") == 5
-    assert [each.believed for each in noted] == [1e9, 1e9 + NOTED, 1e9 + 2 * NOTED]
+    assert [each.believed for each in noted] == [
+        1e9,
+        1e9 + CLOCK_RECORD_SECONDS,
+        1e9 + 2 * CLOCK_RECORD_SECONDS,
+    ]
 
 
 def test_what_could_not_be_noted_is_tried_again_and_told_once(
@@ -171,12 +187,12 @@ def test_what_could_not_be_noted_is_tried_again_and_told_once(
 ) -> None:
     clocks, tried = Clocks(), []
 
-    async def note(trust: Trust) -> None:
+    async def note(trust: ClockState) -> None:
         tried.append(trust)
         raise OSError("no room")
 
-    upkeep = Upkeep((), note=note, **clocks.told)
-    lived(upkeep, clocks, 3 * PERIOD)
+    upkeep = RetentionWorker((), note=note, **clocks.told)
+    lived(upkeep, clocks, 3 * CHECK_INTERVAL_SECONDS)
     assert len(tried) == 3
     assert len(caplog.records) == 1 and "no room" in caplog.text
 
@@ -193,8 +209,8 @@ def test_one_deed_that_fails_keeps_no_other_and_is_told_once(
         done.append(now)
         return False
 
-    upkeep = Upkeep((failing, deed))
+    upkeep = RetentionWorker((failing, deed))
     for _ in range(2):
-        assert asyncio.run(upkeep.once()) == PERIOD
+        assert asyncio.run(upkeep.once()) == CHECK_INTERVAL_SECONDS
     assert len(done) == 2
     assert [each.message for each in caplog.records] == ["retention failed: no room"]

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
-from loops.impressions import Impressions, Key
+from background.banners.impression_writer import ImpressionKey, ImpressionWriter
 
 ONE, OTHER = (1, 1, 1), (1, 1, 2)
 
@@ -14,18 +14,18 @@ class Disk:
     """Where views go; it can be full, and slow."""
 
     def __init__(self) -> None:
-        self.shown: Counter[Key] = Counter()
-        self.kept: Counter[Key] = Counter()
+        self.shown: Counter[ImpressionKey] = Counter()
+        self.kept: Counter[ImpressionKey] = Counter()
         self.full = False
         self.slow = 0.0
-        self.impressions = Impressions(self.take, self.add)
+        self.impressions = ImpressionWriter(self.take, self.add)
 
-    def take(self) -> list[tuple[Key, int]]:
+    def take(self) -> list[tuple[ImpressionKey, int]]:
         taken = list(self.shown.items())
         self.shown.clear()
         return taken
 
-    async def add(self, counts: Mapping[Key, int]) -> None:
+    async def add(self, counts: Mapping[ImpressionKey, int]) -> None:
         await asyncio.sleep(self.slow)
         if self.full:
             raise OSError("the disk is full")

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from loops.folding import Folding
-from loops.impressions import Impressions
-from loops.upkeep import Upkeep
-from loops.whole import whole
+from background.banners.impression_writer import ImpressionWriter
+from background.common.uncancellable import run_to_completion
+from background.events.projection_worker import ProjectionWorker
+from background.events.retention_worker import RetentionWorker
 
 
 async def ended(loop: "asyncio.Task[None]") -> None:
@@ -22,7 +22,7 @@ def test_a_loop_ends_after_the_step_that_it_has_begun(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who closes what the steps work on would else pull it from under one."""
-    monkeypatch.setattr("loops.impressions.PERIOD", 0)
+    monkeypatch.setattr("background.banners.impression_writer.FLUSH_INTERVAL_SECONDS", 0)
     done: list[str] = []
     begun = asyncio.Event()
 
@@ -40,9 +40,9 @@ def test_a_loop_ends_after_the_step_that_it_has_begun(
         await step()
 
     loops = {
-        "folding": lambda: Folding(step).run(),
-        "upkeep": lambda: Upkeep((deed,)).run(),
-        "impressions": lambda: Impressions(lambda: [((1, 1, 1), 1)], add).run(),
+        "folding": lambda: ProjectionWorker(step).run(),
+        "upkeep": lambda: RetentionWorker((deed,)).run(),
+        "impressions": lambda: ImpressionWriter(lambda: [((1, 1, 1), 1)], add).run(),
     }
 
     async def run() -> None:
@@ -62,7 +62,7 @@ def test_a_step_is_finished_however_often_its_loop_is_cancelled() -> None:
     done: list[int] = []
 
     async def run() -> None:
-        task = asyncio.create_task(whole(step()))
+        task = asyncio.create_task(run_to_completion(step()))
         for _ in range(3):
             await asyncio.sleep(0.01)
             task.cancel()
@@ -79,9 +79,9 @@ def test_what_a_step_comes_to_or_raises_is_its_own() -> None:
             raise error
         return 7
 
-    assert asyncio.run(whole(step(None))) == 7
+    assert asyncio.run(run_to_completion(step(None))) == 7
     with pytest.raises(OSError, match="no"):
-        asyncio.run(whole(step(OSError("no"))))
+        asyncio.run(run_to_completion(step(OSError("no"))))
 
 
 def test_a_step_that_fails_while_its_loop_ends_leaves_no_word_behind(
@@ -92,7 +92,7 @@ def test_a_step_that_fails_while_its_loop_ends_leaves_no_word_behind(
         raise OSError("no")
 
     async def run() -> None:
-        task = asyncio.create_task(whole(step()))
+        task = asyncio.create_task(run_to_completion(step()))
         await asyncio.sleep(0.01)
         await ended(task)
 

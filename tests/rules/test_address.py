@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.address import location, with_argument
+from domain.banners.click_target import add_query_argument, location_header
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from rules.address import location, with_argument
     ],
 )
 def test_an_argument_is_put_into_the_query_ahead_of_the_fragment(url: str, expected: str) -> None:
-    assert with_argument(url, "c", "1") == expected
+    assert add_query_argument(url, "c", "1") == expected
 
 
 parts = st.text(
@@ -38,8 +38,11 @@ def test_whatever_an_address_has_stays_and_the_argument_is_read_last(
     url = "https://a.example/" + path
     url += "" if query is None else "?q=" + query
     url += "" if fragment is None else "#" + fragment
-    was, now = urlsplit(location(url)), urlsplit(location(with_argument(url, "c", "1")))
+    was, now = (
+        urlsplit(location_header(url)),
+        urlsplit(location_header(add_query_argument(url, "c", "1"))),
+    )
     assert (now.netloc, now.path, now.fragment) == (was.netloc, was.path, was.fragment)
     before = parse_qsl(was.query, keep_blank_values=True)
     assert parse_qsl(now.query, keep_blank_values=True) == [*before, ("c", "1")]
-    assert location(url).isascii()
+    assert location_header(url).isascii()

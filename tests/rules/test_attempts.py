@@ -2,45 +2,52 @@
 
 import pytest
 
-from rules.attempts import FORGOTTEN, FREE, OF_ACCOUNT, OF_ADDRESS, Attempts, network
+from domain.admin.login_throttle import (
+    FORGET_AFTER_SECONDS,
+    FREE_ATTEMPTS,
+    MAX_ACCOUNT_WAIT_SECONDS,
+    MAX_ADDRESS_WAIT_SECONDS,
+    LoginThrottle,
+    client_network,
+)
 
 
 def fail(
-    attempts: Attempts, times: int, account: str = "maria", address: str = "192.0.2.1"
+    attempts: LoginThrottle, times: int, account: str = "maria", address: str = "192.0.2.1"
 ) -> None:
     for _ in range(times):
         attempts.failed(account, address, 0.0)
 
 
 def test_the_first_wrong_ones_cost_nothing_then_the_wait_doubles() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     waits = []
-    for _ in range(FREE + 4):
+    for _ in range(FREE_ATTEMPTS + 4):
         fail(attempts, 1)
         waits.append(attempts.wait("maria", "192.0.2.1", 0.0))
-    assert waits == [0.0] * FREE + [1.0, 2.0, 4.0, 8.0]
+    assert waits == [0.0] * FREE_ATTEMPTS + [1.0, 2.0, 4.0, 8.0]
     assert attempts.wait("maria", "192.0.2.1", 5.0) == 3.0
     assert attempts.wait("maria", "192.0.2.1", 8.0) == 0.0
 
 
 def test_an_address_waits_whatever_account_it_tries_and_an_account_wherever_it_is_tried() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     fail(attempts, 200)
-    assert attempts.wait("other", "192.0.2.1", 0.0) == OF_ADDRESS
-    assert attempts.wait("MARIA", "198.51.100.7", 0.0) == OF_ACCOUNT
+    assert attempts.wait("other", "192.0.2.1", 0.0) == MAX_ADDRESS_WAIT_SECONDS
+    assert attempts.wait("MARIA", "198.51.100.7", 0.0) == MAX_ACCOUNT_WAIT_SECONDS
     assert attempts.wait("other", "198.51.100.7", 0.0) == 0.0
 
 
 def test_strangers_do_not_hold_up_an_owner_where_she_has_got_in_before() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     attempts.succeeded("maria", "203.0.113.5")
     fail(attempts, 200)
     assert attempts.wait("maria", "203.0.113.5", 0.0) == 0.0
-    assert attempts.wait("maria", "203.0.113.6", 0.0) == OF_ACCOUNT
+    assert attempts.wait("maria", "203.0.113.6", 0.0) == MAX_ACCOUNT_WAIT_SECONDS
 
 
 def test_strangers_from_many_addresses_do_not_count_where_an_owner_has_got_in_before() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     attempts.succeeded("Maria", "2001:db8:1:2::5")
     for number in range(30_000):
         attempts.failed("maria", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0.0)
@@ -51,26 +58,26 @@ def test_strangers_from_many_addresses_do_not_count_where_an_owner_has_got_in_be
     assert attempts.wait("otto", "2001:db8:1:2::7", 0.0) > 0.0
     # Guesses from there count as anywhere.
     fail(attempts, 200, address="2001:db8:1:2::6")
-    assert attempts.wait("maria", "2001:db8:1:2::7", 0.0) == OF_ACCOUNT
+    assert attempts.wait("maria", "2001:db8:1:2::7", 0.0) == MAX_ACCOUNT_WAIT_SECONDS
 
 
 def test_getting_in_forgets_what_was_wrong() -> None:
-    attempts = Attempts()
-    fail(attempts, FREE + 3)
+    attempts = LoginThrottle()
+    fail(attempts, FREE_ATTEMPTS + 3)
     attempts.succeeded("maria", "192.0.2.1")
-    fail(attempts, FREE)
+    fail(attempts, FREE_ATTEMPTS)
     assert attempts.wait("maria", "192.0.2.1", 0.0) == 0.0
 
 
 def test_all_is_forgotten_after_an_hour() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     fail(attempts, 200)
-    attempts.failed("maria", "192.0.2.1", FORGOTTEN)
-    assert attempts.wait("maria", "192.0.2.1", FORGOTTEN) == 0.0
+    attempts.failed("maria", "192.0.2.1", FORGET_AFTER_SECONDS)
+    assert attempts.wait("maria", "192.0.2.1", FORGET_AFTER_SECONDS) == 0.0
 
 
 def test_it_holds_no_more_than_it_may_however_many_try() -> None:
-    attempts = Attempts(kept=100)
+    attempts = LoginThrottle(kept=100)
     for number in range(1_000):
         attempts.failed(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0.0)
         attempts.succeeded(f"friend{number}", f"10.1.{number // 250}.{number % 250}")
@@ -89,4 +96,4 @@ def test_it_holds_no_more_than_it_may_however_many_try() -> None:
     ],
 )
 def test_an_ipv6_party_is_known_by_its_network(one: str, other: str, same: bool) -> None:
-    assert (network(one) == network(other)) is same
+    assert (client_network(one) == client_network(other)) is same

@@ -7,9 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pace import twenty_ms
 
-from rules.batch import MANY_SHORT, REFUSED, SHORT, Batch, Results, items, lines, short
-from rules.rulebook import Rulebook
-from rules.strict import NotJson
+from domain.common.strict_json import InvalidJson
+from domain.events.event_batch import (
+    MAX_SHORT_ITEMS,
+    MIN_EVENT_BYTES,
+    REFUSED_JSON,
+    BatchResults,
+    EventBatch,
+    count_short_items,
+    split_json_array,
+    split_ndjson,
+)
+from domain.events.schema_registry import SchemaRegistry
 
 SIZE = 256 * 1024
 
@@ -18,28 +27,28 @@ SIZE = 256 * 1024
     st.lists(st.sampled_from([b"1", b'"a,]"', b"[1,[2]]", b'{"a": [ ]}', b" null "]), max_size=9)
 )
 def test_an_array_is_taken_apart_into_its_items_as_they_came(sent: list[bytes]) -> None:
-    found = items(b"[" + b",".join(sent) + b"]")
+    found = split_json_array(b"[" + b",".join(sent) + b"]")
     assert [each.strip() for each in found] == [each.strip() for each in sent]
 
 
 @pytest.mark.parametrize("body", [b"[", b"[1,]", b"[1 2]", b"[\xff]", b"[" * 9_999, b"[1]]"])
 def test_what_is_no_array_has_no_items(body: bytes) -> None:
-    with pytest.raises(NotJson):
-        items(body)
+    with pytest.raises(InvalidJson):
+        split_json_array(body)
 
 
 def test_empty_lines_are_no_items() -> None:
-    assert lines(b"\n1\r\n \n\r\n2\n\t") == [b"1\r", b"2"]
+    assert split_ndjson(b"\n1\r\n \n\r\n2\n\t") == [b"1\r", b"2"]
 
 
 @given(st.integers(0, 3_000), st.integers(0, 60))
 def test_too_many_short_items_are_seen_however_many_there_are(few: int, many: int) -> None:
-    sent = [b"1"] * few + [b"2" * SHORT] * 50 + [b"3"] * (many * 1_000)
-    for found in (items(b"[" + b",".join(sent) + b"]"), lines(b"\n".join(sent))):
-        if few + many * 1_000 <= MANY_SHORT:
+    sent = [b"1"] * few + [b"2" * MIN_EVENT_BYTES] * 50 + [b"3"] * (many * 1_000)
+    for found in (split_json_array(b"[" + b",".join(sent) + b"]"), split_ndjson(b"\n".join(sent))):
+        if few + many * 1_000 <= MAX_SHORT_ITEMS:
             assert found == sent
         else:
-            assert short(found) > MANY_SHORT
+            assert count_short_items(found) > MAX_SHORT_ITEMS
 
 
 @pytest.mark.parametrize("item", [b"1", b"{}", b'""', b"[]", b"null"])
@@ -48,8 +57,11 @@ def test_no_batch_of_256_kib_is_looked_at_for_more_than_20_ms(item: bytes) -> No
 
     def seconds() -> float:
         began = process_time()
-        assert short(items(b"[" + b",".join([item] * count) + b"]")) > MANY_SHORT
-        assert short(lines(b"\n".join([item] * count))) > MANY_SHORT
+        assert (
+            count_short_items(split_json_array(b"[" + b",".join([item] * count) + b"]"))
+            > MAX_SHORT_ITEMS
+        )
+        assert count_short_items(split_ndjson(b"\n".join([item] * count))) > MAX_SHORT_ITEMS
         return process_time() - began
 
     assert min(seconds() for _ in range(5)) / 2 < twenty_ms()
@@ -58,9 +70,9 @@ def test_no_batch_of_256_kib_is_looked_at_for_more_than_20_ms(item: bytes) -> No
 GOOD = b'{"session_id":"a","category":"b","name":"c","data":{},"timestamp":"2021-01-01 00:00:00"}'
 
 
-def batch_of(some: list[bytes]) -> Batch:
-    batch = Batch()
-    batch.take(some, 1_700_000_000_000_000, Rulebook({}).of(1, False))
+def batch_of(some: list[bytes]) -> EventBatch:
+    batch = EventBatch()
+    batch.take(some, 1_700_000_000_000_000, SchemaRegistry({}).of(1, False))
     return batch
 
 
@@ -93,7 +105,7 @@ def test_each_item_has_its_result_in_its_place() -> None:
 def test_the_results_of_many_batches_are_kept_small_and_told_like_those_of_each(
     sent: list[list[str | None]], refused: int
 ) -> None:
-    results, expected = Results(), []
+    results, expected = BatchResults(), []
     for place, verdicts in enumerate(sent):
         batch = batch_of([GOOD if verdict else b"5" for verdict in verdicts])
         outcomes = [(place * 10 + n + 1, each) for n, each in enumerate(verdicts) if each]
@@ -102,7 +114,7 @@ def test_the_results_of_many_batches_are_kept_small_and_told_like_those_of_each(
         assert (batch.rows, batch.rejects, batch.bodies) == ([], [], [])
         results.add(batch, outcomes)
     results.refuse(refused)
-    expected += [REFUSED] * refused
+    expected += [REFUSED_JSON] * refused
     count = sum(map(len, sent)) + refused
     assert len(results) == count
     assert "".join(results.parts()) == ",".join(each for each in expected if each)

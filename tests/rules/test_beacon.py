@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.beacon import BEAT, PAGEVIEW, VIEW, Sign, read, row
-from rules.event import WrongEvent
+from domain.audience.beacon import (
+    KIND_BEAT,
+    KIND_VIEW,
+    PAGEVIEW_SOURCE,
+    BeaconPayload,
+    pageview_row,
+    parse_beacon,
+)
+from domain.events.event import InvalidEvent
 
 RIGHT = {"kind": "view", "session": "s", "host": "H.example", "path": "/a", "title": "A"}
 
@@ -15,9 +22,11 @@ def said(**other: object) -> bytes:
 
 
 def test_a_sign_of_life_is_read() -> None:
-    assert read(said()) == Sign(VIEW, "s", "h.example", "/a", "A")
-    assert read(said(kind="beat", title="-")) == Sign(BEAT, "s", "h.example", "/a", "")
-    assert len(read(said(title="t" * 999)).title) == 300
+    assert parse_beacon(said()) == BeaconPayload(KIND_VIEW, "s", "h.example", "/a", "A")
+    assert parse_beacon(said(kind="beat", title="-")) == BeaconPayload(
+        KIND_BEAT, "s", "h.example", "/a", ""
+    )
+    assert len(parse_beacon(said(title="t" * 999)).title) == 300
 
 
 @pytest.mark.parametrize(
@@ -39,20 +48,22 @@ def test_a_sign_of_life_is_read() -> None:
     ],
 )
 def test_what_is_none_is_told_where(body: bytes, pointer: str) -> None:
-    with pytest.raises(WrongEvent) as raised:
-        read(body)
+    with pytest.raises(InvalidEvent) as raised:
+        parse_beacon(body)
     assert raised.value.faults[0].pointer == pointer
 
 
 @given(st.binary(max_size=100))
 def test_nothing_raises_otherwise(body: bytes) -> None:
-    with pytest.raises(WrongEvent):
-        read(body)
+    with pytest.raises(InvalidEvent):
+        parse_beacon(body)
 
 
 def test_a_pageview_is_a_row_of_the_log_under_its_own_source() -> None:
-    source, app, session, user, category, name, at, sender, digest, data = row(read(said()), 7, 123)
-    assert (source, app, session, user) == (PAGEVIEW, 7, "s", None)
+    source, app, session, user, category, name, at, sender, digest, data = pageview_row(
+        parse_beacon(said()), 7, 123
+    )
+    assert (source, app, session, user) == (PAGEVIEW_SOURCE, 7, "s", None)
     assert (category, name, at, sender, digest) == (
         "page interaction", "pageview", 123, None, None,
     )  # fmt: skip

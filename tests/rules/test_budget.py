@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.budget import LONGEST_WAIT, Breaker, Budget
+from domain.audience.upstream_budget import MAX_BACK_OFF_SECONDS, CircuitBreaker, UpstreamBudget
 
 
 @given(st.lists(st.floats(0, 20), max_size=400), st.integers(1, 20))
 def test_no_minute_has_more_requests_than_the_budget(pauses: list[float], most: int) -> None:
-    budget, now, sent = Budget(most), 0.0, []
+    budget, now, sent = UpstreamBudget(most), 0.0, []
     for pause in pauses:
         now += pause
         if not budget.wait(now):
@@ -17,7 +17,7 @@ def test_no_minute_has_more_requests_than_the_budget(pauses: list[float], most: 
 
 
 def test_a_wait_is_as_long_as_it_has_to_be() -> None:
-    budget = Budget(2)
+    budget = UpstreamBudget(2)
     budget.spend(0.0)
     budget.spend(10.0)
     assert budget.wait(30.0) == 32.0
@@ -25,7 +25,7 @@ def test_a_wait_is_as_long_as_it_has_to_be() -> None:
 
 
 def test_an_upstream_that_says_it_takes_few_more_is_asked_no_more_than_that() -> None:
-    budget = Budget(200)
+    budget = UpstreamBudget(200)
     budget.spend(100.0)
     budget.told(2, 101.0)
     for _ in range(2):
@@ -40,16 +40,16 @@ def test_an_upstream_that_says_it_takes_few_more_is_asked_no_more_than_that() ->
 
 
 def test_the_longer_wait_counts_within_reason() -> None:
-    budget = Budget(200)
+    budget = UpstreamBudget(200)
     budget.rest(30.0, 0.0)
     budget.rest(5.0, 0.0)
     assert budget.wait(0.0) == 30.0
     budget.rest(1e9, 0.0)
-    assert budget.wait(0.0) == LONGEST_WAIT
+    assert budget.wait(0.0) == MAX_BACK_OFF_SECONDS
 
 
 def test_a_breaker_lets_one_try_through_a_period_until_one_succeeds() -> None:
-    breaker = Breaker(5.0, failures=3)
+    breaker = CircuitBreaker(5.0, failures=3)
     for _ in range(3):
         assert breaker.wait(0.0) == 0.0
         breaker.trying(0.0)

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.conversion import (
-    Click,
+from domain.banners.conversion import (
+    BannerClick,
     Conversion,
     click_row,
-    clicked,
     conversion_row,
-    is_conversion,
-    read,
+    decode_click,
+    looks_like_conversion,
+    parse_conversion,
 )
-from rules.event import CLICK, CONVERSION, WrongEvent
+from domain.events.event import CLICK_SOURCE, CONVERSION_SOURCE, InvalidEvent
 
 NO_ID = "is not the id of a click"
 NO_OWN_ID = (
@@ -40,7 +40,7 @@ NO_SENDER = "is not a string of 1 to 200 characters"
     ],
 )
 def test_a_conversion_is_read_with_its_revenue_in_micros(sent: str, expected: Conversion) -> None:
-    assert read(sent.encode()) == expected
+    assert parse_conversion(sent.encode()) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_a_conversion_is_read_with_its_revenue_in_micros(sent: str, expected: Co
     ],
 )  # fmt: skip
 def test_all_that_is_wrong_with_a_conversion_is_told(sent: str, faults: dict[str, str]) -> None:
-    with pytest.raises(WrongEvent) as wrong:
-        read(sent.encode())
+    with pytest.raises(InvalidEvent) as wrong:
+        parse_conversion(sent.encode())
     assert {each.pointer: each.message for each in wrong.value.faults} == faults
 
 
 @given(st.integers(0, 10**15))
 def test_revenue_is_exact_to_the_micro(micros: int) -> None:
     sent = f'{{"click_id": 1, "revenue": {micros // 10**6}.{micros % 10**6:06}}}'
-    assert read(sent.encode()).revenue == micros
+    assert parse_conversion(sent.encode()).revenue == micros
 
 
 @given(st.recursive(st.none() | st.text() | st.floats() | st.integers(), st.lists), st.data())
@@ -86,18 +86,18 @@ def test_no_conversion_does_worse_than_being_refused(part: Any, data: Any) -> No
     value = {"click_id": 1, "revenue": 1, "sender_id": "a"}
     value[data.draw(st.sampled_from([*value, "x"]))] = part
     try:
-        read(json.dumps(value).encode())
-    except WrongEvent as wrong:
+        parse_conversion(json.dumps(value).encode())
+    except InvalidEvent as wrong:
         assert wrong.faults
 
 
 def test_a_conversion_tells_of_its_click_all_that_figures_need() -> None:
-    click = Click(7, 3, 2)
+    click = BannerClick(7, 3, 2)
     row = click_row(click, 5)
-    assert row[:9] == (CLICK, 0, None, None, "banner", "click", 5, None, None)
-    assert clicked(str(row[9])) == click
+    assert row[:9] == (CLICK_SOURCE, 0, None, None, "banner", "click", 5, None, None)
+    assert decode_click(str(row[9])) == click
     row = conversion_row(Conversion(11, 1_230_000, None), click, 4, 6)
-    assert row[:9] == (CONVERSION, 4, None, None, "banner", "conversion", 6, None, None)
+    assert row[:9] == (CONVERSION_SOURCE, 4, None, None, "banner", "conversion", 6, None, None)
     assert json.loads(str(row[9])) == {
         "click_id": "11", "revenue": 1.23, "revenue_micros": 1_230_000,
         "campaign": 7, "banner": 3, "slot": 2,
@@ -106,7 +106,7 @@ def test_a_conversion_tells_of_its_click_all_that_figures_need() -> None:
 
 def test_the_digest_of_a_conversion_is_that_of_what_it_says() -> None:
     def digest(revenue: int, click: int = 1) -> bytes | None:
-        return conversion_row(Conversion(click, revenue, "a"), Click(1, 1, 1), 1, 1)[8]
+        return conversion_row(Conversion(click, revenue, "a"), BannerClick(1, 1, 1), 1, 1)[8]
 
     assert digest(5) == digest(5)
     assert len({digest(5), digest(6), digest(5, 2)}) == 3
@@ -123,4 +123,4 @@ def test_the_digest_of_a_conversion_is_that_of_what_it_says() -> None:
     ],
 )
 def test_a_conversion_is_told_from_an_event(sent: bytes, expected: bool) -> None:
-    assert is_conversion(sent) is expected
+    assert looks_like_conversion(sent) is expected

@@ -4,23 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.days import LAST, NotDay, day_of, text_of
-from rules.timestamp import micros
+from domain.common.days import LAST_DAY, InvalidDate, format_day, parse_day
+from domain.common.timestamp import parse_timestamp
 
 
 @given(st.dates())
 def test_a_day_is_its_number_and_its_text(date) -> None:  # type: ignore[no-untyped-def]
-    day = day_of(date.isoformat())
-    assert text_of(day) == date.isoformat()
+    day = parse_day(date.isoformat())
+    assert format_day(day) == date.isoformat()
     # As the folds reckon it.
     assert (
-        day == (micros(f"{date.isoformat()}T23:59:59Z") + 62_135_596_800_000_000) // 86_400_000_000
+        day
+        == (parse_timestamp(f"{date.isoformat()}T23:59:59Z") + 62_135_596_800_000_000)
+        // 86_400_000_000
     )
 
 
 def test_the_first_and_the_last_day() -> None:
-    assert day_of("0001-01-01") == 0
-    assert text_of(LAST) == "9999-12-31"
+    assert parse_day("0001-01-01") == 0
+    assert format_day(LAST_DAY) == "9999-12-31"
 
 
 @pytest.mark.parametrize(
@@ -29,5 +31,5 @@ def test_the_first_and_the_last_day() -> None:
      "2021-01-01T00:00:00Z", " 2021-01-01", "10000-01-01", "٢٠٢١-٠١-٠١", "2021-13-01"],
 )  # fmt: skip
 def test_a_date_that_is_none_is_told_so(text: str) -> None:
-    with pytest.raises(NotDay, match="is not a date"):
-        day_of(text)
+    with pytest.raises(InvalidDate, match="is not a date"):
+        parse_day(text)

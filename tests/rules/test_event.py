@@ -8,23 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules import event
-from rules.event import APP, Row, WrongEvent, read
-from rules.rulebook import ALL, Rulebook, Rules
-from rules.schema import Rule
-from rules.timestamp import micros
+from domain.common.timestamp import parse_timestamp
+from domain.events import event
+from domain.events.event import APP_SOURCE, EventRow, InvalidEvent, parse_event
+from domain.events.event_schema import CompiledEventSchema
+from domain.events.schema_registry import ALL_APPS, AppSchemas, SchemaRegistry
 
-NOW = micros("2021-01-01T12:00:00Z")
+NOW = parse_timestamp("2021-01-01T12:00:00Z")
 CLICK = {
     "type": "object",
     "required": ["host", "path", "element"],
     "properties": {"host": {"type": "string"}, "path": {"type": "string"}},
 }
 OWN = {"required": ["own"]}
-BOOK = Rulebook(
+BOOK = SchemaRegistry(
     {
-        (2, "page interaction", "cta click"): Rule(OWN),
-        (ALL, "page interaction", "cta click"): Rule(CLICK),
+        (2, "page interaction", "cta click"): CompiledEventSchema(OWN),
+        (ALL_APPS, "page interaction", "cta click"): CompiledEventSchema(CLICK),
     }
 )
 ONE, WITH_OWN, STRICT = BOOK.of(1, False), BOOK.of(2, False), BOOK.of(3, True)
@@ -42,21 +42,21 @@ def body(**members: Any) -> bytes:
     return json.dumps({k: v for k, v in {**GOOD, **members}.items() if v is not ...}).encode()
 
 
-def faults(sent: bytes, rules: Rules = ONE) -> list[tuple[str, str]]:
-    with pytest.raises(WrongEvent) as wrong:
-        read(sent, NOW, rules)
+def faults(sent: bytes, rules: AppSchemas = ONE) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidEvent) as wrong:
+        parse_event(sent, NOW, rules)
     return [(each.pointer, each.message) for each in wrong.value.faults]
 
 
 def test_a_right_event_becomes_a_row_of_the_log() -> None:
-    assert read(body(), NOW, ONE) == (
-        APP,
+    assert parse_event(body(), NOW, ONE) == (
+        APP_SOURCE,
         1,
         "e2085be5-9137-4e4e-80b5-f1ffddc25423",
         None,
         "page interaction",
         "cta click",
-        micros("2021-01-01 09:15:27.243860"),
+        parse_timestamp("2021-01-01 09:15:27.243860"),
         None,
         None,
         '{"host":"www.consumeraffairs.com","path":"/","element":"chat bubble"}',
@@ -64,15 +64,15 @@ def test_a_right_event_becomes_a_row_of_the_log() -> None:
 
 
 def test_the_first_id_of_a_sender_stands_in_the_row_with_a_digest() -> None:
-    *_, sender, digest, _ = read(body(sender_id="a"), NOW, ONE)
+    *_, sender, digest, _ = parse_event(body(sender_id="a"), NOW, ONE)
     assert sender == "a"
     assert isinstance(digest, bytes) and len(digest) == 32
-    assert read(body(sender_id=None), NOW, ONE)[7:9] == (None, None)
+    assert parse_event(body(sender_id=None), NOW, ONE)[7:9] == (None, None)
 
 
 def test_the_digest_is_that_of_what_is_said_not_of_how() -> None:
     def digest(sent: bytes) -> bytes | None:
-        return read(sent, NOW, ONE)[8]
+        return parse_event(sent, NOW, ONE)[8]
 
     first = digest(body(sender_id="a"))
     other = {**GOOD, "sender_id": "a", "timestamp": "2021-01-01T10:15:27.24386+01:00"}
@@ -136,7 +136,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place(
     if expected:
         assert faults(body(**members)) == expected
     else:
-        read(body(**members), NOW, ONE)
+        parse_event(body(**members), NOW, ONE)
 
 
 @pytest.mark.parametrize("sent", [b"[]", b'"x"', b"1", b"null", b"true"])
@@ -146,11 +146,11 @@ def test_what_is_no_object_is_no_event(sent: bytes) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"{", b"NaN", b'{"a":1,"a":2}', b'{"data":"\\u0000"}'])
 def test_what_is_no_json_is_told_apart_from_what_is_wrong(sent: bytes) -> None:
-    with pytest.raises(WrongEvent) as wrong:
-        read(sent, NOW, ONE)
+    with pytest.raises(InvalidEvent) as wrong:
+        parse_event(sent, NOW, ONE)
     assert wrong.value.malformed
-    with pytest.raises(WrongEvent) as wrong:
-        read(b"{}", NOW, ONE)
+    with pytest.raises(InvalidEvent) as wrong:
+        parse_event(b"{}", NOW, ONE)
     assert not wrong.value.malformed
 
 
@@ -160,12 +160,12 @@ def test_no_more_than_twenty_faults_are_told() -> None:
 
 def test_an_apps_own_rule_goes_before_the_one_for_all() -> None:
     assert faults(body(), WITH_OWN) == [("/data/own", "is missing")]
-    read(body(data={"own": 1}), NOW, WITH_OWN)
+    parse_event(body(data={"own": 1}), NOW, WITH_OWN)
 
 
 def test_a_strict_app_sends_no_type_without_a_rule_and_others_may() -> None:
-    read(body(name="other", data={}), NOW, ONE)
-    read(body(), NOW, STRICT)
+    parse_event(body(name="other", data={}), NOW, ONE)
+    parse_event(body(), NOW, STRICT)
     assert faults(body(name="other", data={}), STRICT) == [
         ("/name", "has no rule in this category, and this app takes no others")
     ]
@@ -201,10 +201,10 @@ members = st.fixed_dictionaries(
 )
 
 
-def outcome(how: Any, sent: bytes) -> Row | tuple[bool, bytes]:
+def outcome(how: Any, sent: bytes) -> EventRow | tuple[bool, bytes]:
     try:
         return how(sent, NOW, ONE)  # type: ignore[no-any-return]
-    except WrongEvent as wrong:
+    except InvalidEvent as wrong:
         assert wrong.faults
         return wrong.malformed, msgspec.json.encode(wrong.faults)
 
@@ -222,15 +222,15 @@ def test_the_fast_way_and_the_close_one_say_the_same_of_every_event(
         at = data.draw(st.integers(0, len(sent)))
         piece = data.draw(st.sampled_from([b"", b'"', b"\xff", b',"name":"x"', b"9" * 19, b"\\"]))
         sent = sent[:at] + piece + sent[at + data.draw(st.integers(0, 2)) :]
-    assert outcome(read, sent) == outcome(event._read_closely, sent)
+    assert outcome(parse_event, sent) == outcome(event._parse_event_slowly, sent)
 
 
 @given(st.dictionaries(texts, parts, max_size=4))
 def test_data_is_stored_as_it_was_sent(data: dict[str, Any]) -> None:
     sent = body(name="other", data=data)
     try:
-        row = read(sent, NOW, ONE)
-    except WrongEvent:
+        row = parse_event(sent, NOW, ONE)
+    except InvalidEvent:
         return
     assert row[9] is not None
     assert json.loads(row[9]) == json.loads(sent)["data"]

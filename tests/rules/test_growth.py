@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.verdicts import WITHIN, Steady, risen, steady
-from rules.growth import (
+from domain.audience.trend_score import (
     FALLING,
     GONE,
-    MINIMUM,
+    MIN_SCORED_VISITORS,
     NEW,
     RISING,
+    RISING_THRESHOLD,
     STEADY,
-    THRESHOLD,
-    Usual,
-    increases,
-    judge,
-    looks,
-    score,
-    usual,
+    BaselineFactor,
+    assess_trend,
+    baseline_factor,
+    independent_readings,
+    trend_score,
+    visitor_gains,
 )
 
 SIZES = (2, 3, 5, 8, 13, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
@@ -71,12 +71,12 @@ def tail(visitors: int, past: int, independent: int) -> float:
     )
 
 
-@given(st.integers(MINIMUM, 60), st.integers(0, 300), st.integers(1, 12))
+@given(st.integers(MIN_SCORED_VISITORS, 60), st.integers(0, 300), st.integers(1, 12))
 def test_the_score_is_the_normal_deviate_of_the_exact_tail(
     visitors: int, past: int, independent: int
 ) -> None:
     expected = past / independent
-    found = score(visitors, expected, independent)
+    found = trend_score(visitors, expected, independent)
     if found <= 1:
         return
     chance = tail(visitors, past, independent)
@@ -88,15 +88,15 @@ def test_the_score_is_the_normal_deviate_of_the_exact_tail(
 def test_more_visitors_are_never_less_surprising(
     visitors: int, expected: float, independent: float
 ) -> None:
-    here = score(visitors, expected, independent)
-    assert here <= score(visitors + 1, expected, independent) + 1e-6
+    here = trend_score(visitors, expected, independent)
+    assert here <= trend_score(visitors + 1, expected, independent) + 1e-6
     assert (here >= 0) == (visitors > expected) or here == 0
 
 
 @given(st.floats(0, 10_000))
 def test_a_longer_past_is_worth_more(seconds: float) -> None:
-    assert 1 <= looks(seconds) <= looks(seconds + 60)
-    assert looks(seconds) == pytest.approx(1 + seconds / 180, rel=0.5)
+    assert 1 <= independent_readings(seconds) <= independent_readings(seconds + 60)
+    assert independent_readings(seconds) == pytest.approx(1 + seconds / 180, rel=0.5)
 
 
 @pytest.mark.parametrize(
@@ -107,34 +107,34 @@ def test_a_longer_past_is_worth_more(seconds: float) -> None:
         (12, 10.0, STEADY),
         (10, 40.0, FALLING),
         (0, 40.0, GONE),
-        (MINIMUM - 1, 0.0, STEADY),
-        (0, MINIMUM - 0.1, STEADY),
+        (MIN_SCORED_VISITORS - 1, 0.0, STEADY),
+        (0, MIN_SCORED_VISITORS - 0.1, STEADY),
         (4_000, None, STEADY),
     ],
 )
 def test_a_page_has_a_state(visitors: int, average: float | None, state: str) -> None:
-    judged = judge(visitors, average, 8.0)
+    judged = assess_trend(visitors, average, 8.0)
     assert judged.state == state
-    assert (abs(judged.score) >= THRESHOLD) == (state != STEADY)
+    assert (abs(judged.score) >= RISING_THRESHOLD) == (state != STEADY)
 
 
 def test_what_happens_every_day_at_this_time_is_no_surprise() -> None:
-    every_day = usual(100.0, 160.0, days=6)
-    assert judge(160, 100.0, 8.0).state == RISING
-    judged = judge(160, 100.0, 8.0, every_day)
+    every_day = baseline_factor(100.0, 160.0, days=6)
+    assert assess_trend(160, 100.0, 8.0).state == RISING
+    judged = assess_trend(160, 100.0, 8.0, every_day)
     assert judged.state == STEADY
     assert judged.expected == pytest.approx(160, abs=2)
 
 
 def test_few_other_days_with_few_visitors_say_little() -> None:
-    one_day = usual(1.0, 3.0, days=1)
+    one_day = baseline_factor(1.0, 3.0, days=1)
     assert one_day.factor < 1.2
-    sure = judge(30, 10.0, 8.0, Usual(1.0, 0.0)).score
-    assert judge(30, 10.0, 8.0, Usual(1.0, one_day.variance)).score < sure
+    sure = assess_trend(30, 10.0, 8.0, BaselineFactor(1.0, 0.0)).score
+    assert assess_trend(30, 10.0, 8.0, BaselineFactor(1.0, one_day.variance)).score < sure
 
 
 def test_increases_tell_pages_of_both_readings_most_first() -> None:
     before = {"/a": 5, "/b": 1, "/left": 9, "/same": 3, "/less": 7, "/c": 1}
     now = {"/a": 6, "/b": 13, "/new": 40, "/same": 3, "/less": 2, "/c": 2}
-    assert increases(before, now) == [(12, "/b"), (1, "/a"), (1, "/c")]
-    assert increases({}, now) == []
+    assert visitor_gains(before, now) == [(12, "/b"), (1, "/a"), (1, "/c")]
+    assert visitor_gains({}, now) == []

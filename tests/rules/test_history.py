@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import history
-from rules.growth import GONE, NEW, RISING, STEADY
-from rules.history import Closed, History
-from rules.other_days import OtherDays
+from domain.audience import visitor_history
+from domain.audience.seasonal_baseline import SeasonalBaseline
+from domain.audience.trend_score import GONE, NEW, RISING, STEADY
+from domain.audience.visitor_history import MinuteTotals, VisitorHistory
 
 START = 1_700_000_040  # the first second of a minute
 
 
 def fed(readings, start=START, step=5):
-    told = History()
+    told = VisitorHistory()
     closed = [told.add(visitors, start + number * step) for number, visitors in enumerate(readings)]
     return told, [each for each in closed if each is not None]
 
@@ -71,14 +71,16 @@ def test_a_page_that_nobody_is_on_is_not_told():
 
 def test_a_minute_that_is_over_is_told_once_with_all_its_readings():
     told, closed = fed([{"/": 10, "/a": 1}] * 6 + [{"/": 20}] * 6 + [{"/": 30}])
-    assert closed == [Closed(START // 60, 12, {"/": 180, "/a": 6})]
+    assert closed == [MinuteTotals(START // 60, 12, {"/": 180, "/a": 6})]
     assert told.series("/nowhere", 30) == []
 
 
 def test_after_a_long_silence_it_begins_anew_and_the_last_minute_is_told():
     told, closed = fed([{"/": 10}] * 3)
     assert closed == []
-    assert told.add({"/": 90}, START + 10 + history.GAP + 1) == Closed(START // 60, 3, {"/": 30})
+    assert told.add(
+        {"/": 90}, START + 10 + visitor_history.MAX_READING_GAP_SECONDS + 1
+    ) == MinuteTotals(START // 60, 3, {"/": 30})
     assert pages(told)["/"].judged.expected is None
 
 
@@ -95,7 +97,7 @@ def test_a_clock_that_is_put_back_begins_anew():
 
 
 def test_no_more_pages_are_followed_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(history, "PAGES", 10)
+    monkeypatch.setattr(visitor_history, "MAX_TRACKED_PAGES", 10)
     told, _ = fed([{f"/{number}": 1 for number in range(30)}] * 3)
     assert len(told.paths) == 10
     told.add({f"/{number}": 2 for number in range(20, 40)}, START + 15)
@@ -103,7 +105,7 @@ def test_no_more_pages_are_followed_than_there_is_room_for(monkeypatch):
 
 
 def test_pages_that_nobody_was_on_for_long_make_room(monkeypatch):
-    monkeypatch.setattr(history, "PAGES", 10)
+    monkeypatch.setattr(visitor_history, "MAX_TRACKED_PAGES", 10)
     told, _ = fed([{f"/old/{number}": 7 for number in range(9)}] * 24)
     for number in range(24, 24 + 100 * 12):
         told.add({"/kept": 40}, START + number * 5)
@@ -119,7 +121,7 @@ def test_memory_does_not_grow_with_time():
     assert len(told._marks) < 200
     for window in range(30, 600):
         told.rising(window, limit=1)
-    assert len(told._pasts) <= history.WINDOWS
+    assert len(told._pasts) <= visitor_history.MAX_CACHED_WINDOWS
 
 
 def test_other_days_change_what_is_expected():
@@ -127,7 +129,7 @@ def test_other_days_change_what_is_expected():
     assert pages(told)["/"].judged.state == RISING
     begin = START // 300 * 300
     averages = {"/": [100.0] * 4 + [160.0] * 4}
-    found = pages(told, other_days=OtherDays(begin, [6] * 8, averages))["/"]
+    found = pages(told, other_days=SeasonalBaseline(begin, [6] * 8, averages))["/"]
     assert found.judged.state == STEADY
     assert found.judged.expected == pytest.approx(160, abs=4)
 
@@ -137,7 +139,7 @@ def test_other_days_that_do_not_reach_so_far_say_nothing(days):
     told, _ = fed([{"/": 100}] * 240 + [{"/": 160}] * 3)
     begin = START // 300 * 300
     averages = {"/": [100.0] * len(days)}
-    found = pages(told, other_days=OtherDays(begin, days, averages))["/"]
+    found = pages(told, other_days=SeasonalBaseline(begin, days, averages))["/"]
     assert found.judged.expected == pytest.approx(100)
 
 
@@ -153,7 +155,12 @@ def test_no_page_that_is_surprising_is_overlooked_for_speed(threshold):
             path
             for path in past
             for judged in [
-                told._judge(told._index[path], told._past(300), history.NO_OTHER_DAYS, threshold)
+                told._judge(
+                    told._index[path],
+                    told._past(300),
+                    visitor_history.NO_SEASONAL_BASELINE,
+                    threshold,
+                )
             ]
             if judged.state != STEADY
         }

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rules import hosts
-from rules.hosts import canonical, listed, of_origin
+from domain.common import hosts
+from domain.common.hosts import canonical_host, host_of_origin, matching_host
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ from rules.hosts import canonical, listed, of_origin
     ],
 )
 def test_a_host_has_one_canonical_form(text: str, host: str) -> None:
-    assert canonical(text) == host
-    assert canonical(host) == host
+    assert canonical_host(text) == host
+    assert canonical_host(host) == host
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_host_has_one_canonical_form(text: str, host: str) -> None:
      "a?b", "a#b", "[]", ":80", "\ud800.example"],
 )  # fmt: skip
 def test_what_is_not_a_host_has_none(text: str) -> None:
-    assert canonical(text) is None
+    assert canonical_host(text) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_is_not_a_host_has_none(text: str) -> None:
 )
 def test_an_entry_without_a_port_covers_every_port(host: str, entry: str | None) -> None:
     hosts = {"localhost", "[::1]", "shop.example:443", "old.example:80", "dev.example:8080"}
-    assert listed(host, hosts) == entry
+    assert matching_host(host, hosts) == entry
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_an_entry_without_a_port_covers_every_port(host: str, entry: str | None)
     ],
 )
 def test_an_origin_has_the_host_of_a_web_page(origin: str, host: str | None) -> None:
-    assert of_origin(origin) == host
+    assert host_of_origin(origin) == host
 
 
 def test_what_is_too_long_is_not_kept() -> None:
-    before = hosts._canonical.cache_info().currsize
+    before = hosts._cached_canonical_host.cache_info().currsize
     for number in range(10):
-        assert canonical(f"{number}" * 10_000) is None
-        assert of_origin(f"https://{number}" + "a" * 10_000) is None
-    assert hosts._canonical.cache_info().currsize == before
+        assert canonical_host(f"{number}" * 10_000) is None
+        assert host_of_origin(f"https://{number}" + "a" * 10_000) is None
+    assert hosts._cached_canonical_host.cache_info().currsize == before

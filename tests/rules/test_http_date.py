@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rules.http_date import http_date
+from domain.common.http_date import parse_http_date
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 MOMENT = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
@@ -20,12 +20,12 @@ MOMENT = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
     ],
 )
 def test_all_three_formats_are_read(text: str) -> None:
-    assert http_date(text, NOW) == MOMENT
+    assert parse_http_date(text, NOW) == MOMENT
 
 
 def test_a_year_of_two_digits_is_at_most_50_years_ahead() -> None:
     for digits, year in (("76", 2076), ("77", 1977), ("00", 2000), ("26", 2026), ("99", 1999)):
-        found = http_date(f"Sunday, 06-Nov-{digits} 08:49:37 GMT", NOW)
+        found = parse_http_date(f"Sunday, 06-Nov-{digits} 08:49:37 GMT", NOW)
         assert found is not None and found.year == year
 
 
@@ -54,4 +54,4 @@ def test_a_year_of_two_digits_is_at_most_50_years_ahead() -> None:
     ],
 )
 def test_anything_else_is_no_date(text: str) -> None:
-    assert http_date(text, NOW) is None
+    assert parse_http_date(text, NOW) is None

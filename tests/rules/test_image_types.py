@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rules.image_types import image_type, why_not
+from domain.banners.image_types import image_type, unsupported_image_reason
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="3" height="1"/>'
 SVG_TYPE = "image/svg+xml"
@@ -123,7 +123,7 @@ def test_a_raster_image_is_known_by_its_header(body: bytes, kind: str | None) ->
 )
 def test_the_reason_names_what_the_file_is(body: bytes, words: str) -> None:
     assert image_type(body) is None
-    assert words in why_not(body)
+    assert words in unsupported_image_reason(body)
 
 
 def test_a_hostile_prolog_costs_linear_time() -> None:

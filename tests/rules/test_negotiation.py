@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.negotiation import accepts_coding, prefers_html
+from domain.common.content_negotiation import accepts_coding, prefers_html
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from rules.password import fault
+from domain.admin.password_policy import password_problem
 
 
 @pytest.mark.parametrize(
     "right", ["correct horse", "s23in-qd2ty-6i2nu-hncu7", "Ünïcode wörds", "x1!y2?z3#a"]
 )
 def test_a_long_one_is_taken_whatever_it_is_made_of(right: str) -> None:
-    assert fault(right, "maria") is None
+    assert password_problem(right, "maria") is None
 
 
 def test_what_many_people_have_is_not() -> None:
@@ -17,7 +17,7 @@ def test_what_many_people_have_is_not() -> None:
 
     long = [each for each in FREQUENCY_LISTS["passwords"] if len(each) >= 10]
     assert len(long) > 1_000
-    assert [each for each in long[::10] if fault(each, "maria") is None] == []
+    assert [each for each in long[::10] if password_problem(each, "maria") is None] == []
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_what_many_people_have_is_not() -> None:
      "P@ssw0rd2024", "zaq12wsxcde3"],
 )  # fmt: skip
 def test_what_is_short_or_tried_first_is_not(wrong: str) -> None:
-    assert fault(wrong, "Maria" if wrong.startswith("maria") else "other")
+    assert password_problem(wrong, "Maria" if wrong.startswith("maria") else "other")

@@ -3,10 +3,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rules.pictures import BRANDS, PALETTES, picture
-from rules.placeholder import placeholder
-from rules.sample import BANNERS
-from rules.scenes import Palette
+from demo.banner_art import BRANDS, PALETTES, demo_banner_svg
+from demo.demo_campaigns import BANNER_IDS
+from demo.scenes import Palette
+from domain.banners.placeholder import placeholder_svg
 
 LARGEST = 2**63 - 1
 SVG = "{http://www.w3.org/2000/svg}"
@@ -48,9 +48,9 @@ def inert(drawn: bytes) -> bool:
     )
 
 
-@pytest.mark.parametrize("banner", BANNERS)
+@pytest.mark.parametrize("banner", BANNER_IDS)
 def test_a_picture_is_one_inert_drawing_that_names_brand_and_banner(banner: int) -> None:
-    drawn = picture(banner)
+    drawn = demo_banner_svg(banner)
     root = ElementTree.fromstring(drawn)
     assert root.tag == f"{SVG}svg"
     assert root.get("viewBox") == "0 0 960 540"
@@ -63,8 +63,8 @@ def test_a_picture_is_one_inert_drawing_that_names_brand_and_banner(banner: int)
 
 
 def test_the_same_banner_always_looks_the_same_and_no_two_are_alike() -> None:
-    drawn = [picture(banner) for banner in BANNERS]
-    assert drawn == [picture(banner) for banner in BANNERS]
+    drawn = [demo_banner_svg(banner) for banner in BANNER_IDS]
+    assert drawn == [demo_banner_svg(banner) for banner in BANNER_IDS]
     said = {tuple(words(each)[:3]) for each in drawn}
     assert len(said) == len(drawn)
 
@@ -95,20 +95,22 @@ def test_headlines_have_two_lines_that_fit() -> None:
 
 @pytest.mark.parametrize("banner", [0, 7, 347, 123_456, LARGEST])
 def test_a_placeholder_is_an_inert_drawing_of_the_banner_s_number(banner: int) -> None:
-    drawn = placeholder(banner)
+    drawn = placeholder_svg(banner)
     assert inert(drawn)
     assert str(banner) in words(drawn)
     assert str(banner) in (ElementTree.fromstring(drawn).findtext(f"{SVG}title") or "")
 
 
 def test_the_longest_number_fits_into_its_placeholder() -> None:
-    size = re.search(r'class="ink".*?font-size="(\d+)"', placeholder(LARGEST).decode(), re.DOTALL)
+    size = re.search(
+        r'class="ink".*?font-size="(\d+)"', placeholder_svg(LARGEST).decode(), re.DOTALL
+    )
     assert size is not None
     assert int(size[1]) * 0.7 * len(str(LARGEST)) < 904  # digits are 0.56 to 0.7 of it wide
 
 
 def test_a_placeholder_can_be_read_in_light_and_in_dark() -> None:
-    light, dark = placeholder(1).decode().split("@media (prefers-color-scheme: dark)")
+    light, dark = placeholder_svg(1).decode().split("@media (prefers-color-scheme: dark)")
     for style in (light, dark):
         colours = dict(re.findall(r"\.(\w+) \{ (?:fill|stroke): (#\w{6}) \}", style))
         assert contrast(colours["ink"], colours["ground"]) >= 7

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.placing import litter, place
+from domain.banners.upload_paths import is_junk_file, path_in_campaign
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,12 @@ from rules.placing import litter, place
     ],
 )
 def test_names_decide(said: str, where: str | None) -> None:
-    assert place(said) == where
+    assert path_in_campaign(said) == where
 
 
 @given(st.text() | st.from_regex(r"(\.\./|/|[1-4]/|x\\)*(clicks_1\.csv|image_7\.png|targets\.csv)"))
 def test_nothing_leads_out_of_the_folder(said: str) -> None:
-    where = place(said)
+    where = path_in_campaign(said)
     assert where is None or re.fullmatch(
         r"([1-4]/)?(images/image_\d{1,19}\.\w{1,5}|targets\.csv|(clicks|conversions|impressions)_[1-4]\.csv)",
         where,
@@ -49,4 +49,4 @@ def test_nothing_leads_out_of_the_folder(said: str) -> None:
     [(".DS_Store", True), ("__MACOSX/1/._x.csv", True), ("a/Thumbs.db", True), ("x.csv", False)],
 )
 def test_what_programs_leave_behind_is_nobodys_mistake(said: str, is_litter: bool) -> None:
-    assert litter(said) is is_litter
+    assert is_junk_file(said) is is_litter

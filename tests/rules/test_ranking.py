@@ -9,31 +9,31 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from pace import twenty_ms
 
-from rules.ranking import (
-    BY_CLICKS,
-    BY_REVENUE,
-    FEW,
-    MANY,
-    NONE,
-    NONE_FEW_CLICKED,
-    RANDOM_ANY,
-    RANDOM_CAMPAIGN,
-    RANDOM_SLOT,
-    SOME,
+from domain.banners.ranking import (
+    REASON_CLICKS,
+    REASON_RANDOM_ANYWHERE,
+    REASON_RANDOM_IN_CAMPAIGN,
+    REASON_RANDOM_IN_SLOT,
+    REASON_REVENUE,
+    RULE_ALL_BY_REVENUE,
+    RULE_CLICKS_THEN_RANDOM,
+    RULE_REVENUE_THEN_CLICKS,
+    RULE_TOP_BY_CLICKS,
+    RULE_TOP_BY_REVENUE,
+    BannerStats,
     Candidate,
-    Figures,
     Ranking,
-    rank,
+    rank_banners,
 )
 
-Stage = tuple[dict[int, Figures], frozenset[int], tuple[int, ...]]
+Stage = tuple[dict[int, BannerStats], frozenset[int], tuple[int, ...]]
 
 
 # Few distinct values, so that many banners tie.
 few, some = st.integers(0, 3), st.integers(1, 3)
-idle = st.builds(Figures, few, st.just(0), st.just(0), st.just(0))
-clicked = st.builds(Figures, few, some, st.just(0), st.just(0))
-converted = st.builds(Figures, few, few, some, few | st.integers(0, 10**15))
+idle = st.builds(BannerStats, few, st.just(0), st.just(0), st.just(0))
+clicked = st.builds(BannerStats, few, some, st.just(0), st.just(0))
+converted = st.builds(BannerStats, few, few, some, few | st.integers(0, 10**15))
 
 
 @st.composite
@@ -49,7 +49,7 @@ def stages(draw: st.DrawFn) -> Stage:
     return slot, campaign, tuple(sorted(campaign.union(rest)))
 
 
-def best(figures: Mapping[int, Figures], pool: Collection[int], what: str) -> int:
+def best(figures: Mapping[int, BannerStats], pool: Collection[int], what: str) -> int:
     """The banner of the pool that leads, found by comparing each with each."""
     for one in pool:
         if all(not _beats(figures, other, one, what) for other in pool if other != one):
@@ -57,7 +57,7 @@ def best(figures: Mapping[int, Figures], pool: Collection[int], what: str) -> in
     raise AssertionError("no banner leads")
 
 
-def _beats(figures: Mapping[int, Figures], one: int, other: int, what: str) -> bool:
+def _beats(figures: Mapping[int, BannerStats], one: int, other: int, what: str) -> bool:
     a, b = figures[one], figures[other]
     if what == "revenue" and a.revenue != b.revenue:
         return a.revenue > b.revenue
@@ -66,7 +66,7 @@ def _beats(figures: Mapping[int, Figures], one: int, other: int, what: str) -> b
     return one < other
 
 
-def in_order(figures: Mapping[int, Figures], pool: Collection[int], what: str) -> list[int]:
+def in_order(figures: Mapping[int, BannerStats], pool: Collection[int], what: str) -> list[int]:
     left, order = set(pool), []
     while left:
         order.append(best(figures, left, what))
@@ -87,28 +87,36 @@ def check(stage: Stage, ranking: Ranking) -> None:
 
     assert len(shown) == len(set(shown))
     for each in ranking.candidates:
-        assert each.figures == slot.get(each.banner, Figures(0, 0, 0, 0))
+        assert each.figures == slot.get(each.banner, BannerStats(0, 0, 0, 0))
 
     if x >= 10:
-        assert (ranking.rule, shown, whys) == (MANY, by_revenue[:10], [BY_REVENUE] * 10)
+        assert (ranking.rule, shown, whys) == (
+            RULE_TOP_BY_REVENUE,
+            by_revenue[:10],
+            [REASON_REVENUE] * 10,
+        )
         return
     if x >= 5:
-        assert (ranking.rule, shown, whys) == (SOME, by_revenue, [BY_REVENUE] * x)
+        assert (ranking.rule, shown, whys) == (
+            RULE_ALL_BY_REVENUE,
+            by_revenue,
+            [REASON_REVENUE] * x,
+        )
         return
     assert len(shown) == min(5, len(everything))
     earned = (by_revenue + by_clicks)[:5]
     assert shown[: len(earned)] == earned
-    assert whys[: len(earned)] == ([BY_REVENUE] * x + [BY_CLICKS] * len(by_clicks))[:5]
+    assert whys[: len(earned)] == ([REASON_REVENUE] * x + [REASON_CLICKS] * len(by_clicks))[:5]
     if x:
-        assert ranking.rule == FEW
+        assert ranking.rule == RULE_REVENUE_THEN_CLICKS
     else:
-        assert ranking.rule == (NONE if len(liked) >= 5 else NONE_FEW_CLICKED)
+        assert ranking.rule == (RULE_TOP_BY_CLICKS if len(liked) >= 5 else RULE_CLICKS_THEN_RANDOM)
 
     taken = len(earned)
     for pool, why in (
-        (set(slot), RANDOM_SLOT),
-        (set(campaign), RANDOM_CAMPAIGN),
-        (set(everything), RANDOM_ANY),
+        (set(slot), REASON_RANDOM_IN_SLOT),
+        (set(campaign), REASON_RANDOM_IN_CAMPAIGN),
+        (set(everything), REASON_RANDOM_ANYWHERE),
     ):
         left = pool - set(shown[:taken])
         filled = min(5 - taken, len(left))
@@ -118,10 +126,19 @@ def check(stage: Stage, ranking: Ranking) -> None:
     assert taken == len(shown)
 
 
-@pytest.mark.parametrize("rule", [MANY, SOME, FEW, NONE, NONE_FEW_CLICKED])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RULE_TOP_BY_REVENUE,
+        RULE_ALL_BY_REVENUE,
+        RULE_REVENUE_THEN_CLICKS,
+        RULE_TOP_BY_CLICKS,
+        RULE_CLICKS_THEN_RANDOM,
+    ],
+)
 def test_every_branch_is_among_the_stages_that_are_tried(rule: str) -> None:
     def reached(stage: Stage) -> bool:
-        return rank(*stage, Random(1)).rule == rule
+        return rank_banners(*stage, Random(1)).rule == rule
 
     assert reached(
         find(stages(), reached, settings=settings(phases=[Phase.generate], derandomize=True))
@@ -131,7 +148,7 @@ def test_every_branch_is_among_the_stages_that_are_tried(rule: str) -> None:
 @settings(max_examples=500)
 @given(stages(), st.integers())
 def test_a_ranking_is_what_the_rules_say_word_by_word(stage: Stage, seed: int) -> None:
-    check(stage, rank(*stage, Random(seed)))
+    check(stage, rank_banners(*stage, Random(seed)))
 
 
 @given(stages(), st.integers(), st.randoms(use_true_random=False))
@@ -142,31 +159,32 @@ def test_the_same_chance_gives_the_same_ranking_in_whatever_order_banners_come(
     rows, banners = list(slot.items()), list(campaign)
     shuffler.shuffle(rows)
     shuffler.shuffle(banners)
-    expected = rank(slot, campaign, everything, Random(seed))
-    assert rank(dict(rows), banners, everything, Random(seed)) == expected
+    expected = rank_banners(slot, campaign, everything, Random(seed))
+    assert rank_banners(dict(rows), banners, everything, Random(seed)) == expected
 
 
 # By hand: what each branch gives, in figures that can be checked by eye.
 
 
-def earning(revenues: Sequence[int], first: int = 1) -> dict[int, Figures]:
+def earning(revenues: Sequence[int], first: int = 1) -> dict[int, BannerStats]:
     return {
-        banner: Figures(9, 3, 1, revenue) for banner, revenue in enumerate(revenues, start=first)
+        banner: BannerStats(9, 3, 1, revenue)
+        for banner, revenue in enumerate(revenues, start=first)
     }
 
 
-def clicking(clicks: Sequence[int], first: int = 1) -> dict[int, Figures]:
-    return {banner: Figures(9, count, 0, 0) for banner, count in enumerate(clicks, start=first)}
+def clicking(clicks: Sequence[int], first: int = 1) -> dict[int, BannerStats]:
+    return {banner: BannerStats(9, count, 0, 0) for banner, count in enumerate(clicks, start=first)}
 
 
 def ranked(
-    slot: Mapping[int, Figures],
+    slot: Mapping[int, BannerStats],
     campaign: Collection[int] = (),
     everything: Sequence[int] = (),
     seed: int = 1,
 ) -> Ranking:
     banners = {*slot, *campaign}
-    return rank(slot, banners, everything or sorted(banners), Random(seed))
+    return rank_banners(slot, banners, everything or sorted(banners), Random(seed))
 
 
 def shown(ranking: Ranking) -> list[int]:
@@ -176,45 +194,47 @@ def shown(ranking: Ranking) -> list[int]:
 @pytest.mark.parametrize("count", [10, 11, 40])
 def test_ten_or_more_with_conversions_show_the_ten_with_the_most_revenue(count: int) -> None:
     ranking = ranked(earning(range(count)) | clicking([99] * 5, first=100))
-    assert ranking.rule == MANY
+    assert ranking.rule == RULE_TOP_BY_REVENUE
     assert shown(ranking) == list(range(count, count - 10, -1))
 
 
 @pytest.mark.parametrize("count", [5, 6, 7, 8, 9])
 def test_five_to_nine_with_conversions_show_just_these(count: int) -> None:
     ranking = ranked(earning(range(count)) | clicking([99] * 5, first=100))
-    assert ranking.rule == SOME
+    assert ranking.rule == RULE_ALL_BY_REVENUE
     assert shown(ranking) == list(range(count, 0, -1))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_one_to_four_with_conversions_are_followed_by_the_most_clicked(count: int) -> None:
     ranking = ranked(earning(range(count)) | clicking([7, 5, 6, 8, 4], first=100))
-    assert ranking.rule == FEW
+    assert ranking.rule == RULE_REVENUE_THEN_CLICKS
     assert shown(ranking) == [*range(count, 0, -1), 103, 100, 102, 101][:5]
-    assert [each.why for each in ranking.candidates].count(BY_CLICKS) == 5 - count
+    assert [each.why for each in ranking.candidates].count(REASON_CLICKS) == 5 - count
 
 
 def test_without_conversions_the_five_most_clicked_are_shown() -> None:
     ranking = ranked(clicking([7, 5, 6, 8, 4, 9]))
-    assert ranking.rule == NONE
+    assert ranking.rule == RULE_TOP_BY_CLICKS
     assert shown(ranking) == [6, 4, 1, 3, 2]
 
 
 def test_a_conversion_without_revenue_is_still_a_conversion() -> None:
     ranking = ranked(earning([0, 0, 0, 0, 0]) | clicking([99], first=100))
-    assert ranking.rule == SOME
+    assert ranking.rule == RULE_ALL_BY_REVENUE
     assert shown(ranking) == [1, 2, 3, 4, 5]
 
 
 def test_clicks_of_a_converted_banner_do_not_make_it_shown_twice() -> None:
-    ranking = ranked({1: Figures(9, 50, 1, 1)} | clicking([3, 4, 5, 6], first=2))
+    ranking = ranked({1: BannerStats(9, 50, 1, 1)} | clicking([3, 4, 5, 6], first=2))
     assert shown(ranking) == [1, 5, 4, 3, 2]
 
 
 def test_equal_revenue_is_told_apart_by_clicks_and_then_by_the_lower_id() -> None:
-    slot = {banner: Figures(9, clicks, 1, 7) for banner, clicks in [(5, 2), (4, 2), (9, 3), (1, 1)]}
-    assert shown(ranked(slot | {7: Figures(9, 1, 2, 8)})) == [7, 9, 4, 5, 1]
+    slot = {
+        banner: BannerStats(9, clicks, 1, 7) for banner, clicks in [(5, 2), (4, 2), (9, 3), (1, 1)]
+    }
+    assert shown(ranked(slot | {7: BannerStats(9, 1, 2, 8)})) == [7, 9, 4, 5, 1]
 
 
 def test_equal_clicks_are_told_apart_by_the_lower_id() -> None:
@@ -232,17 +252,17 @@ def test_fills_come_from_the_slot_then_the_campaign_then_anywhere(converted: int
     assert shown(ranking)[: converted + 3] == [1, 10, 20, 30][1 - converted :]
     assert set(shown(ranking)[converted + 3 :]) < {1, 40, 41, 42}
     assert [each.why for each in ranking.candidates][converted + 1 :] == [
-        RANDOM_SLOT,
-        RANDOM_CAMPAIGN,
-        *[RANDOM_ANY] * (2 - converted),
+        REASON_RANDOM_IN_SLOT,
+        REASON_RANDOM_IN_CAMPAIGN,
+        *[REASON_RANDOM_ANYWHERE] * (2 - converted),
     ]
 
 
 def test_a_campaign_without_figures_in_a_slot_is_filled_all_the_same() -> None:
     ranking = ranked({}, campaign=[1, 2], everything=[1, 2, 3, 4])
-    assert ranking.rule == NONE_FEW_CLICKED
+    assert ranking.rule == RULE_CLICKS_THEN_RANDOM
     assert set(shown(ranking)) == {1, 2, 3, 4}
-    assert ranking.candidates[0].figures == Figures(0, 0, 0, 0)
+    assert ranking.candidates[0].figures == BannerStats(0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
@@ -279,7 +299,7 @@ def test_a_fill_of_any_banner_neither_copies_nor_walks_them() -> None:
             Many.asked += 1
             return place
 
-    ranking = rank({}, (), Many(), Random(1))
+    ranking = rank_banners({}, (), Many(), Random(1))
     assert len(ranking.candidates) == 5
     assert Many.asked == 5
 
@@ -288,7 +308,9 @@ def test_fifty_campaigns_of_four_hundred_banners_rank_in_a_blink() -> None:
     chance = Random(1)
     campaigns = [
         {
-            banner: Figures(9, chance.randrange(9), chance.randrange(2), chance.randrange(10**7))
+            banner: BannerStats(
+                9, chance.randrange(9), chance.randrange(2), chance.randrange(10**7)
+            )
             for banner in range(400)
         }
         for _ in range(50)
@@ -297,26 +319,28 @@ def test_fifty_campaigns_of_four_hundred_banners_rank_in_a_blink() -> None:
     for _ in range(20):  # a busy machine makes some of them slow, also by CPU time
         began = time.process_time()
         for slot in campaigns:
-            rank(slot, slot.keys(), range(400), chance)
+            rank_banners(slot, slot.keys(), range(400), chance)
         spent.append(time.process_time() - began)
     assert min(spent) < 5 * twenty_ms()
 
 
 def test_a_candidate_says_what_it_did_and_why_it_is_there() -> None:
-    figures = Figures(impressions=90, clicks=8, conversions=2, revenue=1_500_000)
-    assert ranked({7: figures}).candidates == (Candidate(7, figures, BY_REVENUE),)
+    figures = BannerStats(impressions=90, clicks=8, conversions=2, revenue=1_500_000)
+    assert ranked({7: figures}).candidates == (Candidate(7, figures, REASON_REVENUE),)
 
 
 @given(stages(), st.integers(0, 9), st.integers(1, 30), st.data())
 def test_a_click_within_a_period_draws_no_other_fill(stage, seed, number, data):
     slot, campaign, everything = stage
-    before = rank(slot, campaign, everything, Random(seed), slot_banners=slot)
+    before = rank_banners(slot, campaign, everything, Random(seed), slot_banners=slot)
     banner = data.draw(st.sampled_from(sorted(campaign))) if campaign else None
     if banner is None:
         return
-    clicked = slot.get(banner, Figures(0, 0, 0, 0)).plus(Figures(0, number, 0, 0))
-    after = rank({**slot, banner: clicked}, campaign, everything, Random(seed), slot_banners=slot)
-    random = (RANDOM_SLOT, RANDOM_CAMPAIGN, RANDOM_ANY)
+    clicked = slot.get(banner, BannerStats(0, 0, 0, 0)).plus(BannerStats(0, number, 0, 0))
+    after = rank_banners(
+        {**slot, banner: clicked}, campaign, everything, Random(seed), slot_banners=slot
+    )
+    random = (REASON_RANDOM_IN_SLOT, REASON_RANDOM_IN_CAMPAIGN, REASON_RANDOM_ANYWHERE)
     was = {each.banner for each in before.candidates}
     drawn = {each.banner for each in after.candidates if each.why in random}
     assert drawn <= was

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.rate import Meter, Rate, rate_of, whose
+from domain.common.rate_limiter import RateLimiter, RequestRate, parse_rate, rate_limit_key
 
-RATES = st.builds(Rate, st.integers(1, 50), st.sampled_from((1, 60, 3_600)))
+RATES = st.builds(RequestRate, st.integers(1, 50), st.sampled_from((1, 60, 3_600)))
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ RATES = st.builds(Rate, st.integers(1, 50), st.sampled_from((1, 60, 3_600)))
     [("20/s", (20, 1)), ("100/m", (100, 60)), (" 7/h ", (7, 3_600)), ("200/10s", (200, 10))],
 )
 def test_a_rate_is_said_in_words(said: str, rate: tuple[int, int]) -> None:
-    assert rate_of(said) == rate
+    assert parse_rate(said) == rate
 
 
 @pytest.mark.parametrize(
@@ -22,15 +22,15 @@ def test_a_rate_is_said_in_words(said: str, rate: tuple[int, int]) -> None:
 )
 def test_what_is_no_rate_is_said_so(said: str) -> None:
     with pytest.raises(ValueError, match="is no rate; give such as 20/s"):
-        rate_of(said)
+        parse_rate(said)
 
 
 @given(RATES, st.lists(st.floats(0, 2), max_size=200))
 def test_in_no_stretch_of_time_is_more_allowed_than_twice_the_rate(
-    rate: Rate, gaps: list[float]
+    rate: RequestRate, gaps: list[float]
 ) -> None:
     """What came at once, and what was free again by its end (ITU-T I.371, appendix)."""
-    meter, now, taken = Meter(rate), 0.0, []
+    meter, now, taken = RateLimiter(rate), 0.0, []
     for gap in gaps:
         now += gap * rate.seconds / rate.most
         if meter.take("a", now).allowed:
@@ -43,8 +43,8 @@ def test_in_no_stretch_of_time_is_more_allowed_than_twice_the_rate(
 
 
 @given(RATES)
-def test_as_many_as_it_says_may_come_at_once_and_then_one_by_one(rate: Rate) -> None:
-    meter = Meter(rate)
+def test_as_many_as_it_says_may_come_at_once_and_then_one_by_one(rate: RequestRate) -> None:
+    meter = RateLimiter(rate)
     lefts = [meter.take("a", 5.0).left for _ in range(rate.most)]
     assert lefts == list(range(rate.most - 1, -1, -1))
     refused = meter.take("a", 5.0)
@@ -56,10 +56,10 @@ def test_as_many_as_it_says_may_come_at_once_and_then_one_by_one(rate: Rate) -> 
 
 @given(RATES, st.lists(st.tuples(st.integers(0, 4), st.floats(0, 2)), max_size=100))
 def test_what_is_forgotten_would_have_changed_nothing(
-    rate: Rate, asked: list[tuple[int, float]]
+    rate: RequestRate, asked: list[tuple[int, float]]
 ) -> None:
     """Against one that never forgets."""
-    meter, now, free = Meter(rate), 0.0, {}
+    meter, now, free = RateLimiter(rate), 0.0, {}
     interval = rate.seconds / rate.most
     for key, gap in asked:
         now += gap * rate.seconds / 2
@@ -72,8 +72,8 @@ def test_what_is_forgotten_would_have_changed_nothing(
 
 
 @given(RATES, st.lists(st.floats(0, 1.5), min_size=1, max_size=50))
-def test_when_there_is_more_is_told_and_is_so(rate: Rate, gaps: list[float]) -> None:
-    meter, now = Meter(rate), 0.0
+def test_when_there_is_more_is_told_and_is_so(rate: RequestRate, gaps: list[float]) -> None:
+    meter, now = RateLimiter(rate), 0.0
     for gap in gaps:
         now += gap * rate.seconds / rate.most
         verdict = meter.take("a", now)
@@ -82,13 +82,13 @@ def test_when_there_is_more_is_told_and_is_so(rate: Rate, gaps: list[float]) -> 
         assert _left(meter, sooner) < more <= _left(meter, then)
 
 
-def _left(meter: Meter, now: float) -> int:
+def _left(meter: RateLimiter, now: float) -> int:
     verdict = meter.look("a", now)
     return verdict.left + verdict.allowed
 
 
 def test_who_has_not_asked_for_long_is_forgotten() -> None:
-    meter = Meter(Rate(10, 1))
+    meter = RateLimiter(RequestRate(10, 1))
     for number in range(50):
         meter.take(number, 0.0)
     meter.take("late", 5.0)
@@ -96,14 +96,14 @@ def test_who_has_not_asked_for_long_is_forgotten() -> None:
 
 
 def test_to_look_counts_nothing() -> None:
-    meter = Meter(Rate(1, 1))
+    meter = RateLimiter(RequestRate(1, 1))
     assert all(meter.look("a", 0.0).allowed for _ in range(5))
     assert meter.take("a", 0.0).allowed
     assert not meter.look("a", 0.0).allowed
 
 
 def test_it_remembers_a_bounded_number_and_first_forgets_whom_it_matters_least_for() -> None:
-    meter = Meter(Rate(2, 60), most=100)
+    meter = RateLimiter(RequestRate(2, 60), most=100)
     for number in range(1_000):
         meter.take(number, number * 0.001)
         assert len(meter) <= 200
@@ -121,4 +121,4 @@ def test_it_remembers_a_bounded_number_and_first_forgets_whom_it_matters_least_f
     ],
 )
 def test_a_network_of_ipv6_counts_as_one_address(address: str, key: str) -> None:
-    assert whose(address) == key
+    assert rate_limit_key(address) == key

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.rotation import draw
+from domain.banners.rotation import next_candidate_index
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 
@@ -31,7 +31,7 @@ def visits(count: int, views: int, seed: int) -> Iterator[int]:
     chance = Random(seed).random
     last: int | None = None
     for _ in range(views):
-        last = draw(count, last, chance)
+        last = next_candidate_index(count, last, chance)
         yield last
 
 
@@ -45,16 +45,16 @@ def test_what_is_drawn_is_a_candidate_and_never_the_last_of_several(
     place: tuple[int, int | None], number: float
 ) -> None:
     count, last = place
-    index = draw(count, last, lambda: number)
+    index = next_candidate_index(count, last, lambda: number)
     assert 0 <= index < count
     assert count == 1 or index != last
 
 
 def test_the_highest_chance_is_not_past_the_end() -> None:
     for count in (*range(2, 1000), 2**20 - 1, 2**20, 2**20 + 1, 10**9):
-        assert draw(count, None, lambda: ALMOST_ONE) == count - 1
-        assert draw(count, 0, lambda: ALMOST_ONE) == count - 1
-        assert draw(count, count - 1, lambda: ALMOST_ONE) == count - 2
+        assert next_candidate_index(count, None, lambda: ALMOST_ONE) == count - 1
+        assert next_candidate_index(count, 0, lambda: ALMOST_ONE) == count - 1
+        assert next_candidate_index(count, count - 1, lambda: ALMOST_ONE) == count - 2
 
 
 def test_the_only_candidate_is_shown_again_and_again() -> None:
@@ -72,14 +72,14 @@ def test_each_candidate_has_the_same_share_of_chance(count: int, data: st.DataOb
     others = count if last is None or count == 1 else count - 1
     # A chance in the middle of each share, and every share is as wide as any other.
     middles = iter([(share + 0.5) / others for share in range(others)])
-    drawn = [draw(count, last, middles.__next__) for _ in range(others)]
+    drawn = [next_candidate_index(count, last, middles.__next__) for _ in range(others)]
     assert drawn == [index for index in range(count) if index != last or count == 1]
 
 
 def test_chance_is_asked_once_a_draw() -> None:
     asked = iter([0.1, 0.9])
-    draw(10, None, lambda: next(asked))
-    draw(10, 3, lambda: next(asked))
+    next_candidate_index(10, None, lambda: next(asked))
+    next_candidate_index(10, 3, lambda: next(asked))
     with pytest.raises(StopIteration):
         next(asked)
 
@@ -88,7 +88,7 @@ def test_chance_is_asked_once_a_draw() -> None:
 @pytest.mark.parametrize("last", [None, 0, 1])
 def test_others_are_drawn_equally_often(count: int, last: int | None) -> None:
     chance = Random(f"{count} {last}").random
-    drawn = Counter(draw(count, last, chance) for _ in range(20_000))
+    drawn = Counter(next_candidate_index(count, last, chance) for _ in range(20_000))
     others = [index for index in range(count) if index != last]
     assert set(drawn) == set(others)
     if len(others) > 1:

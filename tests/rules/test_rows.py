@@ -6,68 +6,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.rows import (
-    LARGEST,
-    PARSERS,
-    HeaderError,
-    Layout,
-    RowError,
-    click,
-    conversion,
-    impression,
-    layout,
-    micros,
-    parser,
-    target,
+from domain.common.csv_rows import (
+    LINE_PARSERS,
+    MAX_INT64,
+    CsvHeaderError,
+    CsvLayout,
+    CsvRowError,
+    detect_layout,
+    parse_click,
+    parse_conversion,
+    parse_impression,
+    parse_revenue_micros,
+    parse_target,
+    row_parser,
 )
 
-ids = st.integers(0, LARGEST)
+ids = st.integers(0, MAX_INT64)
 
 
 @given(ids, ids, ids)
 def test_ids_of_64_bits_come_out_as_they_went_in(number: int, banner: int, campaign: int) -> None:
-    assert click(f"{number},{banner},{campaign}".encode()) == (number, banner, campaign)
-    assert impression(f"{banner},{campaign}".encode()) == (banner, campaign)
+    assert parse_click(f"{number},{banner},{campaign}".encode()) == (number, banner, campaign)
+    assert parse_impression(f"{banner},{campaign}".encode()) == (banner, campaign)
 
 
-@given(st.integers(0, LARGEST))
+@given(st.integers(0, MAX_INT64))
 def test_revenue_is_exact_to_the_micro(amount: int) -> None:
     text = f"{amount // 10**6}.{amount % 10**6:06}"
-    assert micros(text.encode()) == amount
-    assert conversion(f"1,2,{text}".encode()) == (1, 2, amount)
+    assert parse_revenue_micros(text.encode()) == amount
+    assert parse_conversion(f"1,2,{text}".encode()) == (1, 2, amount)
 
 
 @given(st.decimals(0, 9_000_000_000_000, allow_nan=False, places=12), st.sampled_from("eE"))
 def test_finer_revenue_is_rounded_half_to_even(amount: Decimal, e: str) -> None:
     with localcontext(prec=60):
         rounded = int((amount * 10**6).quantize(Decimal(1), ROUND_HALF_EVEN))
-    assert micros(f"{amount:f}".encode()) == rounded
-    assert micros(f"{amount:E}".replace("E", e).encode()) == rounded
+    assert parse_revenue_micros(f"{amount:f}".encode()) == rounded
+    assert parse_revenue_micros(f"{amount:E}".replace("E", e).encode()) == rounded
 
 
-@given(st.binary(max_size=60), st.sampled_from(sorted(PARSERS)))
+@given(st.binary(max_size=60), st.sampled_from(sorted(LINE_PARSERS)))
 def test_any_line_of_text_is_a_row_or_has_a_reason(line: bytes, kind: str) -> None:
     text = line.decode(errors="replace").encode()
     try:
-        row = PARSERS[kind](text)
-    except RowError as error:
+        row = LINE_PARSERS[kind](text)
+    except CsvRowError as error:
         assert str(error)
     else:
         numbers = [value for value in row if isinstance(value, int)]
-        assert all(0 <= number <= LARGEST for number in numbers)
+        assert all(0 <= number <= MAX_INT64 for number in numbers)
 
 
 @given(st.text("0123456789.eE+-naif_ ", max_size=12))
 def test_revenue_is_taken_just_when_it_is_a_number_from_0_to_64_bits_of_micros(text: str) -> None:
     try:
         number = Decimal(text.replace("_", "x"))
-        right = number.is_finite() and 0 <= number <= Decimal(LARGEST) / 10**6
+        right = number.is_finite() and 0 <= number <= Decimal(MAX_INT64) / 10**6
     except ArithmeticError:
         right = False
     try:
-        micros(text.encode())
+        parse_revenue_micros(text.encode())
         taken = True
-    except RowError:
+    except CsvRowError:
         taken = False
     assert taken == right
 
@@ -93,8 +93,8 @@ def test_revenue_is_taken_just_when_it_is_a_number_from_0_to_64_bits_of_micros(t
     ],
 )
 def test_a_click_that_is_not_right_says_why(line: bytes, reason: str) -> None:
-    with pytest.raises(RowError) as raised:
-        click(line)
+    with pytest.raises(CsvRowError) as raised:
+        parse_click(line)
     assert str(raised.value) == reason
 
 
@@ -115,8 +115,8 @@ def test_a_click_that_is_not_right_says_why(line: bytes, reason: str) -> None:
     ],
 )
 def test_a_revenue_that_is_not_right_says_why(revenue: bytes, reason: str) -> None:
-    with pytest.raises(RowError) as raised:
-        conversion(b"1,2," + revenue)
+    with pytest.raises(CsvRowError) as raised:
+        parse_conversion(b"1,2," + revenue)
     assert str(raised.value) == reason
 
 
@@ -134,16 +134,16 @@ def test_a_revenue_that_is_not_right_says_why(revenue: bytes, reason: str) -> No
         (b"0.0000015", 2),
         (b"0.00000050000000000000000000000000000000000000000001", 1),
         (b"1e-999999999", 0),
-        (b"9223372036854.775807", LARGEST),
+        (b"9223372036854.775807", MAX_INT64),
     ],
 )
 def test_revenue_in_every_form(text: bytes, amount: int) -> None:
-    assert micros(text) == amount
+    assert parse_revenue_micros(text) == amount
 
 
 def test_blanks_signs_and_quotes_around_a_number_do_no_harm() -> None:
-    assert click(b' 1 ,"2", +3') == (1, 2, 3)
-    assert click(b"0001,0,00000000000000000000000000002") == (1, 0, 2)
+    assert parse_click(b' 1 ,"2", +3') == (1, 2, 3)
+    assert parse_click(b"0001,0,00000000000000000000000000002") == (1, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +156,13 @@ def test_blanks_signs_and_quotes_around_a_number_do_no_harm() -> None:
     ],
 )
 def test_web_addresses_are_targets(url: str) -> None:
-    assert target(f"7,{url}".encode()) == (7, url)
+    assert parse_target(f"7,{url}".encode()) == (7, url)
 
 
 def test_an_address_with_a_comma_stands_in_quotes() -> None:
-    assert target(b'7,"https://example.com/?q=1,2"') == (7, "https://example.com/?q=1,2")
-    with pytest.raises(RowError, match="3 columns instead of 2"):
-        target(b"7,https://example.com/?q=1,2")
+    assert parse_target(b'7,"https://example.com/?q=1,2"') == (7, "https://example.com/?q=1,2")
+    with pytest.raises(CsvRowError, match="3 columns instead of 2"):
+        parse_target(b"7,https://example.com/?q=1,2")
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_an_address_with_a_comma_stands_in_quotes() -> None:
     ],
 )
 def test_what_is_no_web_address_is_no_target(url: str, reason: str) -> None:
-    with pytest.raises(RowError, match=reason):
-        target(f"7,{url}".encode())
+    with pytest.raises(CsvRowError, match=reason):
+        parse_target(f"7,{url}".encode())
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_is_no_web_address_is_no_target(url: str, reason: str) -> None:
     ],
 )
 def test_a_header_may_be_written_in_several_ways(line: bytes) -> None:
-    assert layout(line, "clicks") == Layout(b",", (0, 1, 2), 3, 1)
+    assert detect_layout(line, "clicks") == CsvLayout(b",", (0, 1, 2), 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_a_header_may_be_written_in_several_ways(line: bytes) -> None:
     ],
 )
 def test_other_lines_are_no_header(line: bytes, words: str) -> None:
-    with pytest.raises(HeaderError, match=words):
-        layout(line, "clicks")
+    with pytest.raises(CsvHeaderError, match=words):
+        detect_layout(line, "clicks")
 
 
 @pytest.mark.parametrize("delimiter", [b",", b";", b"\t", b"|"])
@@ -234,14 +234,14 @@ def test_columns_are_found_by_name_in_any_order(
     delimiter: bytes, ahead: bytes, header: bytes, row: bytes
 ) -> None:
     ahead = ahead % delimiter if b"%" in ahead else ahead
-    found = layout(ahead + header.replace(b",", delimiter) + b"\r\n", "clicks")
+    found = detect_layout(ahead + header.replace(b",", delimiter) + b"\r\n", "clicks")
     assert (found.delimiter, found.line) == (delimiter, 1 + ahead.count(b"\n"))
-    assert parser("clicks", found)(row.replace(b",", delimiter)) == (1, 2, 3)
+    assert row_parser("clicks", found)(row.replace(b",", delimiter)) == (1, 2, 3)
 
 
 def test_a_quoted_field_may_hold_the_delimiter() -> None:
-    found = layout(b"url;banner_id;note", "targets")
-    parse = parser("targets", found)
+    found = detect_layout(b"url;banner_id;note", "targets")
+    parse = row_parser("targets", found)
     assert parse(b'"https://a.example/;b,c";7;"x;""y"""') == (7, "https://a.example/;b,c")
 
 
@@ -256,12 +256,14 @@ def test_a_quoted_field_may_hold_the_delimiter() -> None:
     ],
 )
 def test_a_row_is_checked_against_its_header(row: bytes, words: str) -> None:
-    parse = parser("conversions", layout(b"conversion_id;click_id;revenue", "conversions"))
-    with pytest.raises(RowError, match=words):
+    parse = row_parser(
+        "conversions", detect_layout(b"conversion_id;click_id;revenue", "conversions")
+    )
+    with pytest.raises(CsvRowError, match=words):
         parse(row)
 
 
 def test_a_delimiter_behind_the_last_field_is_no_column() -> None:
-    assert click(b"1,2,3,") == click(b"1,2,3, ,") == (1, 2, 3)
-    with pytest.raises(RowError, match="4 columns"):
-        click(b"1,2,3,x")
+    assert parse_click(b"1,2,3,") == parse_click(b"1,2,3, ,") == (1, 2, 3)
+    with pytest.raises(CsvRowError, match="4 columns"):
+        parse_click(b"1,2,3,x")

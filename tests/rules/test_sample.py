@@ -5,34 +5,34 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rules.ranking import (
-    BY_CLICKS,
-    BY_REVENUE,
-    FEW,
-    MANY,
-    NONE,
-    NONE_FEW_CLICKED,
-    RANDOM_ANY,
-    RANDOM_CAMPAIGN,
-    RANDOM_SLOT,
-    SOME,
-    Figures,
+from demo.demo_campaigns import demo_campaign_files, demo_stories
+from domain.banners.ranking import (
+    REASON_CLICKS,
+    REASON_RANDOM_ANYWHERE,
+    REASON_RANDOM_IN_CAMPAIGN,
+    REASON_RANDOM_IN_SLOT,
+    REASON_REVENUE,
+    RULE_ALL_BY_REVENUE,
+    RULE_CLICKS_THEN_RANDOM,
+    RULE_REVENUE_THEN_CLICKS,
+    RULE_TOP_BY_CLICKS,
+    RULE_TOP_BY_REVENUE,
+    BannerStats,
     Ranking,
-    rank,
+    rank_banners,
 )
-from rules.rows import HEADERS, layout, parser
-from rules.sample import sample, stories
-from rules.slots import SLOTS
+from domain.banners.slots import SLOTS
+from domain.common.csv_rows import REQUIRED_COLUMNS, detect_layout, row_parser
 
 SEEDS = range(1, 11)
-Book = dict[tuple[int, int], dict[int, Figures]]  # by slot and campaign
+Book = dict[tuple[int, int], dict[int, BannerStats]]  # by slot and campaign
 
 
 def rows(files: dict[str, bytes], name: str, kind: str) -> list[tuple[Any, ...]]:
     """A file's rows, read as an import reads them."""
     header, *lines = files[name].splitlines()
-    assert header.decode().split(",") == list(HEADERS[kind])
-    parse = parser(kind, layout(header, kind))
+    assert header.decode().split(",") == list(REQUIRED_COLUMNS[kind])
+    parse = row_parser(kind, detect_layout(header, kind))
     return [parse(line) for line in lines]
 
 
@@ -56,14 +56,16 @@ def book(files: dict[str, bytes]) -> Book:
     found: Book = defaultdict(dict)
     for key in sorted(views.keys() | clicks.keys()):
         slot, campaign, banner = key
-        found[slot, campaign][banner] = Figures(views[key], clicks[key], sales[key], revenue[key])
+        found[slot, campaign][banner] = BannerStats(
+            views[key], clicks[key], sales[key], revenue[key]
+        )
     return found
 
 
 def rankings(found: Book) -> dict[tuple[int, int], Ranking]:
     banners = sorted({banner for figures in found.values() for banner in figures})
     return {
-        (slot, campaign): rank(
+        (slot, campaign): rank_banners(
             figures,
             {banner for (_, one), some in found.items() if one == campaign for banner in some},
             banners,
@@ -78,36 +80,47 @@ def pictured(files: dict[str, bytes]) -> set[int]:
 
 
 def test_the_same_seed_makes_the_same_files_and_another_one_others() -> None:
-    assert sample(1) == sample(1)
-    assert sample(1)["1/clicks_1.csv"] != sample(2)["1/clicks_1.csv"]
+    assert demo_campaign_files(1) == demo_campaign_files(1)
+    assert demo_campaign_files(1)["1/clicks_1.csv"] != demo_campaign_files(2)["1/clicks_1.csv"]
 
 
 def test_the_files_are_those_that_an_import_looks_for() -> None:
-    names = set(sample(1))
+    names = set(demo_campaign_files(1))
     expected = {
         f"{slot}/{kind}_{slot}.csv"
         for slot in SLOTS
         for kind in ("impressions", "clicks", "conversions")
     }
-    expected |= {f"images/image_{banner}.svg" for banner in pictured(sample(1))}
+    expected |= {f"images/image_{banner}.svg" for banner in pictured(demo_campaign_files(1))}
     assert names == expected | {"targets.csv"}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_branch_of_the_ranking_and_every_reason_occurs_in_every_slot(seed: int) -> None:
-    ranked = rankings(book(sample(seed)))
+    ranked = rankings(book(demo_campaign_files(seed)))
     for slot in SLOTS:
         here = [ranking for (one, _), ranking in ranked.items() if one == slot]
-        assert {ranking.rule for ranking in here} == {MANY, SOME, FEW, NONE, NONE_FEW_CLICKED}
+        assert {ranking.rule for ranking in here} == {
+            RULE_TOP_BY_REVENUE,
+            RULE_ALL_BY_REVENUE,
+            RULE_REVENUE_THEN_CLICKS,
+            RULE_TOP_BY_CLICKS,
+            RULE_CLICKS_THEN_RANDOM,
+        }
         whys = {each.why for ranking in here for each in ranking.candidates}
-        assert whys >= {BY_REVENUE, BY_CLICKS, RANDOM_CAMPAIGN, RANDOM_ANY}
+        assert whys >= {
+            REASON_REVENUE,
+            REASON_CLICKS,
+            REASON_RANDOM_IN_CAMPAIGN,
+            REASON_RANDOM_ANYWHERE,
+        }
     whys = {each.why for ranking in ranked.values() for each in ranking.candidates}
-    assert RANDOM_SLOT in whys
+    assert REASON_RANDOM_IN_SLOT in whys
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_sample_is_small_but_not_too_small(seed: int) -> None:
-    files = sample(seed)
+    files = demo_campaign_files(seed)
     found = book(files)
     assert 8 <= len({campaign for _, campaign in found}) <= 12
     assert 50 <= len({banner for figures in found.values() for banner in figures}) <= 60
@@ -124,7 +137,7 @@ def test_the_sample_is_small_but_not_too_small(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_banners_have_no_image_and_are_shown_all_the_same(seed: int) -> None:
-    files = sample(seed)
+    files = demo_campaign_files(seed)
     found = book(files)
     without = {banner for figures in found.values() for banner in figures} - pictured(files)
     assert len(without) == 2
@@ -133,7 +146,7 @@ def test_two_banners_have_no_image_and_are_shown_all_the_same(seed: int) -> None
 
 
 def test_targets_are_nobody_s_real_pages_and_some_banners_have_none() -> None:
-    files = sample(1)
+    files = demo_campaign_files(1)
     found: dict[int, str] = dict(rows(files, "targets.csv", "targets"))
     banners = {banner for figures in book(files).values() for banner in figures}
     assert set(found) < banners
@@ -142,7 +155,7 @@ def test_targets_are_nobody_s_real_pages_and_some_banners_have_none() -> None:
 
 
 def test_the_samples_apps_have_their_stories() -> None:
-    assert [(each.app, each.id, each.metadata) for each in stories()] == [
+    assert [(each.app, each.id, each.metadata) for each in demo_stories()] == [
         (f"token_{app}", number, f'{{"img":"image{number}.png"}}')
         for app, number in ((1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (3, 6), (3, 7), (3, 8))
     ]

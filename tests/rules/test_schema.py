@@ -6,17 +6,27 @@ from typing import Any
 import pytest
 from pace import twenty_ms
 
-from rules.faults import Fault
-from rules.schema import DIALECT, FAULTS, LONGEST, SOMEWHERE, BadSchema, Rule, schema_in
+from domain.common.validation_errors import FieldError
+from domain.events.event_schema import (
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_ERRORS,
+    SCHEMA_DIALECT,
+    TOO_LARGE_TO_LOCATE,
+    CompiledEventSchema,
+    InvalidSchema,
+    schema_from_request,
+)
 
 
 def told(schema: Any, data: Any) -> list[tuple[str, str]]:
-    return [(each.pointer, each.message) for each in Rule(schema).faults(data, "data")]
+    return [
+        (each.pointer, each.message) for each in CompiledEventSchema(schema).faults(data, "data")
+    ]
 
 
 def refused(schema: Any) -> list[tuple[str, str]]:
-    with pytest.raises(BadSchema) as bad:
-        Rule(schema)
+    with pytest.raises(InvalidSchema) as bad:
+        CompiledEventSchema(schema)
     assert str(bad.value)
     return [(each.pointer, each.message) for each in bad.value.faults]
 
@@ -25,7 +35,7 @@ def refused(schema: Any) -> list[tuple[str, str]]:
     ("schema", "data", "faults"),
     [
         (True, {}, []),
-        ({"$schema": DIALECT}, {}, []),
+        ({"$schema": SCHEMA_DIALECT}, {}, []),
         (False, {}, [("/data", "False schema does not allow {}")]),
         ({"required": ["a", "b/c"]}, {}, [("/data/a", "is missing"), ("/data/b~1c", "is missing")]),
         (
@@ -57,7 +67,7 @@ def test_a_rule_says_what_is_wrong_with_data_and_where(
     schema: Any, data: Any, faults: list[tuple[str, str]]
 ) -> None:
     assert told(schema, data) == faults
-    assert Rule(schema).takes(data) is (not faults)
+    assert CompiledEventSchema(schema).takes(data) is (not faults)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,7 @@ def test_a_rule_says_what_is_wrong_with_data_and_where(
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "/$schema", "is not https://"),
         ({"$ref": "http://127.0.0.1:1/x"}, "/$ref", "is no place in this schema"),
         ({"$ref": "file:///etc/passwd"}, "/$ref", "is no place in this schema"),
-        ({"$ref": DIALECT}, "/$ref", "is no place in this schema"),
+        ({"$ref": SCHEMA_DIALECT}, "/$ref", "is no place in this schema"),
         ({"items": {"$ref": "#/$defs/none"}}, "/items/$ref", "leads nowhere"),
         ({"properties": {"a": {"$ref": "#"}}}, "/properties/a/$ref", "leads back to itself"),
         (
@@ -90,7 +100,7 @@ def test_a_rule_says_what_is_wrong_with_data_and_where(
         ({"pattern": "((a{100}){100}){100}"}, "", "has too many characters in patterns"),
         ({"pattern": r"\p{L}{1,5000}"}, "/pattern", "is no pattern"),
         ({"patternProperties": {"(": True}}, "/patternProperties/(", "is no pattern"),
-        ({"description": "x" * LONGEST}, "", "is longer than"),
+        ({"description": "x" * MAX_SCHEMA_BYTES}, "", "is longer than"),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -126,13 +136,13 @@ def test_references_that_multiply_are_refused() -> None:
     ids=lambda each: str(each)[:40],
 )
 def test_data_of_256_kib_is_judged_within_20_ms_and_in_few_words(schema: Any, data: Any) -> None:
-    rule = Rule(schema)
+    rule = CompiledEventSchema(schema)
 
     def seconds() -> float:
         began = process_time()
         faults = rule.faults(data, "data")
         took = process_time() - began
-        assert 1 <= len(faults) <= FAULTS
+        assert 1 <= len(faults) <= MAX_SCHEMA_ERRORS
         assert all(len(each.message) < 300 for each in faults)
         return took
 
@@ -140,11 +150,11 @@ def test_data_of_256_kib_is_judged_within_20_ms_and_in_few_words(schema: Any, da
 
 
 def test_what_is_wrong_with_large_data_is_told_unless_it_is_too_much_to_look_through() -> None:
-    rule = Rule({"properties": {"a": {"type": "string"}}})
+    rule = CompiledEventSchema({"properties": {"a": {"type": "string"}}})
     for data in ({"a": 5, "b": "x" * 200_000}, {"b": list(range(9_000)), "a": 5}):
-        assert rule.faults(data, "data") == [Fault("/data/a", '5 is not of type "string"')]
+        assert rule.faults(data, "data") == [FieldError("/data/a", '5 is not of type "string"')]
     (fault,) = rule.faults({"b": list(range(90_000)), "a": 5}, "data")
-    assert fault == Fault("/data", SOMEWHERE)
+    assert fault == FieldError("/data", TOO_LARGE_TO_LOCATE)
 
 
 def many(pattern: str, count: int) -> dict[str, Any]:
@@ -185,11 +195,11 @@ def test_patterns_that_would_take_long_to_compile_are_refused(schema: Any, what:
     ],
 )
 def test_patterns_as_people_write_them_are_accepted(schema: Any) -> None:
-    Rule(schema)
+    CompiledEventSchema(schema)
 
 
 @pytest.mark.parametrize(("app", "other", "shown"), [(None, 5, "null"), (5, None, "5")])
 def test_a_rule_of_another_app_is_refused_in_terms_of_json(app, other, shown):
-    with pytest.raises(BadSchema) as raised:
-        schema_in({"schema": {}, "app": other}, "c", "n", app)
-    assert raised.value.faults == [Fault("/app", f"must be {shown}, as in the address")]
+    with pytest.raises(InvalidSchema) as raised:
+        schema_from_request({"schema": {}, "app": other}, "c", "n", app)
+    assert raised.value.faults == [FieldError("/app", f"must be {shown}, as in the address")]

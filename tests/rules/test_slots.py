@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.slots import SLOTS, Period, period_at, period_of, slot_at
+from domain.banners.slots import SLOTS, SlotPeriod, current_or_next_period, period_at, slot_at
 
 SECOND = timedelta(seconds=1)
 QUARTER = timedelta(minutes=15)
@@ -50,7 +50,7 @@ def test_a_zone_made_for_a_test_turns_when_it_should() -> None:
 moments_and_zones = turns() | anytime()
 
 
-def walked(moment: datetime, zone: tzinfo) -> Period:
+def walked(moment: datetime, zone: tzinfo) -> SlotPeriod:
     """The period found by walking outwards second by second."""
     slot = slot_at(moment, zone)
     start = end = moment.astimezone(UTC).replace(microsecond=0)
@@ -58,7 +58,7 @@ def walked(moment: datetime, zone: tzinfo) -> Period:
         start -= SECOND
     while slot_at(end, zone) == slot:
         end += SECOND
-    return Period(slot, start, end)
+    return SlotPeriod(slot, start, end)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_slot_is_the_zone_s_own(zone: str, slot: int) -> None:
 def test_a_moment_may_be_told_in_another_zone_than_that_of_the_slots() -> None:
     moment = datetime(2026, 1, 1, 12, 5, tzinfo=timezone(timedelta(hours=5, minutes=45)))
     assert slot_at(moment, UTC) == 2
-    assert period_at(moment, UTC) == Period(
+    assert period_at(moment, UTC) == SlotPeriod(
         2, datetime(2026, 1, 1, 6, 15, tzinfo=UTC), datetime(2026, 1, 1, 6, 30, tzinfo=UTC)
     )
 
@@ -90,7 +90,7 @@ def test_a_moment_may_be_told_in_another_zone_than_that_of_the_slots() -> None:
     [
         lambda moment: slot_at(moment, UTC),
         lambda moment: period_at(moment, UTC),
-        lambda moment: period_of(1, moment, UTC),
+        lambda moment: current_or_next_period(1, moment, UTC),
     ],
 )
 def test_a_moment_without_a_zone_is_refused(ask: Callable[[datetime], object]) -> None:
@@ -101,29 +101,29 @@ def test_a_moment_without_a_zone_is_refused(ask: Callable[[datetime], object]) -
 @pytest.mark.parametrize("slot", [0, 5, -1])
 def test_a_slot_that_is_none_is_refused(slot: int) -> None:
     with pytest.raises(ValueError, match=str(slot)):
-        period_of(slot, datetime(2026, 1, 1, tzinfo=UTC), UTC)
+        current_or_next_period(slot, datetime(2026, 1, 1, tzinfo=UTC), UTC)
 
 
 def test_the_last_quarter_of_a_year_ends_with_it() -> None:
     new_year = datetime(2026, 12, 31, 18, 30, tzinfo=UTC)  # midnight in Delhi
     period = period_at(new_year - TICK, ZoneInfo("Asia/Kolkata"))
-    assert period == Period(4, new_year - QUARTER, new_year)
+    assert period == SlotPeriod(4, new_year - QUARTER, new_year)
     assert period_at(new_year, ZoneInfo("Asia/Kolkata")).slot == 1
 
 
 def test_a_clock_put_forward_by_half_an_hour_skips_slots() -> None:
     howe = ZoneInfo("Australia/Lord_Howe")
     forward = datetime(2026, 10, 3, 15, 30, tzinfo=UTC)  # 02:00 becomes 02:30
-    assert period_at(forward - TICK, howe) == Period(4, forward - QUARTER, forward)
-    assert period_at(forward, howe) == Period(3, forward, forward + QUARTER)
-    assert period_of(1, forward - TICK, howe).start == forward + 2 * QUARTER
+    assert period_at(forward - TICK, howe) == SlotPeriod(4, forward - QUARTER, forward)
+    assert period_at(forward, howe) == SlotPeriod(3, forward, forward + QUARTER)
+    assert current_or_next_period(1, forward - TICK, howe).start == forward + 2 * QUARTER
 
 
 def test_a_clock_put_back_by_half_an_hour_repeats_slots() -> None:
     howe = ZoneInfo("Australia/Lord_Howe")
     back = datetime(2026, 4, 4, 15, 0, tzinfo=UTC)  # 02:00 becomes 01:30
-    assert period_at(back - TICK, howe) == Period(4, back - QUARTER, back)
-    assert period_at(back, howe) == Period(3, back, back + QUARTER)
+    assert period_at(back - TICK, howe) == SlotPeriod(4, back - QUARTER, back)
+    assert period_at(back, howe) == SlotPeriod(3, back, back + QUARTER)
 
 
 def test_a_clock_put_back_within_a_slot_lengthens_it() -> None:
@@ -167,7 +167,7 @@ def test_the_period_of_a_slot_is_the_running_or_the_first_to_come(
     place: tuple[datetime, ZoneInfo], slot: int
 ) -> None:
     moment, zone = place
-    period = period_of(slot, moment, zone)
+    period = current_or_next_period(slot, moment, zone)
     assert period.slot == slot
     assert period == period_at(period.start, zone)
     second = moment.astimezone(UTC).replace(microsecond=0)

@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.story import Story, WrongStory, story
-from rules.story_files import NotStories, stories
-from rules.timestamp import micros
+from domain.common.timestamp import parse_timestamp
+from domain.stories.story import InvalidStory, Story, parse_story
+from domain.stories.story_files import InvalidStoriesFile, parse_stories_file
 
 GOOD: dict[str, Any] = {"app": "token_1", "id": 1, "metadata": {"img": "a.png", "title": "é"}}
 PUT = Story("token_1", 1, '{"img":"a.png","title":"é"}')
 
 
 def test_a_story_has_what_was_said_of_it() -> None:
-    assert story(GOOD) == PUT
-    assert story({**GOOD, "metadata": '{"img": "a.png", "title": "é"}'}) == PUT
-    assert story({"app": 5, "id": "9", "img": "b.png"}) == Story("5", 9, '{"img":"b.png"}')
+    assert parse_story(GOOD) == PUT
+    assert parse_story({**GOOD, "metadata": '{"img": "a.png", "title": "é"}'}) == PUT
+    assert parse_story({"app": 5, "id": "9", "img": "b.png"}) == Story("5", 9, '{"img":"b.png"}')
     whole = {**GOOD, "order": "-3", "from": "2021-01-01", "until": "2021-01-02T01:00:00+01:00"}
-    begin, end = micros("2021-01-01T00:00:00Z"), micros("2021-01-02T00:00:00Z")
-    assert story(whole) == Story("token_1", 1, PUT.metadata, -3, begin, end)
-    assert story({**GOOD, "order": "", "from": None, "until": ""}) == PUT
+    begin, end = parse_timestamp("2021-01-01T00:00:00Z"), parse_timestamp("2021-01-02T00:00:00Z")
+    assert parse_story(whole) == Story("token_1", 1, PUT.metadata, -3, begin, end)
+    assert parse_story({**GOOD, "order": "", "from": None, "until": ""}) == PUT
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_a_story_has_what_was_said_of_it() -> None:
     ],
 )
 def test_what_is_wrong_with_one_is_told(said: dict[str, Any], pointer: str, message: str) -> None:
-    with pytest.raises(WrongStory) as raised:
-        story({**GOOD, **said})
+    with pytest.raises(InvalidStory) as raised:
+        parse_story({**GOOD, **said})
     (fault,) = raised.value.faults
     assert fault.pointer == pointer
     assert fault.message.startswith(message)
 
 
 def read(text: str) -> list[tuple[str, Any]]:
-    return [(each.place, each.story or each.reason) for each in stories(text.encode())]
+    return [(each.place, each.story or each.reason) for each in parse_stories_file(text.encode())]
 
 
 def test_csv_has_a_header_in_any_order_and_a_story_a_line() -> None:
@@ -70,7 +70,7 @@ def test_csv_has_a_header_in_any_order_and_a_story_a_line() -> None:
         "\r\nx,2,token_1\n"
         '"{""img"":""b""}",3,1,2021-01-01\n'
     )
-    end = micros("2021-01-01T00:00:00Z")
+    end = parse_timestamp("2021-01-01T00:00:00Z")
     assert read(text) == [
         ("line 2", PUT),
         ("line 4", "3 columns instead of 4"),
@@ -111,22 +111,22 @@ def test_json_is_an_array_or_what_a_list_of_stories_is() -> None:
     ],
 )
 def test_a_file_that_holds_no_stories_is_refused(text: str, message: str) -> None:
-    with pytest.raises(NotStories, match=message):
-        list(stories(text.encode()))
+    with pytest.raises(InvalidStoriesFile, match=message):
+        list(parse_stories_file(text.encode()))
 
 
 def test_a_file_in_another_encoding_is_refused() -> None:
-    with pytest.raises(NotStories, match="UTF-8"):
-        list(stories("id,app,img\n1,1,é\n".encode("latin-1")))
+    with pytest.raises(InvalidStoriesFile, match="UTF-8"):
+        list(parse_stories_file("id,app,img\n1,1,é\n".encode("latin-1")))
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_whatever_a_file_holds_is_stories_or_told_why_not(body: bytes) -> None:
     for start in (b"", b"[", b"id,app,img\n", b'[{"id":1,"app":1,"img":"a"},'):
         try:
-            for each in stories(start + body):
+            for each in parse_stories_file(start + body):
                 assert (each.story is None) == bool(each.reason)
-        except NotStories as error:
+        except InvalidStoriesFile as error:
             assert str(error)
 
 
@@ -134,6 +134,6 @@ def test_whatever_a_file_holds_is_stories_or_told_why_not(body: bytes) -> None:
 def test_csv_may_have_another_delimiter(delimiter: str) -> None:
     lines = ["id,app,img,order", "1,token_1,a.png,1", ",,,", '2,token_1,"b.png",2']
     body = "\r\n".join(lines).replace(",", delimiter).encode()
-    found = list(stories(body))
+    found = list(parse_stories_file(body))
     assert [each.place for each in found] == ["line 2", "line 4"]
     assert [each.story.id for each in found if each.story] == [1, 2]

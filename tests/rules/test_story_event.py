@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import story_event
-from rules.event import WrongEvent
-from rules.story_event import StoryEvent, pseudonym, read, row
-from rules.timestamp import micros
+from domain.common.timestamp import parse_timestamp
+from domain.events.event import InvalidEvent
+from domain.stories import story_event
+from domain.stories.story_event import (
+    StoryEvent,
+    parse_story_event,
+    story_event_row,
+    user_pseudonym,
+)
 
-NOW = micros("2021-01-01T12:00:00Z")
+NOW = parse_timestamp("2021-01-01T12:00:00Z")
 GOOD: dict[str, Any] = {"story_id": 1, "event_type": "impression", "user_id": "some-random-id"}
 
 
@@ -22,23 +27,23 @@ def body(**members: Any) -> bytes:
 
 
 def faults(sent: bytes) -> list[tuple[str, str]]:
-    with pytest.raises(WrongEvent) as raised:
-        read(sent, NOW)
+    with pytest.raises(InvalidEvent) as raised:
+        parse_story_event(sent, NOW)
     return [(each.pointer, each.message) for each in raised.value.faults]
 
 
 def test_an_event_is_of_now_unless_it_says_when() -> None:
-    assert read(body(), NOW) == StoryEvent(1, "impression", "some-random-id", NOW)
-    at = micros("2020-12-30T23:00:00Z")
-    assert read(body(timestamp="2020-12-30 23:00:00"), NOW).at == at
-    assert read(body(timestamp="2020-12-31T00:00:00+01:00"), NOW).at == at
-    assert read(body(timestamp=None), NOW).at == NOW
-    assert read(body(timestamp="2021-01-01T12:01:00Z"), NOW).at == NOW + 60_000_000
+    assert parse_story_event(body(), NOW) == StoryEvent(1, "impression", "some-random-id", NOW)
+    at = parse_timestamp("2020-12-30T23:00:00Z")
+    assert parse_story_event(body(timestamp="2020-12-30 23:00:00"), NOW).at == at
+    assert parse_story_event(body(timestamp="2020-12-31T00:00:00+01:00"), NOW).at == at
+    assert parse_story_event(body(timestamp=None), NOW).at == NOW
+    assert parse_story_event(body(timestamp="2021-01-01T12:01:00Z"), NOW).at == NOW + 60_000_000
 
 
 def test_a_user_is_optional() -> None:
     for sent in (b'{"story_id":2,"event_type":"close"}', body(user_id=None)):
-        assert read(sent, NOW).user is None
+        assert parse_story_event(sent, NOW).user is None
 
 
 NO_USER = "must be a string of 1 to 200 characters or a whole number"
@@ -47,11 +52,11 @@ NO_USER = "must be a string of 1 to 200 characters or a whole number"
 @pytest.mark.parametrize("number", [0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63)])
 def test_a_user_may_be_a_number_and_is_the_same_as_its_text(number: int) -> None:
     for more in ({}, {"timestamp": "2021-01-01 11:00:00"}):
-        sent = read(body(user_id=number, **more), NOW)
-        assert sent == read(body(user_id=str(number), **more), NOW)
+        sent = parse_story_event(body(user_id=number, **more), NOW)
+        assert sent == parse_story_event(body(user_id=str(number), **more), NOW)
         assert sent.user == str(number)
         # However the rest of the event is written.
-        assert sent.user == read(body(user_id=number, event_type='say"so'), NOW).user
+        assert sent.user == parse_story_event(body(user_id=number, event_type='say"so'), NOW).user
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
@@ -68,7 +73,7 @@ def test_a_member_named_twice_is_refused_beside_a_number_as_user() -> None:
 
 @pytest.mark.parametrize("word", ["x", "swipe-up", "schließen", "点击", "a" * 50, 'say"so'])
 def test_a_type_is_any_short_word(word: str) -> None:
-    assert read(body(event_type=word), NOW).type == word
+    assert parse_story_event(body(event_type=word), NOW).type == word
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,9 @@ def test_what_is_no_json_as_it_is_read_here_is_told_so(sent: bytes, message: str
 
 def test_all_that_is_wrong_is_told_within_bounds() -> None:
     assert faults(b"{}") == [("/story_id", "is missing"), ("/event_type", "is missing")]
-    assert len(faults(body(**{f"m{n}": n for n in range(100)}))) == story_event.FAULTS
+    assert (
+        len(faults(body(**{f"m{n}": n for n in range(100)}))) == story_event.MAX_STORY_EVENT_ERRORS
+    )
 
 
 VALUES = st.one_of(
@@ -138,7 +145,7 @@ VALUES = st.one_of(
 
 
 @given(
-    st.dictionaries(st.sampled_from([*story_event.MEMBERS, "other"]), VALUES),
+    st.dictionaries(st.sampled_from([*story_event.STORY_EVENT_MEMBERS, "other"]), VALUES),
     st.booleans(),
     st.booleans(),
 )
@@ -150,28 +157,28 @@ def test_the_short_way_takes_what_the_long_one_takes(
     def outcome(way: Any) -> Any:
         try:
             return way(sent, NOW)
-        except WrongEvent as wrong:
+        except InvalidEvent as wrong:
             return [msgspec.to_builtins(each) for each in wrong.faults]
 
-    assert outcome(read) == outcome(story_event._read_closely)
+    assert outcome(parse_story_event) == outcome(story_event._parse_slowly)
 
 
 def test_a_row_tells_of_the_story_and_never_the_users_own_id() -> None:
-    event = read(body(user_id="who-it-is"), NOW)
-    user = pseudonym(b"s" * 32, 7, "who-it-is")
-    assert row(event, 7, user) == (
+    event = parse_story_event(body(user_id="who-it-is"), NOW)
+    user = user_pseudonym(b"s" * 32, 7, "who-it-is")
+    assert story_event_row(event, 7, user) == (
         2, 7, None, user, "story", "impression", NOW, None, None, '{"story_id":1}',
     )  # fmt: skip
-    assert "who-it-is" not in repr(row(event, 7, user))
+    assert "who-it-is" not in repr(story_event_row(event, 7, user))
 
 
 def test_a_user_is_another_number_in_another_app_or_with_another_salt() -> None:
     numbers = {
-        pseudonym(salt * 32, app, user)
+        user_pseudonym(salt * 32, app, user)
         for salt in (b"a", b"b")
         for app in (1, 2, 2**63 - 1)
         for user in ("x", "y", "é")
     }
     assert len(numbers) == 18
     assert all(-(2**63) <= number < 2**63 for number in numbers)
-    assert pseudonym(b"a" * 32, 1, "x") == pseudonym(b"a" * 32, 1, "x")
+    assert user_pseudonym(b"a" * 32, 1, "x") == user_pseudonym(b"a" * 32, 1, "x")

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pace import twenty_ms
 
-from rules.faults import pointer
-from rules.strict import LEVELS, NotJson, decode
+from domain.common.strict_json import MAX_JSON_DEPTH, InvalidJson, decode_json
+from domain.common.validation_errors import json_pointer
 
 
 class Refused(Exception):
@@ -46,7 +46,7 @@ def reference(body: bytes) -> Any:
             if "\0" in value:
                 raise Refused("NUL")
         elif isinstance(value, dict | list):
-            if level == LEVELS:
+            if level == MAX_JSON_DEPTH:
                 raise Refused("levels")
             parts = value if isinstance(value, list) else chain(value, value.values())
             for part in parts:
@@ -71,11 +71,11 @@ def agree(body: bytes) -> None:
     try:
         expected = reference(body)
     except Refused:
-        with pytest.raises(NotJson) as refusal:
-            decode(body)
+        with pytest.raises(InvalidJson) as refusal:
+            decode_json(body)
         assert str(refusal.value)
     else:
-        assert repr(decode(body)) == repr(expected)
+        assert repr(decode_json(body)) == repr(expected)
 
 
 TAKEN = [
@@ -158,8 +158,8 @@ def test_json_by_the_rules_is_read(body: bytes) -> None:
 def test_json_against_the_rules_is_refused_with_the_reason_and_the_place(
     body: bytes, words: str, where: str
 ) -> None:
-    with pytest.raises(NotJson) as refusal:
-        decode(body)
+    with pytest.raises(InvalidJson) as refusal:
+        decode_json(body)
     assert refusal.value.fault.message.startswith(words)
     assert refusal.value.fault.pointer == where
     if "arrays and objects" not in words:
@@ -250,8 +250,8 @@ def test_no_body_of_256_kib_takes_longer_than_20_ms(kind: str) -> None:
     def seconds() -> float:
         began = process_time()
         try:
-            decode(HOSTILE[kind])
-        except NotJson as refusal:
+            decode_json(HOSTILE[kind])
+        except InvalidJson as refusal:
             assert len(str(refusal)) < 300 and len(refusal.fault.pointer) < 1000
         return process_time() - began
 
@@ -260,6 +260,6 @@ def test_no_body_of_256_kib_takes_longer_than_20_ms(kind: str) -> None:
 
 
 def test_a_pointer_is_written_as_rfc_6901_has_it() -> None:
-    assert pointer([]) == ""
-    assert pointer(["a/b", "m~n", "", 0]) == "/a~1b/m~0n//0"
-    assert pointer(["a", "b" * 201, "c"]) == "/a"
+    assert json_pointer([]) == ""
+    assert json_pointer(["a/b", "m~n", "", 0]) == "/a~1b/m~0n//0"
+    assert json_pointer(["a", "b" * 201, "c"]) == "/a"

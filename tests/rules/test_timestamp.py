@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.timestamp import FIRST, LAST, NotMoment, micros, micros_of, text
+from domain.common.timestamp import (
+    MAX_TIMESTAMP_MICROS,
+    MIN_TIMESTAMP_MICROS,
+    InvalidTimestamp,
+    format_timestamp,
+    micros_from_datetime,
+    parse_timestamp,
+)
 
 NOON = 1_609_502_400_000_000  # 2021-01-01T12:00:00Z
 
@@ -39,7 +46,7 @@ NOON = 1_609_502_400_000_000  # 2021-01-01T12:00:00Z
     ],
 )
 def test_every_form_gives_its_microseconds(written: str, since_noon: int) -> None:
-    assert micros(written) == NOON + since_noon
+    assert parse_timestamp(written) == NOON + since_noon
 
 
 @pytest.mark.parametrize(
@@ -88,8 +95,8 @@ def test_every_form_gives_its_microseconds(written: str, since_noon: int) -> Non
     ],
 )
 def test_what_is_no_moment_is_refused_with_a_reason(written: str) -> None:
-    with pytest.raises(NotMoment, match="is not"):
-        micros(written)
+    with pytest.raises(InvalidTimestamp, match="is not"):
+        parse_timestamp(written)
 
 
 moments = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29))
@@ -103,8 +110,8 @@ def test_a_moment_as_python_writes_it_is_that_moment(
     aware = moment.replace(tzinfo=zone or UTC)
     at = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     written = moment.replace(tzinfo=zone).isoformat(between)
-    assert micros(written) == micros_of(moment.replace(tzinfo=zone)) == at
-    assert micros(text(at)) == at
+    assert parse_timestamp(written) == micros_from_datetime(moment.replace(tzinfo=zone)) == at
+    assert parse_timestamp(format_timestamp(at)) == at
 
 
 @given(
@@ -117,17 +124,17 @@ def test_what_msgspec_reads_as_a_moment_is_the_same_moment_here(
 ) -> None:
     whole = written + "." * bool(fraction) + fraction + zone
     read = msgspec.json.decode(msgspec.json.encode(whole), type=datetime)
-    assert micros_of(read) == micros(whole)
+    assert micros_from_datetime(read) == parse_timestamp(whole)
 
 
 @given(st.text("0123456789-: T.Z+60", max_size=30) | st.text(max_size=30))
 def test_no_text_does_worse_than_being_refused(written: str) -> None:
-    with contextlib.suppress(NotMoment):
-        assert FIRST <= micros(written) <= LAST
+    with contextlib.suppress(InvalidTimestamp):
+        assert MIN_TIMESTAMP_MICROS <= parse_timestamp(written) <= MAX_TIMESTAMP_MICROS
 
 
 def test_the_first_and_the_last_moment_are_written_as_they_are_read() -> None:
-    assert text(FIRST) == "0001-01-01T00:00:00.000000Z"
-    assert text(LAST) == "9999-12-31T23:59:59.999999Z"
-    assert micros(text(FIRST)) == FIRST
-    assert micros(text(LAST)) == LAST
+    assert format_timestamp(MIN_TIMESTAMP_MICROS) == "0001-01-01T00:00:00.000000Z"
+    assert format_timestamp(MAX_TIMESTAMP_MICROS) == "9999-12-31T23:59:59.999999Z"
+    assert parse_timestamp(format_timestamp(MIN_TIMESTAMP_MICROS)) == MIN_TIMESTAMP_MICROS
+    assert parse_timestamp(format_timestamp(MAX_TIMESTAMP_MICROS)) == MAX_TIMESTAMP_MICROS

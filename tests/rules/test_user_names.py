@@ -4,21 +4,21 @@ from unicodedata import normalize
 
 import pytest
 
-from rules.user_names import key, prepared, stored
+from domain.admin.user_names import normalize_password, normalize_user_name, user_name_key
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
 @pytest.mark.parametrize("name", ["J\u00fcrgen", "\u1ec6", "\ud55c\uae00", "maria"])
 def test_a_name_is_one_name_in_every_form(form, name):
-    assert stored(normalize(form, name)) == name
-    assert key(normalize(form, name).swapcase()) == key(name)
+    assert normalize_user_name(normalize(form, name)) == name
+    assert user_name_key(normalize(form, name).swapcase()) == user_name_key(name)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("\uff4d\uff41\uff52\uff49\uff41", "Maria"), ("Stra\u00dfe", "STRASSE")]
 )
 def test_names_are_compared_without_case_and_width(one, other):
-    assert key(one) == key(other)
+    assert user_name_key(one) == user_name_key(other)
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_names_are_compared_without_case_and_width(one, other):
     ],
 )
 def test_a_password_is_hashed_in_its_composed_form_with_plain_spaces(typed, hashed):
-    assert prepared(typed) == hashed
-    assert prepared(hashed) == hashed
+    assert normalize_password(typed) == hashed
+    assert normalize_password(hashed) == hashed

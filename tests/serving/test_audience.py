@@ -12,10 +12,10 @@ import pytest
 from conftest import Running
 from sites import HOST, Site, until
 
-from handlers.audience import Rising
-from handlers.base import Refusal
-from handlers.watching import Audience
-from loops.sampler import Watch
+from background.audience.host_poller import PolledHost
+from handlers.audience.host_audience import RisingPagesHandler
+from handlers.common.audience_base import AudienceContext
+from handlers.common.base_handler import ApiError
 
 QUICK = ("--reading-seconds", "0.5")
 
@@ -186,21 +186,21 @@ def test_what_rises_is_told_with_what_was_expected(site):
         assert answer.json()["errors"]
 
 
-def rising_of(watch: Watch, period: float = 5.0) -> Rising:
-    handler = Rising.__new__(Rising)
+def rising_of(watch: PolledHost, period: float = 5.0) -> RisingPagesHandler:
+    handler = RisingPagesHandler.__new__(RisingPagesHandler)
     parts = {"age": lambda _: 1.0, "stale": lambda _: False, "period": period}
-    handler.audience = Audience(SimpleNamespace(**parts), None, None)
+    handler.audience = AudienceContext(SimpleNamespace(**parts), None, None)
     return handler
 
 
 def test_few_windows_are_answered_for_one_reading_and_the_default_always():
-    watch = Watch("k", HOST, 0.0)
+    watch = PolledHost("k", HOST, 0.0)
     handler = rising_of(watch, period=5.0)
     refused = 0
     for minutes in range(6, 40):
         try:
             handler.admit(watch, 60 * minutes)
-        except Refusal as refusal:
+        except ApiError as refusal:
             assert (refusal.status_code, refusal.headers) == (429, [("Retry-After", "5")])
             refused += 1
         handler.admit(watch, 300)
@@ -208,12 +208,12 @@ def test_few_windows_are_answered_for_one_reading_and_the_default_always():
     # What was computed already is answered, and all of it again after the next reading.
     for window in (241, 300, 301, 360, 361, 420, 779, 780):
         handler.admit(watch, window)
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         handler.admit(watch, 781)
 
 
 def test_one_ranking_of_a_reading_serves_all_limits():
-    watch, calls = Watch("k", HOST, 0.0), []
+    watch, calls = PolledHost("k", HOST, 0.0), []
     for number in range(100):
         watch.history.add({f"/{page}": page + number % 3 for page in range(200)}, number * 5.0)
     rising = watch.history.rising

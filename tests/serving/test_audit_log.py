@@ -4,7 +4,12 @@ import pytest
 from test_owner_pages import Client, campaign, outcome, upload
 from visitor import Visitor, owner_of, words
 
-from store.audit import LONGEST, LONGEST_VALUE, changes, value
+from store.sqlite.core.audit_log import (
+    MAX_SUBJECT_CHARS,
+    MAX_VALUE_CHARS,
+    format_changes,
+    format_value,
+)
 
 
 @pytest.fixture
@@ -88,8 +93,8 @@ def test_a_replay_at_the_terminal_is_a_change(owner, run):
 
 
 def test_long_values_are_cut_where_it_can_be_seen():
-    assert value("x" * 500) == "x" * (LONGEST_VALUE - 1) + "…"
-    assert value(None) == value("") == value([]) == "none"
-    assert changes({"a": 1, "b": [1]}, {"a": 1, "b": [1]}) == "nothing"
-    assert changes({"a": False}, {"a": True, "b": "x"}) == "a: no → yes; b: none → x"
-    assert LONGEST > 4 * LONGEST_VALUE
+    assert format_value("x" * 500) == "x" * (MAX_VALUE_CHARS - 1) + "…"
+    assert format_value(None) == format_value("") == format_value([]) == "none"
+    assert format_changes({"a": 1, "b": [1]}, {"a": 1, "b": [1]}) == "nothing"
+    assert format_changes({"a": False}, {"a": True, "b": "x"}) == "a: no → yes; b: none → x"
+    assert MAX_SUBJECT_CHARS > 4 * MAX_VALUE_CHARS

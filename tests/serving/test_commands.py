@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_events import App, body
 
-from store.lock import Lock
+from store.sqlite.core.folder_lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
 BANNER = re.compile(r'src="/banners/(\d+)"')
@@ -169,7 +169,7 @@ def waits(pid: int) -> bool:
 
 
 def test_ctrl_c_ends_a_command_in_a_line(tmp_path):
-    with Lock(tmp_path / "data"):  # which the command waits for
+    with FolderLock(tmp_path / "data"):  # which the command waits for
         waiting = subprocess.Popen(
             # Who runs the tests may have told it to be ignored.
             [

@@ -23,8 +23,8 @@ from test_routes import OWNER, ROWS
 from visitor import Visitor, owner_of
 
 from docs import collection
-from handlers.docs.operations import PLACES
-from release import VERSION
+from domain.common.version import VERSION
+from handlers.openapi.operation import PATH_PARAMETERS
 
 REQUESTS = Path(__file__).parent / "requests"
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def operations(told):
 
 
 def path_with_examples(path: str) -> str:
-    return re.sub(r"{(\w+)}", lambda it: quote(str(PLACES[it[1]].example), safe=""), path)
+    return re.sub(r"{(\w+)}", lambda it: quote(str(PATH_PARAMETERS[it[1]].example), safe=""), path)
 
 
 def alternatives(pattern: str) -> list[str]:

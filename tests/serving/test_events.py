@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 from hostile import GOOD, body, hostile
 
-from store import remote
-from store.apps import CreateApp, CreateToken, RevokeToken
+from commands import control_client
+from store.sqlite.admin.apps import CreateApp, CreateToken, RevokeToken
 
 NAMED = {"first_name": "a", "last_name": "b"}
 COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
@@ -28,7 +28,7 @@ class App:
         self.id, self.secret_token = made.id, made.secret_token
 
     def command(self, command):
-        return asyncio.run(remote.ask(self.server.data / "marquee.sock", command))
+        return asyncio.run(control_client.run_command(self.server.data / "marquee.sock", command))
 
     def token(self, *scopes):
         """Another token."""

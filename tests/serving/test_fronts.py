@@ -22,7 +22,7 @@ from test_owner_pages import upload
 from tornado.web import Application, RequestHandler
 from visitor import Visitor, owner_of
 
-from wire import Server, bind
+from httpserver import Server, bind_tcp
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -262,7 +262,7 @@ HEARD = threading.Semaphore(0)
 @pytest.fixture
 def streaming() -> Iterator[int]:
     """The port of a server of ours that streams."""
-    loop, sockets = asyncio.new_event_loop(), bind("127.0.0.1", 0)
+    loop, sockets = asyncio.new_event_loop(), bind_tcp("127.0.0.1", 0)
     server = Server(Application([(r"/stream", Stream)]))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

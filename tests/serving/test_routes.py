@@ -10,13 +10,13 @@ import pytest
 from test_events import App
 from visitor import FORM, Visitor, owner_of
 
-from handlers.trailing_slash import optional_slash
+from app.settings import Settings
+from handlers.common.trailing_slash import optional_slash
 from server import DATABASE, VIEWS, Marquee
-from settings import Settings
-from store.database import Database
-from store.event_rules import EventRules
-from store.log import Log
-from store.views import Views
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_schemas import EventSchemaStore
+from store.sqlite.projections.projections import Projections
 
 # Who may call: anyone; a token with one of these scopes; an owner who is logged in, by a cookie.
 ANYONE, OWNER = frozenset({"anyone", "write", "read", "admin", "owner"}), frozenset({"owner"})
@@ -171,8 +171,8 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
 
     async def look() -> set[tuple[str, str]]:
         database = await Database.open(tmp_path / DATABASE)
-        views = await Views.open(database, tmp_path / VIEWS)
-        log, rules = await Log.open(database), await EventRules.open(database)
+        views = await Projections.open(database, tmp_path / VIEWS)
+        log, rules = await EventLog.open(database), await EventSchemaStore.open(database)
         marquee = Marquee(Settings(), database, tmp_path, log, rules, views, b"salt")
         found = {(lane.method, lane.pattern) for lane in marquee.lanes}
         for rule in marquee.application().wildcard_router.rules:

@@ -283,10 +283,10 @@ def test_help_shows_an_example(command, run):
 
 
 def test_every_setting_stands_in_help_and_readme_with_its_default(run):
-    from settings import table
+    from app.settings import settings_table
 
     text = run("serve", "--help").stdout
-    for name, kind, default, _, _ in table():
+    for name, kind, default, _, _ in settings_table():
         assert f"--{name.replace('_', '-')}" in text or f"--[no-]{name}" in text
         shown = str(default).lower() if kind is bool else str(default)
         row = re.search(rf"^\| `{name}` \|.*$", README, re.MULTILINE)

@@ -17,14 +17,14 @@ from conftest import Running
 from tornado.httpclient import AsyncHTTPClient
 from tornado.web import Application
 
-from handlers import usage
-from rules.story import Story
-from store import remote
-from store.apps import ChangeApp, CreateApp, CreateToken, RemoveApp
-from store.errors import StoreBusy
-from store.shelves import Shelf, Shown
-from store.stories import PutStories, RemoveStories
-from wire import Server, bind
+from commands import control_client
+from domain.stories.story import Story
+from handlers.stories import story_stats
+from httpserver import Server, bind_tcp
+from store.api.errors import StoreBusy
+from store.sqlite.admin.apps import ChangeApp, CreateApp, CreateToken, RemoveApp
+from store.sqlite.stories.stories import PutStories, RemoveStories
+from store.sqlite.stories.story_cache import CachedStories, VisibleStories
 
 TOKEN_1 = (
     '{"app_id":1,"ts":%d,"metadata":[{"id":1,"metadata":"image1.png"},'
@@ -45,7 +45,7 @@ def server(request, tmp_path_factory):
 
 
 def command(server, asked):
-    return asyncio.run(remote.ask(server.data / "marquee.sock", asked))
+    return asyncio.run(control_client.run_command(server.data / "marquee.sock", asked))
 
 
 def today() -> str:
@@ -468,13 +468,13 @@ def test_who_asks_while_the_views_are_far_behind_is_told_when_to_come_again():
 
     class Known:
         async def get(self, _):
-            shown = Shown(1, frozenset(["www.example.com"]), [])
-            return Shelf(shown, None, frozenset(), 0, 0)
+            shown = VisibleStories(1, frozenset(["www.example.com"]), [])
+            return CachedStories(shown, None, frozenset(), 0, 0)
 
     async def ask() -> None:
-        routes = usage.routes(Busy(), Known())
+        routes = story_stats.routes(Busy(), Known())
         server = Server(Application(routes, pages=None, log_function=lambda _: None))
-        (sock,) = bind("127.0.0.1", 0)
+        (sock,) = bind_tcp("127.0.0.1", 0)
         await server.listen([sock])
         for path in ("dau/t", "stories/t/counts"):
             url = f"http://127.0.0.1:{sock.getsockname()[1]}/api/v1/{path}?date=2021-01-01"

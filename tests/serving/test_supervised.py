@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-import supervisor
+from app import sd_notify
+from app.sd_notify import SystemdNotifier
 from commands import options
-from commands.parser import parser
-from supervisor import Supervisor
+from commands.parser import build_parser
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -95,7 +95,7 @@ def test_a_loop_that_hangs_gives_no_sign_of_life(listening):
     environ = {"NOTIFY_SOCKET": listening.address, "WATCHDOG_USEC": "60000"}
 
     async def live() -> None:
-        watching = asyncio.create_task(Supervisor(environ, 1).watch())
+        watching = asyncio.create_task(SystemdNotifier(environ, 1).watch())
         await asyncio.sleep(0.3)
         assert len(listening.waiting()) >= 4
         time.sleep(0.5)  # noqa: ASYNC251 — it hangs
@@ -237,7 +237,7 @@ def test_visitors_notice_a_kill_and_an_address_that_is_not_held(tmp_path, token,
     ],
 )
 def test_it_gives_signs_of_life_only_where_they_are_wanted(environ, patience):
-    assert Supervisor(environ, 7).patience == patience
+    assert SystemdNotifier(environ, 7).patience == patience
 
 
 def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start, tmp_path):
@@ -286,11 +286,11 @@ def test_a_unit_says_what_the_program_understands(name, monkeypatch):
     of = unit(name)
     words = shlex.split(of["ExecStart"])
     assert words[:2] == ["/opt/marquee/.venv/bin/python", "/opt/marquee/server.py"]
-    arguments = parser().parse_args(words[2:])
+    arguments = build_parser().parse_args(words[2:])
     for line in of["Environment"].splitlines():
         for pair in shlex.split(line):
             monkeypatch.setenv(*pair.split("=", 1))
-    settings = options.settings(arguments)
+    settings = options.parse_settings(arguments)
     assert settings.data == f"/var/lib/{of['StateDirectory'].split()[0]}"
 
 
@@ -357,10 +357,12 @@ def test_a_unit_lets_through_all_that_the_program_calls(name, tmp_path):
 
 
 def test_a_long_start_extends_its_timeout(listening, monkeypatch):
-    monkeypatch.setattr(supervisor, "START_SECONDS", 0.03)
+    monkeypatch.setattr(sd_notify, "START_TIMEOUT_SECONDS", 0.03)
 
     async def main() -> list[str]:
-        starting = asyncio.create_task(Supervisor({"NOTIFY_SOCKET": listening.address}, 1).start())
+        starting = asyncio.create_task(
+            SystemdNotifier({"NOTIFY_SOCKET": listening.address}, 1).start()
+        )
         heard = [await asyncio.to_thread(listening.hear) for _ in range(3)]
         starting.cancel()
         return heard

@@ -11,12 +11,12 @@ from email.utils import formatdate
 import pytest
 from faulty import Faulty
 
-from rules.toppages import Reading, tell
-from store.errors import StoreAway, StoreRefused
-from store.upstream import Upstream
+from background.audience.toppages_client import UpstreamToppagesClient
+from domain.audience.toppages_format import TopPagesReading, encode_toppages
+from store.api.errors import StoreRefused, UpstreamUnavailable
 
 PAGES = [("/a", "A", 12), ("/b", "B", 3)]
-READ = Reading({"/a": 12, "/b": 3}, {"/a": "A", "/b": "B"})
+READ = TopPagesReading({"/a": 12, "/b": 3}, {"/a": "A", "/b": "B"})
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def ask(faulty: Faulty, times: int = 1, version: str = "legacy", deadline: float
     """What came of asking so many times, one after another."""
 
     async def main():
-        upstream = Upstream(faulty.address, version, period=0.0, deadline=deadline)
+        upstream = UpstreamToppagesClient(faulty.address, version, period=0.0, deadline=deadline)
         found = []
         for _ in range(times):
             try:
                 found.append(await upstream.read("some key", "www.example.com"))
-            except (StoreAway, StoreRefused) as error:
+            except (UpstreamUnavailable, StoreRefused) as error:
                 found.append(error)
         await upstream.close()
         return found
@@ -46,7 +46,7 @@ def ask(faulty: Faulty, times: int = 1, version: str = "legacy", deadline: float
 
 @pytest.mark.parametrize("version", ["legacy", "v3"])
 def test_pages_are_read_in_both_forms_with_the_key_where_it_belongs(faulty, version):
-    faulty.pages = tell(PAGES, version)
+    faulty.pages = encode_toppages(PAGES, version)
     assert ask(faulty, version=version) == [READ]
     assert [each[1:] for each in faulty.asked] == [("some key", "www.example.com")]
 
@@ -54,7 +54,7 @@ def test_pages_are_read_in_both_forms_with_the_key_where_it_belongs(faulty, vers
 @pytest.mark.parametrize("mode", ["gzip", "close", "chunked", "typed"])
 @pytest.mark.parametrize("version", ["legacy", "v3"])
 def test_pages_are_read_however_they_are_transferred(faulty, mode, version):
-    faulty.pages = tell(PAGES, version)
+    faulty.pages = encode_toppages(PAGES, version)
     faulty.mode = mode
     assert ask(faulty, version=version) == [READ]
 
@@ -79,7 +79,7 @@ def test_whatever_goes_wrong_is_over_by_the_deadline_and_costs_little(faulty, mo
     began = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (error,) = ask(faulty)
-    assert isinstance(error, StoreAway)
+    assert isinstance(error, UpstreamUnavailable)
     assert words in str(error)
     assert time.monotonic() - began < 60
     if mode in ("gigabyte", "chunks"):  # the bomb is packed in this very process
@@ -130,11 +130,11 @@ def test_a_proven_host_is_left_alone_for_an_hour_at_most(faulty, mode):
 
     async def main():
         nonlocal now
-        upstream = Upstream(faulty.address, "legacy", period=1.0, clock=lambda: now)
+        upstream = UpstreamToppagesClient(faulty.address, "legacy", period=1.0, clock=lambda: now)
         await upstream.read("k", "h")
         faulty.mode, faulty.retry_after = mode, "999999999"
         for _ in range(2):
-            with pytest.raises(StoreAway) as away:
+            with pytest.raises(UpstreamUnavailable) as away:
                 await upstream.read("k", "h")
             assert 3_500 < away.value.wait <= 3_600
         asked = len(faulty.asked)
@@ -144,23 +144,25 @@ def test_a_proven_host_is_left_alone_for_an_hour_at_most(faulty, mode):
         await upstream.close()
         return asked
 
-    faulty.pages = tell(PAGES, "legacy")
+    faulty.pages = encode_toppages(PAGES, "legacy")
     assert asyncio.run(main()) == 2
 
 
 def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str]]) -> list[str]:
     """Read a proven host once per 10 made-up pairs; the hosts that were asked for upstream."""
-    faulty.pages = tell(PAGES, "legacy")
+    faulty.pages = encode_toppages(PAGES, "legacy")
     faulty.known, faulty.unknown, faulty.retry_after = {("k", "h")}, unknown, "3600"
     now = 1000.0
 
-    async def stranger(upstream: Upstream, number: int) -> None:
-        with contextlib.suppress(StoreAway, StoreRefused):
+    async def stranger(upstream: UpstreamToppagesClient, number: int) -> None:
+        with contextlib.suppress(UpstreamUnavailable, StoreRefused):
             await upstream.read(*pair(number))
 
     async def main():
         nonlocal now
-        upstream = Upstream(faulty.address, "legacy", period=5.0, deadline=1.0, clock=lambda: now)
+        upstream = UpstreamToppagesClient(
+            faulty.address, "legacy", period=5.0, deadline=1.0, clock=lambda: now
+        )
         upstream.trust([("k", "h")])
         for turn in range(100):
             made_up = [asyncio.create_task(stranger(upstream, turn * 10 + n)) for n in range(10)]
@@ -184,11 +186,11 @@ def test_made_up_keys_and_hosts_neither_hold_up_a_proven_one_nor_reach_the_upstr
 
 
 def test_strangers_that_hang_leave_connections_to_a_proven_host(faulty):
-    faulty.pages = tell(PAGES, "legacy")
+    faulty.pages = encode_toppages(PAGES, "legacy")
     faulty.known, faulty.unknown = {("k", "h")}, "hang"
 
     async def main():
-        upstream = Upstream(faulty.address, "legacy", period=5.0, deadline=4.0)
+        upstream = UpstreamToppagesClient(faulty.address, "legacy", period=5.0, deadline=4.0)
         upstream.trust([("k", "h")])
         made_up = [asyncio.create_task(upstream.read("k", f"{number}")) for number in range(100)]
         await asyncio.sleep(0)
@@ -203,12 +205,12 @@ def test_strangers_that_hang_leave_connections_to_a_proven_host(faulty):
 
 
 def test_hosts_that_are_answered_slowly_leave_connections_to_others(faulty):
-    faulty.pages = tell(PAGES, "legacy")
+    faulty.pages = encode_toppages(PAGES, "legacy")
     faulty.known, faulty.unknown = {("k", "h")}, "hang"
     slow = [("k", f"{number}") for number in range(100)]
 
     async def main():
-        upstream = Upstream(faulty.address, "legacy", period=0.0, deadline=1.0)
+        upstream = UpstreamToppagesClient(faulty.address, "legacy", period=0.0, deadline=1.0)
         upstream.trust([("k", "h"), *slow])
 
         async def all_slow():
@@ -233,9 +235,11 @@ def test_even_where_every_host_is_answered_new_ones_are_bounded(faulty):
     faulty.pages = b"[]"
 
     async def main():
-        upstream = Upstream(faulty.address, "legacy", period=5.0, deadline=5.0, clock=lambda: 1.0)
+        upstream = UpstreamToppagesClient(
+            faulty.address, "legacy", period=5.0, deadline=5.0, clock=lambda: 1.0
+        )
         for number in range(400):
-            with contextlib.suppress(StoreAway):
+            with contextlib.suppress(UpstreamUnavailable):
                 await upstream.read("k", f"{number}")
         await upstream.close()
 
@@ -247,9 +251,9 @@ def test_while_it_fails_few_tries_get_through(faulty):
     faulty.mode = "500"
 
     async def main():
-        upstream = Upstream(faulty.address, "legacy", period=60.0, deadline=1.0)
+        upstream = UpstreamToppagesClient(faulty.address, "legacy", period=60.0, deadline=1.0)
         for number in range(50):
-            with pytest.raises(StoreAway):
+            with pytest.raises(UpstreamUnavailable):
                 await upstream.read("k", f"host {number}")
         await upstream.close()
 
@@ -259,13 +263,15 @@ def test_while_it_fails_few_tries_get_through(faulty):
 
 def test_a_host_has_its_budget_of_a_minute_whatever_the_keys(faulty):
     async def main():
-        upstream = Upstream(faulty.address, "legacy", period=1.0, deadline=2.0, clock=lambda: 1.0)
+        upstream = UpstreamToppagesClient(
+            faulty.address, "legacy", period=1.0, deadline=2.0, clock=lambda: 1.0
+        )
         refused = Counter()
         for turn in range(230):
             for key in (f"{turn}", "0"):
                 try:
                     await upstream.read(key, "h")
-                except StoreAway as error:
+                except UpstreamUnavailable as error:
                     assert 0 < error.wait <= 62
                     refused[key == "0"] += 1
         await upstream.read("other", "host")

@@ -5,25 +5,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from store.batch import Row
-from store.database import Database
-from store.log import Log
+from store.sqlite.core.database import Database
+from store.sqlite.events.commit_batch import EventRow
+from store.sqlite.events.event_log import EventLog
 
 
-def row(name: Any = "pageview", **changed: Any) -> Row:
+def row(name: Any = "pageview", **changed: Any) -> EventRow:
     of = {
         "source": 1, "app": 1, "session": "s", "user": None, "category": "page interaction",
         "name": name, "at": 1, "sender": None, "digest": None, "data": "{}",
     }  # fmt: skip
     assert changed.keys() <= of.keys()
-    return cast("Row", tuple((of | changed).values()))
+    return cast("EventRow", tuple((of | changed).values()))
 
 
-def sent(sender: str, body: bytes = b"b", **changed: Any) -> Row:
+def sent(sender: str, body: bytes = b"b", **changed: Any) -> EventRow:
     return row(sender=sender, digest=body * 32, **changed)
 
 
-def counts(log: Log) -> tuple[int, int, int, int]:
+def counts(log: EventLog) -> tuple[int, int, int, int]:
     """Stored, duplicate, rejected and refused."""
     of = log.counts
     assert of.received == of.stored + of.duplicate + of.rejected + of.refused

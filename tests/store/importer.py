@@ -4,12 +4,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from store.desk import desk
-from store.importing import import_folder
+from commands.admin_backend import open_admin_backend
+from imports.importer import import_folder
 
 
 async def main(data: Path, folder: Path) -> None:
-    async with desk(data, begins=True) as open_desk:
+    async with open_admin_backend(data, begins=True) as open_desk:
         told = False
 
         def progress(done: int, total: int) -> None:

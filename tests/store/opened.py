@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from store.changes import Changes
-from store.database import Database
-from store.events import Events, Filter
-from store.log import Log
-from store.views import Views
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_mutations import EventMutations
+from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.projections.projections import Projections
 
 
 class Opened:
@@ -18,10 +18,10 @@ class Opened:
 
     async def __aenter__(self) -> "Opened":
         self.database = await Database.open(self.folder / "marquee.db")
-        self.log = await Log.open(self.database)
-        self.views = await Views.open(self.database, self.folder / "views.db")
-        self.events = Events(self.database, self.views)
-        self.changes = Changes(self.database, self.log, self.views)
+        self.log = await EventLog.open(self.database)
+        self.views = await Projections.open(self.database, self.folder / "views.db")
+        self.events = EventQueries(self.database, self.views)
+        self.changes = EventMutations(self.database, self.log, self.views)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -33,7 +33,8 @@ class Opened:
 
     async def found(self, **wanted: Any) -> list[int]:
         return [
-            int(each.id) for each in (await self.events.find(Filter(**wanted), limit=1_000)).events
+            int(each.id)
+            for each in (await self.events.find(EventFilter(**wanted), limit=1_000)).events
         ]
 
     async def figures(self) -> Any:

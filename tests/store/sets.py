@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from store.database import Database
-from store.importing import import_folder
-from store.outcome import Outcome, Result
-from store.staging import Staging
+from imports.import_report import FileImportReport, ImportReport
+from imports.importer import import_folder
+from store.sqlite.core.database import Database
+from store.sqlite.imports.import_staging import ImportStaging
 
 T = TypeVar("T")
 
@@ -52,20 +52,20 @@ def with_database(data: Path, use: Callable[[Database], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def imported(data: Path, folder: Path) -> Result:
+def imported(data: Path, folder: Path) -> ImportReport:
     """Import `folder` in this process."""
 
-    async def use(database: Database) -> Result:
-        return await import_folder(folder, Staging(database, data / "images"))
+    async def use(database: Database) -> ImportReport:
+        return await import_folder(folder, ImportStaging(database, data / "images"))
 
     return with_database(data, use)
 
 
-def by_name(result: Result) -> dict[str, Outcome]:
+def by_name(result: ImportReport) -> dict[str, FileImportReport]:
     return {outcome.name: outcome for outcome in result.files}
 
 
-def counts(outcome: Outcome | Result) -> tuple[int, int, int, int]:
+def counts(outcome: FileImportReport | ImportReport) -> tuple[int, int, int, int]:
     return outcome.read, outcome.stored, outcome.duplicate, outcome.rejected
 
 

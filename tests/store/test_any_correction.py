@@ -15,14 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sets import lay
 
-from rules.ranking import Figures
-from store import sweep
-from store.campaigns import book
-from store.database import Database
-from store.errors import StoreRefused
-from store.importing import import_folder, undo_import
-from store.intake import Replaced
-from store.staging import Staging
+from domain.banners.ranking import BannerStats
+from imports.importer import import_folder, undo_import
+from store.api.errors import StoreRefused
+from store.api.import_session import ReplacedStats
+from store.sqlite.banners.campaign_stats import load_campaign_stats
+from store.sqlite.core.database import Database
+from store.sqlite.imports import import_sweeper
+from store.sqlite.imports.import_staging import ImportStaging
 
 HEADERS = {
     "clicks": "click_id,banner_id,campaign_id",
@@ -114,18 +114,18 @@ class Model:
     undone: dict[int, int] = field(default_factory=dict)
     last: int = 0
 
-    def stats(self) -> dict[Key, Figures]:
-        sums: dict[Key, Figures] = {}
+    def stats(self) -> dict[Key, BannerStats]:
+        sums: dict[Key, BannerStats] = {}
 
-        def add(key: Key, more: Figures) -> None:
-            sums[key] = sums.get(key, Figures(0, 0, 0, 0)).plus(more)
+        def add(key: Key, more: BannerStats) -> None:
+            sums[key] = sums.get(key, BannerStats(0, 0, 0, 0)).plus(more)
 
         for (_, key), count in self.impressions.items():
-            add(key, Figures(count, 0, 0, 0))
+            add(key, BannerStats(count, 0, 0, 0))
         for click in self.clicks.values():
-            add(click.key, Figures(0, 1, 0, 0))
+            add(click.key, BannerStats(0, 1, 0, 0))
         for conversion in self.conversions.values():
-            add(conversion.key, Figures(0, 0, 1, conversion.revenue))
+            add(conversion.key, BannerStats(0, 0, 1, conversion.revenue))
         return sums
 
     def known(self) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
@@ -134,7 +134,7 @@ class Model:
             {(number, it.key[0], it.click, it.revenue) for number, it in self.conversions.items()},
         )
 
-    def discard(self, files: Files) -> tuple[Discarded, Replaced] | None:
+    def discard(self, files: Files) -> tuple[Discarded, ReplacedStats] | None:
         """Take out of force what a replacing import of `files` covers; None if it is refused."""
         slots = {int(name[0]) for name in files}
         campaigns = {
@@ -158,7 +158,9 @@ class Model:
         for owned in [owned for owned in self.impressions if covered(owned[1])]:
             gone.impressions[owned] = self.impressions.pop(owned)
         names = ("impressions", "clicks", "conversions")
-        return gone, Replaced(*(sum(getattr(it, name) for it in sums.values()) for name in names))
+        return gone, ReplacedStats(
+            *(sum(getattr(it, name) for it in sums.values()) for name in names)
+        )
 
     def imported(self, number: int, files: Files, gone: Discarded | None) -> bool:
         """Import `files`; False if all of them are known and nothing was imported."""
@@ -263,7 +265,7 @@ class History:
     def __init__(self, database: Database, place: Path) -> None:
         self.database = database
         self.place = place
-        self.staging = Staging(database, place / "images")
+        self.staging = ImportStaging(database, place / "images")
         self.model = Model()
         self.folders: list[tuple[Path, Files]] = []
 
@@ -273,7 +275,7 @@ class History:
             await self.imports(*self.folders[-1], replacing=deed == "replace")
         elif deed == "merge":
             await self.staging.clear()
-            await sweep.merge(self.database, apart=0)
+            await import_sweeper.merge_stats(self.database, apart=0)
         elif deed == "undo":
             await self.undoes(1 + what % (self.model.last + 1))
         elif self.folders:
@@ -302,7 +304,7 @@ class History:
                 await undo_import(number, self.staging)
 
     async def compare(self) -> None:
-        found = (await book(self.database)).figures
+        found = (await load_campaign_stats(self.database)).figures
         assert {
             (slot, campaign, banner): figures
             for slot, campaigns in found.items()

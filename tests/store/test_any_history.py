@@ -11,10 +11,10 @@ import pytest
 from entries import row
 from opened import Opened
 
-from store import views
-from store.retention import DAY, Retention
+from store.sqlite.events.event_retention import DAY_MICROS, EventRetention
+from store.sqlite.projections import projections
 
-START, DAYS = 20_000 * DAY, 33
+START, DAYS = 20_000 * DAY_MICROS, 33
 MINUTE = 60_000_000
 DEEDS = [*["append"] * 4, "step", "time", "replace", "delete", "forget", "new"]
 
@@ -38,9 +38,9 @@ class Model:
             self.live[tuple(json.loads(data)[key] for key in ("slot", "campaign", "banner"))] += by
 
     def retain(self, now: int) -> None:
-        self.sealed = max(self.sealed, now // DAY * DAY - (DAYS - 30) * DAY)
+        self.sealed = max(self.sealed, now // DAY_MICROS * DAY_MICROS - (DAYS - 30) * DAY_MICROS)
         for number, received in sorted(self.received.items()):
-            if received >= now - DAYS * DAY or self.at[number] >= self.sealed:
+            if received >= now - DAYS * DAY_MICROS or self.at[number] >= self.sealed:
                 break  # what came later waits for what stays
             self.kept.pop(number, None)
             del self.received[number]
@@ -66,13 +66,13 @@ async def compare(opened: Opened, model: Model) -> None:
 def test_what_is_found_and_counted_follows_from_what_happened(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "WAITING", 20)
+    monkeypatch.setattr(projections, "MAX_PENDING_INDEX_ROWS", 20)
     chance = random.Random(seed)
     model = Model()
     now = START
 
     def an_event(**fixed: Any) -> Any:
-        at = now - chance.choice([0, 0, 0, 1, 2, 5, 40]) * DAY - chance.randrange(MINUTE * 3)
+        at = now - chance.choice([0, 0, 0, 1, 2, 5, 40]) * DAY_MICROS - chance.randrange(MINUTE * 3)
         if not fixed and chance.random() < 0.3:
             data = {"slot": chance.randrange(1, 5), "campaign": 1, "banner": chance.randrange(3)}
             return row("click", source=3, app=0, session=None, at=at, data=json.dumps(data))
@@ -96,9 +96,9 @@ def test_what_is_found_and_counted_follows_from_what_happened(
         elif deed == "step":
             await opened.views.step(chance.randrange(1, 30))
         elif deed == "time":
-            now += chance.randrange(5 * DAY)
+            now += chance.randrange(5 * DAY_MICROS)
             await opened.views.catch_up()
-            retention = Retention(opened.database, opened.views, DAYS)
+            retention = EventRetention(opened.database, opened.views, DAYS)
             while await retention.once(now):
                 pass
             model.retain(now)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sets import by_name, counts, imported, lay, rows, with_database
 
-from rules.ranking import Figures
-from store.campaigns import book
+from domain.banners.ranking import BannerStats
+from store.sqlite.banners.campaign_stats import load_campaign_stats
 
 HEADERS = {
     "clicks": "click_id,banner_id,campaign_id",
@@ -128,11 +128,11 @@ def test_any_sets_one_after_another_give_what_the_rules_say(some: list[dict[str,
             assert {name: counts(it) for name, it in by_name(result).items()} == expected
             assert result.ok
             rejected += result.rejected
-        found = with_database(data, book).figures
+        found = with_database(data, load_campaign_stats).figures
         assert len(rows(data, "SELECT 1 FROM reject")) == rejected
     assert {
         (slot, campaign, banner): figures
         for slot, campaigns in found.items()
         for campaign, banners in campaigns.items()
         for banner, figures in banners.items()
-    } == {key: Figures(*sums) for key, sums in model.figures.items()}
+    } == {key: BannerStats(*sums) for key, sums in model.figures.items()}

@@ -8,28 +8,35 @@ from pathlib import Path
 import pytest
 from sets import rows, with_database
 
-from store import apps
-from store.apps import Access, Apps, CreateApp, CreateToken, ListApps, RevokeToken
-from store.commands import Command
-from store.database import Database
-from store.errors import StoreRefused
+from store.api.errors import StoreRefused
+from store.sqlite.admin import apps
+from store.sqlite.admin.apps import (
+    AppAccess,
+    CreateApp,
+    CreateToken,
+    ListApps,
+    RevokeToken,
+    TokenAuthenticator,
+)
+from store.sqlite.core.command import AdminCommand
+from store.sqlite.core.database import Database
 
 
-def refused(data: Path, command: Command[object]) -> str:
+def refused(data: Path, command: AdminCommand[object]) -> str:
     with pytest.raises(StoreRefused) as raised:
         with_database(data, command.run)
     return str(raised.value)
 
 
-def access(data: Path, token: str) -> Access | None:
-    return with_database(data, lambda database: Apps(database).authenticate(token))
+def access(data: Path, token: str) -> AppAccess | None:
+    return with_database(data, lambda database: TokenAuthenticator(database).authenticate(token))
 
 
 def test_a_new_app_has_a_token_that_may_write_and_read(tmp_path: Path) -> None:
     app = with_database(tmp_path, CreateApp("shop", "token_1", ("www.example.com",), True).run)
     assert (app.id, app.name, app.public_token) == (1, "shop", "token_1")
     assert app.secret_token.startswith("mq_1_")
-    assert access(tmp_path, app.secret_token) == Access(1, 1, frozenset({"write", "read"}), True)
+    assert access(tmp_path, app.secret_token) == AppAccess(1, 1, frozenset({"write", "read"}), True)
     (listed,) = with_database(tmp_path, ListApps().run)
     assert (listed.name, listed.public_token, listed.hosts) == (
         "shop",
@@ -88,7 +95,7 @@ def test_names_and_public_tokens_are_taken_once(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_says_why(
-    tmp_path: Path, command: Command[object], reason: str
+    tmp_path: Path, command: AdminCommand[object], reason: str
 ) -> None:
     assert reason in refused(tmp_path, command)
 
@@ -105,7 +112,7 @@ def test_another_token_has_the_scopes_that_were_asked_for(tmp_path: Path, said: 
     with_database(tmp_path, CreateApp("shop", "token_1").run)
     token = with_database(tmp_path, CreateToken(said, ("admin", "read", "read")).run)
     assert (token.id, token.app, token.scopes) == (2, 1, ["read", "admin"])
-    assert access(tmp_path, token.secret_token) == Access(2, 1, frozenset({"read", "admin"}))
+    assert access(tmp_path, token.secret_token) == AppAccess(2, 1, frozenset({"read", "admin"}))
 
 
 def test_an_app_that_two_may_be_meant_by_has_to_be_named_otherwise(tmp_path: Path) -> None:
@@ -159,10 +166,10 @@ def test_a_revocation_is_felt_within_a_second_and_until_then_costs_no_reads(
 
     async def use(database: Database) -> None:
         app = await CreateApp("shop").run(database)
-        known = Apps(database)
+        known = TokenAuthenticator(database)
         monkeypatch.setattr(Database, "read", counted)
 
-        async def ask() -> Access | None:
+        async def ask() -> AppAccess | None:
             return await known.authenticate(app.secret_token)
 
         assert None not in await asyncio.gather(*[ask() for _ in range(100)])
@@ -171,7 +178,7 @@ def test_a_revocation_is_felt_within_a_second_and_until_then_costs_no_reads(
         await asyncio.sleep(1)
         assert await ask() is None
 
-    assert apps.TRUSTED < 1
+    assert apps.TOKEN_CACHE_SECONDS < 1
     with_database(tmp_path, use)
 
 
@@ -179,13 +186,13 @@ def test_who_was_authenticated_is_known_at_once_for_less_than_a_second(tmp_path:
     async def use(database: Database) -> None:
         now = 100.0
         token = (await CreateApp("shop").run(database)).secret_token
-        known = Apps(database, lambda: now)
+        known = TokenAuthenticator(database, lambda: now)
         assert known.peek(f"Bearer {token}") is None
         assert await known.authenticate(f"{token[:-1]}-") is None
         access = await known.authenticate(token)
         found = known.peek(f"Bearer {token}")
         assert found is not None
-        assert (found.access, found.until) == (access, now + apps.TRUSTED)
+        assert (found.access, found.until) == (access, now + apps.TOKEN_CACHE_SECONDS)
         for other in (
             token,
             f"Bearer {token}x",
@@ -195,7 +202,7 @@ def test_who_was_authenticated_is_known_at_once_for_less_than_a_second(tmp_path:
             "é",
         ):
             assert known.peek(other) is None
-        now += apps.TRUSTED
+        now += apps.TOKEN_CACHE_SECONDS
         assert known.peek(f"Bearer {token}") is None
 
     with_database(tmp_path, use)

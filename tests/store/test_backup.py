@@ -21,16 +21,17 @@ from entries import row
 from opened import Opened
 from sets import PNG, SMALL, lay, with_database
 
-from rules.image_types import image_type
-from store import backup, sweep
-from store.backup import MANIFEST, back_up, last_backup
-from store.data_folder import prepare
-from store.database import Database
-from store.errors import StoreBusy, StoreError, StoreNewer, StoreRefused
-from store.importing import import_folder
-from store.lock import Lock
-from store.restoring import restore
-from store.staging import Staging
+from domain.banners.image_types import image_type
+from imports.importer import import_folder
+from store.api.errors import StoreBusy, StoreError, StoreRefused, StoreTooNew
+from store.sqlite.backup import backup
+from store.sqlite.backup.backup import MANIFEST_FILE, create_backup, read_last_backup
+from store.sqlite.backup.restore import restore_backup
+from store.sqlite.core.data_folder import prepare_data_folder
+from store.sqlite.core.database import Database
+from store.sqlite.core.folder_lock import FolderLock
+from store.sqlite.imports import import_sweeper
+from store.sqlite.imports.import_staging import ImportStaging
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +63,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def fill(opened: Opened) -> None:
         source = lay(place / "campaigns", SMALL)
-        await import_folder(source, Staging(opened.database, place / "data" / "images"))
+        await import_folder(source, ImportStaging(opened.database, place / "data" / "images"))
         for _ in range(4):
             await opened.append(*[row(data=json.dumps({"x": "y" * 900}))] * 1_000)
         await opened.views.catch_up()
@@ -88,7 +89,9 @@ def test_a_backup_is_of_one_state_and_holds_up_no_commit(data: Path, tmp_path: P
 
     async def deed(opened: Opened) -> None:
         before = ids(data / "marquee.db")
-        thread = threading.Thread(target=lambda: made.append(back_up(data, tmp_path / "to", told)))
+        thread = threading.Thread(
+            target=lambda: made.append(create_backup(data, tmp_path / "to", told))
+        )
         thread.start()
         await asyncio.to_thread(amid.wait, 20)
         # It stands still amid its copying; what comes now is committed and read all the same.
@@ -114,7 +117,7 @@ def test_a_plain_copy_of_the_file_would_lack_what_was_acknowledged(
     async def deed(opened: Opened) -> None:
         await opened.append(row())
         shutil.copy(data / "marquee.db", tmp_path / "copy.db")
-        place, _ = back_up(data, tmp_path / "to", silent)
+        place, _ = create_backup(data, tmp_path / "to", silent)
         assert ids(place / "marquee.db") == ids(data / "marquee.db") != ids(tmp_path / "copy.db")
 
     use(data, deed)
@@ -122,9 +125,9 @@ def test_a_plain_copy_of_the_file_would_lack_what_was_acknowledged(
 
 @pytest.mark.parametrize("to", ["to", "to.tar"])
 def test_what_is_put_back_is_what_was_backed_up(data: Path, tmp_path: Path, to: str) -> None:
-    place, made = back_up(data, tmp_path / to, silent)
+    place, made = create_backup(data, tmp_path / to, silent)
     assert (made.images, made.lacking, made.events) == (2, [], 4_000)
-    restored = restore(place, tmp_path / "other", silent)
+    restored = restore_backup(place, tmp_path / "other", silent)
     assert (restored.events, restored.images, restored.replaced) == (4_000, 2, None)
     assert ids(tmp_path / "other" / "marquee.db") == ids(data / "marquee.db")
     images = {file.name: file.read_bytes() for file in (tmp_path / "other" / "images").iterdir()}
@@ -144,7 +147,7 @@ def test_a_backup_changes_nothing_in_the_database_it_reads(data: Path, tmp_path:
     async def deed(opened: Opened) -> None:
         await opened.append(row())
         before = state()
-        back_up(data, tmp_path / "to", silent)
+        create_backup(data, tmp_path / "to", silent)
         assert len(before[1][0])
         assert state() == before
 
@@ -154,7 +157,7 @@ def test_a_backup_changes_nothing_in_the_database_it_reads(data: Path, tmp_path:
 def test_views_that_are_ahead_of_what_was_put_back_are_made_anew(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
 
     async def go_on(opened: Opened) -> None:
         await opened.append(row(name="later"))
@@ -176,7 +179,7 @@ def test_views_that_are_ahead_of_what_was_put_back_are_made_anew(
 def test_views_of_what_came_after_the_backup_are_never_taken_for_those_of_what_came_instead(
     data: Path, tmp_path: Path
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
 
     async def lost(opened: Opened) -> None:
         await opened.append(row(name="lost"))
@@ -187,7 +190,7 @@ def test_views_of_what_came_after_the_backup_are_never_taken_for_those_of_what_c
 
     use(data, lost)
     shutil.copy(data / "views.db", tmp_path / "views.db")
-    restore(place, data, silent, replace=True)
+    restore_backup(place, data, silent, replace=True)
     assert not (data / "views.db").exists()
     use(data, instead)
     # By its ids alone, this one is not ahead.
@@ -209,7 +212,7 @@ def test_imports_that_replace_images_amid_a_backup_make_it_begin_anew(
         again = lay(tmp_path / name, {"images/image_1.png": PNG + name.encode()})
 
         async def job(database: Database) -> None:
-            staging = Staging(database, data / "images")
+            staging = ImportStaging(database, data / "images")
             await import_folder(again, staging)
             await staging.clear()
 
@@ -224,11 +227,11 @@ def test_imports_that_replace_images_amid_a_backup_make_it_begin_anew(
             publish("two")
 
     # As if eight more imports had come, beyond which nothing replaced is kept.
-    monkeypatch.setattr(sweep, "APART", 0)
+    monkeypatch.setattr(import_sweeper, "MAX_UNMERGED_IMPORTS", 0)
     calls: list[int] = []
-    copy_pages = backup.copy_pages
-    monkeypatch.setattr(backup, "copy_pages", amid)
-    place, made = back_up(data, tmp_path / "to", silent)
+    copy_pages = backup.copy_database
+    monkeypatch.setattr(backup, "copy_database", amid)
+    place, made = create_backup(data, tmp_path / "to", silent)
     assert len(calls) == 2
     assert made.lacking == []
     connection = sqlite3.connect(place / "marquee.db")
@@ -244,7 +247,7 @@ def test_an_image_that_the_folder_has_lost_is_told_and_the_rest_is_backed_up(
     first, second = sorted((data / "images").iterdir())
     first.unlink()
     second.write_bytes(b"spoilt")
-    _, made = back_up(data, tmp_path / "to", silent)
+    _, made = create_backup(data, tmp_path / "to", silent)
     assert made.lacking == [first.name, second.name]
     assert sorted(made.lacking_of.values()) == [[1], [2]]
     assert (made.images, made.events) == (0, 4_000)
@@ -252,19 +255,20 @@ def test_an_image_that_the_folder_has_lost_is_told_and_the_rest_is_backed_up(
 
 def test_the_newest_are_kept_and_the_folder_remembers_the_last(data: Path, tmp_path: Path) -> None:
     to = tmp_path / "to"
-    assert last_backup(data) is None
-    places = [back_up(data, to, silent)[0] for _ in range(3)]
-    place, made = back_up(data, to, silent, keep=2)
+    assert read_last_backup(data) is None
+    places = [create_backup(data, to, silent)[0] for _ in range(3)]
+    place, made = create_backup(data, to, silent, keep=2)
     assert sorted(to.iterdir()) == sorted([places[2], place])
-    note = last_backup(data)
+    note = read_last_backup(data)
     assert note is not None
     assert (note.at, note.place) == (made.at, str(place))
 
 
 def test_a_backup_that_was_killed_is_none_and_is_cleared_away(data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from store.backup import back_up; "
-        "back_up(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: (print(flush=True), "
+        "import sys, time; from pathlib import Path; "
+        "from store.sqlite.backup.backup import create_backup; "
+        "create_backup(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: (print(flush=True), "
         "time.sleep(60)))"
     )
     for to in (tmp_path / "to", tmp_path / "to" / "x.tar"):
@@ -276,8 +280,8 @@ def test_a_backup_that_was_killed_is_none_and_is_cleared_away(data: Path, tmp_pa
             process.send_signal(signal.SIGKILL)
         (part,) = (tmp_path / "to").iterdir()
         with pytest.raises(StoreError, match="no backup"):
-            restore(part, tmp_path / "other", silent)
-        place, _ = back_up(data, tmp_path / "to", silent)
+            restore_backup(part, tmp_path / "other", silent)
+        place, _ = create_backup(data, tmp_path / "to", silent)
         assert list((tmp_path / "to").iterdir()) == [place]
         shutil.rmtree(place)
 
@@ -288,23 +292,24 @@ def test_no_backup_is_made_of_what_is_not_sound(data: Path, tmp_path: Path) -> N
     connection.commit()
     connection.close()
     with pytest.raises(StoreError, match="4,000 received, but 4,001"):
-        back_up(data, tmp_path / "to", silent)
+        create_backup(data, tmp_path / "to", silent)
     assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_without_a_database_there_is_nothing_to_back_up(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="has no marquee"):
-        back_up(tmp_path, tmp_path / "to", silent)
+        create_backup(tmp_path, tmp_path / "to", silent)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_that_finds_no_room_is_told_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
     """As a full disk does, a limit of a file's size fails its writes."""
     code = (
-        "import resource, sys; from pathlib import Path; from store.backup import back_up; "
-        "from store.errors import StoreError\n"
+        "import resource, sys; from pathlib import Path; "
+        "from store.sqlite.backup.backup import create_backup; "
+        "from store.api.errors import StoreError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-        "try:\n    back_up(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: None)\n"
+        "try:\n    create_backup(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: None)\n"
         "except StoreError as error:\n    print(error)\n"
     )
     words = [sys.executable, "-c", code, str(data), str(tmp_path / "to")]
@@ -315,52 +320,52 @@ def test_a_copy_that_finds_no_room_is_told_and_leaves_nothing(data: Path, tmp_pa
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("marquee.db", "damaged"), ("images", "damaged"), (MANIFEST, "backup.json")],
+    [("marquee.db", "damaged"), ("images", "damaged"), (MANIFEST_FILE, "backup.json")],
 )
 def test_a_damaged_backup_is_refused_and_nothing_changes(
     data: Path, tmp_path: Path, name: str, words: str
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
     path = place / name
     path = next(path.iterdir()) if path.is_dir() else path
     body = bytearray(path.read_bytes())
-    body[len(body) // 2 if name != MANIFEST else 0] ^= 1
+    body[len(body) // 2 if name != MANIFEST_FILE else 0] ^= 1
     path.write_bytes(body)
     before = (data / "marquee.db").read_bytes()
     with pytest.raises(StoreRefused, match=words):
-        restore(place, data, silent, replace=True)
+        restore_backup(place, data, silent, replace=True)
     assert (data / "marquee.db").read_bytes() == before
     assert not (data / ".restoring").exists()
 
 
 def test_a_lone_database_is_taken_as_what_it_is(data: Path, tmp_path: Path) -> None:
     """Another tool's copy; without a manifest its pages and sums alone can be looked at."""
-    restore(data / "marquee.db", tmp_path / "one", silent)
+    restore_backup(data / "marquee.db", tmp_path / "one", silent)
     assert ids(tmp_path / "one" / "marquee.db") == ids(data / "marquee.db")
     spoilt = bytearray((data / "marquee.db").read_bytes())
     spoilt[40_960:45_056] = os.urandom(4_096)
     (tmp_path / "spoilt.db").write_bytes(spoilt)
     with pytest.raises(StoreError):
-        restore(tmp_path / "spoilt.db", tmp_path / "two", silent)
+        restore_backup(tmp_path / "spoilt.db", tmp_path / "two", silent)
     assert not (tmp_path / "two" / "marquee.db").exists()
 
 
 def test_a_folder_in_use_is_left_alone_whatever_is_said(data: Path, tmp_path: Path) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
-    with Lock(data), pytest.raises(StoreBusy, match=str(os.getpid())):
-        restore(place, data, silent, replace=True)
+    place, _ = create_backup(data, tmp_path / "to", silent)
+    with FolderLock(data), pytest.raises(StoreBusy, match=str(os.getpid())):
+        restore_backup(place, data, silent, replace=True)
 
 
 def test_a_folder_that_is_not_empty_is_put_aside_only_if_that_is_said(
     data: Path, tmp_path: Path
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
     use(data, lambda opened: opened.append(row(name="later")))
     later = ids(data / "marquee.db")
     with pytest.raises(StoreRefused, match="is not empty"):
-        restore(place, data, silent)
+        restore_backup(place, data, silent)
     assert ids(data / "marquee.db") == later
-    replaced = restore(place, data, silent, replace=True).replaced
+    replaced = restore_backup(place, data, silent, replace=True).replaced
     assert replaced is not None
     assert ids(data / "marquee.db") == later[:-1]
     assert ids(Path(replaced) / "marquee.db") == later
@@ -371,9 +376,9 @@ def test_what_a_newer_program_wrote_is_refused(data: Path, tmp_path: Path) -> No
     connection.execute("INSERT INTO migration VALUES (999, 'later', 0)")
     connection.commit()
     connection.close()
-    place, _ = back_up(data, tmp_path / "to", silent)
-    with pytest.raises(StoreNewer, match="'later'"):
-        restore(place, tmp_path / "other", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
+    with pytest.raises(StoreTooNew, match="'later'"):
+        restore_backup(place, tmp_path / "other", silent)
     assert not (tmp_path / "other" / "marquee.db").exists()
 
 
@@ -382,14 +387,14 @@ def test_what_a_newer_program_wrote_is_refused(data: Path, tmp_path: Path) -> No
     [("nowhere", "is not there"), ("to", "the newest of those in it"), ("text", "database")],
 )
 def test_what_is_no_backup_is_told_apart(data: Path, tmp_path: Path, what: str, words: str) -> None:
-    back_up(data, tmp_path / "to", silent)
+    create_backup(data, tmp_path / "to", silent)
     (tmp_path / "text").write_text("words")
     with pytest.raises(StoreError, match=words):
-        restore(tmp_path / what, tmp_path / "other", silent)
+        restore_backup(tmp_path / what, tmp_path / "other", silent)
 
 
 def test_a_tar_writes_nowhere_but_in_the_folder(data: Path, tmp_path: Path) -> None:
-    place, _ = back_up(data, tmp_path / "good.tar", silent)
+    place, _ = create_backup(data, tmp_path / "good.tar", silent)
     evil = tmp_path / "evil.tar"
     names = ["../out", "/tmp/marquee-out", "images/../../out", "images/" + "a" * 63 + "/", "x"]
     with tarfile.open(place) as good, tarfile.open(evil, "w") as tar:
@@ -400,7 +405,7 @@ def test_a_tar_writes_nowhere_but_in_the_folder(data: Path, tmp_path: Path) -> N
         link = tarfile.TarInfo("images/" + "b" * 64)
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    restore(evil, tmp_path / "other", silent)
+    restore_backup(evil, tmp_path / "other", silent)
     assert {path.name for path in (tmp_path / "other").iterdir()} == {
         "lock",
         "marquee.db",
@@ -414,9 +419,9 @@ def test_a_tar_writes_nowhere_but_in_the_folder(data: Path, tmp_path: Path) -> N
 def test_a_second_backup_in_the_same_folder_is_told_to_wait(data: Path, tmp_path: Path) -> None:
     def told(done: int, total: int) -> None:
         with pytest.raises(StoreBusy, match="another backup"):
-            back_up(data, tmp_path / "to", silent)
+            create_backup(data, tmp_path / "to", silent)
 
-    place, _ = back_up(data, tmp_path / "to", told)
+    place, _ = create_backup(data, tmp_path / "to", told)
     assert list((tmp_path / "to").iterdir()) == [place]
 
 
@@ -430,8 +435,8 @@ def named(folder: Path) -> list[str]:
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from store.data_folder import STATE
-from store.restoring import restore
+from store.sqlite.core.data_folder import INSTALLATION_NAMES
+from store.sqlite.backup.restore import restore_backup
 left = int(sys.argv[3])
 def counted(owner, name):
     real = getattr(owner, name)
@@ -445,14 +450,14 @@ def counted(owner, name):
 for name in ("rename", "unlink"):
     counted(Path, name)
 counted(shutil, "rmtree")
-restore(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: None, replace=True)
+restore_backup(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: None, replace=True)
 """
 
 
 def test_a_restore_that_is_killed_at_any_step_is_finished_or_has_changed_nothing(
     data: Path, tmp_path: Path
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
     backed_up = ids(data / "marquee.db")
     use(data, lambda opened: opened.append(row(name="later")))
     later, images = (
@@ -465,8 +470,8 @@ def test_a_restore_that_is_killed_at_any_step_is_finished_or_has_changed_nothing
         shutil.copytree(data, copy)
         words = [sys.executable, "-c", KILLED, str(place), str(copy), str(step)]
         status = subprocess.run(words, cwd=ROOT, timeout=60, check=False).returncode
-        with Lock(copy):
-            prepare(copy)
+        with FolderLock(copy):
+            prepare_data_folder(copy)
         found = ids(copy / "marquee.db")
         assert found in (later, backed_up)
         assert named(copy / "images") == images
@@ -482,7 +487,7 @@ def test_a_restore_that_is_killed_at_any_step_is_finished_or_has_changed_nothing
 def test_a_restore_that_cannot_move_a_file_goes_back(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
     use(data, lambda opened: opened.append(row(name="later")))
     later, names = ids(data / "marquee.db"), named(data)
     real, leaving = Path.rename, ""
@@ -497,7 +502,7 @@ def test_a_restore_that_cannot_move_a_file_goes_back(
     for place_of_old in ("data", ".restoring"):
         leaving = place_of_old
         with pytest.raises(StoreError, match="Device or resource busy"):
-            restore(place, data, silent, replace=True)
+            restore_backup(place, data, silent, replace=True)
         assert named(data) == names
         assert ids(data / "marquee.db") == later
 
@@ -505,11 +510,11 @@ def test_a_restore_that_cannot_move_a_file_goes_back(
 def test_a_restore_over_a_mounted_folder_is_refused_before_anything_changes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, _ = back_up(data, tmp_path / "to", silent)
+    place, _ = create_backup(data, tmp_path / "to", silent)
     names = named(data)
     monkeypatch.setattr(Path, "is_mount", lambda self: self.name == "images")
     with pytest.raises(StoreRefused, match="images is a mount point"):
-        restore(place, data, silent, replace=True)
+        restore_backup(place, data, silent, replace=True)
     assert named(data) == names
 
 
@@ -523,12 +528,12 @@ def test_no_installation_is_begun_in_what_is_left_of_another(tmp_path: Path, tra
         if empty:
             (tmp_path / "marquee.db").touch()
         with pytest.raises(StoreError, match=r"of an installation: .*restore BACKUP --replace"):
-            prepare(tmp_path)
+            prepare_data_folder(tmp_path)
 
 
 def test_an_installation_is_begun_in_a_folder_that_others_use(tmp_path: Path) -> None:
     lay(tmp_path, {"lost+found/x": "", "lock": "1", "notes.txt": "", "marquee.sock": ""})
     (tmp_path / "images").mkdir()  # where a volume is mounted
-    prepare(tmp_path)
+    prepare_data_folder(tmp_path)
     (tmp_path / "marquee.db").touch()  # a start that was cut off
-    prepare(tmp_path)
+    prepare_data_folder(tmp_path)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import store.cache
-from store.cache import Cache
+from store.cache import ttl_cache
+from store.cache.ttl_cache import LoadingCache
 
 
 class Source:
@@ -34,17 +34,19 @@ class Clock:
         return self.now
 
 
-def drive(test: Callable[[Source, Cache[str, str], Clock], Awaitable[None]], **kwargs: Any) -> None:
+def drive(
+    test: Callable[[Source, LoadingCache[str, str], Clock], Awaitable[None]], **kwargs: Any
+) -> None:
     async def run() -> None:
         source, clock = Source(), Clock()
         settings = {"size": 10, "seconds": 5, "timer": clock, **kwargs}
-        await test(source, Cache(source.load, **settings), clock)
+        await test(source, LoadingCache(source.load, **settings), clock)
 
     asyncio.run(run())
 
 
 def test_many_askers_at_once_cost_one_load() -> None:
-    async def test(source: Source, cache: Cache[str, str], _: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], _: Clock) -> None:
         askers = [asyncio.create_task(cache.get("a")) for _ in range(300)]
         await asyncio.sleep(0)
         source.go.set()
@@ -56,7 +58,7 @@ def test_many_askers_at_once_cost_one_load() -> None:
 
 
 def test_an_entry_ends_after_its_seconds() -> None:
-    async def test(source: Source, cache: Cache[str, str], clock: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], clock: Clock) -> None:
         source.go.set()
         assert await cache.get("a") == "a 1"
         clock.now = 4.9
@@ -68,7 +70,7 @@ def test_an_entry_ends_after_its_seconds() -> None:
 
 
 def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
-    async def test(source: Source, cache: Cache[str, str], _: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], _: Clock) -> None:
         source.error = OSError("down")
         askers = [asyncio.create_task(cache.get("a")) for _ in range(3)]
         await asyncio.sleep(0)
@@ -82,7 +84,7 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
 
 
 def test_an_asker_that_is_cancelled_takes_nothing_from_the_others() -> None:
-    async def test(source: Source, cache: Cache[str, str], _: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], _: Clock) -> None:
         first, second = asyncio.create_task(cache.get("a")), asyncio.create_task(cache.get("a"))
         await asyncio.sleep(0)
         first.cancel()
@@ -97,7 +99,7 @@ def test_an_asker_that_is_cancelled_takes_nothing_from_the_others() -> None:
 def test_a_load_that_nobody_waits_for_any_more_is_kept_and_its_error_is_no_noise() -> None:
     noise: list[object] = []
 
-    async def test(source: Source, cache: Cache[str, str], _: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], _: Clock) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
         for error in (None, OSError("down")):
             source.error = error
@@ -119,9 +121,9 @@ def test_a_load_that_nobody_waits_for_any_more_is_kept_and_its_error_is_no_noise
 
 @pytest.mark.parametrize("forget", [lambda cache: cache.forget("a"), lambda cache: cache.clear()])
 def test_what_was_loading_when_it_was_forgotten_is_not_kept(
-    forget: Callable[[Cache[str, str]], None],
+    forget: Callable[[LoadingCache[str, str]], None],
 ) -> None:
-    async def test(source: Source, cache: Cache[str, str], _: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], _: Clock) -> None:
         before = asyncio.create_task(cache.get("a"))
         await asyncio.sleep(0)
         forget(cache)
@@ -137,7 +139,7 @@ def test_what_was_loading_when_it_was_forgotten_is_not_kept(
 
 
 def test_weights_bound_what_is_kept_and_what_is_too_heavy_is_still_answered() -> None:
-    async def test(source: Source, cache: Cache[str, str], _: Clock) -> None:
+    async def test(source: Source, cache: LoadingCache[str, str], _: Clock) -> None:
         source.go.set()
         assert await cache.get("much too heavy") == "much too heavy 1"
         assert await cache.get("much too heavy") == "much too heavy 2"
@@ -152,7 +154,7 @@ def test_weights_bound_what_is_kept_and_what_is_too_heavy_is_still_answered() ->
 def test_keys_without_a_value_displace_no_value_and_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store.cache, "ABSENT", 20)
+    monkeypatch.setattr(ttl_cache, "MAX_ABSENT_KEYS", 20)
     loads: list[str] = []
 
     async def load(key: str) -> str | None:
@@ -160,7 +162,7 @@ def test_keys_without_a_value_displace_no_value_and_are_bounded(
         return key if key.isalpha() else None
 
     async def run() -> None:
-        cache = Cache(load, size=10, seconds=5)
+        cache = LoadingCache(load, size=10, seconds=5)
         for key in "abcdefghij":
             assert await cache.get(key) == key
         for number in range(1_000):

@@ -12,8 +12,8 @@ import pytest
 from entries import counts, row, sent
 from opened import Opened
 
-from store.changes import Forgotten
-from store.errors import StoreBusy, StoreRefused
+from store.api.errors import StoreBusy, StoreRefused
+from store.sqlite.events.event_mutations import ErasureResult
 
 
 def bytes_of(folder: Path) -> bytes:
@@ -42,13 +42,13 @@ def test_a_forgotten_session_leaves_no_byte_in_the_files(tmp_path: Path, folded:
                 if folded:
                     await opened.views.step()
             for who in people[:10]:
-                assert await opened.changes.forget(who, None) == Forgotten(3, 0)
+                assert await opened.changes.forget(who, None) == ErasureResult(3, 0)
                 assert await opened.found(session=who) == []
                 assert who.encode() not in bytes_of(tmp_path)
             for who in people[10:20]:
                 assert len(await opened.found(session=who)) == 3
                 assert who.encode() in bytes_of(tmp_path)
-            assert await opened.changes.forget(people[0], None) == Forgotten(0, 0)
+            assert await opened.changes.forget(people[0], None) == ErasureResult(0, 0)
 
     asyncio.run(run())
 
@@ -58,10 +58,10 @@ def test_forgetting_ends_with_what_was_acknowledged_and_with_the_app(tmp_path: P
         async with Opened(tmp_path) as opened:
             mine, theirs = await opened.append(row(app=1), row(app=2))
             opened.log.append([row(app=1)])  # not committed yet when it is asked for
-            assert await opened.changes.forget("s", 1) == Forgotten(2, 0)
+            assert await opened.changes.forget("s", 1) == ErasureResult(2, 0)
             assert await opened.events.get(mine) is None
             assert await opened.found() == [theirs]
-            assert await opened.changes.forget("s", None) == Forgotten(1, 0)
+            assert await opened.changes.forget("s", None) == ErasureResult(1, 0)
             assert await opened.found() == []
 
     asyncio.run(run())
@@ -141,9 +141,9 @@ def test_raw_rejects_of_a_forgotten_session_go_too(tmp_path: Path) -> None:
                 await opened.log.append((), [(1, body, "[]")])
             await opened.log.append((), [(2, theirs[0], "[]")])
             before = counts(opened.log)
-            assert await opened.changes.forget(who, 1) == Forgotten(0, len(theirs))
-            assert await opened.changes.forget(who, None) == Forgotten(0, 1)
-            assert await opened.changes.forget("5", None) == Forgotten(0, 0)
+            assert await opened.changes.forget(who, 1) == ErasureResult(0, len(theirs))
+            assert await opened.changes.forget(who, None) == ErasureResult(0, 1)
+            assert await opened.changes.forget("5", None) == ErasureResult(0, 0)
             assert counts(opened.log) == before
             assert bytes_of(tmp_path).count(who.encode()) == 1  # the one that is none of theirs
 
@@ -186,7 +186,7 @@ def test_a_replaced_event_is_found_and_counted_as_it_is_now(tmp_path: Path) -> N
 def test_while_another_program_reads_it_is_told_that_bytes_may_be_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.database.SCRUBS", 2)
+    monkeypatch.setattr("store.sqlite.core.database.SCRUB_ATTEMPTS", 2)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:

@@ -8,16 +8,16 @@ from entries import counts, held, row
 from sets import rows, with_database
 from test_log_failures import pages
 
-from rules.event import WrongEvent
-from store.clicks import Clicks, conversion
-from store.database import Database
-from store.log import Log
+from domain.events.event import InvalidEvent
+from store.sqlite.core.database import Database
+from store.sqlite.events.click_log import ClickLog, resolve_conversion
+from store.sqlite.events.event_log import EventLog
 
 
 def test_a_click_has_an_id_once_it_is_on_disk(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
-        number = await Clicks(log).record(7, 3, 2)
+        log = await EventLog.open(database)
+        number = await ClickLog(log).record(7, 3, 2)
         assert rows(tmp_path, "SELECT id, source, data FROM event") == [
             (number, 3, '{"campaign":7,"banner":3,"slot":2}')
         ]
@@ -28,15 +28,15 @@ def test_a_click_has_an_id_once_it_is_on_disk(tmp_path: Path) -> None:
 
 def test_a_click_that_cannot_be_kept_has_none(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_bytes=10_000)
+        log = await EventLog.open(database, queue_bytes=10_000)
         await pages(database, 60)
         filler = log.append([row(data="x" * 1_000_000)])
-        assert await Clicks(log).record(7, 3, 2) is None
+        assert await ClickLog(log).record(7, 3, 2) is None
         assert isinstance(await asyncio.gather(filler, return_exceptions=True), list)
         with held(database):
             log.append([row(data="x" * 5_000)] * 8)
             assert not log.room(0)
-            assert await Clicks(log).record(7, 3, 2) is None
+            assert await ClickLog(log).record(7, 3, 2) is None
         await log.drain()
 
     with_database(tmp_path, use)
@@ -45,10 +45,10 @@ def test_a_click_that_cannot_be_kept_has_none(tmp_path: Path) -> None:
 
 def test_a_visitor_waits_no_longer_than_a_click_is_worth(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         async with asyncio.timeout(60):  # else it would wait for as long as the writer is held
             with held(database):
-                assert await Clicks(log, patience=0.05).record(7, 3, 2) is None
+                assert await ClickLog(log, patience=0.05).record(7, 3, 2) is None
         await log.drain()
 
     with_database(tmp_path, use)
@@ -58,14 +58,14 @@ def test_a_visitor_waits_no_longer_than_a_click_is_worth(tmp_path: Path) -> None
 
 def test_a_conversion_is_of_a_click_in_the_log(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
-        number = await Clicks(log).record(7, 3, 2)
+        log = await EventLog.open(database)
+        number = await ClickLog(log).record(7, 3, 2)
         [(event, _)] = await log.append([row()])
-        found = await conversion(database, b'{"click_id":%d,"revenue":1}' % number, 5, 9)
+        found = await resolve_conversion(database, b'{"click_id":%d,"revenue":1}' % number, 5, 9)
         assert found[:2] == (4, 5)
         for other in (event, 1):
-            with pytest.raises(WrongEvent) as wrong:
-                await conversion(database, b'{"click_id":%d,"revenue":1}' % other, 5, 9)
+            with pytest.raises(InvalidEvent) as wrong:
+                await resolve_conversion(database, b'{"click_id":%d,"revenue":1}' % other, 5, 9)
             assert [each.pointer for each in wrong.value.faults] == ["/click_id"]
 
     with_database(tmp_path, use)

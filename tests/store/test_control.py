@@ -18,28 +18,28 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
-from handlers.control import Control
-from store import remote
-from store.apps import CreateApp, ListApps, NewApp, RevokeToken
-from store.campaigns import book
-from store.commands import Command
-from store.database import Database
-from store.desk import OwnDesk, RemoteDesk, desk
-from store.protocol import COMMANDS
-from store.errors import (
+from commands import control_client
+from commands.admin_backend import LocalAdminBackend, RemoteAdminBackend, open_admin_backend
+from commands.control_client import RemoteImportSession, UnixHTTPConnection
+from handlers.operations.control_socket import ControlService
+from httpserver import Server, bind_unix
+from imports.importer import import_folder
+from store.api.errors import (
     StoreBusy,
+    StoreDisconnected,
     StoreError,
     StoreFailed,
     StoreFull,
-    StoreGone,
     StoreRefused,
 )
-from store.importing import import_folder
-from store.intake import Reject, Taken
-from store.lock import Lock
-from store.remote import Line, RemoteStaging
-from store.staging import Staging
-from wire import Server, bind_unix
+from store.api.import_session import RowRejection, StagedFile
+from store.sqlite.admin.apps import CreateApp, ListApps, NewApp, RevokeToken
+from store.sqlite.banners.campaign_stats import load_campaign_stats
+from store.sqlite.control_protocol import COMMAND_TYPES
+from store.sqlite.core.command import AdminCommand
+from store.sqlite.core.database import Database
+from store.sqlite.core.folder_lock import FolderLock
+from store.sqlite.imports.import_staging import ImportStaging
 
 ROOT = Path(__file__).parents[2]
 IMPORTER = Path(__file__).with_name("importer.py")
@@ -52,15 +52,15 @@ class Running:
         self.data = data
         self.database = database
         self.versions: list[int] = []
-        self.staging = Staging(database, data / "images")
+        self.staging = ImportStaging(database, data / "images")
         unused: Any = None
-        self.control = Control(
+        self.control = ControlService(
             database, self.staging, self.published, unused, unused, unused, patience
         )
 
     async def published(self) -> None:
         await asyncio.sleep(0.01)
-        self.versions.append((await book(self.database)).version)
+        self.versions.append((await load_campaign_stats(self.database)).version)
 
     async def ended(self) -> None:
         """Wait until no import is under way, or being cleared away."""
@@ -78,7 +78,7 @@ class Running:
 @asynccontextmanager
 async def serving(data: Path, kind: str, patience: float = 60.0) -> AsyncIterator[Running]:
     path = data / "marquee.sock"
-    with Lock(data):
+    with FolderLock(data):
         database = await Database.open(data / "marquee.db")
         running = Running(data, database, patience)
         application = Application(running.control.routes(), log_function=lambda _: None)
@@ -131,8 +131,8 @@ def test_an_import_through_the_socket_gives_what_one_of_our_own_gives(
 
     async def test(running: Running) -> None:
         for folder, expected in zip(sets, own, strict=True):
-            async with desk(running.data) as found:
-                assert isinstance(found, RemoteDesk)
+            async with open_admin_backend(running.data) as found:
+                assert isinstance(found, RemoteAdminBackend)
                 result = await import_folder(folder, found.intake())
             assert (result.number, counts(result), result.ok) == (
                 expected.number,
@@ -149,7 +149,7 @@ def test_an_import_through_the_socket_gives_what_one_of_our_own_gives(
 
 def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
     async def test(running: Running) -> None:
-        intake = RemoteStaging(running.data / "marquee.sock")
+        intake = RemoteImportSession(running.data / "marquee.sock")
         most = 2**63 - 1
         assert await intake.begin("here, ü") == 1
         assert await intake.clicks(1, [(1, 2, 3), (most, 2, 3), (1, 5, 5)]) == [2]
@@ -164,10 +164,10 @@ def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
         assert await intake.image(3, large) == "stored"
         with pytest.raises(StoreRefused, match="banner 4 is none"):
             await intake.image(4, large + b"\0")
-        await intake.rejects([Reject("a", 2, "ü", '"\x1b"')] * 500)
-        await intake.file(Taken("a", b"\0\xff", 5, 4, 1, 0))
+        await intake.rejects([RowRejection("a", 2, "ü", '"\x1b"')] * 500)
+        await intake.file(StagedFile("a", b"\0\xff", 5, 4, 1, 0))
         await intake.publish()
-        again = RemoteStaging(running.data / "marquee.sock")
+        again = RemoteImportSession(running.data / "marquee.sock")
         assert await again.begin("here") == 2
         assert await again.known([(b"\0\xff", "a"), (b"\0", "a"), (b"\0\xff", "b")]) == [
             5,
@@ -177,7 +177,7 @@ def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
         assert await again.targets(urls[:1]) == ["duplicate"]
         await again.abort()
         await again.abort()
-        found = await book(running.database)
+        found = await load_campaign_stats(running.database)
         assert found.figures[2][3][2].revenue == most
         assert found.version == 1
 
@@ -206,10 +206,10 @@ def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
             importer.send_signal(signal.SIGKILL)
             await importer.communicate()
             await running.ended()
-            if kept := (await book(running.database)).figures:
+            if kept := (await load_campaign_stats(running.database)).figures:
                 assert kept[1][1][1].clicks == 60_000
                 return  # it was through already
-        result = await import_folder(folder, RemoteStaging(running.data / "marquee.sock"))
+        result = await import_folder(folder, RemoteImportSession(running.data / "marquee.sock"))
         assert counts(result) == (60_000, 60_000, 0, 0)
 
     drive(test)
@@ -217,7 +217,7 @@ def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
 
 def test_a_silent_importer_is_cleared_away(tmp_path: Path, drive: Drive) -> None:
     async def test(running: Running) -> None:
-        intake = RemoteStaging(running.data / "marquee.sock")
+        intake = RemoteImportSession(running.data / "marquee.sock")
         await intake.begin("here")
         for _ in range(4):
             await asyncio.sleep(0.15)
@@ -233,9 +233,9 @@ def test_a_silent_importer_is_cleared_away(tmp_path: Path, drive: Drive) -> None
 
 def test_a_second_importer_is_told_that_one_is_under_way(tmp_path: Path, drive: Drive) -> None:
     async def test(running: Running) -> None:
-        first = RemoteStaging(running.data / "marquee.sock")
+        first = RemoteImportSession(running.data / "marquee.sock")
         await first.begin("/first")
-        second = RemoteStaging(running.data / "marquee.sock")
+        second = RemoteImportSession(running.data / "marquee.sock")
         with pytest.raises(StoreBusy, match="an import is under way, of /first; try again later"):
             await second.begin("/second")
         await second.abort()
@@ -258,11 +258,11 @@ def test_the_next_import_may_begin_while_the_last_one_is_being_shown(
             await shown.wait()
 
         running.control._published = slow
-        first = RemoteStaging(running.data / "marquee.sock")
+        first = RemoteImportSession(running.data / "marquee.sock")
         await first.begin("/first")
         publishing = asyncio.create_task(first.publish())
         await running.ended()
-        second = RemoteStaging(running.data / "marquee.sock")
+        second = RemoteImportSession(running.data / "marquee.sock")
         await second.begin("/second")
         shown.set()
         await publishing
@@ -281,14 +281,14 @@ def test_a_server_that_ends_aborts_the_import_and_takes_no_other(
     tmp_path: Path, drive: Drive
 ) -> None:
     async def test(running: Running) -> None:
-        intake = RemoteStaging(running.data / "marquee.sock")
+        intake = RemoteImportSession(running.data / "marquee.sock")
         await intake.begin("here")
         await intake.clicks(1, [(1, 2, 3)])
         await running.control.close()
         with pytest.raises(StoreRefused, match="has ended"):
             await intake.clicks(1, [(2, 2, 3)])
         with pytest.raises(StoreBusy, match="the server is ending"):
-            await RemoteStaging(running.data / "marquee.sock").begin("here")
+            await RemoteImportSession(running.data / "marquee.sock").begin("here")
         await intake.abort()
 
     drive(test)
@@ -296,18 +296,20 @@ def test_a_server_that_ends_aborts_the_import_and_takes_no_other(
 
 
 def test_a_server_that_is_gone_is_told_as_such(tmp_path: Path, drive: Drive) -> None:
-    intakes: list[RemoteStaging] = []
+    intakes: list[RemoteImportSession] = []
 
     async def test(running: Running) -> None:
-        intakes.append(RemoteStaging(running.data / "marquee.sock"))
+        intakes.append(RemoteImportSession(running.data / "marquee.sock"))
         await intakes[0].begin("here")
 
     drive(test)
 
     async def after() -> None:
-        with pytest.raises(StoreGone, match="the server went away, and nothing was changed"):
+        with pytest.raises(
+            StoreDisconnected, match="the server went away, and nothing was changed"
+        ):
             await intakes[0].clicks(1, [(1, 2, 3)])
-        with pytest.raises(StoreGone, match="import again to see"):
+        with pytest.raises(StoreDisconnected, match="import again to see"):
             await intakes[0].publish()
         await intakes[0].abort()
 
@@ -324,9 +326,9 @@ def test_a_ranking_that_could_not_be_shown_is_told_though_the_import_is_in_force
         running.control._published = broken
         with pytest.raises(StoreError, match="in force, but could not be shown: no ranking"):
             await import_folder(
-                lay(tmp_path / "set", SMALL), RemoteStaging(running.data / "marquee.sock")
+                lay(tmp_path / "set", SMALL), RemoteImportSession(running.data / "marquee.sock")
             )
-        assert (await book(running.database)).version == 1
+        assert (await load_campaign_stats(running.database)).version == 1
 
     drive(test)
 
@@ -341,7 +343,7 @@ def test_errors_arrive_as_what_they_are(
     async def test(running: Running) -> None:
         monkeypatch.setattr(ListApps, "run", fails)
         with pytest.raises(StoreError, match=r"^the words, ü$") as raised:
-            await remote.ask(running.data / "marquee.sock", ListApps())
+            await control_client.run_command(running.data / "marquee.sock", ListApps())
         assert type(raised.value) is error
 
     drive(test)
@@ -349,7 +351,7 @@ def test_errors_arrive_as_what_they_are(
 
 def test_commands_work_the_same_with_and_without_a_server(tmp_path: Path, drive: Drive) -> None:
     async def test(running: Running) -> None:
-        async with desk(running.data) as found:
+        async with open_admin_backend(running.data) as found:
             app = await found.ask(CreateApp("shop", "token_1", ("a.example",), True))
             assert isinstance(app, NewApp)
             listed = await found.ask(ListApps())
@@ -366,15 +368,15 @@ def test_commands_work_the_same_with_and_without_a_server(tmp_path: Path, drive:
     drive(test)
 
     async def alone() -> None:
-        async with desk(tmp_path / "data") as found:
-            assert isinstance(found, OwnDesk)
+        async with open_admin_backend(tmp_path / "data") as found:
+            assert isinstance(found, LocalAdminBackend)
             assert [app.name for app in await found.ask(ListApps())] == ["shop"]
 
     asyncio.run(alone())
 
 
 def test_a_server_knows_every_command_that_there_is() -> None:
-    assert set(COMMANDS.values()) == set(Command.__subclasses__())
+    assert set(COMMAND_TYPES.values()) == set(AdminCommand.__subclasses__())
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,7 @@ def test_what_is_no_request_of_ours_is_answered_with_a_problem(
     drive: Drive, path: str, body: bytes, status: int
 ) -> None:
     def exchange(data: Path) -> tuple[int, str | None, Any]:
-        line = Line(data / "marquee.sock")
+        line = UnixHTTPConnection(data / "marquee.sock")
         try:
             line.request("POST", path, body)
             response = line.getresponse()
@@ -433,8 +435,8 @@ def test_the_socket_of_a_folder_with_a_long_name_is_reached(tmp_path: Path) -> N
         running = Running(long, database, 60)
         server = HTTPServer(Application(running.control.routes(), log_function=lambda _: None))
         server.add_socket(bound)
-        assert remote.answers(long / "marquee.sock")
-        assert await remote.ask(long / "marquee.sock", ListApps()) == []
+        assert control_client.is_server_running(long / "marquee.sock")
+        assert await control_client.run_command(long / "marquee.sock", ListApps()) == []
         server.stop()
         await server.close_all_connections()
         await database.close()
@@ -445,19 +447,19 @@ def test_the_socket_of_a_folder_with_a_long_name_is_reached(tmp_path: Path) -> N
 def test_a_folder_held_by_a_process_that_takes_no_commands_is_busy(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(StoreBusy, match=f"in use by process {os.getpid()}"):
-            async with desk(tmp_path, patience=0.2):
+            async with open_admin_backend(tmp_path, patience=0.2):
                 raise AssertionError
 
-    with Lock(tmp_path):
+    with FolderLock(tmp_path):
         asyncio.run(test())
 
 
 def test_a_server_that_is_about_to_listen_is_waited_for(tmp_path: Path) -> None:
     async def test() -> None:
-        lock = Lock(tmp_path)
+        lock = FolderLock(tmp_path)
         asyncio.get_running_loop().call_later(0.3, lock.release)
-        async with desk(tmp_path, begins=True, patience=10) as found:
-            assert isinstance(found, OwnDesk)
+        async with open_admin_backend(tmp_path, begins=True, patience=10) as found:
+            assert isinstance(found, LocalAdminBackend)
 
     asyncio.run(test())
 
@@ -488,7 +490,7 @@ def test_a_folder_without_an_installation_is_told_and_not_made(tmp_path: Path, l
 
     async def test() -> None:
         with pytest.raises(StoreError, match=r"there is no installation in .*mistyped: name yours"):
-            async with desk(folder):
+            async with open_admin_backend(folder):
                 raise AssertionError
 
     asyncio.run(test())
@@ -499,7 +501,7 @@ def test_a_folder_without_an_installation_is_told_and_not_made(tmp_path: Path, l
 def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(StoreError, match="cannot be used: File name too long"):
-            async with desk(tmp_path / ("x" * 300)):
+            async with open_admin_backend(tmp_path / ("x" * 300)):
                 raise AssertionError
 
     asyncio.run(test())
@@ -507,11 +509,11 @@ def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
 
 def test_a_socket_that_a_killed_server_left_behind_is_no_server(tmp_path: Path) -> None:
     bind_unix_socket(str(tmp_path / "marquee.sock"), 0o600).close()
-    assert not remote.answers(tmp_path / "marquee.sock")
+    assert not control_client.is_server_running(tmp_path / "marquee.sock")
 
     async def test() -> None:
-        async with desk(tmp_path, begins=True) as found:
-            assert isinstance(found, OwnDesk)
+        async with open_admin_backend(tmp_path, begins=True) as found:
+            assert isinstance(found, LocalAdminBackend)
 
     asyncio.run(test())
 
@@ -521,4 +523,6 @@ def test_an_answer_that_is_no_problem_is_told_by_its_status() -> None:
         def __init__(self) -> None:
             self.status, self.reason = 502, "Bad Gateway"
 
-    assert remote._detail(b"<html>", Answer()) == "the server answered 502 Bad Gateway"
+    assert (
+        control_client._error_detail(b"<html>", Answer()) == "the server answered 502 Bad Gateway"
+    )

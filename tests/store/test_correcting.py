@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from sets import GIF, PNG, SMALL, counts, imported, lay, rows, with_database
 
-from rules.ranking import Figures
-from store import sweep
-from store.campaigns import Book, book
-from store.database import Database
-from store.errors import StoreRefused
-from store.images import Images
-from store.importing import import_folder, undo_import
-from store.intake import Replaced
-from store.outcome import Result
-from store.staging import Staging
+from domain.banners.ranking import BannerStats
+from imports.import_report import ImportReport
+from imports.importer import import_folder, undo_import
+from store.api.errors import StoreRefused
+from store.api.import_session import ReplacedStats
+from store.sqlite.banners.campaign_stats import CampaignStats, load_campaign_stats
+from store.sqlite.banners.image_store import ImageStore
+from store.sqlite.core.database import Database
+from store.sqlite.imports import import_sweeper
+from store.sqlite.imports.import_staging import ImportStaging
 
 Key = tuple[int, int, int]
 CLICKS = "click_id,banner_id,campaign_id\n"
@@ -33,25 +33,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def replaced(data: Path, folder: Path) -> Result:
-    async def use(database: Database) -> Result:
-        return await import_folder(folder, Staging(database, data / "images"), replace=True)
+def replaced(data: Path, folder: Path) -> ImportReport:
+    async def use(database: Database) -> ImportReport:
+        return await import_folder(folder, ImportStaging(database, data / "images"), replace=True)
 
     return with_database(data, use)
 
 
 def undone(data: Path, number: int) -> int:
     async def use(database: Database) -> int:
-        return (await undo_import(number, Staging(database, data / "images")))[0]
+        return (await undo_import(number, ImportStaging(database, data / "images")))[0]
 
     return with_database(data, use)
 
 
-def read(data: Path) -> Book:
-    return with_database(data, book)
+def read(data: Path) -> CampaignStats:
+    return with_database(data, load_campaign_stats)
 
 
-def figures(data: Path) -> dict[Key, Figures]:
+def figures(data: Path) -> dict[Key, BannerStats]:
     return {
         (slot, campaign, banner): found
         for slot, campaigns in read(data).figures.items()
@@ -64,7 +64,7 @@ def ids(data: Path) -> list[list[tuple[object, ...]]]:
     """Clicks and conversions that are known, once what counts no longer is cleared away."""
 
     async def clear(database: Database) -> None:
-        await Staging(database, data / "images").clear()
+        await ImportStaging(database, data / "images").clear()
 
     with_database(data, clear)
     return [
@@ -90,7 +90,7 @@ def test_an_import_that_is_taken_back_counts_no_longer(data: Path, folder: Path)
     assert read(data).targets[1] == "https://example.com/one"
 
     async def image(database: Database) -> bytes:
-        found = await Images(database, data / "images", 10_000).picture(1)
+        found = await ImageStore(database, data / "images", 10_000).picture(1)
         assert found is not None
         return found.body
 
@@ -110,12 +110,12 @@ def test_taking_the_first_import_back_leaves_the_others(data: Path, folder: Path
     assert counts(imported(data, lay(folder / "two", later)))[2] == 1
     assert first.number is not None
     undone(data, first.number)
-    assert figures(data) == {(1, 10, 1): Figures(1, 1, 1, 2_000_000)}
+    assert figures(data) == {(1, 10, 1): BannerStats(1, 1, 1, 2_000_000)}
     assert ids(data) == [[(300, 1, 10, 1)], [(701, 1, 300, 2_000_000)]]
     # What were duplicates of it, or conversions of its clicks, come with the same files again.
     again = imported(data, folder / "two")
     assert counts(again) == (5, 1, 3, 1)
-    assert figures(data) == {(1, 10, 1): Figures(1, 2, 1, 2_000_000)}
+    assert figures(data) == {(1, 10, 1): BannerStats(1, 2, 1, 2_000_000)}
 
 
 @pytest.mark.parametrize("number", [1, 3, 12])
@@ -131,7 +131,7 @@ def test_an_import_can_be_taken_back_after_its_figures_were_merged(
     undone(data, number)
     after = figures(data)
     click, shown = (1, 1, number % 3), (2, 1, number % 4)
-    assert before[click].clicks - after.get(click, Figures(0, 0, 0, 0)).clicks == 1
+    assert before[click].clicks - after.get(click, BannerStats(0, 0, 0, 0)).clicks == 1
     assert before[shown].impressions - after[shown].impressions == number
     imported(data, folder / str(number))
     assert figures(data) == before
@@ -160,8 +160,8 @@ CORRECTED = {
     "1/conversions_1.csv": EARNED + "500,107,9\n",
 }
 # Of SMALL: campaign 11 of slot 1, and slot 2.
-OTHERS = {(1, 11, 3): Figures(1, 0, 0, 0), (2, 10, 4): Figures(1, 1, 1, 2_000_000)}
-TRUTH = {(1, 10, 1): Figures(5, 1, 1, 9_000_000), (1, 10, 2): Figures(0, 1, 0, 0), **OTHERS}
+OTHERS = {(1, 11, 3): BannerStats(1, 0, 0, 0), (2, 10, 4): BannerStats(1, 1, 1, 2_000_000)}
+TRUTH = {(1, 10, 1): BannerStats(5, 1, 1, 9_000_000), (1, 10, 2): BannerStats(0, 1, 0, 0), **OTHERS}
 
 
 def test_a_replacing_import_is_the_whole_truth_for_its_slots_and_campaigns(
@@ -171,10 +171,10 @@ def test_a_replacing_import_is_the_whole_truth_for_its_slots_and_campaigns(
     before, known = figures(data), ids(data)
     result = replaced(data, lay(folder / "two", CORRECTED))
     assert counts(result) == (8, 8, 0, 0)
-    assert result.replaced == Replaced(3, 3, 2)
+    assert result.replaced == ReplacedStats(3, 3, 2)
     assert figures(data) == TRUTH
     # The same again, and as an import that only adds, changes nothing.
-    assert replaced(data, folder / "two").replaced == Replaced(5, 2, 1)
+    assert replaced(data, folder / "two").replaced == ReplacedStats(5, 2, 1)
     assert figures(data) == TRUTH
     assert imported(data, folder / "two").number is None
     assert figures(data) == TRUTH
@@ -191,8 +191,11 @@ def test_a_folder_with_targets_alone_is_no_slot_of_a_replacing_import(
     imported(data, lay(folder / "one", {"2/impressions_2.csv": SHOWN + "1,10\n"}))
     target = "banner_id,url\n1,https://example.com/\n"
     files = {"1/impressions_1.csv": SHOWN + "1,10\n", "2/targets.csv": target}
-    assert replaced(data, lay(folder / "two", files)).replaced == Replaced(0, 0, 0)
-    assert figures(data) == {(1, 10, 1): Figures(1, 0, 0, 0), (2, 10, 1): Figures(1, 0, 0, 0)}
+    assert replaced(data, lay(folder / "two", files)).replaced == ReplacedStats(0, 0, 0)
+    assert figures(data) == {
+        (1, 10, 1): BannerStats(1, 0, 0, 0),
+        (2, 10, 1): BannerStats(1, 0, 0, 0),
+    }
 
 
 def test_a_replacing_import_that_names_no_campaign_is_refused(data: Path, folder: Path) -> None:
@@ -215,12 +218,12 @@ def test_a_banner_of_which_nothing_counts_any_more_is_gone(data: Path, folder: P
 def test_impressions_that_were_served_stay_when_imported_ones_are_replaced(
     data: Path, folder: Path
 ) -> None:
-    from store.impressions import add
+    from store.sqlite.banners.impressions import add_impressions
 
     imported(data, lay(folder / "one", {"1/impressions_1.csv": SHOWN + "1,10\n" * 4}))
-    with_database(data, lambda database: add(database, {(1, 10, 1): 7}))
+    with_database(data, lambda database: add_impressions(database, {(1, 10, 1): 7}))
     replaced(data, lay(folder / "two", {"1/impressions_1.csv": SHOWN + "1,10\n"}))
-    assert figures(data) == {(1, 10, 1): Figures(8, 0, 0, 0)}
+    assert figures(data) == {(1, 10, 1): BannerStats(8, 0, 0, 0)}
 
 
 def test_an_import_is_not_taken_back_beneath_one_that_replaced_it(data: Path, folder: Path) -> None:
@@ -248,10 +251,10 @@ def test_a_correction_that_is_cut_off_leaves_nothing(data: Path, folder: Path, d
     before, known = figures(data), ids(data)
 
     async def use(database: Database) -> None:
-        staging = Staging(database, data / "images")
+        staging = ImportStaging(database, data / "images")
         await staging.begin("here")
         if deed == "replace":
-            assert await staging.replace([1, 2, 3], [10, 11]) == Replaced(5, 4, 4)
+            assert await staging.replace([1, 2, 3], [10, 11]) == ReplacedStats(5, 4, 4)
             await staging.clicks(1, [(100, 5, 50), (777, 5, 50)])
         else:
             await staging.undo(1)
@@ -287,7 +290,7 @@ def test_corrections_hold_the_writer_only_for_small_steps(data: Path, folder: Pa
             return await real(job)
 
         database.timed_write = counted  # type: ignore[method-assign]
-        staging = Staging(database, data / "images")
+        staging = ImportStaging(database, data / "images")
         await import_folder(folder / "one", staging, replace=True)
         await undo_import(2, staging)
         await staging.clear()
@@ -296,4 +299,4 @@ def test_corrections_hold_the_writer_only_for_small_steps(data: Path, folder: Pa
     with_database(data, use)
     assert max(sizes) <= 2_000 and sum(sizes) > 60_000
     assert sum(each.clicks for each in figures(data).values()) == 30_000
-    assert sweep.APART  # its figures are merged beyond so many
+    assert import_sweeper.MAX_UNMERGED_IMPORTS  # its figures are merged beyond so many

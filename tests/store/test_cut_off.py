@@ -14,12 +14,12 @@ import pytest
 from pace import twenty_ms
 from sets import PNG, SMALL, content, imported, lay, rows, with_database
 
-from store.campaigns import book
-from store.database import Database
-from store.errors import StoreBusy, StoreFull, StoreRefused
-from store.importing import import_folder
-from store.intake import Reject
-from store.staging import Staging
+from imports.importer import import_folder
+from store.api.errors import StoreBusy, StoreFull, StoreRefused
+from store.api.import_session import RowRejection
+from store.sqlite.banners.campaign_stats import load_campaign_stats
+from store.sqlite.core.database import Database
+from store.sqlite.imports.import_staging import ImportStaging
 
 ROOT = Path(__file__).parents[2]
 IMPORTER = Path(__file__).with_name("importer.py")
@@ -78,7 +78,7 @@ def test_kill_9_at_any_moment_leaves_nothing_and_a_repeat_succeeds(
 
     data = tmp_path / "data"
     imported(data, tmp_path / "small")
-    before = with_database(data, book)
+    before = with_database(data, load_campaign_stats)
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     cut = 0
@@ -90,10 +90,10 @@ def test_kill_9_at_any_moment_leaves_nothing_and_a_repeat_succeeds(
             time.sleep(chance.random() * longest)
             importer.send_signal(signal.SIGKILL)
             told = importer.stdout.read()
-        if with_database(data, book).version != before.version:
+        if with_database(data, load_campaign_stats).version != before.version:
             break  # it was through already
         assert "done" not in told
-        assert with_database(data, book) == before, f"seed {seed}"
+        assert with_database(data, load_campaign_stats) == before, f"seed {seed}"
         cut += 1
     assert cut, f"seed {seed}"
     last = start(data, large)
@@ -107,14 +107,14 @@ def test_kill_9_at_any_moment_leaves_nothing_and_a_repeat_succeeds(
 
 def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        staging = Staging(database, tmp_path / "images")
+        staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
         assert await staging.clicks(1, [(1, 2, 3)]) == []
         await staging.figures([(1, 3, 2, 1, 1, 0, 0)])
         await staging.targets([(2, "https://a.example/")])
         await staging.image(2, PNG)
-        await staging.rejects([Reject("file", 2, "reason", "row")])
-        found = await book(database)
+        await staging.rejects([RowRejection("file", 2, "reason", "row")])
+        found = await load_campaign_stats(database)
         assert (found.figures, found.targets, found.version) == ({}, {}, 0)
         assert await staging.known([(b"sha", "file")]) == [None]
         await staging.abort()
@@ -130,7 +130,7 @@ def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
 
 def test_a_second_import_waits_its_turn(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        staging = Staging(database, tmp_path / "images")
+        staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("/first")
         with pytest.raises(StoreBusy, match="an import is under way, of /first"):
             await staging.begin("/second")
@@ -142,7 +142,7 @@ def test_a_second_import_waits_its_turn(tmp_path: Path) -> None:
 
 def test_an_import_that_has_ended_takes_nothing_more(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        staging = Staging(database, tmp_path / "images")
+        staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
         await staging.publish()
         for late in (staging.clicks(1, [(1, 2, 3)]), staging.publish(), staging.image(1, PNG)):
@@ -157,7 +157,7 @@ def test_an_abort_amid_a_call_leaves_nothing_of_that_call(tmp_path: Path) -> Non
 
     async def use(database: Database) -> None:
         for cancel in (True, False):
-            staging = Staging(database, tmp_path / "images")
+            staging = ImportStaging(database, tmp_path / "images")
             await staging.begin("here")
             call = asyncio.create_task(staging.clicks(1, rows_of))
             await asyncio.sleep(0.01)
@@ -180,7 +180,7 @@ def test_an_import_that_is_cancelled_leaves_nothing(tmp_path: Path, large: Path)
             if done > total / 3:
                 importing.cancel()
 
-        staging = Staging(database, tmp_path / "data/images")
+        staging = ImportStaging(database, tmp_path / "data/images")
         importing = asyncio.create_task(import_folder(large, staging, progress))
         with pytest.raises(asyncio.CancelledError):
             await importing
@@ -196,12 +196,12 @@ def test_a_disk_that_fills_up_ends_the_import_and_leaves_nothing(
         return lambda c: c.execute(f"PRAGMA max_page_count = {count}").fetchone()
 
     async def use(database: Database) -> None:
-        staging = Staging(database, tmp_path / "data/images")
+        staging = ImportStaging(database, tmp_path / "data/images")
         await database.write(pages(150))
         with pytest.raises(StoreFull):
             await import_folder(large, staging)
         await database.write(pages(1_000_000))
-        assert (await book(database)).figures == {}
+        assert (await load_campaign_stats(database)).figures == {}
         assert (await import_folder(large, staging)).ok
 
     with_database(tmp_path / "data", use)
@@ -218,7 +218,7 @@ def test_no_step_holds_the_writer_for_long(tmp_path: Path, large: Path) -> None:
             return result, held
 
         database.timed_write = timed  # type: ignore[method-assign]
-        staging = Staging(database, tmp_path / "data/images")
+        staging = ImportStaging(database, tmp_path / "data/images")
         await import_folder(large, staging)
         assert len(holds) > 20
         # The promise is 20 ms for each; a busy machine may stretch a few.
@@ -230,22 +230,22 @@ def test_no_step_holds_the_writer_for_long(tmp_path: Path, large: Path) -> None:
 def test_the_newest_rejects_are_kept_and_what_falls_out_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from store import rejects, staging
+    from store.sqlite.imports import import_staging, rejected_rows
 
-    monkeypatch.setattr(rejects, "LIMIT", 1_000)
-    monkeypatch.setattr(staging, "LIMIT", 1_000)
+    monkeypatch.setattr(rejected_rows, "MAX_REJECTED_ROWS", 1_000)
+    monkeypatch.setattr(import_staging, "MAX_REJECTED_ROWS", 1_000)
     bad = "banner_id,campaign_id\n" + "".join(f"x,{number}\n" for number in range(2_500))
     imported(tmp_path, lay(tmp_path / "one", {"1/impressions_1.csv": bad}))
     more = "banner_id,campaign_id\n" + "".join(f"y,{number}\n" for number in range(400))
     imported(tmp_path, lay(tmp_path / "two", {"1/impressions_1.csv": more}))
 
     async def use(database: Database) -> None:
-        page = await rejects.rejects(database, limit=401)
+        page = await rejected_rows.list_rejected_rows(database, limit=401)
         assert (page.kept, page.dropped) == (1_000, 1_900)
         assert [each.row for each in page.rejected[:2]] == ["y,399", "y,398"]
         assert page.rejected[400].row == "x,2499"
         assert page.next == page.rejected[400].id
-        rest = await rejects.rejects(database, before=page.next, limit=1_000)
+        rest = await rejected_rows.list_rejected_rows(database, before=page.next, limit=1_000)
         assert (len(rest.rejected), rest.next) == (599, None)
         assert rest.rejected[-1].row == "x,1900"
 
@@ -255,14 +255,14 @@ def test_the_newest_rejects_are_kept_and_what_falls_out_is_counted(
 def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from store import paging
+    from store.sqlite.core import paging
 
     monkeypatch.setattr(paging, "PAGE_ROWS", 7)
     imported(tmp_path, lay(tmp_path / "small", SMALL))
     before = content(tmp_path)
 
     async def stage(database: Database) -> None:
-        staging = Staging(database, tmp_path / "images")
+        staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
         await staging.clicks(1, [(n, n, n) for n in range(1_000, 1_050)])
         await staging.figures([(s, c, 1, 1, 1, 0, 0) for s in (1, 2) for c in range(20)])
@@ -273,7 +273,7 @@ def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
     (tmp_path / "images/.half").write_bytes(b"half an image")
 
     async def clear(database: Database) -> None:
-        await Staging(database, tmp_path / "images").clear()
+        await ImportStaging(database, tmp_path / "images").clear()
 
     with_database(tmp_path, clear)
     assert content(tmp_path) == before
@@ -281,7 +281,7 @@ def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
 
 def test_clearing_away_touches_no_import_that_is_under_way(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        staging = Staging(database, tmp_path / "images")
+        staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
         await staging.image(2, PNG)
         await staging.clear()
@@ -295,13 +295,13 @@ def test_a_full_disk_puts_clearing_away_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def use(database: Database) -> None:
-        staging = Staging(database, tmp_path / "images")
+        staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("cut off")
         with monkeypatch.context() as full:
             full.setattr(database, "timed_write", no_room)
-            await Staging(database, tmp_path / "images").clear()
+            await ImportStaging(database, tmp_path / "images").clear()
         assert len(rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")) == 1
-        await Staging(database, tmp_path / "images").clear()
+        await ImportStaging(database, tmp_path / "images").clear()
         assert not rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")
 
     with_database(tmp_path, use)
@@ -310,11 +310,11 @@ def test_a_full_disk_puts_clearing_away_off(
 def test_an_import_is_in_force_also_if_old_rejects_cannot_be_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from store import staging
+    from store.sqlite.imports import import_staging
 
-    monkeypatch.setattr(staging, "trim", no_room)
+    monkeypatch.setattr(import_staging, "trim_rejected_rows", no_room)
     assert imported(tmp_path, lay(tmp_path / "small", SMALL)).ok
-    assert with_database(tmp_path, book).campaigns
+    assert with_database(tmp_path, load_campaign_stats).campaigns
 
 
 async def no_room(_: object) -> None:
@@ -322,14 +322,15 @@ async def no_room(_: object) -> None:
 
 
 def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from store import paging, sweep
+    from store.sqlite.core import paging
+    from store.sqlite.imports import import_sweeper
 
     monkeypatch.setattr(paging, "PAGE_ROWS", 3)
     imported(tmp_path, lay(tmp_path / "small", SMALL))
     for number in range(4):
         lines = f"banner_id,campaign_id\n{number},10\n1,10\n"
         imported(tmp_path, lay(tmp_path / str(number), {"1/impressions_1.csv": lines}))
-    before = with_database(tmp_path, book)
+    before = with_database(tmp_path, load_campaign_stats)
 
     async def merge(database: Database) -> list[Any]:
         seen = []
@@ -337,14 +338,14 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
 
         async def watched(job: Any) -> Any:
             result = await write(job)
-            seen.append((await book(database)).figures)
+            seen.append((await load_campaign_stats(database)).figures)
             return result
 
         database.timed_write = watched  # type: ignore[method-assign]
-        await sweep.merge(database, apart=2)
+        await import_sweeper.merge_stats(database, apart=2)
         return seen
 
     steps = with_database(tmp_path, merge)
     assert steps and all(step == before.figures for step in steps)
-    assert with_database(tmp_path, book) == before
+    assert with_database(tmp_path, load_campaign_stats) == before
     assert rows(tmp_path, "SELECT DISTINCT import FROM figure") == [(-1,)]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sets import rows, with_database
 
-from store.database import Database
-from store.errors import StoreBusy, StoreError, StoreFailed, StoreFull, StoreNewer
-from store.migrations import migrate
+from store.api.errors import StoreBusy, StoreError, StoreFailed, StoreFull, StoreTooNew
+from store.sqlite.core.database import Database
+from store.sqlite.core.migrations import migrate
 
 Connection = sqlite3.Connection
 ADD = "INSERT INTO counter VALUES (?, ?)"
@@ -260,7 +260,8 @@ def test_a_file_that_is_no_database_is_told_by_name(tmp_path: Path) -> None:
 
 def test_a_program_whose_database_cannot_be_opened_ends(tmp_path: Path) -> None:
     code = (
-        "import asyncio, sys; from pathlib import Path; from store.database import Database; "
+        "import asyncio, sys; from pathlib import Path; "
+        "from store.sqlite.core.database import Database; "
         "asyncio.run(Database.open(Path(sys.argv[1])))"
     )
     (tmp_path / "marquee.db").write_bytes(b"no database " * 1_000)
@@ -292,7 +293,7 @@ def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path)
     newer = "INSERT INTO migration VALUES (900, '900_later', 0)"
     with_database(tmp_path, lambda database: database.write(lambda c: c.execute(newer).rowcount))
     before = (tmp_path / "marquee.db").read_bytes()
-    with pytest.raises(StoreNewer, match=r"'900_later'.*update the program"):
+    with pytest.raises(StoreTooNew, match=r"'900_later'.*update the program"):
         with_database(tmp_path, lambda database: database.write(lambda _: None))
     assert (tmp_path / "marquee.db").read_bytes() == before
 

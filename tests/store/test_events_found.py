@@ -11,16 +11,23 @@ import pytest
 from entries import row
 from opened import Opened
 
-from store import events, views
-from store.database import hop
-from store.errors import StoreBusy
-from store.events import BadCursor, Events, Filter, LoggedEvent, Page
-from store.sessions import session_key
+from store.api.errors import StoreBusy
+from store.sqlite.core.database import run_on_connection
+from store.sqlite.events import event_queries
+from store.sqlite.events.event_queries import (
+    EventFilter,
+    EventPage,
+    EventQueries,
+    InvalidEventCursor,
+    LoggedEvent,
+)
+from store.sqlite.projections import projections
+from store.sqlite.projections.session_key import session_key
 
 Stored = tuple[int, Any]  # its id, its row
 
 
-def wanted_of(stored: list[Stored], wanted: Filter, newest_first: bool) -> list[str]:
+def wanted_of(stored: list[Stored], wanted: EventFilter, newest_first: bool) -> list[str]:
     found = []
     for number, each in stored:
         source, app, session, _, category, name, at, *_ = each
@@ -42,9 +49,9 @@ def wanted_of(stored: list[Stored], wanted: Filter, newest_first: bool) -> list[
     return [str(number) for _, number in sorted(found, reverse=newest_first)]
 
 
-async def pages(of: Events, wanted: Filter, newest_first: bool, limit: int) -> list[str]:
+async def pages(of: EventQueries, wanted: EventFilter, newest_first: bool, limit: int) -> list[str]:
     found: list[str] = []
-    page = Page([], "")
+    page = EventPage([], "")
     while page.cursor is not None:
         page = await of.find(
             wanted, newest_first=newest_first, limit=limit, cursor=page.cursor or None
@@ -58,7 +65,7 @@ async def pages(of: Events, wanted: Filter, newest_first: bool, limit: int) -> l
 def test_pages_hold_just_what_is_wanted_in_order(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "WAITING", 25)
+    monkeypatch.setattr(projections, "MAX_PENDING_INDEX_ROWS", 25)
     chance = random.Random(seed)
     stored: list[Stored] = []
 
@@ -80,7 +87,7 @@ def test_pages_hold_just_what_is_wanted_in_order(
                 if chance.random() < 0.6:
                     await opened.views.step(chance.randrange(1, 60))
                 for _ in range(8):
-                    wanted = Filter(
+                    wanted = EventFilter(
                         session=chance.choice([None, None, "s", "nobody"]),
                         category=chance.choice([None, "x"]),
                         name=chance.choice([None, "a", "zz"]),
@@ -101,16 +108,16 @@ def test_pages_hold_just_what_is_wanted_in_order(
 @pytest.mark.parametrize(
     "wanted",
     [
-        Filter(),
-        Filter(category="many"),
-        Filter(category="many", app=1),
-        Filter(category="many", source=3),
-        Filter(name="many", app=2),
-        Filter(source=3),
-        Filter(category="many", session="s"),
+        EventFilter(),
+        EventFilter(category="many"),
+        EventFilter(category="many", app=1),
+        EventFilter(category="many", source=3),
+        EventFilter(name="many", app=2),
+        EventFilter(source=3),
+        EventFilter(category="many", session="s"),
     ],
 )
-def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: Filter) -> None:
+def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: EventFilter) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
             events = [row("n", category="many", session="s"), row("n", source=3, session="s")]
@@ -134,10 +141,10 @@ def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: Filte
             def count(connection: sqlite3.Connection) -> None:
                 connection.set_progress_handler(step, 100)
 
-            for _ in range(views.READERS):  # each in its turn
+            for _ in range(projections.READER_CONNECTIONS):  # each in its turn
                 reader = opened.views._idle.pop()
                 opened.views._idle.insert(0, reader)
-                await hop(reader, count)
+                await run_on_connection(reader, count)
             await opened.events.find(wanted)
             assert steps < 5_000
 
@@ -148,7 +155,7 @@ def test_an_event_is_found_as_soon_as_it_is_acknowledged(tmp_path: Path) -> None
     async def run() -> None:
         async with Opened(tmp_path) as opened:
             (number,) = await opened.append(row(session="s"))
-            page = await opened.events.find(Filter(session="s"))
+            page = await opened.events.find(EventFilter(session="s"))
             assert [each.id for each in page.events] == [str(number)]
             found = await opened.events.get(number)
             assert found is not None and found.id == str(number)
@@ -170,7 +177,7 @@ def test_an_event_is_told_as_it_was_sent(tmp_path: Path) -> None:
                 )
             )
             for _ in range(2):
-                (event,) = (await opened.events.find(Filter())).events
+                (event,) = (await opened.events.find(EventFilter())).events
                 assert event == await opened.events.get(number)
                 told = msgspec.json.decode(msgspec.json.encode(event))
                 assert told["data"] == {"n": 1.0, "é": "\u0001"}
@@ -186,11 +193,11 @@ def test_a_page_goes_on_where_it_ended_while_events_come(tmp_path: Path) -> None
     async def run() -> None:
         async with Opened(tmp_path) as opened:
             first = await opened.append(*(row(at=10 * n) for n in range(6)))
-            page = await opened.events.find(Filter(), limit=3)
+            page = await opened.events.find(EventFilter(), limit=3)
             assert [each.id for each in page.events] == [str(each) for each in first[:3]]
             await opened.views.step()
             await opened.append(row(at=5), row(at=25))
-            page = await opened.events.find(Filter(), limit=9, cursor=page.cursor)
+            page = await opened.events.find(EventFilter(), limit=9, cursor=page.cursor)
             assert [each.timestamp[-3:-1] for each in page.events] == ["25", "30", "40", "50"]
             assert page.cursor is None
 
@@ -205,10 +212,10 @@ def test_sessions_that_share_a_key_are_told_apart(tmp_path: Path) -> None:
         async with Opened(tmp_path) as opened:
             numbers = await opened.append(*(row(session=each) for each in (one, other, one)))
             for _ in range(2):
-                assert await pages(opened.events, Filter(session=other), False, 9) == [
+                assert await pages(opened.events, EventFilter(session=other), False, 9) == [
                     str(numbers[1])
                 ]
-                assert len(await pages(opened.events, Filter(session=one), True, 1)) == 2
+                assert len(await pages(opened.events, EventFilter(session=one), True, 1)) == 2
                 await opened.views.catch_up()
 
     asyncio.run(run())
@@ -218,8 +225,8 @@ def test_sessions_that_share_a_key_are_told_apart(tmp_path: Path) -> None:
 def test_a_cursor_that_was_not_given_out_is_told(tmp_path: Path, cursor: str) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            with pytest.raises(BadCursor):
-                await opened.events.find(Filter(), cursor=cursor)
+            with pytest.raises(InvalidEventCursor):
+                await opened.events.find(EventFilter(), cursor=cursor)
 
     asyncio.run(run())
 
@@ -227,14 +234,14 @@ def test_a_cursor_that_was_not_given_out_is_told(tmp_path: Path, cursor: str) ->
 def test_a_long_tail_is_folded_before_it_is_looked_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "TAIL", 10)
+    monkeypatch.setattr(event_queries, "MAX_TAIL_ROWS", 10)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
             await opened.append(*(row(at=n) for n in range(50)))
             await opened.views.step(1)
             assert opened.views.lag == 49
-            assert len((await opened.events.find(Filter())).events) == 50
+            assert len((await opened.events.find(EventFilter())).events) == 50
             assert opened.views.lag == 0
 
     asyncio.run(run())
@@ -243,8 +250,8 @@ def test_a_long_tail_is_folded_before_it_is_looked_through(
 def test_views_that_are_far_behind_are_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "TAIL", 10)
-    monkeypatch.setattr(events, "TRIES", 3)
+    monkeypatch.setattr(event_queries, "MAX_TAIL_ROWS", 10)
+    monkeypatch.setattr(event_queries, "MAX_PROJECTION_STEPS", 3)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
@@ -252,9 +259,9 @@ def test_views_that_are_far_behind_are_not_waited_for(
             step = opened.views.step
             monkeypatch.setattr(opened.views, "step", lambda: step(10))
             with pytest.raises(StoreBusy):
-                await opened.events.find(Filter())
+                await opened.events.find(EventFilter())
             assert opened.views.lag == 20
-            assert len((await opened.events.find(Filter())).events) == 50
+            assert len((await opened.events.find(EventFilter())).events) == 50
 
     asyncio.run(run())
 
@@ -262,8 +269,8 @@ def test_views_that_are_far_behind_are_not_waited_for(
 def test_where_much_is_looked_through_pages_are_short_and_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LISTS", 2)
-    monkeypatch.setattr(events, "DEPTH", 7)
+    monkeypatch.setattr(event_queries, "MAX_INDEX_LISTS", 2)
+    monkeypatch.setattr(event_queries, "MAX_INDEX_ROWS", 7)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
@@ -273,11 +280,14 @@ def test_where_much_is_looked_through_pages_are_short_and_go_on(
             ]
             stored = list(zip(await opened.append(*rows), rows, strict=True))
             await opened.views.catch_up()
-            for wanted in (Filter(category="y"), Filter(session="s", category="y", app=1)):
+            for wanted in (
+                EventFilter(category="y"),
+                EventFilter(session="s", category="y", app=1),
+            ):
                 for newest_first in (False, True):
                     found = await pages(opened.events, wanted, newest_first, 5)
                     assert found == wanted_of(stored, wanted, newest_first)
-            first = await opened.events.find(Filter(session="s", category="y"), limit=5)
+            first = await opened.events.find(EventFilter(session="s", category="y"), limit=5)
             assert len(first.events) < 5
             assert first.cursor is not None
 
@@ -285,16 +295,16 @@ def test_where_much_is_looked_through_pages_are_short_and_go_on(
 
 
 def test_all_events_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "EXPORTED", 7)
+    monkeypatch.setattr(event_queries, "EXPORT_PAGE_ROWS", 7)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
             rows = [row(at=n * 7 % 50, session=str(n % 2)) for n in range(60)]
             stored = list(zip(await opened.append(*rows), rows, strict=True))
             found: list[LoggedEvent] = []
-            async for some in opened.events.export(Filter(session="1")):
+            async for some in opened.events.export(EventFilter(session="1")):
                 assert len(some) <= 7
                 found += some
-            assert [each.id for each in found] == wanted_of(stored, Filter(session="1"), False)
+            assert [each.id for each in found] == wanted_of(stored, EventFilter(session="1"), False)
 
     asyncio.run(run())

@@ -9,9 +9,9 @@ import pytest
 from descriptors import descriptors
 from sets import GIF, JPEG, PNG, counts, imported, lay, with_database
 
-from store.database import Database
-from store.errors import StoreError
-from store.images import Images, keep, place
+from store.api.errors import StoreError
+from store.sqlite.banners.image_store import ImageStore, image_path, write_image
+from store.sqlite.core.database import Database
 
 
 def test_an_image_comes_back_typed_and_tagged_and_from_memory(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_an_image_comes_back_typed_and_tagged_and_from_memory(tmp_path: Path) ->
     assert (tmp_path / "images").stat().st_mode & 0o777 == 0o700
 
     async def use(database: Database) -> None:
-        images = Images(database, tmp_path / "images", 1_000_000)
+        images = ImageStore(database, tmp_path / "images", 1_000_000)
         picture = await images.picture(5)
         assert picture is not None
         assert (picture.body, picture.type) == (JPEG, "image/jpeg")
@@ -40,7 +40,7 @@ def test_an_image_that_cannot_be_read_now_is_not_taken_for_none(tmp_path: Path) 
     imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
 
     async def use(database: Database) -> None:
-        images = Images(database, tmp_path / "images", 1_000_000)
+        images = ImageStore(database, tmp_path / "images", 1_000_000)
         with descriptors(0), pytest.raises(StoreError, match=r"marquee\.db cannot be used: unable"):
             await images.picture(5)
         await images.picture(6)  # the reader has its files open from now on
@@ -54,10 +54,10 @@ def test_an_image_that_cannot_be_read_now_is_not_taken_for_none(tmp_path: Path) 
 
 def test_an_import_that_is_published_shows_its_images_once_told(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        from store.staging import Staging
+        from store.sqlite.imports.import_staging import ImportStaging
 
-        images = Images(database, tmp_path / "images", 1_000_000)
-        staging = Staging(database, tmp_path / "images")
+        images = ImageStore(database, tmp_path / "images", 1_000_000)
+        staging = ImportStaging(database, tmp_path / "images")
         seen: list[Any] = []
         for body in (PNG, GIF):
             await staging.begin("here")
@@ -74,10 +74,10 @@ def test_an_import_that_is_published_shows_its_images_once_told(tmp_path: Path) 
 
 def test_an_image_that_lies_there_already_is_not_written_again(tmp_path: Path) -> None:
     name = hashlib.sha256(b"body").digest()
-    assert keep(tmp_path, name, b"body")
-    made = place(tmp_path, name).stat()
-    assert not keep(tmp_path, name, b"body")
-    assert place(tmp_path, name).stat() == made
+    assert write_image(tmp_path, name, b"body")
+    made = image_path(tmp_path, name).stat()
+    assert not write_image(tmp_path, name, b"body")
+    assert image_path(tmp_path, name).stat() == made
     assert [path.name for path in tmp_path.iterdir()] == [name.hex()]
 
 
@@ -89,7 +89,7 @@ def test_an_image_that_cannot_be_written_leaves_no_half(
 
     monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(OSError, match="No space left"):
-        keep(tmp_path, b"\x01", b"body")
+        write_image(tmp_path, b"\x01", b"body")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,7 +108,7 @@ def test_a_damaged_image_is_not_served_and_importing_it_again_repairs_it(
         file.unlink()
 
     async def picture(database: Database) -> Any:
-        return await Images(database, tmp_path / "images", 1_000_000).picture(5)
+        return await ImageStore(database, tmp_path / "images", 1_000_000).picture(5)
 
     assert with_database(tmp_path, picture) is None
     # It counts as stored, so that a server that runs shows it at once.

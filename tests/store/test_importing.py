@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from sets import GIF, JPEG, PNG, SMALL, by_name, content, counts, imported, lay, rows, with_database
 
-from rules.ranking import Figures
-from store.campaigns import Book, book
-from store.errors import StoreFull, StoreRefused
-from store.images import Images
+from domain.banners.ranking import BannerStats
+from imports import importer
+from store.api.errors import StoreFull, StoreRefused
+from store.sqlite.banners.campaign_stats import CampaignStats, load_campaign_stats
+from store.sqlite.banners.image_store import ImageStore
 
 
-def read(data: Path) -> Book:
-    return with_database(data, book)
+def read(data: Path) -> CampaignStats:
+    return with_database(data, load_campaign_stats)
 
 
 def refused(data: Path, folder: Path) -> str:
@@ -48,10 +49,10 @@ def test_a_whole_set_comes_out_as_figures_targets_and_images(data: Path, folder:
     found = read(data)
     assert found.figures == {
         1: {
-            10: {1: Figures(2, 2, 2, 1_750_000), 2: Figures(1, 1, 0, 0)},
-            11: {3: Figures(1, 0, 0, 0)},
+            10: {1: BannerStats(2, 2, 2, 1_750_000), 2: BannerStats(1, 1, 0, 0)},
+            11: {3: BannerStats(1, 0, 0, 0)},
         },
-        2: {10: {4: Figures(1, 1, 1, 2_000_000)}},
+        2: {10: {4: BannerStats(1, 1, 1, 2_000_000)}},
     }
     assert found.campaigns == {10: {1, 2, 4}, 11: {3}}
     assert found.banners == (1, 2, 3, 4)
@@ -59,7 +60,7 @@ def test_a_whole_set_comes_out_as_figures_targets_and_images(data: Path, folder:
     assert found.version == 1
 
     async def pictures(database: Any) -> list[Any]:
-        images = Images(database, data / "images", 1_000_000)
+        images = ImageStore(database, data / "images", 1_000_000)
         return [await images.picture(banner) for banner in (1, 2, 3)]
 
     first, second, none = with_database(data, pictures)
@@ -111,7 +112,7 @@ def test_the_same_impressions_of_two_slots_in_one_import_count_in_each(
     same = {f"{slot}/impressions_{slot}.csv": "banner_id,campaign_id\n1,1\n" for slot in (1, 2)}
     result = imported(data, lay(folder, same))
     assert counts(result) == (2, 2, 0, 0)
-    one = {1: {1: Figures(1, 0, 0, 0)}}
+    one = {1: {1: BannerStats(1, 0, 0, 0)}}
     assert read(data).figures == {1: one, 2: one}
 
 
@@ -126,7 +127,10 @@ def test_clicks_and_conversions_with_known_ids_are_kept_out(data: Path, folder: 
     assert counts(by_name(result)["1/conversions_1.csv"]) == (3, 1, 2, 0)
     assert result.ok
     found = read(data)
-    assert found.figures[1][10] == {1: Figures(2, 2, 2, 1_750_000), 2: Figures(1, 2, 1, 4_000_000)}
+    assert found.figures[1][10] == {
+        1: BannerStats(2, 2, 2, 1_750_000),
+        2: BannerStats(1, 2, 1, 4_000_000),
+    }
     assert 99 not in found.campaigns
     assert found.version == 2
 
@@ -135,7 +139,7 @@ def test_impressions_of_another_file_add_up(data: Path, folder: Path) -> None:
     for number in range(12):
         lines = f"banner_id,campaign_id\n1,1\n2,1\n1,{number}\n"
         imported(data, lay(folder / str(number), {"4/impressions_4.csv": lines}))
-    assert read(data).figures[4][1] == {1: Figures(13, 0, 0, 0), 2: Figures(12, 0, 0, 0)}
+    assert read(data).figures[4][1] == {1: BannerStats(13, 0, 0, 0), 2: BannerStats(12, 0, 0, 0)}
     apart = rows(data, "SELECT count(DISTINCT import) FROM figure")[0][0]
     assert isinstance(apart, int) and apart < 12
 
@@ -151,9 +155,9 @@ def test_a_conversion_may_follow_a_click_of_another_slot_or_import(
     second = {"3/conversions_3.csv": "conversion_id,click_id,revenue\n2,7,3\n"}
     assert imported(data, lay(folder / "two", second)).ok
     found = read(data).figures
-    assert found[1] == {700: {70: Figures(0, 0, 1, 1_000_000)}}
-    assert found[2] == {700: {70: Figures(0, 1, 0, 0)}}
-    assert found[3] == {700: {70: Figures(0, 0, 1, 3_000_000)}}
+    assert found[1] == {700: {70: BannerStats(0, 0, 1, 1_000_000)}}
+    assert found[2] == {700: {70: BannerStats(0, 1, 0, 0)}}
+    assert found[3] == {700: {70: BannerStats(0, 0, 1, 3_000_000)}}
 
 
 def test_rejected_rows_are_kept_as_they_came_and_stop_no_good_ones(
@@ -191,7 +195,7 @@ def test_rejected_rows_are_kept_as_they_came_and_stop_no_good_ones(
         ("targets.csv", 2, "url is neither http nor https", "1,javascript:alert(1)"),
     ]
     assert "1/clicks_1.csv, line 3: banner_id is negative: '2,-1,10'" in caplog.messages
-    assert read(data).figures[1][10][1] == Figures(2, 3, 2, 3_500_000)
+    assert read(data).figures[1][10][1] == BannerStats(2, 3, 2, 3_500_000)
 
 
 def test_many_rejects_are_logged_in_a_few_lines(
@@ -245,7 +249,6 @@ def test_a_file_that_is_no_csv_ends_the_import_with_nothing_changed(
 def test_a_file_that_changes_while_it_is_read_ends_the_import(
     data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import store.importing
 
     def examine(source: Any) -> bytes:
         digest = real(source)
@@ -254,8 +257,8 @@ def test_a_file_that_changes_while_it_is_read_ends_the_import(
                 file.write("900,1,1\n")
         return digest
 
-    real = store.importing.examine
-    monkeypatch.setattr(store.importing, "examine", examine)
+    real = importer.inspect_file
+    monkeypatch.setattr(importer, "inspect_file", examine)
     assert "changed while it was read" in refused(data, lay(folder, SMALL))
 
 
@@ -370,8 +373,8 @@ def test_what_is_no_image_or_too_large_is_rejected_and_the_rest_is_taken(
 
 
 def test_progress_goes_by_bytes_read_from_none_to_all(data: Path, folder: Path) -> None:
-    from store.importing import import_folder
-    from store.staging import Staging
+    from imports.importer import import_folder
+    from store.sqlite.imports.import_staging import ImportStaging
 
     lines = "click_id,banner_id,campaign_id\n" + "".join(f"{n},1,1\n" for n in range(60_000))
     lay(folder, {**SMALL, "3/clicks_3.csv": lines})
@@ -379,7 +382,7 @@ def test_progress_goes_by_bytes_read_from_none_to_all(data: Path, folder: Path) 
     told: list[tuple[int, int]] = []
 
     async def use(database: Any) -> None:
-        staging = Staging(database, data / "images")
+        staging = ImportStaging(database, data / "images")
         await import_folder(folder, staging, lambda *now: told.append(now))
 
     for _ in range(2):
@@ -520,5 +523,5 @@ def test_files_of_spreadsheets_are_imported(data: Path, folder: Path) -> None:
     assert counts(named["1/impressions_1.csv"]) == (2, 2, 0, 0)
     assert counts(named["1/clicks_1.csv"]) == (3, 2, 0, 1)
     assert rows(data, "SELECT line, row FROM reject") == [(5, "7\tx\t1")]
-    assert read(data).figures == {1: {7: {1: Figures(2, 2, 1, 1_500_000)}}}
+    assert read(data).figures == {1: {7: {1: BannerStats(2, 2, 1, 1_500_000)}}}
     assert read(data).targets == {1: "https://a.example/"}

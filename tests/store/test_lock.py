@@ -12,22 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import StoreBusy, StoreError
-from store.lock import Lock
+from store.api.errors import StoreBusy, StoreError
+from store.sqlite.core.folder_lock import FolderLock
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from store.lock import Lock; "
-    "lock = Lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    "import sys, time; from pathlib import Path; "
+    "from store.sqlite.core.folder_lock import FolderLock; "
+    "lock = FolderLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 )
 
 
 def test_a_folder_is_held_once_and_can_be_held_again_when_let_go(tmp_path: Path) -> None:
-    with Lock(tmp_path / "data") as lock:
+    with FolderLock(tmp_path / "data") as lock:
         assert lock.path.read_text() == f"{os.getpid()}\n"
         assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
         with pytest.raises(StoreBusy, match=f"in use by process {os.getpid()}:"):
-            Lock(tmp_path / "data")
-    Lock(tmp_path / "data").release()
+            FolderLock(tmp_path / "data")
+    FolderLock(tmp_path / "data").release()
 
 
 def test_another_process_is_named_and_holds_no_longer_than_it_lives(tmp_path: Path) -> None:
@@ -35,35 +36,35 @@ def test_another_process_is_named_and_holds_no_longer_than_it_lives(tmp_path: Pa
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(StoreBusy, match=f"in use by process {other.pid}:"):
-            Lock(tmp_path)
+            FolderLock(tmp_path)
         other.send_signal(signal.SIGKILL)
-    Lock(tmp_path).release()
+    FolderLock(tmp_path).release()
 
 
 def test_a_folder_that_is_none_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StoreError, match="data cannot be used: it is not a folder"):
-        Lock(tmp_path / "data")
+        FolderLock(tmp_path / "data")
 
 
 def test_a_folder_whose_lock_file_is_removed_or_replaced_stays_held(tmp_path: Path) -> None:
-    with Lock(tmp_path / "data") as lock:
+    with FolderLock(tmp_path / "data") as lock:
         lock.path.unlink()
         with pytest.raises(StoreBusy, match="in use by process unknown:"):
-            Lock(tmp_path / "data")
+            FolderLock(tmp_path / "data")
         assert not lock.path.exists()
         lock.path.write_text("4711\n")
         with pytest.raises(StoreBusy, match="in use by process 4711:"):
-            Lock(tmp_path / "data")
+            FolderLock(tmp_path / "data")
 
 
 def test_a_moved_folder_stays_held_and_a_copied_one_is_free(tmp_path: Path) -> None:
-    with Lock(tmp_path / "data"):
+    with FolderLock(tmp_path / "data"):
         (tmp_path / "data").rename(tmp_path / "moved")
         with pytest.raises(StoreBusy, match=f"in use by process {os.getpid()}:"):
-            Lock(tmp_path / "moved")
+            FolderLock(tmp_path / "moved")
         shutil.copytree(tmp_path / "moved", tmp_path / "copied")
-        Lock(tmp_path / "copied").release()
+        FolderLock(tmp_path / "copied").release()
 
 
 def test_where_folders_cannot_be_locked_the_file_is(
@@ -77,13 +78,13 @@ def test_where_folders_cannot_be_locked_the_file_is(
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", nfs)
-    with Lock(tmp_path / "data"), pytest.raises(StoreBusy, match="in use"):
-        Lock(tmp_path / "data")
+    with FolderLock(tmp_path / "data"), pytest.raises(StoreBusy, match="in use"):
+        FolderLock(tmp_path / "data")
 
 
 def test_a_lock_that_was_refused_leaves_no_file_open(tmp_path: Path) -> None:
-    with Lock(tmp_path):
+    with FolderLock(tmp_path):
         before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(StoreBusy):
-            Lock(tmp_path)
+            FolderLock(tmp_path)
         assert len(os.listdir("/proc/self/fd")) == before

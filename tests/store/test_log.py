@@ -10,11 +10,11 @@ import pytest
 from entries import counts, held, row, sent
 from sets import rows, with_database
 
-from store.batch import Outcome
-from store.database import Database
-from store.errors import StoreError
-from store.log import Log
-from store.sessions import session_key
+from store.api.errors import StoreError
+from store.sqlite.core.database import Database
+from store.sqlite.events.commit_batch import AppendOutcome
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.projections.session_key import session_key
 
 
 def verdicts(outcomes: list[tuple[int, str]]) -> list[str]:
@@ -23,7 +23,7 @@ def verdicts(outcomes: list[tuple[int, str]]) -> list[str]:
 
 def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         [(number, verdict)] = await log.append([row("click", data='{"a":1}')], received=2_000_000)
         assert (number, verdict) == (2_000 << 22, "stored")
         kept = (
@@ -49,7 +49,7 @@ def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("many", [1, 3, 64, 65, 357])
 def test_a_request_of_any_size_is_stored_whole_and_in_its_order(tmp_path: Path, many: int) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         outcomes = await log.append([row(at=number) for number in range(many)])
         assert verdicts(outcomes) == ["stored"] * many
         assert rows(tmp_path, "SELECT id, at FROM event ORDER BY id") == [
@@ -61,7 +61,7 @@ def test_a_request_of_any_size_is_stored_whole_and_in_its_order(tmp_path: Path, 
 
 def test_a_repeated_sender_stores_nothing_and_answers_as_the_first_time(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         [(first, _)] = await log.append([sent("a")])
         assert await log.append([sent("a")]) == [(first, "duplicate")]
         assert await log.append([sent("a", b"c")]) == [(first, "conflict")]
@@ -74,7 +74,7 @@ def test_a_repeated_sender_stores_nothing_and_answers_as_the_first_time(tmp_path
 
 def test_a_sender_is_known_again_within_one_commit_and_within_one_request(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             one = log.append([sent("b")])
             two = log.append([sent("b"), row(), sent("c"), sent("c"), sent("c", b"d")])
@@ -89,7 +89,7 @@ def test_a_sender_is_known_again_within_one_commit_and_within_one_request(tmp_pa
 
 def test_many_repeated_at_once_each_get_their_first_id(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         first = await log.append([sent(f"s{number}") for number in range(200)])
         mixed = [sent(f"s{number}") for number in range(0, 400, 2)]
         second = await log.append(mixed)
@@ -100,11 +100,13 @@ def test_many_repeated_at_once_each_get_their_first_id(tmp_path: Path) -> None:
 
 
 def test_senders_are_looked_up_by_the_index(tmp_path: Path) -> None:
-    from store.batch import FIND
+    from store.sqlite.events.commit_batch import FIND_CONFLICTS_SQL
 
     async def use(database: Database) -> None:
         def plan(connection: sqlite3.Connection) -> list[Any]:
-            return connection.execute("EXPLAIN QUERY PLAN " + FIND[4], [None] * 16).fetchall()
+            return connection.execute(
+                "EXPLAIN QUERY PLAN " + FIND_CONFLICTS_SQL[4], [None] * 16
+            ).fetchall()
 
         told = " ".join(str(line[3]) for line in await database.read(plan))
         assert "SEARCH event USING INDEX event_sender (app=? AND sender=?)" in told
@@ -116,7 +118,7 @@ def test_a_person_who_was_erased_does_not_come_back_by_a_retry(tmp_path: Path) -
     erase = "UPDATE event SET session = NULL, user = NULL, data = NULL"
 
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         [(first, _)] = await log.append([sent("a")])
         await database.write(lambda connection: connection.execute(erase).rowcount)
         assert await log.append([sent("a")]) == [(first, "duplicate")]
@@ -139,7 +141,7 @@ def test_an_event_that_cannot_be_stored_does_not_sink_its_neighbours(
     tmp_path: Path, unfit: Any
 ) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             before = log.append([row()] * 50)
             both = log.append([row(), unfit], bodies=[b"right", b"unfit"])
@@ -158,7 +160,7 @@ def test_an_event_that_cannot_be_stored_does_not_sink_its_neighbours(
 
 def test_what_is_wrong_is_kept_in_the_same_commit_with_its_app_and_time(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             both = log.append([row()], [(7, b"{", "[1]"), (7, b"}", "[2]")], received=5_000_000)
         [(number, _)] = await both
@@ -174,7 +176,7 @@ def test_what_is_wrong_is_kept_in_the_same_commit_with_its_app_and_time(tmp_path
 
 def test_a_conflicting_event_is_kept_among_the_rejects(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await log.append([sent("a", app=3)])
         await log.append([row(), sent("a", b"c", app=3)], bodies=[b"1", b"2"], received=1_000)
         [(app, received, errors, body)] = rows(
@@ -189,7 +191,7 @@ def test_a_conflicting_event_is_kept_among_the_rejects(tmp_path: Path) -> None:
 
 def test_what_arrives_while_a_commit_runs_makes_the_next_one(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             first = log.append([row()])
             await asyncio.sleep(0)  # handed to the writer
@@ -204,7 +206,7 @@ def test_what_arrives_while_a_commit_runs_makes_the_next_one(tmp_path: Path) -> 
 
 def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             futures = [log.append([row()] * 500) for _ in range(2)]
             assert not log.crowded
@@ -222,7 +224,7 @@ def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> N
 class Deaf:
     """A waiter that cannot be told."""
 
-    def settled(self, outcomes: list[Outcome]) -> None:
+    def settled(self, outcomes: list[AppendOutcome]) -> None:
         raise RuntimeError("deaf")
 
     failed: Any = settled
@@ -232,7 +234,7 @@ def test_one_who_cannot_be_told_keeps_nothing_from_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             first = log.append([row()])
             log.take(Deaf(), [row()])
@@ -253,7 +255,7 @@ def test_one_who_cannot_be_told_keeps_nothing_from_the_others(
 
 def test_one_who_left_takes_nothing_from_the_others_and_its_event_stays(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             leaving, staying = log.append([row("gone")]), log.append([row()])
             leaving.cancel()
@@ -266,7 +268,7 @@ def test_one_who_left_takes_nothing_from_the_others_and_its_event_stays(tmp_path
 
 def test_what_no_authenticated_request_brought_is_in_no_count(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         outcomes = await log.append([sent("a"), sent("a"), sent("a", b"c")], counted=False)
         assert verdicts(outcomes) == ["stored", "duplicate", "conflict"]
         assert counts(log) == (0, 0, 0, 0)
@@ -276,7 +278,7 @@ def test_what_no_authenticated_request_brought_is_in_no_count(tmp_path: Path) ->
 
 def test_counts_and_ids_go_on_after_a_restart(tmp_path: Path) -> None:
     async def first(database: Database) -> int:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await log.append([row(), sent("a")], [(1, b"{", "[]")])
         await log.append([sent("a")], refused=3)
         log.refuse(2)
@@ -287,7 +289,7 @@ def test_counts_and_ids_go_on_after_a_restart(tmp_path: Path) -> None:
         return log.last
 
     async def second(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         assert counts(log) == (2, 1, 1, 5)
         [(number, _)] = await log.append([row()], received=0)
         assert number > last
@@ -298,7 +300,7 @@ def test_counts_and_ids_go_on_after_a_restart(tmp_path: Path) -> None:
 
 def test_draining_waits_for_all_that_waits(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await log.drain()
         futures = [log.append([row()]) for _ in range(5_000)]
         log.refuse()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sets import rows
 
-from store.database import Database
-from store.errors import StoreFull
-from store.log import Log
+from store.api.errors import StoreFull
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
 
 APPS = st.integers(1, 2)
 Sent = st.builds(
@@ -53,7 +53,7 @@ class Conservation(RuleBasedStateMachine):
     def open(self) -> None:
         async def run() -> None:
             self.database = await Database.open(self.folder / "marquee.db")
-            self.log = await Log.open(self.database)
+            self.log = await EventLog.open(self.database)
 
         self.runner.run(run())
 

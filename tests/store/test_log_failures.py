@@ -8,9 +8,9 @@ import pytest
 from entries import counts, held, row
 from sets import rows, with_database
 
-from store.database import Database
-from store.errors import StoreError, StoreFailed, StoreFull
-from store.log import Log
+from store.api.errors import StoreError, StoreFailed, StoreFull
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
 
 
 async def pages(database: Database, most: int) -> None:
@@ -25,7 +25,7 @@ def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
     large = [row(data="x" * 100_000)] * 10
 
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await pages(database, 60)
         with held(database):
             both = [log.append(large, [(1, b"{", "[]")]), log.append([row()])]
@@ -53,7 +53,7 @@ def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
 
 def test_what_was_not_counted_is_not_counted_as_refused(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await pages(database, 60)
         with pytest.raises(StoreFull):
             await log.append([row(data="x" * 1_000_000)], counted=False)
@@ -65,7 +65,7 @@ def test_what_was_not_counted_is_not_counted_as_refused(tmp_path: Path) -> None:
 
 def test_a_broken_database_acknowledges_nothing_any_more(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await log.append([row()])
         database.failed = StoreFailed("it broke")
         with held(database):
@@ -82,7 +82,7 @@ def test_an_unforeseen_error_is_told_to_all_who_wait_and_the_log_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await database.write(lambda c: c.execute("ALTER TABLE log RENAME TO away"))
         with held(database):
             both = [log.append([row()]), log.append([row()])]
@@ -105,7 +105,7 @@ def test_a_commit_cannot_be_half_of_a_request(tmp_path: Path) -> None:
         )
 
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         await database.write(job)
         with pytest.raises(StoreError):
             await log.append([row()] * 100 + [row("last")])

@@ -8,9 +8,9 @@ import pytest
 from entries import counts, held, row
 from sets import with_database
 
-from store import log as store_log
-from store.database import Database
-from store.log import Log
+from store.sqlite.core.database import Database
+from store.sqlite.events import event_log as store_log
+from store.sqlite.events.event_log import EventLog
 
 
 class Clock:
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_the_queue_is_bounded_by_the_bytes_that_it_holds(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_bytes=1_000_000)
+        log = await EventLog.open(database, queue_bytes=1_000_000)
         with held(database):
             taken = []
             while log.room(50_000):
@@ -49,7 +49,7 @@ def test_the_queue_is_bounded_by_the_bytes_that_it_holds(tmp_path: Path) -> None
 
 def test_small_events_weigh_what_they_hold_in_memory(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_bytes=1_000_000)
+        log = await EventLog.open(database, queue_bytes=1_000_000)
         with held(database):
             taken = []
             while log.room(300):
@@ -62,7 +62,7 @@ def test_small_events_weigh_what_they_hold_in_memory(tmp_path: Path) -> None:
 
 def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path, clock: Clock) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_age=0.05)
+        log = await EventLog.open(database, queue_age=0.05)
         assert log.waiting == 0
         with held(database):
             waiting = log.append([row()])
@@ -80,7 +80,7 @@ def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path, cloc
 
 def test_age_is_that_of_the_oldest_who_still_waits(tmp_path: Path, clock: Clock) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_age=0.05)
+        log = await EventLog.open(database, queue_age=0.05)
         with held(database):
             first = log.append([row()])
             await asyncio.sleep(0)  # its commit has begun
@@ -98,7 +98,7 @@ def test_one_request_that_is_larger_than_the_queue_is_taken_when_nothing_waits(
     tmp_path: Path,
 ) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_bytes=1_000)
+        log = await EventLog.open(database, queue_bytes=1_000)
         assert log.room(10_000)
         with held(database):
             large = log.append([row()], size=10_000)
@@ -113,7 +113,7 @@ def test_what_was_refused_is_counted_with_the_next_commit_or_one_of_its_own(
     tmp_path: Path,
 ) -> None:
     async def use(database: Database) -> None:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         with held(database):
             waiting = log.append([row()])
             await asyncio.sleep(0)
@@ -133,11 +133,11 @@ def test_what_was_refused_is_counted_with_the_next_commit_or_one_of_its_own(
 def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr(store_log, "SPELL", 0.2)
-    monkeypatch.setattr(store_log, "STANDING", 0.05)
+    monkeypatch.setattr(store_log, "STANDING_QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr(store_log, "STANDING_MAX_SECONDS", 0.05)
 
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_bytes=10**9, queue_age=60)
+        log = await EventLog.open(database, queue_bytes=10**9, queue_age=60)
         # Each is a commit of its own, and commits take a while.
         monkeypatch.setattr(database, "write", _slowly(database.write, 0.02))
         taken = [log.append([row()], size=3_000_000) for _ in range(40)]
@@ -163,11 +163,11 @@ def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment
 def test_one_commit_that_takes_long_is_no_queue_that_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr(store_log, "SPELL", 0.02)
-    monkeypatch.setattr(store_log, "STANDING", 0.01)
+    monkeypatch.setattr(store_log, "STANDING_QUEUE_SECONDS", 0.02)
+    monkeypatch.setattr(store_log, "STANDING_MAX_SECONDS", 0.01)
 
     async def use(database: Database) -> None:
-        log = await Log.open(database, queue_age=60)
+        log = await EventLog.open(database, queue_age=60)
         with held(database):
             first = log.append([row()])
             await asyncio.sleep(0.01)

@@ -9,12 +9,12 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from rules.history import Closed
-from rules.other_days import NO_OTHER_DAYS
-from rules.timestamp import text
-from store import audience
-from store.audience import DAY, Audiences
-from store.database import Database
+from domain.audience.seasonal_baseline import NO_SEASONAL_BASELINE
+from domain.audience.visitor_history import MinuteTotals
+from domain.common.timestamp import format_timestamp
+from store.sqlite.audience import audience_history
+from store.sqlite.audience.audience_history import DAY_MINUTES, AudienceHistory
+from store.sqlite.core.database import Database
 
 T = TypeVar("T")
 NOW = 28_000_000  # minutes since 1970
@@ -38,31 +38,34 @@ def count(database: Database, table: str) -> Awaitable[int]:
 
 
 async def history(
-    kept: Audiences, key: tuple[str, str], path: str, begin: int, end: int
+    kept: AudienceHistory, key: tuple[str, str], path: str, begin: int, end: int
 ) -> list[tuple[int, float]]:
     """The answer's minutes since 1970, with their visitors."""
     found = []
     for each in msgspec.json.decode(await kept.history(key, path, begin, end)):
         minute = int(datetime.fromisoformat(each["minute"]).timestamp()) // 60
-        assert each == {"minute": text(minute * 60_000_000), "visitors": each["visitors"]}
+        assert each == {
+            "minute": format_timestamp(minute * 60_000_000),
+            "visitors": each["visitors"],
+        }
         found.append((minute, each["visitors"]))
     return found
 
 
 def test_a_minute_that_came_in_parts_adds_up(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 8)
-        await kept.keep(KEY, Closed(NOW, 4, {"/": 40, "/a": 2}), {"/": "Home"})
-        await kept.keep(KEY, Closed(NOW, 8, {"/": 20}), {})
-        await kept.keep(KEY, Closed(NOW + 1, 10, {"/a": 5}), {})
-        await kept.keep(KEY, Closed(NOW + 2, 10, {}), {})
+        kept = AudienceHistory(database, "own", 8)
+        await kept.keep(KEY, MinuteTotals(NOW, 4, {"/": 40, "/a": 2}), {"/": "Home"})
+        await kept.keep(KEY, MinuteTotals(NOW, 8, {"/": 20}), {})
+        await kept.keep(KEY, MinuteTotals(NOW + 1, 10, {"/a": 5}), {})
+        await kept.keep(KEY, MinuteTotals(NOW + 2, 10, {}), {})
         assert await history(kept, KEY, "/", NOW, NOW + 3) == [
             (NOW, 5.0), (NOW + 1, 0.0), (NOW + 2, 0.0),
         ]  # fmt: skip
         assert await history(kept, KEY, "/a", NOW + 1, NOW + 2) == [(NOW + 1, 0.5)]
         assert await history(kept, KEY, "/nowhere", NOW, NOW + 3) == []
         assert await history(kept, ("other", KEY[1]), "/", NOW, NOW + 3) == []
-        assert await history(Audiences(database, "legacy", 8), KEY, "/", NOW, NOW + 3) == []
+        assert await history(AudienceHistory(database, "legacy", 8), KEY, "/", NOW, NOW + 3) == []
 
     run(tmp_path, work)
 
@@ -70,11 +73,11 @@ def test_a_minute_that_came_in_parts_adds_up(tmp_path: Path) -> None:
 def test_the_most_visited_pages_of_a_minute_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "KEPT", 3)
+    monkeypatch.setattr(audience_history, "MAX_PAGES_PER_MINUTE", 3)
 
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 8)
-        await kept.keep(KEY, Closed(NOW, 1, {f"/{n}": n for n in range(9)}), {})
+        kept = AudienceHistory(database, "own", 8)
+        await kept.keep(KEY, MinuteTotals(NOW, 1, {f"/{n}": n for n in range(9)}), {})
         for path, many in (("/8", 8.0), ("/6", 6.0)):
             assert await history(kept, KEY, path, NOW, NOW + 1) == [(NOW, many)]
         assert await history(kept, KEY, "/5", NOW, NOW + 1) == []
@@ -84,15 +87,15 @@ def test_the_most_visited_pages_of_a_minute_are_kept(
 
 def test_what_is_too_old_goes_with_all_that_belongs_to_it(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 2)
+        kept = AudienceHistory(database, "own", 2)
         for key in (KEY, ("token", "gone.example.com")):
-            await kept.keep(key, Closed(NOW, 1, {"/old": 9, "/": 9}), {})
-        await kept.keep(KEY, Closed(NOW + 2 * DAY, 1, {"/": 9}), {})
-        assert not await kept.sweep((NOW + 2 * DAY) * 60_000_000)
+            await kept.keep(key, MinuteTotals(NOW, 1, {"/old": 9, "/": 9}), {})
+        await kept.keep(KEY, MinuteTotals(NOW + 2 * DAY_MINUTES, 1, {"/": 9}), {})
+        assert not await kept.sweep((NOW + 2 * DAY_MINUTES) * 60_000_000)
         assert await history(kept, KEY, "/old", NOW, NOW + 1) == [(NOW, 9.0)]
-        await kept.keep(KEY, Closed(NOW + 2 * DAY + 1, 1, {"/": 9}), {})
-        assert not await kept.sweep((NOW + 2 * DAY + 1) * 60_000_000)
-        assert len(await history(kept, KEY, "/", NOW, NOW + 9 * DAY)) == 2
+        await kept.keep(KEY, MinuteTotals(NOW + 2 * DAY_MINUTES + 1, 1, {"/": 9}), {})
+        assert not await kept.sweep((NOW + 2 * DAY_MINUTES + 1) * 60_000_000)
+        assert len(await history(kept, KEY, "/", NOW, NOW + 9 * DAY_MINUTES)) == 2
         assert await count(database, "audience_visitors") == 2
         assert await count(database, "audience_minute") == 2
         assert await count(database, "audience_path") == 1
@@ -104,15 +107,17 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(tmp_path: Path) -> Non
 def test_what_is_too_old_goes_in_steps_and_never_by_the_time_of_a_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "SWEPT", 4)
+    monkeypatch.setattr(audience_history, "SWEEP_ROWS", 4)
 
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 2)
+        kept = AudienceHistory(database, "own", 2)
         for minute in range(10):
-            await kept.keep(KEY, Closed(NOW + minute, 1, {"/": 9}), {})
-        await kept.keep(KEY, Closed(NOW + 3650 * DAY, 1, {"/": 9}), {})  # a clock that leapt
+            await kept.keep(KEY, MinuteTotals(NOW + minute, 1, {"/": 9}), {})
+        await kept.keep(
+            KEY, MinuteTotals(NOW + 3650 * DAY_MINUTES, 1, {"/": 9}), {}
+        )  # a clock that leapt
         assert await count(database, "audience_minute") == 11
-        more = [await kept.sweep((NOW + 3 * DAY) * 60_000_000) for _ in range(3)]
+        more = [await kept.sweep((NOW + 3 * DAY_MINUTES) * 60_000_000) for _ in range(3)]
         assert more == [True, True, False]
         assert await count(database, "audience_minute") == 1
 
@@ -121,9 +126,9 @@ def test_what_is_too_old_goes_in_steps_and_never_by_the_time_of_a_reading(
 
 def test_hosts_that_were_read_last_are_watched_again_first(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 8)
+        kept = AudienceHistory(database, "own", 8)
         for number in range(5):
-            await kept.keep((f"{number}", "h"), Closed(NOW + number, 1, {"/": 1}), {})
+            await kept.keep((f"{number}", "h"), MinuteTotals(NOW + number, 1, {"/": 1}), {})
         assert await kept.watched(2) == [("4", "h"), ("3", "h")]
 
     run(tmp_path, work)
@@ -131,20 +136,20 @@ def test_hosts_that_were_read_last_are_watched_again_first(tmp_path: Path) -> No
 
 def test_other_days_tell_how_a_page_goes_on_at_this_time(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 8)
+        kept = AudienceHistory(database, "own", 8)
         assert (await kept.other_days(KEY, NOW * 60)).paths == {}
         # On each of five days the page has 100 visitors, then 160, as it has now.
         for day in range(1, 6):
             for minute in range(-60, 15):
                 visitors = 1_000 if minute < 0 else 1_600
-                closed = Closed(NOW - day * DAY + minute, 10, {"/": visitors})
+                closed = MinuteTotals(NOW - day * DAY_MINUTES + minute, 10, {"/": visitors})
                 await kept.keep(KEY, closed, {})
         found = await kept.other_days(KEY, NOW * 60)
         now = NOW * 60
         usual = found.usual("/", now - 1_200, now - 300, now + 60)
         assert usual.factor == pytest.approx(1.6, abs=0.02)
         assert 0 < usual.variance < 0.01
-        assert found.usual("/other", now - 1_200, now - 300, now) == NO_OTHER_DAYS.usual(
+        assert found.usual("/other", now - 1_200, now - 300, now) == NO_SEASONAL_BASELINE.usual(
             "/other", 0, 0, 0
         )
         # Nothing is known of the hours before.
@@ -155,12 +160,14 @@ def test_other_days_tell_how_a_page_goes_on_at_this_time(tmp_path: Path) -> None
 
 def test_a_minute_of_many_pages_holds_the_writer_shortly(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
-        kept = Audiences(database, "own", 8)
+        kept = AudienceHistory(database, "own", 8)
         commits = database.commits
         for minute in range(3):
             sums = {f"/{n}": n + 1 for n in range(10_000)}
-            await kept.keep(KEY, Closed(NOW + minute, 12, sums), {"/9999": "T"})
+            await kept.keep(KEY, MinuteTotals(NOW + minute, 12, sums), {"/9999": "T"})
         assert database.commits - commits == 3
-        assert await count(database, "audience_visitors") == 3 * audience.KEPT
+        assert (
+            await count(database, "audience_visitors") == 3 * audience_history.MAX_PAGES_PER_MINUTE
+        )
 
     run(tmp_path, work)

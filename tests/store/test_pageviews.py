@@ -10,11 +10,12 @@ import pytest
 from entries import row
 from opened import Opened
 
-from store import log, pageviews
-from store.apps import CreateApp
-from store.pageviews import Pageviews
-from store.presence import Presence
-from store.sites import Sites
+from store.cache.active_visitors import ActiveVisitors
+from store.sqlite.admin.apps import CreateApp
+from store.sqlite.audience import pageview_reader
+from store.sqlite.audience.pageview_reader import PageviewReader
+from store.sqlite.audience.site_registry import SiteRegistry
+from store.sqlite.events import event_log
 
 SECOND = 1_000_000
 
@@ -22,9 +23,9 @@ SECOND = 1_000_000
 class Followed(Opened):
     async def __aenter__(self) -> "Followed":
         await super().__aenter__()
-        self.presence = Presence(60)
-        self.sites = Sites(self.database)
-        self.pageviews = Pageviews(self.database, self.sites, self.presence)
+        self.presence = ActiveVisitors(60)
+        self.sites = SiteRegistry(self.database)
+        self.pageviews = PageviewReader(self.database, self.sites, self.presence)
         self.app = (await CreateApp("A", "a", ("www.example.com",)).run(self.database)).id
         await self.sites.refresh()
         return self
@@ -94,15 +95,15 @@ def test_after_a_restart_those_of_late_are_there_again(tmp_path: Path) -> None:
         for number in range(30):
             await of.view(f"{number}", ago=number)
         assert await of.here() == {"/": 30}
-        again = Presence(10)
-        await Pageviews(of.database, of.sites, again).step()
+        again = ActiveVisitors(10)
+        await PageviewReader(of.database, of.sites, again).step()
         assert again.reading(of.app, "www.example.com").visitors == {"/": 10}
 
     run(tmp_path, work)
 
 
 def test_many_are_taken_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pageviews, "STEP", 7)
+    monkeypatch.setattr(pageview_reader, "READ_STEP_ROWS", 7)
 
     async def work(of: Followed) -> None:
         for number in range(30):
@@ -123,7 +124,7 @@ def test_pageviews_are_found_after_the_clock_was_ahead_and_was_put_right(
 ) -> None:
     async def work(of: Followed) -> None:
         with monkeypatch.context() as ahead:
-            for module in (pageviews, log):
+            for module in (pageview_reader, event_log):
                 ahead.setattr(module, "time_ns", lambda: time_ns() + 86_400 * 10**9)
             for number in range(views):
                 await of.view(f"ahead {number}", ago=-86_400)

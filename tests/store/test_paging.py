@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from opened import Opened
 
-from store import paging
-from store.apps import CreateApp, ListApps, names
-from store.audience import Audiences
-from store.campaigns import book
-from store.database import Database
-from store.event_rules import EventRules
-from store.paging import Table, all_rows, pages
-from store.retention import DAY, Retention
-from store.sites import Sites
-from store.staging import Staging
-from store.stories import ListStories
-from store.sweep import merge
-from store.views import Views
+from store.sqlite.admin.apps import CreateApp, ListApps, app_names
+from store.sqlite.audience.audience_history import AudienceHistory
+from store.sqlite.audience.site_registry import SiteRegistry
+from store.sqlite.banners.campaign_stats import load_campaign_stats
+from store.sqlite.core import paging
+from store.sqlite.core.database import Database
+from store.sqlite.core.paging import TableScan, read_all_rows, read_pages
+from store.sqlite.events.event_retention import DAY_MICROS, EventRetention
+from store.sqlite.events.event_schemas import EventSchemaStore
+from store.sqlite.imports.import_staging import ImportStaging
+from store.sqlite.imports.import_sweeper import merge_stats
+from store.sqlite.projections.projections import Projections
+from store.sqlite.stories.stories import ListStories
 
 ROWS = 6_000
 FIGURES = "INSERT INTO figure VALUES (?, ?, ?, ?, 1, 1, 0, 0)"
@@ -57,17 +57,17 @@ def test_pages_of_any_size_come_to_all_rows_in_order(
 
     async def use(database: Database) -> None:
         await numbers(database, FIGURES, random.Random(1).sample(rows, len(rows)))
-        table = Table("figure", ("slot", "campaign", "banner", "import"), "slot, campaign")
+        table = TableScan("figure", ("slot", "campaign", "banner", "import"), "slot, campaign")
         read = database.read_internal
-        assert await all_rows(read, table) == [row[:2] for row in rows]
+        assert await read_all_rows(read, table) == [row[:2] for row in rows]
         part = replace(table, after=(1, 7, 1, 1), upto=(2, 3, 1, 1))
         found = [(1, 8), (1, 9), (2, 0), (2, 1), (2, 2), (2, 3)]
-        assert await all_rows(read, part) == found
+        assert await read_all_rows(read, part) == found
         odd = replace(part, where="campaign % 2 = ?", values=(1,))
-        assert await all_rows(read, odd) == [each for each in found if each[1] % 2]
+        assert await read_all_rows(read, odd) == [each for each in found if each[1] % 2]
         # Rows of one key stay together.
-        by_slot = Table("figure", ("slot",), "slot")
-        counts = [len(page) async for page in pages(read, by_slot)]
+        by_slot = TableScan("figure", ("slot",), "slot")
+        counts = [len(page) async for page in read_pages(read, by_slot)]
         assert [each for each in counts if each] in ([10, 10], [20])
 
     with_database(tmp_path, use)
@@ -82,9 +82,9 @@ def test_a_merge_of_imports_amid_the_reading_of_figures_changes_no_sum(
         await numbers(database, PUBLISH, [(number,) for number in range(1, 11)])
         rows = [(1, 1, banner, number) for banner in range(100) for number in range(1, 11)]
         await numbers(database, FIGURES, rows)
-        merging = asyncio.create_task(merge(database))
+        merging = asyncio.create_task(merge_stats(database))
         while not merging.done():
-            found = await book(database)
+            found = await load_campaign_stats(database)
             counted = found.imported(1, 1)
             assert len(counted) == 100
             assert {each.impressions for each in counted.values()} == {10}
@@ -112,7 +112,7 @@ def test_an_import_published_amid_the_reading_of_figures_is_in_the_book(
             return await read(job)
 
         monkeypatch.setattr(database, "read_internal", publish)
-        found = await book(database)
+        found = await load_campaign_stats(database)
         assert found.version == 2
         assert {each.impressions for each in found.imported(1, 1).values()} == {2}
 
@@ -124,7 +124,7 @@ class Measured:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.most = 0
-        for kind in (Database, Views):
+        for kind in (Database, Projections):
             self._measure(monkeypatch, kind)
 
     def _measure(self, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
@@ -188,7 +188,7 @@ def test_no_read_of_the_servers_own_grows_with_its_table(
         async with Opened(tmp_path) as opened:
             database, views = opened.database, opened.views
             await fill(database)
-            start = 20_000 * DAY
+            start = 20_000 * DAY_MICROS
             kinds = [(n, 1, 1, "c", f"n{n}", start) for n in range(ROWS)]
             insert = (
                 "INSERT INTO event (id, source, app, category, name, at, received, data) "
@@ -198,18 +198,18 @@ def test_no_read_of_the_servers_own_grows_with_its_table(
             while await views.step():
                 pass
             measured = Measured(monkeypatch)
-            assert len((await book(database)).banners) == ROWS
-            assert len(await ListApps().run(database)) == len(await names(database)) == ROWS
+            assert len((await load_campaign_stats(database)).banners) == ROWS
+            assert len(await ListApps().run(database)) == len(await app_names(database)) == ROWS
             assert len(await ListStories().run(database)) == ROWS
             assert len(await ListStories("2").run(database)) == ROWS // 2
-            await Sites(database).refresh()
-            assert len((await EventRules.open(database)).kept) > ROWS
-            assert len(await Audiences(database, "here", 30).watched(200)) == 200
-            staging = Staging(database, tmp_path / "images")
+            await SiteRegistry(database).refresh()
+            assert len((await EventSchemaStore.open(database)).kept) > ROWS
+            assert len(await AudienceHistory(database, "here", 30).watched(200)) == 200
+            staging = ImportStaging(database, tmp_path / "images")
             await staging.clear()
             assert await staging.known([(b"%d" % n, "file") for n in range(ROWS)]) == [None] * ROWS
-            retention = Retention(database, views, 31)
-            while await retention.once(start + 60 * DAY):
+            retention = EventRetention(database, views, 31)
+            while await retention.once(start + 60 * DAY_MICROS):
                 pass
             assert retention.dropped == ROWS
             sql = "SELECT count(*) FROM sealed_kind"

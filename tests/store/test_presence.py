@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store import presence
-from store.presence import Presence
+from store.cache import active_visitors
+from store.cache.active_visitors import ActiveVisitors
 
 
 class Clock:
@@ -23,14 +23,14 @@ def clock() -> Clock:
     return Clock()
 
 
-def swept(here: Presence, app: int = 1, host: str = "h") -> dict[str, int]:
+def swept(here: ActiveVisitors, app: int = 1, host: str = "h") -> dict[str, int]:
     while here.sweep():
         pass
     return dict(here.reading(app, host).visitors)
 
 
 def test_a_visitor_is_there_until_not_seen_for_long(clock: Clock) -> None:
-    here = Presence(60, clock=clock)
+    here = ActiveVisitors(60, clock=clock)
     here.see(1, "h", "/", "s", title="Home")
     here.see(1, "h", "/", "s")
     here.see(1, "h", "/", "other")
@@ -48,7 +48,7 @@ def test_a_visitor_is_there_until_not_seen_for_long(clock: Clock) -> None:
 
 
 def test_apps_and_hosts_are_kept_apart(clock: Clock) -> None:
-    here = Presence(60, clock=clock)
+    here = ActiveVisitors(60, clock=clock)
     here.see(1, "h", "/", "s")
     here.see(2, "h", "/", "s")
     here.see(1, "g", "/", "s")
@@ -57,7 +57,7 @@ def test_apps_and_hosts_are_kept_apart(clock: Clock) -> None:
 
 
 def test_what_was_long_ago_tells_of_nobody(clock: Clock) -> None:
-    here = Presence(60, clock=clock)
+    here = ActiveVisitors(60, clock=clock)
     here.see(1, "h", "/", "s", ago=60)
     here.see(1, "h", "/", "t", ago=55)
     here.see(1, "h", "/", "u", ago=-3_000)  # from a clock that is ahead
@@ -69,7 +69,7 @@ def test_what_was_long_ago_tells_of_nobody(clock: Clock) -> None:
 
 
 def test_it_is_bounded_and_says_what_it_turned_away(clock: Clock) -> None:
-    here = Presence(60, visits=5, pages=3, clock=clock)
+    here = ActiveVisitors(60, visits=5, pages=3, clock=clock)
     for number in range(10):
         here.see(1, "h", "/", f"{number}")
     for number in range(10):
@@ -85,12 +85,12 @@ def test_it_is_bounded_and_says_what_it_turned_away(clock: Clock) -> None:
     assert len(swept(here)) == 3
 
 
-def visitors_of(here: Presence, app: int, host: str = "h") -> int:
+def visitors_of(here: ActiveVisitors, app: int, host: str = "h") -> int:
     return sum(here.reading(app, host).visitors.values())
 
 
 def test_an_app_that_fills_the_bound_loses_visits_to_others_but_not_to_itself(clock: Clock) -> None:
-    here = Presence(60, visits=1_000, clock=clock)
+    here = ActiveVisitors(60, visits=1_000, clock=clock)
     for number in range(3):
         here.see(1, "h", "/", f"{number}")
     for number in range(5_000):
@@ -115,7 +115,7 @@ def test_an_app_that_fills_the_bound_loses_visits_to_others_but_not_to_itself(cl
 def test_a_host_that_fills_its_apps_share_loses_visits_to_the_apps_other_hosts(
     clock: Clock,
 ) -> None:
-    here = Presence(60, visits=100, clock=clock)
+    here = ActiveVisitors(60, visits=100, clock=clock)
     for number in range(500):
         here.see(1, "flood", "/", f"{number}")
     for number in range(500):
@@ -128,7 +128,7 @@ def test_a_host_that_fills_its_apps_share_loses_visits_to_the_apps_other_hosts(
 
 
 def test_visits_that_displace_each_other_leave_nothing_behind(clock: Clock) -> None:
-    here = Presence(60, visits=10, clock=clock)
+    here = ActiveVisitors(60, visits=10, clock=clock)
     for number in range(2_000):
         here.see(number % 3, "h", f"/{number % 7}", f"{number % 5}")
         clock.now += 0.01
@@ -146,8 +146,8 @@ def test_visits_that_displace_each_other_leave_nothing_behind(clock: Clock) -> N
 
 
 def test_a_sweep_is_done_in_steps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "STEP", 10)
-    here = Presence(60, clock=clock)
+    monkeypatch.setattr(active_visitors, "SWEEP_STEP_VISITS", 10)
+    here = ActiveVisitors(60, clock=clock)
     for number in range(25):
         here.see(1, "h", "/", f"{number}")
     clock.now += 70
@@ -167,7 +167,7 @@ Sign = tuple[str, str, int, int]  # page, session, seconds ago, seconds until th
 )
 def test_it_says_what_the_plainest_model_says(signs: list[Sign]) -> None:
     clock = Clock()
-    here = Presence(10, clock=clock)
+    here = ActiveVisitors(10, clock=clock)
     last: dict[tuple[str, str], float] = {}
     for page, session, ago, pause in signs:
         here.see(1, "h", page, session, ago=ago)

@@ -12,20 +12,20 @@ import pytest
 from entries import row, sent
 from opened import Opened
 
-from store.database import Database
-from store.log import Log
-from store.rejected import Bounds
-from store.retention import DAY, LEAST_DAYS, Retention
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_retention import DAY_MICROS, MIN_RETENTION_DAYS, EventRetention
+from store.sqlite.events.rejected_event_store import RejectedEventLimits
 
-NOW = 20_000 * DAY + DAY // 2  # some day at noon
+NOW = 20_000 * DAY_MICROS + DAY_MICROS // 2  # some day at noon
 DAYS = 40
 
 
-async def appended(log: Log, received: int, *rows: Any) -> list[int]:
+async def appended(log: EventLog, received: int, *rows: Any) -> list[int]:
     return [number for number, _ in await log.append(rows, received=received)]
 
 
-async def all_of(retention: Retention, now: int) -> int:
+async def all_of(retention: EventRetention, now: int) -> int:
     """All that is due; in how many steps."""
     steps = 1
     while await retention.once(now):
@@ -41,7 +41,7 @@ def some(chance: random.Random, received: int) -> list[Any]:
     """Events that happened in the days before they were received."""
     rows = []
     for _ in range(chance.randrange(1, 12)):
-        at = received - chance.choice([0, 0, 0, 1, 3, 30, 60]) * DAY
+        at = received - chance.choice([0, 0, 0, 1, 3, 30, 60]) * DAY_MICROS
         rows.append(
             chance.choice(
                 [
@@ -67,20 +67,20 @@ def test_figures_stay_when_what_they_count_is_dropped(tmp_path: Path, seed: int)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
+            retention = EventRetention(opened.database, opened.views, DAYS)
             numbers = []
             for day in range(-100, 0, 2):
-                received = NOW + day * DAY
+                received = NOW + day * DAY_MICROS
                 numbers += await appended(opened.log, received, *some(chance, received))
             await opened.changes.forget("s", 1)
             kept = await opened.found()
             before = await opened.figures()
-            for now in range(NOW - 50 * DAY, NOW, 9 * DAY):
+            for now in range(NOW - 50 * DAY_MICROS, NOW, 9 * DAY_MICROS):
                 await all_of(retention, now)
                 assert await opened.figures() == before
             await all_of(retention, NOW)
             assert await opened.figures() == before
-            old = (NOW - DAYS * DAY) // 1000 << 22
+            old = (NOW - DAYS * DAY_MICROS) // 1000 << 22
             assert retention.dropped == sum(each < old for each in numbers) > 100
             assert await opened.found() == [each for each in kept if each >= old]
             sql = "SELECT count(*) FROM event"
@@ -97,8 +97,8 @@ def test_figures_stay_when_what_they_count_is_dropped(tmp_path: Path, seed: int)
 def test_a_late_event_changes_no_sealed_figure_and_any_other_rightly(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
-            days = [NOW - age * DAY for age in (60, 12, 3)]
+            retention = EventRetention(opened.database, opened.views, DAYS)
+            days = [NOW - age * DAY_MICROS for age in (60, 12, 3)]
             for at in days:
                 await appended(opened.log, at, row(at=at))
             await all_of(retention, NOW)
@@ -114,7 +114,7 @@ def test_a_late_event_changes_no_sealed_figure_and_any_other_rightly(tmp_path: P
             assert await opened.changes.replace(late[1], row(at=days[2] + 60_000_000))
             figures = await opened.figures()
             assert [events for *_, events in figures[0]] == [1, 1, 1, 1]
-            await all_of(retention, NOW + DAY)
+            await all_of(retention, NOW + DAY_MICROS)
             assert await opened.figures() == figures
         (tmp_path / "views.db").unlink()
         async with Opened(tmp_path) as opened:
@@ -128,20 +128,20 @@ def test_a_sealing_that_is_cut_off_is_begun_anew(
 ) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
-            at = NOW - 60 * DAY
+            retention = EventRetention(opened.database, opened.views, DAYS)
+            at = NOW - 60 * DAY_MICROS
             (number,) = await appended(opened.log, at, *(row(at=at) for _ in range(1)))
             await appended(opened.log, at, *(row(name, at=at + 5 * 60_000_000) for name in "xyz"))
             before = await opened.figures()
             with monkeypatch.context() as cut:
-                cut.setattr("store.retention.SEAL", "no SQL")
+                cut.setattr("store.sqlite.events.event_retention.SET_SEALED_UNTIL_SQL", "no SQL")
                 with suppress(Exception):
                     await retention.once(NOW)
             sql = "SELECT count(*) FROM sealed_minute"
             assert await opened.database.read(lambda it: it.execute(sql).fetchone()) == (4,)
             assert await opened.figures() == before
             # Nothing was sealed: what happens meanwhile counts.
-            assert await opened.changes.replace(number, row("moved", at=NOW - 20 * DAY))
+            assert await opened.changes.replace(number, row("moved", at=NOW - 20 * DAY_MICROS))
             figures = await opened.figures()
             assert figures != before
             await all_of(retention, NOW)
@@ -157,14 +157,14 @@ def test_a_sealing_that_is_cut_off_is_begun_anew(
 def test_an_event_is_kept_until_the_day_that_it_was_moved_to_is_sealed(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
-            at = NOW - 60 * DAY
+            retention = EventRetention(opened.database, opened.views, DAYS)
+            at = NOW - 60 * DAY_MICROS
             numbers = await appended(opened.log, at, *(row(at=at) for _ in range(3)))
             assert await opened.changes.replace(numbers[1], row(at=NOW))
             figures = await opened.figures()
             await all_of(retention, NOW)
             assert set(await opened.found()) == set(numbers[1:])
-            await all_of(retention, NOW + 11 * DAY)
+            await all_of(retention, NOW + 11 * DAY_MICROS)
             assert (await opened.found(), await opened.figures()) == ([], figures)
 
     asyncio.run(run())
@@ -173,8 +173,8 @@ def test_an_event_is_kept_until_the_day_that_it_was_moved_to_is_sealed(tmp_path:
 def test_only_what_the_views_have_is_dropped(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
-            at = NOW - 60 * DAY
+            retention = EventRetention(opened.database, opened.views, DAYS)
+            at = NOW - 60 * DAY_MICROS
             await appended(opened.log, at, *(row(at=at) for _ in range(3)))
             assert await opened.database.write(
                 lambda it: it.execute("UPDATE log SET sealed = ?", (NOW,)).rowcount
@@ -188,11 +188,11 @@ def test_only_what_the_views_have_is_dropped(tmp_path: Path) -> None:
 def test_a_change_that_the_views_have_not_taken_back_holds_dropping_up(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
-            at = NOW - 60 * DAY
+            retention = EventRetention(opened.database, opened.views, DAYS)
+            at = NOW - 60 * DAY_MICROS
             (number, *_) = await appended(opened.log, at, *(row(at=at) for _ in range(3)))
             before = await opened.figures()
-            await all_of(retention, NOW - 25 * DAY)
+            await all_of(retention, NOW - 25 * DAY_MICROS)
             assert await opened.changes.replace(number, row("moved", at=at))
             await all_of(retention, NOW)
             assert await opened.figures() == before  # sealed before it was moved
@@ -204,9 +204,11 @@ def test_a_change_that_the_views_have_not_taken_back_holds_dropping_up(tmp_path:
 def test_without_an_age_nothing_is_dropped_but_rejects(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, 0, Bounds(days=30))
+            retention = EventRetention(
+                opened.database, opened.views, 0, RejectedEventLimits(days=30)
+            )
             await appended(opened.log, 5, row())
-            for received in (NOW - 31 * DAY, NOW - 29 * DAY):
+            for received in (NOW - 31 * DAY_MICROS, NOW - 29 * DAY_MICROS):
                 await opened.log.append((), [(1, b"x", "[]")], received=received)
             await all_of(retention, NOW)
             assert (retention.dropped, len(await opened.found())) == (0, 1)
@@ -221,7 +223,7 @@ def test_less_than_figures_look_back_is_refused(tmp_path: Path) -> None:
         database = await Database.open(tmp_path / "marquee.db")
         await database.close()
         with pytest.raises(ValueError, match="at least 31 days"):
-            Retention(database, None, LEAST_DAYS - 1)  # type: ignore[arg-type]
+            EventRetention(database, None, MIN_RETENTION_DAYS - 1)  # type: ignore[arg-type]
 
     asyncio.run(run())
 
@@ -229,8 +231,8 @@ def test_less_than_figures_look_back_is_refused(tmp_path: Path) -> None:
 def test_a_senders_id_may_come_again_when_its_event_was_dropped(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, DAYS)
-            at = NOW - 60 * DAY
+            retention = EventRetention(opened.database, opened.views, DAYS)
+            at = NOW - 60 * DAY_MICROS
             numbers = await appended(opened.log, at, sent("a", at=at), sent("b", at=at))
             await opened.changes.delete(numbers[1])
             await opened.figures()

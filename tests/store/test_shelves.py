@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from rules.story import Story
-from store.apps import ChangeApp, CreateApp, ListApps, RemoveApp
-from store.database import Database
-from store.errors import StoreError, StoreRefused
-from store.event_rules import EventRules
-from store.salt import salt
-from store.shelves import Reads, Shelves, Shown
-from store.stories import Kept, ListStories, PutStories, RemoveStories
+from domain.stories.story import Story
+from store.api.errors import StoreError, StoreRefused
+from store.sqlite.admin.apps import ChangeApp, CreateApp, ListApps, RemoveApp
+from store.sqlite.core.database import Database
+from store.sqlite.core.installation_salt import read_salt
+from store.sqlite.events.event_schemas import EventSchemaStore
+from store.sqlite.stories.stories import ListStories, PutStories, RemoveStories, StoredStory
+from store.sqlite.stories.story_cache import BatchedStoryReader, StoryCache, VisibleStories
 
 NOW = 1_000_000
 
@@ -32,7 +32,9 @@ class Asker:
     """Is told what an app shows."""
 
     def __init__(self) -> None:
-        self.future: asyncio.Future[Shown | None] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[VisibleStories | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self.settled = self.future.set_result
         self.failed = self.future.set_exception
 
@@ -43,15 +45,15 @@ class Held:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clock = Clock()
-        self.reads = Reads(database, self.clock)
-        self.prepared: list[Shown] = []
-        self.shelves = Shelves(database, self.prepared.append, self.clock)
+        self.reads = BatchedStoryReader(database, self.clock)
+        self.prepared: list[VisibleStories] = []
+        self.shelves = StoryCache(database, self.prepared.append, self.clock)
 
     async def put(self, *stories: Story) -> list[str]:
         put = await PutStories(stories).run(self.database)
         return [f"{each.verdict} {each.reason}".strip() for each in put]
 
-    async def read(self, token: str = "token_1") -> Shown | None:
+    async def read(self, token: str = "token_1") -> VisibleStories | None:
         asker = Asker()
         self.reads.ask(token, asker)
         return await asker.future
@@ -95,7 +97,9 @@ def test_stories_come_in_their_order_then_by_their_ids(tmp_path: Path) -> None:
         await held.put(some(5), some(3), some(9, order=-1), some(4, order=1), some(8, "token_2"))
         assert await held.seen() == [9, 4, 5, 3]
         found = await held.read()
-        assert found == Shown(1, frozenset(["a.example"]), [(n, "a.png") for n in (9, 4, 5, 3)])
+        assert found == VisibleStories(
+            1, frozenset(["a.example"]), [(n, "a.png") for n in (9, 4, 5, 3)]
+        )
         # One without an order keeps its place, or comes last.
         await held.put(some(9, image="b.png"), some(1))
         assert await held.seen() == [9, 4, 5, 3, 1]
@@ -271,7 +275,7 @@ def test_stories_are_listed_of_all_apps_or_of_one(tmp_path: Path) -> None:
         both = await ListStories().run(held.database)
         assert [each.id for each in both] == [1, 2]
         (other,) = await ListStories("App 2").run(held.database)
-        assert other == Kept(2, 2, 1, None, 5, '{"img":"a.png"}', other.changed_at)
+        assert other == StoredStory(2, 2, 1, None, 5, '{"img":"a.png"}', other.changed_at)
         with pytest.raises(StoreRefused):
             await ListStories("nobody").run(held.database)
 
@@ -280,7 +284,7 @@ def test_stories_are_listed_of_all_apps_or_of_one(tmp_path: Path) -> None:
 
 def test_an_app_goes_with_its_tokens_stories_and_rules(tmp_path: Path) -> None:
     async def test(held: Held) -> None:
-        rules = await EventRules.open(held.database)
+        rules = await EventSchemaStore.open(held.database)
         held.database.watch("apps", rules.reload)
         before = len(rules.kept)
         await rules.put((1, "a", "b"), {}, "test")
@@ -336,7 +340,7 @@ def test_each_installation_has_a_salt_of_its_own_that_stays(tmp_path: Path) -> N
         async def read(folder: str = folder) -> bytes:
             database = await Database.open(tmp_path / folder / "marquee.db")
             try:
-                return await salt(database)
+                return await read_salt(database)
             finally:
                 await database.close()
 

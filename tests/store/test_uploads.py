@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store.data_folder import UPLOADS
-from store.errors import StoreError, StoreRefused
-from store.uploads import FILES, Form, Upload, clear
+from imports.upload_folder import MAX_UPLOAD_FILES, UploadFolder, UploadForm, remove_stale_uploads
+from store.api.errors import StoreError, StoreRefused
+from store.sqlite.core.data_folder import UPLOADS_FOLDER
 
 KIND = 'multipart/form-data; boundary="edge"'
 MANY = 10_000_000
@@ -38,9 +38,9 @@ def zipped(*files: tuple[str, bytes], **options) -> bytes:
     return made.getvalue()
 
 
-def take(data: Path, body: bytes, most: int = MANY, step: int = 1_000) -> Upload:
-    upload = Upload(data, most)
-    reading = Form(KIND, upload)
+def take(data: Path, body: bytes, most: int = MANY, step: int = 1_000) -> UploadFolder:
+    upload = UploadFolder(data, most)
+    reading = UploadForm(KIND, upload)
     try:
         for start in range(0, len(body), step):
             reading.write(body[start : start + step])
@@ -51,7 +51,7 @@ def take(data: Path, body: bytes, most: int = MANY, step: int = 1_000) -> Upload
     return upload
 
 
-def lies(upload: Upload) -> dict[str, bytes]:
+def lies(upload: UploadFolder) -> dict[str, bytes]:
     """What lies in its folder."""
     return {
         str(path.relative_to(upload.folder)): path.read_bytes()
@@ -76,7 +76,7 @@ def test_files_lie_where_an_import_finds_them(tmp_path: Path) -> None:
         "images/image_7.png": b"\x89PNG\r\n--edge-but-not-quite",
     }
     assert upload.strays == ["../../evil.sh"]
-    assert {path.name for path in tmp_path.iterdir()} == {UPLOADS}
+    assert {path.name for path in tmp_path.iterdir()} == {UPLOADS_FOLDER}
     assert upload.folder.stat().st_mode & 0o077 == 0
     upload.remove()
     assert not upload.folder.exists()
@@ -173,8 +173,8 @@ def test_two_files_for_one_place_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_files_than_may_come_are_refused(tmp_path: Path) -> None:
-    upload = Upload(tmp_path, MANY)
-    upload.files = FILES
+    upload = UploadFolder(tmp_path, MANY)
+    upload.files = MAX_UPLOAD_FILES
     with pytest.raises(StoreRefused, match="at most"):
         upload.open("x.csv")
 
@@ -192,19 +192,19 @@ def test_a_form_that_breaks_off_is_refused(tmp_path: Path, body: bytes) -> None:
 )
 def test_another_type_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(StoreRefused):
-        Form(kind, Upload(tmp_path, MANY))
+        UploadForm(kind, UploadFolder(tmp_path, MANY))
 
 
 def test_what_a_stop_cut_off_is_cleared_away(tmp_path: Path) -> None:
     take(tmp_path, form(("clicks_1.csv", b"x")))
     (tmp_path / "marquee.db").write_text("kept")
-    clear(tmp_path)
-    clear(tmp_path)
+    remove_stale_uploads(tmp_path)
+    remove_stale_uploads(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["marquee.db"]
 
 
 def test_what_is_removed_while_it_is_written_ends(tmp_path: Path) -> None:
-    upload = Upload(tmp_path, MANY)
+    upload = UploadFolder(tmp_path, MANY)
     file = upload.open("clicks_1.csv")
     assert file is not None
     upload.remove()

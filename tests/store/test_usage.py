@@ -17,14 +17,20 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 from opened import Opened
 
-from rules.days import day_of
-from store import usage, views
-from store.errors import StoreBusy
-from store.retention import DAY, Retention
-from store.story_types import StoryTypes
-from store.usage import SPANS, BadCursor, StoryCount, Usage
+from domain.common.days import parse_day
+from store.api.errors import StoreBusy
+from store.sqlite.events.event_retention import DAY_MICROS, EventRetention
+from store.sqlite.projections import projections
+from store.sqlite.stories import story_stats
+from store.sqlite.stories.story_event_types import StoryEventTypes
+from store.sqlite.stories.story_stats import (
+    ACTIVE_SPAN_DAYS,
+    InvalidStoryCursor,
+    StoryCount,
+    StoryStats,
+)
 
-FIRST = day_of("1970-01-01")
+FIRST = parse_day("1970-01-01")
 
 
 def event(
@@ -32,7 +38,7 @@ def event(
 ) -> Any:
     """A story event some days from 1970-01-01 on."""
     data = json.dumps({"story_id": story})
-    at = day * DAY + late
+    at = day * DAY_MICROS + late
     return row(source=2, app=app, session=None, user=user, at=at, data=data, **more)
 
 
@@ -41,9 +47,9 @@ def by_hand(rows: list[Any]) -> dict[tuple[int, int, int], int]:
     active: dict[tuple[int, int, int], set[int]] = {}
     for _, app, _, user, _, _, at, *_ in rows:
         if user is not None:
-            for span in SPANS:
+            for span in ACTIVE_SPAN_DAYS:
                 for later in range(span):
-                    day = FIRST + at // DAY + later
+                    day = FIRST + at // DAY_MICROS + later
                     active.setdefault((app, span, day), set()).add(user)
     return {key: len(users) for key, users in active.items()}
 
@@ -59,7 +65,7 @@ APPS, USERS = some.sampled_from([1, 2]), some.sampled_from([None, 0, 1, 2, -(2**
 DAYS = some.one_of(
     some.integers(-70, 70), some.integers(-3, 3), some.sampled_from([-31, 0, 30, 31])
 )
-EVENTS = some.builds(event, DAYS, USERS, app=APPS, late=some.sampled_from([0, DAY - 1]))
+EVENTS = some.builds(event, DAYS, USERS, app=APPS, late=some.sampled_from([0, DAY_MICROS - 1]))
 
 
 @given(some.lists(some.tuples(EVENTS, some.booleans()), min_size=1, max_size=40))
@@ -83,10 +89,10 @@ def test_users_of_days_weeks_and_months_are_exact_in_any_order_and_steps(
 def test_a_user_counts_once_a_day_whatever_he_does(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            asked = Usage(opened.views)
+            asked = StoryStats(opened.views)
             await opened.append(
                 event(0, 1), event(0, 1, story=2), event(0, 1, name="close"), event(0, 2),
-                event(0, None), event(0, 3, app=2), event(1, 1), event(-1, 5, late=DAY - 1),
+                event(0, None), event(0, 3, app=2), event(1, 1), event(-1, 5, late=DAY_MICROS - 1),
             )  # fmt: skip
             assert await asked.active(1, FIRST - 2, FIRST + 2) == [0, 1, 2, 1, 0]
             assert await asked.active(1, FIRST - 1, FIRST + 7, 7) == [1, 3, 3, 3, 3, 3, 3, 2, 1]
@@ -104,7 +110,7 @@ def test_a_user_counts_once_a_day_whatever_he_does(tmp_path: Path) -> None:
 def test_events_count_by_story_type_and_day(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            asked = Usage(opened.views)
+            asked = StoryStats(opened.views)
             await opened.append(
                 event(0, name="impression"), event(0, None, name="impression"),
                 event(0, name="close"), event(0, story=2**63 - 1, name="close"),
@@ -127,7 +133,7 @@ def test_events_count_by_story_type_and_day(tmp_path: Path) -> None:
 def test_counts_come_in_pages(tmp_path: Path, story: int | None) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            asked = Usage(opened.views)
+            asked = StoryStats(opened.views)
             await opened.append(
                 *(event(0, story=1, name=f"type {number}") for number in range(7)),
                 *(event(0, story=2, name=f"type {number}") for number in range(7)),
@@ -145,7 +151,7 @@ def test_counts_come_in_pages(tmp_path: Path, story: int | None) -> None:
             ]
             assert sorted(found) == wanted
             for wrong in ("x", "1", "1-2-3", "-1-2", "1-" + "9" * 20):
-                with pytest.raises(BadCursor):
+                with pytest.raises(InvalidStoryCursor):
                     await asked.stories(1, FIRST, cursor=wrong)
 
     asyncio.run(run())
@@ -156,7 +162,7 @@ def test_an_app_has_a_bounded_number_of_types(tmp_path: Path) -> None:
         async with Opened(tmp_path) as opened:
             await opened.append(event(0, name="a"), event(0, name="b"), event(0, app=2, name="c"))
             await opened.views.step()
-            types = StoryTypes(opened.views, most=3)
+            types = StoryEventTypes(opened.views, most=3)
             with pytest.raises(KeyError):
                 types.takes(1, "a")
             await types.load(1)
@@ -198,7 +204,7 @@ def test_all_who_ask_at_once_cost_one_step(tmp_path: Path) -> None:
                 return await step()
 
             opened.views.step = counted  # type: ignore[method-assign, assignment]
-            asked = Usage(opened.views)
+            asked = StoryStats(opened.views)
             found = await asyncio.gather(*(asked.active(1, FIRST, FIRST) for _ in range(100)))
             assert found == [[50]] * 100
             assert steps == 1
@@ -211,13 +217,13 @@ def test_all_who_ask_at_once_cost_one_step(tmp_path: Path) -> None:
 def test_views_that_are_far_behind_are_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views.Views.step, "__defaults__", (3,))
-    monkeypatch.setattr(usage, "TRIES", 2)
+    monkeypatch.setattr(projections.Projections.step, "__defaults__", (3,))
+    monkeypatch.setattr(story_stats, "MAX_CATCH_UP_STEPS", 2)
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
             await opened.append(*(event(0, user) for user in range(8)))
-            asked = Usage(opened.views)
+            asked = StoryStats(opened.views)
             with pytest.raises(StoreBusy):
                 await asked.active(1, FIRST, FIRST)
             assert await asked.active(1, FIRST, FIRST) == [8]
@@ -232,13 +238,13 @@ def test_an_answer_is_one_row_however_many_events_there_were(tmp_path: Path) -> 
             await opened.views.catch_up()
             plan = await opened.views.read(
                 lambda it: it.execute(
-                    f"EXPLAIN QUERY PLAN {usage.ACTIVE}", (1, 1, FIRST, FIRST)
+                    f"EXPLAIN QUERY PLAN {story_stats.ACTIVE_USERS_SQL}", (1, 1, FIRST, FIRST)
                 ).fetchall()
             )
             (line,) = [each[-1] for each in plan]
             assert line.startswith("SEARCH active USING PRIMARY KEY (app=? AND span=? AND day>?")
             rows = await opened.views.read(
-                lambda it: it.execute(usage.ACTIVE, (1, 1, FIRST, FIRST)).fetchall()
+                lambda it: it.execute(story_stats.ACTIVE_USERS_SQL, (1, 1, FIRST, FIRST)).fetchall()
             )
             assert len(rows) == 1
 
@@ -256,7 +262,7 @@ def test_a_user_takes_less_than_forty_bytes_of_the_views(tmp_path: Path) -> None
             for start in range(0, users, 500):
                 await opened.append(*(event(day, user) for user in numbers[start : start + 500]))
                 await opened.views.step()
-            assert await Usage(opened.views).active(1, FIRST + day, FIRST + day) == [users]
+            assert await StoryStats(opened.views).active(1, FIRST + day, FIRST + day) == [users]
 
     asyncio.run(run())
     with closing(connect(tmp_path / "views.db")) as connection:
@@ -274,15 +280,15 @@ def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: 
 
     async def run() -> None:
         async with Opened(tmp_path) as opened:
-            retention = Retention(opened.database, opened.views, days)
+            retention = EventRetention(opened.database, opened.views, days)
             for day in range(now):
-                received = day * DAY + DAY // 2
+                received = day * DAY_MICROS + DAY_MICROS // 2
                 new = [
                     event(
                         day,
                         chance.randrange(6),
                         app=chance.randrange(2),
-                        late=chance.randrange(DAY // 2),
+                        late=chance.randrange(DAY_MICROS // 2),
                     )
                     for _ in range(chance.randrange(3))
                 ]
@@ -297,13 +303,15 @@ def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: 
             )
             assert kept[0] < len(rows)
             assert before[0] == by_hand(rows)
-            assert before[1] == Counter((FIRST + each[6] // DAY, each[1], each[5]) for each in rows)
+            assert before[1] == Counter(
+                (FIRST + each[6] // DAY_MICROS, each[1], each[5]) for each in rows
+            )
             # A late event changes no sealed day, but the spans that are not sealed.
             sealed = (
                 await opened.database.read(
                     lambda it: it.execute("SELECT sealed FROM log").fetchone()
                 )
-            )[0] // DAY
+            )[0] // DAY_MICROS
             late = event(sealed - 3, 77, app=0)
             older = event(sealed - 40, 78, app=0)
             await opened.append(late, older)

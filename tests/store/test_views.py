@@ -15,22 +15,22 @@ import pytest
 from entries import row
 from opened import Opened
 
-from rules.ranking import Figures
-from store import views
-from store.campaigns import live
-from store.database import Database
-from store.events import Events, Filter
-from store.log import Log
-from store.sessions import session_key
-from store.views import Views
+from domain.banners.ranking import BannerStats
+from store.sqlite.banners.campaign_stats import load_live_stats
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.projections import projections
+from store.sqlite.projections.projections import Projections
+from store.sqlite.projections.session_key import session_key
 
 FOLDER = Path(__file__).parents[2]
 # Folds in small steps until it is killed.
 FOLD = """
 import asyncio, sys
 from pathlib import Path
-from store.database import Database
-from store.views import Views
+from store.sqlite.core.database import Database
+from store.sqlite.projections.projections import Projections
 
 async def fold(folder):
     database = await Database.open(folder / "marquee.db")
@@ -73,7 +73,7 @@ def told(folder: Path) -> list[Any]:
 async def append(folder: Path, rows: list[Any]) -> list[int]:
     database = await Database.open(folder / "marquee.db")
     try:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         return [number for number, _ in await log.append(rows)]
     finally:
         await database.close()
@@ -83,11 +83,11 @@ async def fold(folder: Path, limit: int = 20_000, steps: int = 1_000) -> int:
     """Fold in steps; how many events the list then has."""
     database = await Database.open(folder / "marquee.db")
     try:
-        of = await Views.open(database, folder / "views.db")
+        of = await Projections.open(database, folder / "views.db")
         try:
             while steps and await of.step(limit):
                 steps -= 1
-            return len((await Events(database, of).find(Filter(), limit=1_000)).events)
+            return len((await EventQueries(database, of).find(EventFilter(), limit=1_000)).events)
         finally:
             await of.close()
     finally:
@@ -122,11 +122,11 @@ def test_clicks_and_conversions_count_for_their_banner(tmp_path: Path) -> None:
 
     async def figures() -> object:
         async with Opened(tmp_path) as opened:
-            return await live(opened.views.read_internal)
+            return await load_live_stats(opened.views.read_internal)
 
     assert asyncio.run(figures()) == {
-        (2, 1): {100: Figures(0, 2, 2, 2 * most), 101: Figures(0, 1, 0, 0)},
-        (3, 1): {100: Figures(0, 1, 0, 0)},
+        (2, 1): {100: BannerStats(0, 2, 2, 2 * most), 101: BannerStats(0, 1, 0, 0)},
+        (3, 1): {100: BannerStats(0, 1, 0, 0)},
     }
 
 
@@ -134,7 +134,7 @@ def test_clicks_and_conversions_count_for_their_banner(tmp_path: Path) -> None:
 def test_steps_of_any_size_come_to_the_same(
     tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "WAITING", 10)
+    monkeypatch.setattr(projections, "MAX_PENDING_INDEX_ROWS", 10)
     asyncio.run(append(tmp_path, some(60)))
     asyncio.run(fold(tmp_path, limit))
     once = told(tmp_path)
@@ -209,7 +209,7 @@ def test_each_event_counts_once_however_often_folding_is_killed(tmp_path: Path) 
 
 
 def test_what_changed_is_told_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "WAITING", 10)
+    monkeypatch.setattr(projections, "MAX_PENDING_INDEX_ROWS", 10)
     numbers = asyncio.run(append(tmp_path, some(40)))
     asyncio.run(fold(tmp_path, 10, steps=2))
 
@@ -230,8 +230,8 @@ def test_what_changed_is_told_as_it_is_now(tmp_path: Path, monkeypatch: pytest.M
 
     async def names() -> list[str]:
         database = await Database.open(tmp_path / "marquee.db")
-        of = await Views.open(database, tmp_path / "views.db")
-        page = await Events(database, of).find(Filter(name="other"))
+        of = await Projections.open(database, tmp_path / "views.db")
+        page = await EventQueries(database, of).find(EventFilter(name="other"))
         await of.close()
         await database.close()
         return [each.id for each in page.events]

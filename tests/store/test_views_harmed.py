@@ -9,10 +9,10 @@ import pytest
 from entries import row
 from opened import Opened
 
-from loops.folding import Folding
-from store import views as module
-from store.checkup import look
-from store.errors import StoreBusy
+from background.events.projection_worker import ProjectionWorker
+from store.api.errors import StoreBusy
+from store.sqlite.backup.integrity_report import build_integrity_report
+from store.sqlite.projections import projections as module
 
 PAGE = 4_096
 
@@ -32,7 +32,9 @@ async def harmed(it: Opened) -> list[int]:
     size = it.views.path.stat().st_size
     zero(it.views.path, 6, size // PAGE - 6)
     for connection in it.views._opened:  # what they have in memory is right yet
-        await module.hop(connection, lambda each: each.execute("PRAGMA shrink_memory").close())
+        await module.run_on_connection(
+            connection, lambda each: each.execute("PRAGMA shrink_memory").close()
+        )
     return ids
 
 
@@ -44,7 +46,7 @@ def test_a_look_up_in_harmed_views_is_put_off_and_they_are_made_anew(
             ids = await harmed(it)
             with pytest.raises(StoreBusy, match="made anew"):
                 await it.found()
-            folding = asyncio.create_task(Folding(it.views.step, mend=it.views.mend).run())
+            folding = asyncio.create_task(ProjectionWorker(it.views.step, mend=it.views.mend).run())
             async with asyncio.timeout(120):
                 while it.views.harmed:
                     await asyncio.sleep(0.05)
@@ -66,7 +68,7 @@ def test_where_nobody_mends_them_they_stay_harmed(tmp_path: Path) -> None:
     async def run() -> None:
         async with Opened(tmp_path) as it:
             await harmed(it)
-            folding = asyncio.create_task(Folding(it.views.step).run())
+            folding = asyncio.create_task(ProjectionWorker(it.views.step).run())
             for _ in range(3):
                 with pytest.raises(StoreBusy):
                     await it.found()
@@ -99,6 +101,6 @@ def test_a_look_over_the_folder_finds_the_harm(tmp_path: Path) -> None:
             await harmed(it)
 
     asyncio.run(run())
-    found = look(tmp_path)
+    found = build_integrity_report(tmp_path)
     assert not found.faults
     assert found.harm

@@ -13,10 +13,10 @@ from descriptors import descriptors
 from entries import row
 from opened import Opened
 
-from loops.folding import Folding
-from store import views as module
-from store.errors import StoreBusy, StoreError
-from store.views import Views
+from background.events.projection_worker import ProjectionWorker
+from store.api.errors import StoreBusy, StoreError
+from store.sqlite.projections import projections as module
+from store.sqlite.projections.projections import Projections
 
 EVENTS = 50
 
@@ -29,7 +29,7 @@ async def filled(it: Opened) -> list[int]:
 
 async def by_folding(it: Opened) -> None:
     """The loop's next step opens them again."""
-    folding = Folding(it.views.step)
+    folding = ProjectionWorker(it.views.step)
     await folding.once()
     assert not folding.failing
     await it.views.catch_up()
@@ -60,9 +60,9 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
         folder = tmp_path / str(free)
         async with Opened(folder) as it:
             ids = await filled(it)
-            become = Views._become
+            become = Projections._become
 
-            async def short(self: Views, path: Path) -> None:
+            async def short(self: Projections, path: Path) -> None:
                 close = self.close
 
                 async def and_then_short() -> None:
@@ -74,7 +74,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
                 await become(self, path)
 
             with ExitStack() as stack:
-                monkeypatch.setattr(Views, "_become", short)
+                monkeypatch.setattr(Projections, "_become", short)
                 try:
                     await it.views.rebuild(lambda _: None)
                 except StoreError as error:
@@ -88,7 +88,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
                     done = False
                 else:
                     done = True
-            monkeypatch.setattr(Views, "_become", become)
+            monkeypatch.setattr(Projections, "_become", become)
             await recover(it)
             await well(it, ids)
             return done
@@ -103,7 +103,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
 
 
 @pytest.mark.parametrize("recover", [by_folding, by_rebuilding])
-@pytest.mark.parametrize("call", ["replace", "open", "connect", "hop"])
+@pytest.mark.parametrize("call", ["replace", "open", "connect", "run_on_connection"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_swap_of_which_a_call_fails_is_made_good(
     tmp_path: Path,
@@ -118,16 +118,16 @@ def test_a_swap_of_which_a_call_fails_is_made_good(
     async def run() -> None:
         async with Opened(tmp_path) as it:
             ids = await filled(it)
-            become = Views._become
+            become = Projections._become
 
-            async def failing(self: Views, path: Path) -> None:
+            async def failing(self: Projections, path: Path) -> None:
                 with monkeypatch.context() as patch:
                     where: Any = {"replace": Path, "open": module.os, "connect": module.aiosqlite}
                     patch.setattr(where.get(call, module), call, fail)
                     await become(self, path)
 
             with monkeypatch.context() as patch:
-                patch.setattr(Views, "_become", failing)
+                patch.setattr(Projections, "_become", failing)
                 with pytest.raises(StoreError, match=r"views\.db cannot be"):
                     await it.views.rebuild(lambda _: None)
             assert it.views.trouble
@@ -151,7 +151,7 @@ def test_what_could_not_be_checkpointed_is_not_left_behind_in_the_wal(
         async with Opened(tmp_path) as it:
             ids = await filled(it)
             with monkeypatch.context() as patch:
-                patch.setattr(module, "scrub", busy)
+                patch.setattr(module, "scrub_wal", busy)
                 with pytest.raises(StoreBusy, match="another program"):
                     await it.views.rebuild(lambda _: None)
             await well(it, ids)
@@ -169,7 +169,7 @@ def test_a_failed_open_for_want_of_descriptors_does_not_throw_good_views_away(
             async with Opened(tmp_path / "other") as it:
                 views = it.folder.parent / "views.db"
                 with descriptors(free), pytest.raises(StoreError, match="cannot be opened"):
-                    await Views.open(it.database, views)
+                    await Projections.open(it.database, views)
                 assert views.stat().st_size
         async with Opened(tmp_path) as it:
             assert await it.views.step() == 0

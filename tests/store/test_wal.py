@@ -12,9 +12,9 @@ import pytest
 from entries import row
 from sets import with_database
 
-from store import database as module
-from store.database import Database
-from store.log import Log
+from store.sqlite.core import database as module
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
 
 MEGABYTE = 1_000_000
 
@@ -53,7 +53,7 @@ def always_someone_reading(path: Path) -> Iterator[None]:
 
 async def write(database: Database, size: int) -> int:
     """Append so many bytes of data; the most that the WAL came to hold."""
-    log = await Log.open(database)
+    log = await EventLog.open(database)
     wal = database.path.with_name("marquee.db-wal")
     largest = 0
     for _ in range(size // 100_000):
@@ -74,8 +74,8 @@ def test_the_wal_is_begun_anew_beyond_its_bound_while_others_read(
     tmp_path: Path, bounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unbounded, it holds all that was written."""
-    monkeypatch.setattr(module, "LOOK", 0.02)
-    monkeypatch.setattr(module, "WAL_BYTES", (4 if bounded else 10_000) * MEGABYTE)
+    monkeypatch.setattr(module, "CHECKPOINT_INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "MAX_WAL_BYTES", (4 if bounded else 10_000) * MEGABYTE)
 
     async def use(database: Database) -> None:
         with always_someone_reading(database.path):

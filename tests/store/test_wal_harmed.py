@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from entries import row
 
-from store.database import Database
-from store.log import Log
-from store.losses import last_loss
-from store.wal import commits
+from store.sqlite.core.data_loss import last_loss
+from store.sqlite.core.database import Database
+from store.sqlite.core.wal import commit_frames
+from store.sqlite.events.event_log import EventLog
 
 COMMITS = 12
 
@@ -26,7 +26,7 @@ async def written(folder: Path) -> None:
     (folder / "open").mkdir()
     database = await Database.open(folder / "open" / "marquee.db")
     try:
-        log = await Log.open(database)
+        log = await EventLog.open(database)
         for _ in range(COMMITS):
             await log.append([row()])
         (folder / "copy").mkdir()
@@ -51,7 +51,7 @@ async def opened(folder: Path) -> tuple[int, int]:
 def of_the_last(folder: Path) -> tuple[Path, int, list[int]]:
     """The copied WAL, the size of a frame with its head, and its commits."""
     wal = folder / "copy" / "marquee.db-wal"
-    return wal, 4_096 + 24, commits(wal)
+    return wal, 4_096 + 24, commit_frames(wal)
 
 
 def harm(folder: Path) -> None:
@@ -157,11 +157,11 @@ def meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> Iterat
     ) as other:
 
         def commits_and_then(wal: Path) -> list[int]:
-            found = commits(wal)
+            found = commit_frames(wal)
             other.execute(sql).fetchall()
             return found
 
-        monkeypatch.setattr("store.database.commits", commits_and_then)
+        monkeypatch.setattr("store.sqlite.core.database.commit_frames", commits_and_then)
         yield
 
 
@@ -188,5 +188,5 @@ def test_what_is_lost_beside_another_program_is_told_of(
 @pytest.mark.parametrize("content", [b"", b"x" * 31, bytes(100), bytes(10_000)])
 def test_what_is_no_log_holds_no_commits(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "wal").write_bytes(content)
-    assert commits(tmp_path / "wal") == []
-    assert commits(tmp_path / "nowhere") == []
+    assert commit_frames(tmp_path / "wal") == []
+    assert commit_frames(tmp_path / "nowhere") == []

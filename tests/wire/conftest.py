@@ -12,7 +12,7 @@ import uvloop
 from peer import Peer, get
 from tornado.httpserver import HTTPServer
 
-from wire import Lane, Limits, Server, bind
+from httpserver import FastRoute, Server, ServerLimits, bind_tcp
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -70,21 +70,21 @@ class Stage:
     def serve(
         self,
         application: Any,
-        lanes: Sequence[Lane] = (),
+        lanes: Sequence[FastRoute] = (),
         *,
         sockets: Sequence[socket.socket] = (),
         tls: Any = None,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         **options: Any,
     ) -> Served:
         """A wire server on a free port of 127.0.0.1, or on `sockets`."""
 
         async def start() -> Server:
-            server = Server(application, lanes, limits=limits or Limits(), **options)
+            server = Server(application, lanes, limits=limits or ServerLimits(), **options)
             await server.listen(listening, tls=tls)
             return server
 
-        listening = list(sockets) or bind("127.0.0.1", 0, 512)
+        listening = list(sockets) or bind_tcp("127.0.0.1", 0, 512)
         served = Served(self, self.run(start()), listening[0].getsockname())
         self.served.append(served)
         return served
@@ -97,7 +97,7 @@ class Stage:
             server.add_sockets(listening)
             return server
 
-        listening = bind("127.0.0.1", 0, 512)
+        listening = bind_tcp("127.0.0.1", 0, 512)
         served = Served(self, self.run(start()), listening[0].getsockname())
         self.served.append(served)
         return served

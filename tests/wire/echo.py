@@ -5,7 +5,7 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler
 
-from wire import Lane, Request, Response
+from httpserver import FastRoute, Request, Response
 
 # Requests that no client meant to send: they stand inside bodies, extensions and trailers.
 SMUGGLED: list[str] = []
@@ -52,11 +52,11 @@ def silent(_: Any) -> None:
 
 
 LANES = [
-    Lane("GET", r"/lane/hello", lambda _: HELLO),
-    Lane("GET", r"/lane/echo", echo, takes_body=True),
-    Lane("POST", r"/lane/echo", echo),
-    Lane("GET", r"/lane/late/(\d+)", late),
-    Lane("GET", r"/smuggled", smuggled),
+    FastRoute("GET", r"/lane/hello", lambda _: HELLO),
+    FastRoute("GET", r"/lane/echo", echo, takes_body=True),
+    FastRoute("POST", r"/lane/echo", echo),
+    FastRoute("GET", r"/lane/late/(\d+)", late),
+    FastRoute("GET", r"/smuggled", smuggled),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wire import Response
+from httpserver import Response
 
 
 @pytest.mark.parametrize("body", [b"", b"y", b"z" * 9, b"q" * 1_000_000])

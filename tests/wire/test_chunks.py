@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.chunks import Chunks
-from wire.refusal import Refusal
+from httpserver.protocol.chunked_body import ChunkedBodyScanner
+from httpserver.refusal import RequestRefusal
 
 PARTS = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
 EXTENSIONS = st.sampled_from([b"", b";a", b";a=b", b';a="0 b"'])
@@ -19,7 +19,7 @@ def test_the_end_is_found_and_nothing_behind_it_is_touched(
     body = b"".join(b"%X%b\r\n%b\r\n" % (len(part), extension, part) for part in parts)
     body += b"0%b\r\n" % extension + b"".join(trailers) + b"\r\n"
     data = body + behind
-    chunks = Chunks(trailer_limit=1000)
+    chunks = ChunkedBodyScanner(trailer_limit=1000)
     at = 0
     for stop in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
         while at < stop and not chunks.done:
@@ -48,5 +48,5 @@ def test_the_end_is_found_and_nothing_behind_it_is_touched(
     ],
 )
 def test_what_is_no_size_or_only_framing_is_refused(data: bytes) -> None:
-    with pytest.raises(Refusal):
-        Chunks(trailer_limit=1000).extent(data, 0, len(data))
+    with pytest.raises(RequestRefusal):
+        ChunkedBodyScanner(trailer_limit=1000).extent(data, 0, len(data))

@@ -15,7 +15,7 @@ CHILD = """
 import asyncio, contextlib, logging, resource, sys, time
 import uvloop
 from tornado.web import Application
-from wire import Lane, Response, Server, bind
+from httpserver import FastRoute, Response, Server, bind_tcp
 
 def spent(_):
     return Response(200, (), str(time.process_time()).encode())
@@ -27,9 +27,9 @@ def files(_):
     return Response(200, (), b"200")
 
 async def run():
-    lanes = [Lane("GET", "/spent", spent), Lane("GET", "/files", files)]
+    lanes = [FastRoute("GET", "/spent", spent), FastRoute("GET", "/files", files)]
     server = Server(Application(), lanes)
-    sockets = bind("127.0.0.1", 0)
+    sockets = bind_tcp("127.0.0.1", 0)
     await server.listen(sockets)
     resource.setrlimit(resource.RLIMIT_NOFILE, (left, left))
     print(sockets[0].getsockname()[1], flush=True)

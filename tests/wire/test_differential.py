@@ -28,7 +28,7 @@ from tornado.web import (
     stream_request_body,
 )
 
-from wire import Lane, Normalized, Request, Response, mount
+from httpserver import FastRoute, Request, RequestNormalizer, Response, tornado_rules
 
 TEXT = "".join(f"line {number} of a text that compresses well\n" for number in range(200))
 
@@ -265,9 +265,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Both:
     """The same application on both servers."""
 
-    def __init__(self, stage: Stage, application: Application, lanes: list[Lane] = []) -> None:  # noqa: B006
+    def __init__(self, stage: Stage, application: Application, lanes: list[FastRoute] = []) -> None:  # noqa: B006
         self.ours = stage.serve(application, lanes)
-        self.theirs = stage.serve_tornado(Normalized(application), max_body_size=256 << 10)
+        self.theirs = stage.serve_tornado(RequestNormalizer(application), max_body_size=256 << 10)
 
     def ask(self, data: bytes, method: str | None = None) -> tuple[Answer, Answer]:
         """Both answers, and whether both connections are then in the same state."""
@@ -632,23 +632,25 @@ class Events(RequestHandler):
         self.write("a list of events")
 
 
-def lanes() -> list[Lane]:
+def lanes() -> list[FastRoute]:
     cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Location", "/x")]
     return [
-        Lane("GET", r"/told/(\w+)/(\d*)", told, takes_body=True),
-        Lane("POST", r"/told/(\w+)/(\d*)", told),
-        Lane("POST", r"/events", told),
-        Lane("POST", r"/small", told, body_limit=10),
-        Lane("GET", r"/waited", waited),
-        Lane("GET", r"/faulty", faulty),
-        Lane("GET", r"/faulty/late", late_fault),
-        Lane("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
-        Lane("GET", r"/redirect", lambda _: Response(302, cookies)),
-        Lane("GET", r"/page", lambda _: Response(200, [("Content-Type", "text/html")], b"<p>")),
-        Lane("GET", r"/none", lambda _: Response(200, (), b"no type")),
-        Lane("GET", r"/tagged", lambda _: Response(200, [("ETag", '"x"')], b"tagged")),
-        Lane("PUT", r"/put", told),
-        Lane("DELETE", r"/put", told),
+        FastRoute("GET", r"/told/(\w+)/(\d*)", told, takes_body=True),
+        FastRoute("POST", r"/told/(\w+)/(\d*)", told),
+        FastRoute("POST", r"/events", told),
+        FastRoute("POST", r"/small", told, body_limit=10),
+        FastRoute("GET", r"/waited", waited),
+        FastRoute("GET", r"/faulty", faulty),
+        FastRoute("GET", r"/faulty/late", late_fault),
+        FastRoute("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
+        FastRoute("GET", r"/redirect", lambda _: Response(302, cookies)),
+        FastRoute(
+            "GET", r"/page", lambda _: Response(200, [("Content-Type", "text/html")], b"<p>")
+        ),
+        FastRoute("GET", r"/none", lambda _: Response(200, (), b"no type")),
+        FastRoute("GET", r"/tagged", lambda _: Response(200, [("ETag", '"x"')], b"tagged")),
+        FastRoute("PUT", r"/put", told),
+        FastRoute("DELETE", r"/put", told),
     ]
 
 
@@ -656,7 +658,7 @@ def lanes() -> list[Lane]:
 def laned(stage: Stage) -> Iterator[Both]:
     table = lanes()
     app = Application(
-        mount(table, [(r"/events", Events), (r"/plain", Plain)], Fallback),
+        tornado_rules(table, [(r"/events", Events), (r"/plain", Plain)], Fallback),
         default_handler_class=Fallback,
         log_function=silent,
     )

@@ -11,7 +11,7 @@ from echo import HELLO, silent
 from peer import answers_of, chunked, get, request
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from wire import Lane, Request, Response
+from httpserver import FastRoute, Request, Response
 
 BEGUN: set[str] = set()
 
@@ -60,11 +60,11 @@ class Streamed(RequestHandler):
 
 
 LANES = [
-    Lane("GET", r"/lane/hello", lambda _: HELLO),
-    Lane("GET", r"/lane/slow/([\w-]+)", slow),
-    Lane("GET", r"/lane/quick/([\w-]+)", quick),
-    Lane("GET", r"/lane/stuck", stuck),
-    Lane("POST", r"/lane/echo", lambda asked: Response(200, (), asked.body)),
+    FastRoute("GET", r"/lane/hello", lambda _: HELLO),
+    FastRoute("GET", r"/lane/slow/([\w-]+)", slow),
+    FastRoute("GET", r"/lane/quick/([\w-]+)", quick),
+    FastRoute("GET", r"/lane/stuck", stuck),
+    FastRoute("POST", r"/lane/echo", lambda asked: Response(200, (), asked.body)),
 ]
 
 

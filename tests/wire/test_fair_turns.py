@@ -12,8 +12,8 @@ from echo import silent
 from peer import answers_of, get
 from tornado.web import Application, RequestHandler
 
-from wire import Lane, Request, Response
-from wire.turns import FairQueue
+from httpserver import FastRoute, Request, Response
+from httpserver.connection.fair_queue import FairQueue
 
 CONNECTIONS, REQUESTS = 100, 20
 OK = Response(200, (), b"ok")
@@ -65,7 +65,7 @@ def served(stage: Stage, watch: Watch) -> Served:
         return OK
 
     application = Application([("/app", Work)], log_function=silent)
-    return stage.serve(application, [Lane("GET", "/lane", work)])
+    return stage.serve(application, [FastRoute("GET", "/lane", work)])
 
 
 def flood(served: Served, path: str) -> None:

@@ -22,7 +22,7 @@ from tornado.httputil import (
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from wire import Lane, Request, Response
+from httpserver import FastRoute, Request, Response
 
 LAST = get("/lane/hello", "Connection: close")
 
@@ -304,7 +304,7 @@ def unjust(_: Request) -> Any:
 def test_a_lane_without_an_answer(
     stage: Stage, call: Callable[[Request], Any], method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lane = Lane("GET", r"/bad", call)
+    lane = FastRoute("GET", r"/bad", call)
     served = stage.serve(application(), [*LANES, lane])
     with served.peer() as peer:
         peer.send(request(method, "/bad") + LAST)
@@ -322,7 +322,7 @@ def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
     def failing(status: int, detail: str) -> Response:
         raise RuntimeError("no page")
 
-    served = stage.serve(application(), [*LANES, Lane("GET", "/bad", unjust)], error=failing)
+    served = stage.serve(application(), [*LANES, FastRoute("GET", "/bad", unjust)], error=failing)
     for data in (b"nonsense\r\n\r\n", get("/bad", "Connection: close")):
         with served.peer() as peer:
             peer.send(data)
@@ -333,7 +333,7 @@ def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
 
 
 def test_a_lane_counts_its_answers(stage: Stage) -> None:
-    lane = Lane("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0])))
+    lane = FastRoute("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0])))
     served = stage.serve(application(), [*LANES, lane])
     with served.peer() as peer:
         for status in (200, 404, 200):

@@ -7,7 +7,7 @@ from conftest import Served, Stage
 from echo import LANES, application
 from peer import answers_of, get
 
-from wire import Lane, Limits, Refusal, Request, Response
+from httpserver import FastRoute, Request, RequestRefusal, Response, ServerLimits
 
 LONG = "x" * 2_000
 
@@ -17,15 +17,15 @@ def failing(_: Request) -> Response:
 
 
 def refusing(_: Request) -> Response:
-    raise Refusal(400, "This is refused.")
+    raise RequestRefusal(400, "This is refused.")
 
 
 MORE = [
-    Lane("GET", r"/lane/fails", failing),
-    Lane("GET", r"/lane/refuses", refusing),
-    Lane("GET", r"/lane/missing", lambda _: Response(404, (), b"missing")),
+    FastRoute("GET", r"/lane/fails", failing),
+    FastRoute("GET", r"/lane/refuses", refusing),
+    FastRoute("GET", r"/lane/missing", lambda _: Response(404, (), b"missing")),
 ]
-LIMITS = Limits(line=1_000, headers=1_500, body=1_000, header_seconds=0.3, body_seconds=0.3)
+LIMITS = ServerLimits(line=1_000, headers=1_500, body=1_000, header_seconds=0.3, body_seconds=0.3)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire import Lane, Limits, Refusal, Request, Response
-from wire.lanes import Lanes
-from wire.peers import Peer
+from httpserver import FastRoute, Request, RequestRefusal, Response, ServerLimits
+from httpserver.fast_routes import FastRouteTable
+from httpserver.protocol.peers import Peer
 
 PEER = Peer("127.0.0.1", secure=False)
 NAMES = st.text("abcXYZ_019", min_size=1, max_size=6)
@@ -54,7 +54,7 @@ def test_an_argument_is_the_first_of_its_name(pairs: list[tuple[str, str]], othe
 
 @pytest.mark.parametrize("query", ["a=%ff", "%c3=b&a=", "a=%ed%a0%80"])
 def test_an_argument_that_is_not_utf_8_is_the_client_s_fault(query: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefusal) as refused:
         asked(f"/?{query}").argument("a")
     assert refused.value.status == 400
 
@@ -72,10 +72,10 @@ def test_the_first_lane_that_matches_the_whole_path_answers() -> None:
     def never(request: Request) -> Response:
         raise AssertionError(request)
 
-    digits = Lane("GET", r"/a/(\d+)/?", never)
-    rest = Lane("GET", r"/a/(.*?)(x)?", never)
-    post = Lane("POST", r"/a/1", never)
-    lanes = Lanes([digits, rest, post])
+    digits = FastRoute("GET", r"/a/(\d+)/?", never)
+    rest = FastRoute("GET", r"/a/(.*?)(x)?", never)
+    post = FastRoute("POST", r"/a/1", never)
+    lanes = FastRouteTable([digits, rest, post])
     assert lanes.find("GET", "/a/12/") == (digits, ("12",))
     assert lanes.find("HEAD", "/a/12") == (digits, ("12",))
     assert lanes.find("GET", "/a/12/3") == (rest, ("12/3", ""))
@@ -85,8 +85,8 @@ def test_the_first_lane_that_matches_the_whole_path_answers() -> None:
 
 
 def test_any_number_of_paths_is_remembered_in_bounded_room() -> None:
-    lane = Lane("GET", r"/(\d+)", lambda _: Response())
-    lanes = Lanes([lane])
+    lane = FastRoute("GET", r"/(\d+)", lambda _: Response())
+    lanes = FastRouteTable([lane])
     for number in range(20_000):
         assert lanes.find("GET", f"/{number}") == (lane, (str(number),))
     lanes.find("GET", "/" + "1" * 10_000)
@@ -130,8 +130,10 @@ def test_an_answer_s_head_is_made_once() -> None:
     assert len(answer.headers) == 2
 
 
-@pytest.mark.parametrize("name", [name for name in Limits.__slots__ if "requests" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in ServerLimits.__slots__ if "requests" not in name]
+)
 def test_a_limit_of_nothing_is_none(name: str) -> None:
     for value in (0, -1):
         with pytest.raises(ValueError, match=name):
-            Limits(**{name: value})
+            ServerLimits(**{name: value})

@@ -12,15 +12,15 @@ from echo import LANES, application, silent, told
 from peer import answers_of, get, pieces, request
 from tornado.web import Application, RequestHandler
 
-from wire import Lane, Later, Request, Response, mount
+from httpserver import DeferredResponse, FastRoute, Request, Response, tornado_rules
 
 LAST = get("/lane/hello", "Connection: close")
-WAITING: list[Later] = []
+WAITING: list[DeferredResponse] = []
 
 
-def late(asked: Request) -> Later:
+def late(asked: Request) -> DeferredResponse:
     """Answer as the path says: at once, in a moment, or when a test does."""
-    answer = Later()
+    answer = DeferredResponse()
     response = Response(200, (), b"%s %s" % (asked.params[0].encode(), asked.body))
     match asked.params[0]:
         case "now":
@@ -34,7 +34,7 @@ def late(asked: Request) -> Later:
     return answer
 
 
-LATE = [Lane(method, r"/lane/come/(\w+)", late) for method in ("GET", "POST")]
+LATE = [FastRoute(method, r"/lane/come/(\w+)", late) for method in ("GET", "POST")]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def either(stage: Stage, request: pytest.FixtureRequest) -> Served:
     if request.param == "wire":
         return stage.serve(application(), [*LANES, *LATE])
     return stage.serve_tornado(
-        Application(mount([*LANES, *LATE], [], RequestHandler), log_function=silent)
+        Application(tornado_rules([*LANES, *LATE], [], RequestHandler), log_function=silent)
     )
 
 
@@ -107,13 +107,13 @@ def test_an_answer_reaches_who_only_reads_any_more(served: Served) -> None:
         assert [each.body for each in answers_of(peer.rest())] == [b"held"]
 
 
-async def come(answer: Later) -> None:
+async def come(answer: DeferredResponse) -> None:
     answer.come(Response(200, (), b"held"))
 
 
 def test_who_awaits_an_answer_may_leave_before_it_comes(stage: Stage) -> None:
     async def leave() -> Response:
-        held, soon = Later(), Later()
+        held, soon = DeferredResponse(), DeferredResponse()
         task = asyncio.ensure_future(held)
         await asyncio.sleep(0)
         task.cancel()

@@ -15,11 +15,11 @@ from peer import Answer, Peer, answers_of, chunked, get, pieces, request
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from wire import Lane, Limits, Request, Response
+from httpserver import FastRoute, Request, Response, ServerLimits
 
-SIZES = Limits(line=200, headers=300, body=1000)
+SIZES = ServerLimits(line=200, headers=300, body=1000)
 # As short as a busy machine allows. The sweep looks no more seldom than once a second.
-TIMES = Limits(
+TIMES = ServerLimits(
     header_seconds=0.4, body_seconds=0.4, idle_seconds=0.6, write_seconds=0.4, linger_seconds=0.4
 )
 SOON = 60.0  # much later than any of these
@@ -123,12 +123,12 @@ def stop(application: Any) -> Any:
 
 ALL = [
     *LANES,
-    Lane("POST", r"/lane/small", lambda asked: Response(200, (), asked.body), body_limit=10),
-    Lane("GET", r"/lane/big/(\w+)", big),
+    FastRoute("POST", r"/lane/small", lambda asked: Response(200, (), asked.body), body_limit=10),
+    FastRoute("GET", r"/lane/big/(\w+)", big),
 ]
 
 
-def serve(stage: Stage, limits: Limits) -> Served:
+def serve(stage: Stage, limits: ServerLimits) -> Served:
     return stage.serve(stop(application()), ALL, limits=limits)
 
 
@@ -537,7 +537,7 @@ def test_who_asks_without_end_takes_turns_with_the_others(stage: Stage) -> None:
     def mark(_: Request) -> Response:
         return Response(200, (), str(calls).encode())
 
-    lanes = [Lane("GET", "/lane/flood", flood), Lane("GET", "/lane/mark", mark)]
+    lanes = [FastRoute("GET", "/lane/flood", flood), FastRoute("GET", "/lane/mark", mark)]
     served = stage.serve(application(), lanes)
     with served.peer() as greedy, served.peer() as other:
         assert other.ask(get("/lane/mark")).body == b"0"
@@ -550,7 +550,7 @@ def test_who_asks_without_end_takes_turns_with_the_others(stage: Stage) -> None:
 
 
 def test_a_body_of_crumbs_is_read(stage: Stage) -> None:
-    with serve(stage, Limits()).peer() as peer:
+    with serve(stage, ServerLimits()).peer() as peer:
         peer.send(request("POST", "/lane/echo", "Transfer-Encoding: chunked"))
         assert peer.ask(chunked(*[b"x"] * 100_000), "POST").status == 200
 
@@ -559,7 +559,7 @@ def test_a_body_of_crumbs_is_read(stage: Stage) -> None:
 
 
 def test_the_connection_too_many_is_told_and_closed(stage: Stage) -> None:
-    served = serve(stage, Limits(connections=3))
+    served = serve(stage, ServerLimits(connections=3))
     with served.peer() as one, served.peer() as two, served.peer() as three:
         assert {each.ask(get()).status for each in (one, two, three)} == {200}
         for _ in range(5):
@@ -581,7 +581,7 @@ def test_the_connection_too_many_is_told_and_closed(stage: Stage) -> None:
 
 
 def test_a_crowd_of_too_many_goes_again(stage: Stage) -> None:
-    served = serve(stage, Limits(connections=2, linger_seconds=0.3))
+    served = serve(stage, ServerLimits(connections=2, linger_seconds=0.3))
     with served.peer() as one:
         one.ask(get())
         crowd = [served.peer() for _ in range(700)]
@@ -595,7 +595,7 @@ def test_a_crowd_of_too_many_goes_again(stage: Stage) -> None:
 
 @pytest.mark.parametrize("path", ["/lane/hello", "/lane/late/1", "/app/echo", "/app/late/1"])
 def test_a_connection_ends_after_its_requests(stage: Stage, path: str) -> None:
-    served = serve(stage, Limits(requests_per_connection=3))
+    served = serve(stage, ServerLimits(requests_per_connection=3))
     with served.peer() as peer:
         answers = [peer.ask(get(path)) for _ in range(3)]
         assert [each.closes for each in answers] == [False, False, True]
@@ -607,7 +607,7 @@ def test_a_connection_ends_after_its_requests(stage: Stage, path: str) -> None:
 
 def test_limits_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="body"):
-        Limits(body=-1)
+        ServerLimits(body=-1)
 
 
 def test_a_plain_application_without_lanes_has_the_same_limits(stage: Stage) -> None:

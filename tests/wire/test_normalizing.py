@@ -9,16 +9,16 @@ from echo import silent
 from peer import Answer, answers_of, chunked, get, request
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from wire import Lane, Normalized, Request, Response, mount
+from httpserver import FastRoute, Request, RequestNormalizer, Response, tornado_rules
 
 LANES = [
-    Lane("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
-    Lane(
+    FastRoute("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
+    FastRoute(
         "GET", r"/lane/name/([\w.~-]+)", lambda asked: Response(200, (), asked.params[0].encode())
     ),
-    Lane("GET", r"/lane/cookie/(\w+)", lambda asked: Response(200, (), cookie(asked))),
-    Lane("POST", r"/lane/body", lambda asked: Response(200, (), asked.body)),
-    Lane("POST", r"/lane/small", lambda asked: Response(200, (), asked.body), body_limit=10),
+    FastRoute("GET", r"/lane/cookie/(\w+)", lambda asked: Response(200, (), cookie(asked))),
+    FastRoute("POST", r"/lane/body", lambda asked: Response(200, (), asked.body)),
+    FastRoute("POST", r"/lane/small", lambda asked: Response(200, (), asked.body), body_limit=10),
 ]
 
 
@@ -75,11 +75,11 @@ ROUTES = [
 
 @pytest.fixture(scope="module", params=["wire", "tornado"])
 def served(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Served]:
-    application = Application(mount(LANES, ROUTES, RequestHandler), log_function=silent)
+    application = Application(tornado_rules(LANES, ROUTES, RequestHandler), log_function=silent)
     if request.param == "wire":
         yield stage.serve(application, LANES)
     else:
-        yield stage.serve_tornado(Normalized(application))
+        yield stage.serve_tornado(RequestNormalizer(application))
 
 
 def ask(served: Served, data: bytes) -> Answer:

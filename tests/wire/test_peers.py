@@ -2,9 +2,9 @@
 
 import pytest
 
-from wire.peers import Proxies
+from httpserver.protocol.peers import TrustedProxies
 
-PROXIES = Proxies(["10.0.0.0/8", "::1", "unix"])
+PROXIES = TrustedProxies(["10.0.0.0/8", "::1", "unix"])
 
 
 def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
@@ -83,4 +83,4 @@ def test_a_proxy_may_be_reached_by_any_road() -> None:
     assert told("::1", line) == ("192.0.2.1", False)
     assert told("unix", line) == ("192.0.2.1", False)
     assert told("::ffff:10.0.0.1", line) == ("192.0.2.1", False)
-    assert Proxies(["10.0.0.0/8"]).peer("unix", secure=False).proxies is None
+    assert TrustedProxies(["10.0.0.0/8"]).peer("unix", secure=False).proxies is None

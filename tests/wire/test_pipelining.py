@@ -13,7 +13,7 @@ from peer import answers_of, chunked, get, pieces, request
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from wire import Lane, Request, Response
+from httpserver import FastRoute, Request, Response
 
 LAST = get("/lane/echo?last", "Connection: close")
 
@@ -129,8 +129,8 @@ def served(stage: Stage, counting: Counting) -> Served:
     )
     lanes = [
         *LANES,
-        Lane("GET", r"/lane/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
-        Lane("GET", r"/lane/gate/(\w+)", counting.call),
+        FastRoute("GET", r"/lane/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
+        FastRoute("GET", r"/lane/gate/(\w+)", counting.call),
     ]
     return stage.serve(app, lanes)
 

@@ -5,15 +5,15 @@ from conftest import Served, Stage
 from echo import LANES, application
 from peer import Answer, get, request
 
-from wire import Lane, Request, Response
-from wire.request_id import split_id, valid_id
+from httpserver import FastRoute, Request, Response
+from httpserver.protocol.request_id import parse_request_id, split_request_id
 
 NAME = "X-Request-Id"
 LARGE = Response(200, (), b"x" * 40_000)
 MORE = [
-    Lane("GET", r"/lane/large", lambda _: LARGE),
-    Lane("GET", r"/lane/id", lambda asked: Response(200, (), identifier(asked))),
-    Lane("GET", r"/lane/none", lambda _: Response(304)),
+    FastRoute("GET", r"/lane/large", lambda _: LARGE),
+    FastRoute("GET", r"/lane/id", lambda asked: Response(200, (), identifier(asked))),
+    FastRoute("GET", r"/lane/none", lambda _: Response(304)),
 ]
 RIGHT = ["a", "7b3f-11", "c9a5ac0e4f4e11efa7d20242ac120002", "Root=1-67891233-abc", "a" * 128]
 WRONG = ["", "a b", "a" * 129, "<a>", '"a"', "a,b", "a;b", "\xe4", "a\tb", "(a)"]
@@ -112,7 +112,7 @@ def test_it_does_not_stay_after_a_request_to_the_application(served: Served) -> 
 
 def test_the_lines_of_framing_are_parted_from_it() -> None:
     lines = (b"Host: a", b"x-Request-Id: \t1 ", b"Content-Length: 1")
-    assert split_id(lines) == ((lines[0], lines[2]), b"X-Request-Id: 1\r\n")
-    assert split_id(lines[:1]) == (lines[:1], b"")
-    assert valid_id([]) is None
-    assert valid_id([b"a", b"a"]) is None
+    assert split_request_id(lines) == ((lines[0], lines[2]), b"X-Request-Id: 1\r\n")
+    assert split_request_id(lines[:1]) == (lines[:1], b"")
+    assert parse_request_id([]) is None
+    assert parse_request_id([b"a", b"a"]) is None

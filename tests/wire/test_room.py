@@ -14,14 +14,22 @@ from hypothesis import strategies as st
 from peer import Peer, chunked, get, request
 from tornado.web import Application, RequestHandler, stream_request_body
 
-import wire.server
-from wire import Lane, Limits, Request, Response, Room, Share, mount
-from wire.holding import FREE, SMALL
-from wire.room import owners_of
+from httpserver import (
+    FastRoute,
+    MemoryBudget,
+    MemoryReservation,
+    Request,
+    Response,
+    ServerLimits,
+    tornado_rules,
+)
+from httpserver import server as http_server
+from httpserver.connection.body_accounting import SMALL_REQUEST_BYTES, UNCOUNTED_BODY_BYTES
+from httpserver.memory_budget import reservation_owners
 
 SIZE = 600_000
 BIG = 16_777_216
-LIMITS = Limits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
+LIMITS = ServerLimits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
 HALF = b"x" * 50_000
 WHOLE = HALF * 2
 ASKED: list[tuple[int, bool]] = []
@@ -76,10 +84,10 @@ class Nothing(RequestHandler):
 
 
 LANES = [
-    Lane("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
-    Lane("POST", r"/lane/take", take),
-    Lane("POST", r"/lane/hold", hold),
-    Lane("POST", r"/lane/asks", take, admit=admit),
+    FastRoute("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
+    FastRoute("POST", r"/lane/take", take),
+    FastRoute("POST", r"/lane/hold", hold),
+    FastRoute("POST", r"/lane/asks", take, admit=admit),
 ]
 ROUTES = [
     (r"/app/echo", Echo),
@@ -89,15 +97,15 @@ ROUTES = [
 ]
 
 
-def application(room: Room) -> Application:
-    rules = mount(LANES, ROUTES, Echo, room=room, body_limit=LIMITS.body)
+def application(room: MemoryBudget) -> Application:
+    rules = tornado_rules(LANES, ROUTES, Echo, room=room, body_limit=LIMITS.body)
     return Application(rules, log_function=silent)
 
 
 class Site:
     """A server, and the room that it has."""
 
-    def __init__(self, served: Served, room: Room) -> None:
+    def __init__(self, served: Served, room: MemoryBudget) -> None:
         self.served = served
         self.room = room
 
@@ -133,7 +141,7 @@ def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site on each server; nothing is held when a test ends."""
     ASKED.clear()
     CALLED.clear()
-    room = Room(SIZE)
+    room = MemoryBudget(SIZE)
     if request.param == "tornado":
         served = stage.serve_tornado(application(room))
     else:
@@ -144,7 +152,7 @@ def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.fixture
 def wired(stage: Stage) -> Iterator[Site]:
-    room = Room(SIZE)
+    room = MemoryBudget(SIZE)
     served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
     yield Site(served, room)
     until(lambda: room.held == 0)
@@ -169,19 +177,22 @@ def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connect
 
 def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
     with wired.full(), wired.peer() as peer:
-        for size in (1, SMALL):
+        for size in (1, SMALL_REQUEST_BYTES):
             answer = peer.ask(request("POST", "/lane/take", body=b"x" * size))
             assert answer.body == str(size).encode()
-        assert peer.ask(request("POST", "/lane/take", body=b"x" * (SMALL + 1))).status == 503
+        assert (
+            peer.ask(request("POST", "/lane/take", body=b"x" * (SMALL_REQUEST_BYTES + 1))).status
+            == 503
+        )
 
 
 @pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
 def test_a_small_body_in_two_pieces_needs_no_room(wired: Site, path: str):
     with wired.full(), wired.peer() as peer:
-        sent = request("POST", path, body=b"x" * FREE)
-        peer.send(sent[:-FREE])
+        sent = request("POST", path, body=b"x" * UNCOUNTED_BODY_BYTES)
+        peer.send(sent[:-UNCOUNTED_BODY_BYTES])
         wired.served.ping()
-        assert peer.ask(sent[-FREE:], "POST").status == 200
+        assert peer.ask(sent[-UNCOUNTED_BODY_BYTES:], "POST").status == 200
 
 
 @pytest.mark.parametrize("path", ["/lane/take", "/app/echo", "/lane/chunks"])
@@ -222,7 +233,7 @@ def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str)
 @pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
 @pytest.mark.parametrize("named", [True, False])
 def test_behind_a_named_proxy_shares_are_those_of_its_clients(stage: Stage, path: str, named: bool):
-    room = Room(SIZE)
+    room = MemoryBudget(SIZE)
     proxies = ["127.0.0.1"] if named else []
     served = stage.serve(application(room), LANES, limits=LIMITS, room=room, proxies=proxies)
     head = request("POST", path, "X-Forwarded-For: 192.0.2.1", f"Content-Length: {len(WHOLE)}")
@@ -379,7 +390,7 @@ def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
 def test_what_comes_behind_a_request_takes_room_too(wired: Site):
     with wired.peer() as peer:
         ahead = get() * 1_000
-        assert len(ahead) > SMALL
+        assert len(ahead) > SMALL_REQUEST_BYTES
         peer.send(request("POST", "/lane/hold", body=b"x") + ahead)
         until(lambda: wired.room.held == len(ahead))
         assert peer.answer("POST").body == b"1"
@@ -421,7 +432,7 @@ def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
 def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
     wired: Site, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(wire.server, "_SLOW", 0)
+    monkeypatch.setattr(http_server, "_SLOW_READER_SECONDS", 0)
     server = wired.served.server
     server.unsent.size = 2 * BIG
     slow = [big_peer(wired, number) for number in range(2, 10)]
@@ -436,7 +447,7 @@ def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
 def test_slow_readers_at_one_address_make_room_for_each_other(
     wired: Site, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(wire.server, "_SLOW", 0)
+    monkeypatch.setattr(http_server, "_SLOW_READER_SECONDS", 0)
     server = wired.served.server
     server.unsent.size = 4 * BIG
     first = big_peer(wired, 2)
@@ -452,8 +463,8 @@ def test_slow_readers_at_one_address_make_room_for_each_other(
 @pytest.mark.parametrize("owned", [False, True])
 @given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=40))
 def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: list[tuple[int, int]]):
-    room = Room(size)
-    shares = [Share(room, [number] if owned else ()) for number in range(4)]
+    room = MemoryBudget(size)
+    shares = [MemoryReservation(room, [number] if owned else ()) for number in range(4)]
     for number, count in steps:
         before = [share.held for share in shares]
         held = shares[number].hold(count)
@@ -470,7 +481,9 @@ def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: lis
 
 
 def test_an_address_of_ipv6_counts_as_its_network():
-    assert owners_of("2001:db8::1", None) == owners_of("2001:db8::ffff:2%eth0", None)
-    assert owners_of("2001:db8::1", None) != owners_of("2001:db8:0:1::1", None)
-    assert owners_of("127.0.0.1", "a") != owners_of("127.0.0.1", "b")
-    assert owners_of("unix", None) == ("unix",)
+    assert reservation_owners("2001:db8::1", None) == reservation_owners(
+        "2001:db8::ffff:2%eth0", None
+    )
+    assert reservation_owners("2001:db8::1", None) != reservation_owners("2001:db8:0:1::1", None)
+    assert reservation_owners("127.0.0.1", "a") != reservation_owners("127.0.0.1", "b")
+    assert reservation_owners("unix", None) == ("unix",)

@@ -19,7 +19,7 @@ from echo import LANES, application
 from peer import Answer, Peer, answers_of, get, request
 from tornado.web import Application, RequestHandler
 
-from wire import Lane, Limits, Request, Response, Server, bind, bind_unix
+from httpserver import FastRoute, Request, Response, Server, ServerLimits, bind_tcp, bind_unix
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,7 @@ class Large(RequestHandler):
 def serve(stage: Stage, **options: object) -> Served:
     app = application()
     app.add_handlers(r".*", [(r"/app/who", Who), (r"/app/large", Large)])
-    return stage.serve(app, [*LANES, Lane("GET", "/lane/who", who)], **options)  # type: ignore[arg-type]
+    return stage.serve(app, [*LANES, FastRoute("GET", "/lane/who", who)], **options)  # type: ignore[arg-type]
 
 
 # TLS.
@@ -77,13 +77,13 @@ def context(certificate: tuple[str, str]) -> ssl.SSLContext:
 
 @pytest.fixture(scope="module")
 def secure(stage: Stage, context: ssl.SSLContext) -> Served:
-    return serve(stage, tls=context, limits=Limits(linger_seconds=0.3))
+    return serve(stage, tls=context, limits=ServerLimits(linger_seconds=0.3))
 
 
 @pytest.fixture(scope="module")
 def hasty(stage: Stage, context: ssl.SSLContext) -> Served:
     """Gives nobody much time."""
-    return serve(stage, tls=context, limits=Limits(header_seconds=0.5, idle_seconds=0.5))
+    return serve(stage, tls=context, limits=ServerLimits(header_seconds=0.5, idle_seconds=0.5))
 
 
 def test_both_planes_over_tls(secure: Served, trusting: ssl.SSLContext) -> None:
@@ -182,7 +182,7 @@ def test_a_unix_socket_replaces_nothing_else(place: Path) -> None:
 
 
 def test_several_sockets_at_once(stage: Stage, place: Path) -> None:
-    sockets = [*bind("127.0.0.1", 0, 10), *bind("127.0.0.1", 0, 10), bind_unix(place)]
+    sockets = [*bind_tcp("127.0.0.1", 0, 10), *bind_tcp("127.0.0.1", 0, 10), bind_unix(place)]
     served = serve(stage, sockets=sockets)
     for each in sockets:
         with Peer(each.getsockname()) as peer:
@@ -203,13 +203,14 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 CHILD = """
 import asyncio, sys
 from tornado.web import Application
-from wire import Lane, Response, Server, inherited
+from httpserver import FastRoute, Response, Server, inherited_sockets
 
 async def run():
-    sockets = inherited()
+    sockets = inherited_sockets()
     print(len(sockets), flush=True)
     if sockets:
-        server = Server(Application(), [Lane("GET", "/", lambda _: Response(200, (), b"mine"))])
+        mine = FastRoute("GET", "/", lambda _: Response(200, (), b"mine"))
+        server = Server(Application(), [mine])
         await server.listen(sockets)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.drain(2)
@@ -220,7 +221,7 @@ asyncio.run(run())
 
 def test_sockets_of_systemd(place: Path) -> None:
     with (
-        bind("127.0.0.1", 0, 10)[0] as tcp,
+        bind_tcp("127.0.0.1", 0, 10)[0] as tcp,
         bind_unix(place) as unix,
         started([tcp, unix], LISTEN_FDS="2") as child,
     ):
@@ -331,13 +332,13 @@ def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: Stage) ->
         seen.append(asked.remote)
         return Response(204)
 
-    (listening,) = bind("127.0.0.1", 0)
+    (listening,) = bind_tcp("127.0.0.1", 0)
     for _ in range(20):
         peer = socket.create_connection(listening.getsockname())
         peer.sendall(get("/note", f"X-Forwarded-For: {CLIENT}"))
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
-    lanes = [Lane("GET", "/note", note), *LANES]
+    lanes = [FastRoute("GET", "/note", note), *LANES]
     served = stage.serve(application(), lanes, sockets=[listening], proxies=["unix"])
     served.ping()
     assert served.server.connections <= 1

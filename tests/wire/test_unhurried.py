@@ -9,13 +9,13 @@ from conftest import Served, Stage
 from echo import LANES, application
 from peer import answers_of, get, request
 
-from wire import Lane, Limits, Request, Response, Unhurried
+from httpserver import DelayedResponse, FastRoute, Request, Response, ServerLimits
 
 PAUSE = 0.5
 ANSWER = Response(503, [("Retry-After", "1")], b"too much")
-REFUSED = Unhurried(ANSWER, PAUSE)
+REFUSED = DelayedResponse(ANSWER, PAUSE)
 # So long that no test waits for it.
-LONG = Unhurried(ANSWER, 600)
+LONG = DelayedResponse(ANSWER, 600)
 
 
 def refuse(asked: Request) -> Response:
@@ -41,12 +41,12 @@ async def refuse_long_later(asked: Request) -> Response:
 
 
 SLOW = [
-    Lane("GET", r"/lane/long-later", refuse_long_later),
-    Lane("GET", r"/lane/long", refuse_long),
-    Lane("GET", r"/lane/refused-later", refuse_later),
-    Lane("GET", r"/lane/refused", refuse),
-    Lane("POST", r"/lane/refused", refuse),
-    Lane("POST", r"/lane/unwanted", refuse, admit=refuse_body),
+    FastRoute("GET", r"/lane/long-later", refuse_long_later),
+    FastRoute("GET", r"/lane/long", refuse_long),
+    FastRoute("GET", r"/lane/refused-later", refuse_later),
+    FastRoute("GET", r"/lane/refused", refuse),
+    FastRoute("POST", r"/lane/refused", refuse),
+    FastRoute("POST", r"/lane/unwanted", refuse, admit=refuse_body),
 ]
 
 
@@ -121,7 +121,7 @@ def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served, first: int
 
 @pytest.mark.parametrize("path", ["/lane/refused", "/lane/refused-later"])
 def test_none_is_held_back_where_connections_may_soon_be_wanted(stage: Stage, path: str) -> None:
-    served = stage.serve(application(), [*LANES, *SLOW], limits=Limits(connections=4))
+    served = stage.serve(application(), [*LANES, *SLOW], limits=ServerLimits(connections=4))
     with served.peer() as peer:
         began = time.monotonic()
         assert peer.ask(get(path)).status == 503
@@ -143,7 +143,7 @@ def test_whoever_leaves_meanwhile_is_forgotten(served: Served, asked: bytes) -> 
 
 
 def test_a_drain_still_sends_it(stage: Stage) -> None:
-    served = stage.serve(application(), SLOW, limits=Limits())
+    served = stage.serve(application(), SLOW, limits=ServerLimits())
     with served.peer() as peer:
         peer.send(get("/lane/refused"))
         time.sleep(0.05)

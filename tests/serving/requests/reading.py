@@ -6,7 +6,7 @@ import re
 import schemathesis
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from rules.strict import NotJson, decode
+from domain.common.strict_json import InvalidJson, decode_json
 
 IMPLEMENTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 REFERENCE = re.compile('#/components/schemas/([^"]+)')
@@ -41,8 +41,8 @@ def filter_failure(_, failure, case, response):
     if response.status_code != 400:
         return True
     try:
-        decode(response.request.body or b"")
-    except NotJson:
+        decode_json(response.request.body or b"")
+    except InvalidJson:
         return False
     return True
 

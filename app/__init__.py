@@ -1,0 +1,1 @@
+"""The composition root: settings, start, stop, and the features of the server."""

@@ -1,0 +1,116 @@
+"""Where it listens, and who answers there."""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from app.settings import SettingError, Settings, refuse_passphrase
+from handlers.common.responses import problem_response
+from httpserver import (
+    FastRoute,
+    MemoryBudget,
+    RequestNormalizer,
+    ResponseHeadersWrapper,
+    Server,
+    ServerLimits,
+    bind_tcp,
+)
+
+
+def load_tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The TLS context of the settings, None without one; raises `SettingError`."""
+    if not settings.tls_cert:
+        return None
+    for name in ("tls_cert", "tls_key"):
+        path = getattr(settings, name)
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise SettingError(f"{name}: {path} cannot be read: {error.strerror}") from None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, refuse_passphrase)
+    except (OSError, ssl.SSLError) as error:
+        words = f"are no certificate and its key in PEM, or do not fit: {error}"
+        raise SettingError(f"tls_cert, tls_key: {words}") from None
+    return context
+
+
+def bind_sockets(settings: Settings) -> list[socket.socket]:
+    """Sockets on the settings' address; raises an `OSError` that names it."""
+    try:
+        return bind_tcp(settings.host, settings.port)
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
+
+
+def base_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """The address under which what is on `sockets` is found from this machine."""
+    if sockets[0].family == socket.AF_UNIX:
+        return "http://localhost"
+    host, port = sockets[0].getsockname()[:2]
+    # A wildcard is no address to open; this machine's own is.
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = f"[{named}]" if ":" in named else named
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+
+
+async def start_server(
+    settings: Settings,
+    application: Application,
+    lanes: Sequence[FastRoute],
+    room: MemoryBudget,
+    sockets: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+) -> Server | HTTPServer:
+    """The server that the settings name, on `sockets`.
+
+    The wire answers by `lanes`, and by the application what is not theirs; Tornado's own server by
+    the application alone, in which they are mounted.
+    """
+    proxies = settings.trusted()
+    always: list[tuple[str, str]] = []
+    if tls is not None and settings.hsts_seconds:
+        always = [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
+    if settings.server == "tornado":
+        normalized = RequestNormalizer(application, problem_response)
+        plain = HTTPServer(
+            ResponseHeadersWrapper(normalized, always) if always else normalized,
+            ssl_options=tls,
+            xheaders=bool(proxies),
+            trusted_downstream=proxies,
+            max_header_size=settings.max_headers,
+            max_body_size=settings.max_body,
+            body_timeout=settings.body_seconds,
+            idle_connection_timeout=settings.idle_seconds,
+        )
+        plain.add_sockets(sockets)
+        return plain
+    limits = ServerLimits(
+        line=settings.max_line,
+        headers=settings.max_headers,
+        body=settings.max_body,
+        connections=settings.max_connections,
+        requests_per_connection=settings.max_requests,
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        idle_seconds=settings.idle_seconds,
+        write_seconds=settings.write_seconds,
+    )
+    server = Server(
+        application,
+        lanes,
+        limits=limits,
+        proxies=proxies,
+        error=problem_response,
+        room=room,
+        headers=always,
+    )
+    await server.listen(sockets, tls=tls)
+    return server

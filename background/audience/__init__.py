@@ -1,0 +1,1 @@
+"""Workers that follow visitors and polled hosts."""

@@ -1,0 +1,103 @@
+"""Uploads on their way into force: unpacked, imported, told of, and removed."""
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from imports.import_report import ImportReport
+from imports.upload_folder import UploadFolder
+from store.api.errors import StoreBusy, StoreError
+from store.sqlite.imports.import_staging import UPLOAD_SOURCE_PREFIX
+
+LOG = logging.getLogger("marquee.uploads")
+# Jobs that are told of, and that wait.
+MAX_UPLOAD_JOBS, MAX_WAITING_UPLOADS = 50, 3
+
+ProgressCallback = Callable[[int, int], None]
+# Imports the folder of an upload, called so by whom; raises a `StoreError`.
+UploadImporter = Callable[[UploadFolder, str, ProgressCallback], Awaitable[ImportReport]]
+
+
+@dataclass
+class UploadJob:
+    """An upload, and how far it is."""
+
+    id: str
+    who: str
+    state: str = "waiting"  # then unpacking, importing, and done or failed
+    done: int = 0
+    total: int = 0
+    result: ImportReport | None = None
+    wrong: str = ""
+    strays: list[str] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more comes."""
+        return self.state in ("done", "failed")
+
+
+class UploadWorker:
+    """Takes uploads in turn."""
+
+    def __init__(self, importer: UploadImporter) -> None:
+        self._importer = importer
+        self._jobs: OrderedDict[str, UploadJob] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def get(self, name: str) -> UploadJob | None:
+        """A job, by its id."""
+        return self._jobs.get(name)
+
+    def check(self) -> None:
+        """Raise `StoreBusy` if none would be taken now."""
+        if self._closed or len(self._tasks) >= MAX_WAITING_UPLOADS:
+            raise StoreBusy("other uploads are being imported")
+
+    def take(self, upload: UploadFolder, who: str) -> UploadJob:
+        """Import an upload that has come in whole; it is removed in the end."""
+        self.check()
+        job = UploadJob(secrets.token_hex(8), who)
+        self._jobs[job.id] = job
+        while len(self._jobs) > MAX_UPLOAD_JOBS:
+            self._jobs.popitem(last=False)
+        task = asyncio.create_task(self._run(job, upload))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return job
+
+    async def close(self) -> None:
+        """Cut short what is under way; nothing of it is kept."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, job: UploadJob, upload: UploadFolder) -> None:
+        def progress(done: int, total: int) -> None:
+            job.done, job.total = done, total
+
+        try:
+            async with self._turn:
+                job.state = "unpacking"
+                await asyncio.to_thread(upload.unpack)
+                job.state = "importing"
+                job.result = await self._importer(
+                    upload, f"{UPLOAD_SOURCE_PREFIX}{job.who}", progress
+                )
+                job.state = "done"
+        except StoreError as error:
+            job.wrong = str(error)
+        except Exception:
+            LOG.exception("an upload could not be imported")
+            job.wrong = "something went wrong here; it has been logged"
+        finally:
+            job.strays = upload.strays
+            if not job.over:
+                job.state = "failed"
+            await asyncio.to_thread(upload.remove)

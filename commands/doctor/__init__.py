@@ -1,0 +1,1 @@
+"""`doctor`: a module per check; each is a function that yields findings."""

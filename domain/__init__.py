@@ -1,0 +1,1 @@
+"""Pure rules, per feature: no I/O; the clock and chance are arguments."""

@@ -1,0 +1,1 @@
+"""Rules of the admin pages: passwords, login throttle, charts."""

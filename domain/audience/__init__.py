@@ -1,0 +1,1 @@
+"""Rules of the audience: beacon, trend score, history."""

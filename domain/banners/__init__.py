@@ -1,0 +1,1 @@
+"""Rules of campaigns and banners: slots, ranking, CSV rows."""

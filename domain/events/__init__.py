@@ -1,0 +1,1 @@
+"""Rules of events: format, batches, schemas."""

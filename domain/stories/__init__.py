@@ -1,0 +1,1 @@
+"""Rules of stories and their events."""

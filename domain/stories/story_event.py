@@ -1,0 +1,150 @@
+"""What a right event of a story is, and the row of the log that it becomes."""
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from domain.common.strict_json import InvalidJson, decode_json
+from domain.common.timestamp import InvalidTimestamp, micros_from_datetime, parse_timestamp
+from domain.common.validation_errors import FieldError, json_pointer
+from domain.events.event import EVENT_SOURCES, MAX_CLOCK_SKEW_MICROS, EventRow, InvalidEvent
+
+STORY_SOURCE, STORY_CATEGORY = EVENT_SOURCES["story"], "story"
+MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
+MAX_TYPE_LENGTH, MAX_USER_LENGTH = 50, 200
+STORY_EVENT_MEMBERS = ("story_id", "event_type", "user_id", "timestamp")
+MAX_STORY_EVENT_ERRORS = 20
+# The quotes of an event with no more than it must have; a text that is said besides has four.
+REQUIRED_QUOTE_COUNT, OPTIONAL_QUOTE_COUNT = 6, 4
+
+
+class StoryEventPayload(msgspec.Struct, forbid_unknown_fields=True):
+    """An event as it is sent."""
+
+    story_id: Annotated[int, Meta(ge=0, le=MAX_INT64)]
+    event_type: Annotated[str, Meta(min_length=1, max_length=MAX_TYPE_LENGTH)]
+    user_id: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_USER_LENGTH)]
+        | Annotated[int, Meta(ge=MIN_INT64, le=MAX_INT64)]
+        | None
+    ) = None
+    timestamp: datetime | None = None
+
+
+class StoryEvent(NamedTuple):
+    """An event of a story; the user by the id that the app has for him, `at` in µs.
+
+    A number is the same user as its decimal text: 1 and "1".
+    """
+
+    story: int
+    type: str
+    user: str | None
+    at: int
+
+
+_decode_story_event = msgspec.json.Decoder(StoryEventPayload).decode
+
+
+def parse_story_event(body: bytes, now: int) -> StoryEvent:
+    """The event in `body`, which came at `now` (µs); raises `WrongEvent`."""
+    if b"\\" in body:
+        return _parse_slowly(body, now)
+    try:
+        sent = _decode_story_event(body)
+        at = now if sent.timestamp is None else micros_from_datetime(sent.timestamp)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidTimestamp):
+        return _parse_slowly(body, now)
+    user = sent.user_id
+    more = (user is not None) + (sent.timestamp is not None)
+    quotes = REQUIRED_QUOTE_COUNT + more * OPTIONAL_QUOTE_COUNT
+    if isinstance(user, int):
+        user = str(user)
+        quotes -= 2  # a number has no quotes
+    # A member that is named twice shows in the quotes, as nothing is escaped.
+    if (
+        body.count(b'"') != quotes
+        or not _is_valid_type(sent.event_type)
+        or at > now + MAX_CLOCK_SKEW_MICROS
+    ):
+        return _parse_slowly(body, now)
+    return StoryEvent(sent.story_id, sent.event_type, user, at)
+
+
+def story_event_row(event: StoryEvent, app: int, user: int | None) -> EventRow:
+    """The row of an app's event; `user` as `pseudonym` has it."""
+    _, kind, _, at = event
+    data = f'{{"story_id":{event.story}}}'
+    return (STORY_SOURCE, app, None, user, STORY_CATEGORY, kind, at, None, None, data)
+
+
+def user_pseudonym(salt: bytes, app: int, user: str) -> int:
+    """A number of 64 bits for a user of an app, from which nobody without the salt tells who."""
+    hashed = hashlib.blake2b(user.encode(), digest_size=8, key=salt, person=app.to_bytes(8))
+    return int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+def _parse_slowly(body: bytes, now: int) -> StoryEvent:
+    """The same, step by step, so that all that is wrong is told."""
+    try:
+        value = decode_json(body)
+    except InvalidJson as error:
+        raise InvalidEvent([error.fault], malformed=True) from None
+    if not isinstance(value, dict):
+        raise InvalidEvent([FieldError("", "is not an object")])
+    faults = [
+        FieldError(f"/{name}", "is missing")
+        for name in STORY_EVENT_MEMBERS[:2]
+        if name not in value
+    ]
+    at = now
+    for name, part in value.items():
+        message = None
+        if name == "story_id":
+            if isinstance(part, bool) or not isinstance(part, int) or not 0 <= part <= MAX_INT64:
+                message = "is not the id of a story"
+        elif name == "event_type":
+            if not isinstance(part, str) or len(part) > MAX_TYPE_LENGTH or not _is_valid_type(part):
+                message = f"is not a word of 1 to {MAX_TYPE_LENGTH} characters"
+        elif name == "user_id":
+            if part is not None and not _is_valid_user(part):
+                message = f"must be a string of 1 to {MAX_USER_LENGTH} characters or a whole number"
+        elif name == "timestamp":
+            try:
+                at = now if part is None else _parse_event_time(part, now)
+            except InvalidTimestamp as error:
+                message = str(error)
+        else:
+            message = "is not known here"
+        if message is not None:
+            faults.append(FieldError(json_pointer([name]), message))
+        if len(faults) >= MAX_STORY_EVENT_ERRORS:
+            break
+    if faults:
+        raise InvalidEvent(faults)
+    user = value.get("user_id")
+    return StoryEvent(
+        value["story_id"], value["event_type"], None if user is None else str(user), at
+    )
+
+
+def _is_valid_user(part: Any) -> bool:
+    if isinstance(part, str):
+        return 1 <= len(part) <= MAX_USER_LENGTH
+    return isinstance(part, int) and not isinstance(part, bool)
+
+
+def _is_valid_type(said: str) -> bool:
+    return said.isprintable() and said != "" and " " not in said
+
+
+def _parse_event_time(part: Any, now: int) -> int:
+    if not isinstance(part, str):
+        raise InvalidTimestamp("is not a string")
+    at = parse_timestamp(part)
+    if at > now + MAX_CLOCK_SKEW_MICROS:
+        raise InvalidTimestamp("is more than a minute in the future")
+    return at

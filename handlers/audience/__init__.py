@@ -1,0 +1,1 @@
+"""The audience of a host: beacon, rising pages, live page."""

@@ -1,0 +1,1 @@
+"""Campaign pages, banner images and conversions."""

@@ -1,1 +1,0 @@
-"""What the API is, told to people and to programs: a module for each resource, and the document."""

@@ -1,0 +1,1 @@
+"""Ingesting, querying and changing events."""

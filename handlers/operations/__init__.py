@@ -1,0 +1,1 @@
+"""Health, metrics, the home page and the control socket."""

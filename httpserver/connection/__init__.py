@@ -1,0 +1,1 @@
+"""One connection: reads requests, serves them, sends responses."""

@@ -1,1 +1,0 @@
-"""What runs in the background; each loop is a few lines around a `once()` that tests call."""

@@ -1,1 +1,0 @@
-"""What is true without I/O: slots, ranking, rotation; the clock and chance are arguments."""

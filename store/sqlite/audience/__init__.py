@@ -1,0 +1,1 @@
+"""Hosts, pageviews and minute averages."""

@@ -1,0 +1,1 @@
+"""Backups, restores and integrity reports."""

@@ -1,0 +1,1 @@
+"""Campaign stats, images and impressions."""
