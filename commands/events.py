@@ -122,7 +122,7 @@ async def _export(data: Path, wanted: EventExport, output: Path | None) -> int:
 def _run_rejected(said: argparse.Namespace, settings: Settings) -> int:
     found = asyncio.run(_list_rejected(Path(settings.data), _rejected_filter(said), said.limit))
     if said.json:
-        print(msgspec.json.encode({"rejected": found}).decode())
+        print(msgspec.json.encode({"rejected_events": found}).decode())
         return 0
     for each in found:
         reasons = "; ".join(
@@ -153,7 +153,7 @@ async def _iterate_rejected(
     cursor, more = None, True
     while more:
         page = await store.ask(ListRejectedEvents(wanted=wanted, limit=500, cursor=cursor))
-        for each in page.rejected:
+        for each in page.rejected_events:
             yield each
         cursor = page.cursor
         more = cursor is not None

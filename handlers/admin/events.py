@@ -201,7 +201,8 @@ class AdminSessionErasePage(AdminEventsBasePage):
         try:
             gone = await self.changes.forget(session, None)
             # Whose session it was is what is to be forgotten.
-            about = f"{format_count(gone.events, 'event')}, {format_count(gone.rejects, 'reject')}"
+            rejected = format_count(gone.rejected_events, "rejected event")
+            about = f"{format_count(gone.events, 'event')}, {rejected}"
             await add_audit_entry(self.database, self.by, "forgot a session", about)
         except StoreError as error:
             raise store_error_refusal(error) from None

@@ -1,4 +1,4 @@
-"""The rules for events: `/api/v1/rules/`."""
+"""The rules for events: `/api/v1/schemas/`."""
 
 import asyncio
 from typing import Any
@@ -58,22 +58,22 @@ def routes(rules: EventSchemaStore, events: EventQueries) -> list[Any]:
     """Where these are."""
     parts = {"rules": rules, "events": events}
     return [
-        (r"/api/v1/rules", EventSchemaListHandler, parts),
-        (r"/api/v1/rules/([^/]+)/([^/]+)", EventSchemaHandler, parts),
-        (r"/api/v1/rules/([^/]+)/([^/]+)/dry-run", SchemaDryRunHandler, parts),
+        (r"/api/v1/schemas", EventSchemaListHandler, parts),
+        (r"/api/v1/schemas/([^/]+)/([^/]+)", EventSchemaHandler, parts),
+        (r"/api/v1/schemas/([^/]+)/([^/]+)/dry-run", SchemaDryRunHandler, parts),
     ]
 
 
 class EventSchemaListHandler(BaseEventSchemaHandler):
-    """`GET /api/v1/rules`."""
+    """`GET /api/v1/schemas`."""
 
     def get(self) -> None:
         """All rules."""
-        self.send_value({"rules": [_schema_to_dict(each) for each in self._rules.kept]})
+        self.send_value({"schemas": [_schema_to_dict(each) for each in self._rules.kept]})
 
 
 class EventSchemaHandler(BaseEventSchemaHandler):
-    """`/api/v1/rules/{category}/{name}?app=`."""
+    """`/api/v1/schemas/{category}/{name}?app=`."""
 
     def get(self, category: str, name: str) -> None:
         """The rule."""
@@ -106,7 +106,7 @@ class EventSchemaHandler(BaseEventSchemaHandler):
 
 
 class SchemaDryRunHandler(BaseEventSchemaHandler):
-    """`POST /api/v1/rules/{category}/{name}/dry-run?app=`."""
+    """`POST /api/v1/schemas/{category}/{name}/dry-run?app=`."""
 
     async def post(self, category: str, name: str) -> None:
         """How many of the newest events of the type such a rule would have rejected."""

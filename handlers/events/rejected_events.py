@@ -10,7 +10,7 @@ from store.sqlite.core.database import Database
 from store.sqlite.events.rejected_event_queries import RejectedEventFilter, rejected_events_page
 from store.sqlite.events.rejected_event_replay import RejectedEventReplayer
 
-REJECTED_EVENTS_PATTERN = r"(?:/api/v1)?/events/rejected"
+REJECTED_EVENTS_PATTERN = r"(?:/api/v1)?/rejected-events"
 
 
 def routes(database: Database, replays: RejectedEventReplayer) -> list[Any]:
@@ -26,7 +26,7 @@ def routes(database: Database, replays: RejectedEventReplayer) -> list[Any]:
 
 
 class RejectedEventsHandler(ApiHandler):
-    """`GET /events/rejected?app=&from=&to=&limit=&cursor=`."""
+    """`GET /rejected-events?app=&from=&to=&limit=&cursor=`."""
 
     def initialize(self, database: Database) -> None:
         """`database` holds them."""
@@ -41,7 +41,7 @@ class RejectedEventsHandler(ApiHandler):
 
 
 class RejectedEventReplayHandler(ApiHandler):
-    """`POST /events/rejected/{id}/replay`."""
+    """`POST /rejected-events/{id}/replay`."""
 
     def initialize(self, replays: RejectedEventReplayer) -> None:
         """`replays` judges it by the rules as they are now."""

@@ -1,1 +1,1 @@
-"""The OpenAPI document and the page made from it."""
+"""The OpenAPI document and the HTML reference page."""

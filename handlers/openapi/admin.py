@@ -1,4 +1,4 @@
-"""The owner's pages: HTML for whoever is logged in; forms that only a browser sends."""
+"""Admin pages: HTML behind a login, and forms that only a browser sends."""
 
 from handlers.openapi.operation import (
     EVENT_STREAM,
@@ -12,9 +12,9 @@ from handlers.openapi.operation import (
     ApiResponse,
 )
 
-LOGIN_REDIRECT = ApiResponse("You are to log in first.", headers={"Location": "Where."})
-SUCCESS_REDIRECT = ApiResponse("It is done.", headers={"Location": "A page that says so."})
-RESULT_PAGE = ApiResponse("A page with the result, or with what is wrong.", STRING_SCHEMA, HTML)
+LOGIN_REDIRECT = ApiResponse("Not logged in.", headers={"Location": "The login page."})
+SUCCESS_REDIRECT = ApiResponse("Success.", headers={"Location": "A page with the confirmation."})
+RESULT_PAGE = ApiResponse("A page with the result or the errors.", STRING_SCHEMA, HTML)
 STORY_FORM_FIELDS = ("metadata", "order", "from", "until")
 EVENT_SEARCH_FIELDS = (
     "session_id",
@@ -28,89 +28,101 @@ EVENT_SEARCH_FIELDS = (
     "cursor",
 )
 SAME_ORIGIN_NOTE = (
-    "The form has to come from one of these pages: `Sec-Fetch-Site` and `Origin` tell."
+    "The form must come from an admin page; the server checks `Sec-Fetch-Site` and `Origin`."
 )
 
 
 def page_operation(path: str, summary: str, *names: str) -> ApiOperation:
-    """A page, and the arguments of its address."""
-    answers = {200: ApiResponse("The page.", STRING_SCHEMA, HTML), 303: LOGIN_REDIRECT}
-    arguments = [ApiParameter(name, "As the page's links have it.") for name in names]
-    wrong = {**_not_found_errors(path), **({422: "An argument is wrong."} if names else {})}
+    """Describe the GET of an admin page with these query parameters."""
+    responses = {200: ApiResponse("The page.", STRING_SCHEMA, HTML), 303: LOGIN_REDIRECT}
+    parameters = [ApiParameter(name, "As set by the links of the page.") for name in names]
+    errors = {**_not_found_errors(path), **({422: "A parameter is invalid."} if names else {})}
     return ApiOperation(
-        "GET", path, summary, answers, arguments, wrong=wrong, owner=True, for_people=True
+        "GET",
+        path,
+        summary,
+        responses,
+        parameters,
+        errors=errors,
+        requires_login=True,
+        html_errors=True,
     )
 
 
 def form_operation(
-    path: str, summary: str, *names: str, kind: str = FORM_URLENCODED
+    path: str, summary: str, *names: str, media_type: str = FORM_URLENCODED
 ) -> ApiOperation:
-    """A form of a page, and its fields."""
+    """Describe the POST of a form with these fields."""
     fields = {
         "type": "object",
         "properties": {name: {"type": "string"} for name in names},
     }
-    answers = {200: RESULT_PAGE, 303: SUCCESS_REDIRECT, 422: RESULT_PAGE}
-    bodies = [ApiRequestBody(fields, dict.fromkeys(names, ""), kind)] if names else []
-    wrong = {
-        401: "You are to log in first.",
-        403: "It comes from elsewhere.",
+    responses = {200: RESULT_PAGE, 303: SUCCESS_REDIRECT, 422: RESULT_PAGE}
+    bodies = [ApiRequestBody(fields, dict.fromkeys(names, ""), media_type)] if names else []
+    errors = {
+        401: "Not logged in.",
+        403: "The form was sent from another site.",
         **_not_found_errors(path),
     }
     if path in ("/admin/login", "/admin/account"):
-        wrong[429] = "There were too many wrong ones: again after `Retry-After` seconds."
+        errors[429] = "Too many failed logins: try again after `Retry-After` seconds."
     return ApiOperation(
         "POST",
         path,
         summary,
-        answers,
+        responses,
         (),
         bodies,
-        wrong=wrong,
-        words=SAME_ORIGIN_NOTE,
-        owner=True,
-        for_people=True,
+        errors=errors,
+        description=SAME_ORIGIN_NOTE,
+        requires_login=True,
+        html_errors=True,
     )
 
 
 def _not_found_errors(path: str) -> dict[int, str]:
-    named = "{" in path or path == "/admin/stories/edit"
-    missing = {404: "There is no such thing (any more)."} if named else {}
+    names_item = "{" in path or path == "/admin/stories/edit"
+    errors = {404: "Not found, or deleted."} if names_item else {}
     if path == "/admin/setup":
-        missing[404] = "There is a user already, or this is not the link's token."
-    return missing
+        errors[404] = "A user exists already, or the token of the link is invalid."
+    return errors
 
 
 ADMIN_RESOURCE = ApiResource(
-    "Owner's pages",
-    "For people, in a browser, behind a login; told here so that the list is whole.",
+    "Admin pages",
+    "HTML pages for a browser, behind a login. Listed here for completeness.",
     (
         page_operation("/admin/login", "Log in", "next"),
-        form_operation("/admin/login", "Begin a session", "name", "password", "next"),
-        form_operation("/admin/logout", "End the session"),
-        page_operation("/admin/setup", "Make the first user", "token"),
-        form_operation("/admin/setup", "Make the first user", "token", "name", "password", "again"),
+        form_operation("/admin/login", "Log in", "name", "password", "next"),
+        form_operation("/admin/logout", "Log out"),
+        page_operation("/admin/setup", "Create the first user", "token"),
+        form_operation(
+            "/admin/setup", "Create the first user", "token", "name", "password", "again"
+        ),
         page_operation("/admin", "Overview"),
         ApiOperation(
             "GET",
             "/admin/live",
-            "The overview's charts, beat for beat",
+            "Stream the charts of the overview",
             {200: ApiResponse("Server-sent events.", STRING_SCHEMA, EVENT_STREAM)},
-            owner=True,
-            for_people=True,
+            requires_login=True,
+            html_errors=True,
         ),
-        page_operation("/admin/health", "How it is"),
-        page_operation("/admin/audit", "What owners changed", "who", "before"),
-        page_operation("/admin/account", "One's own password"),
-        form_operation("/admin/account", "Change it", "name", "old", "new", "again"),
-        page_operation("/admin/users", "Who may log in"),
-        form_operation("/admin/users", "Make a user", "name"),
-        page_operation("/admin/users/remove", "Remove a user?", "name"),
+        page_operation("/admin/health", "Health"),
+        page_operation("/admin/audit", "Audit log", "who", "before"),
+        page_operation("/admin/account", "Own account"),
+        form_operation("/admin/account", "Change the own password", "name", "old", "new", "again"),
+        page_operation("/admin/users", "Users"),
+        form_operation("/admin/users", "Create a user", "name"),
+        page_operation("/admin/users/remove", "Confirm the removal of a user", "name"),
         form_operation("/admin/users/remove", "Remove a user", "name"),
         page_operation("/admin/campaigns", "Campaigns", "number", "slot", "after"),
-        page_operation("/admin/campaigns/{number}", "What a campaign shows, and why", "slot"),
+        page_operation("/admin/campaigns/{number}", "Candidates of a campaign", "slot"),
         page_operation(
-            "/admin/campaigns/{number}/preview", "A campaign's page at any time", "slot", "last"
+            "/admin/campaigns/{number}/preview",
+            "Preview a campaign page in any slot",
+            "slot",
+            "last",
         ),
         page_operation("/admin/campaigns/upload", "Upload campaigns"),
         form_operation(
@@ -118,41 +130,45 @@ ADMIN_RESOURCE = ApiResource(
             "Upload campaigns",
             "folder",
             "files",
-            kind="multipart/form-data",
+            media_type="multipart/form-data",
         ),
-        page_operation("/admin/uploads/{upload}", "How an upload does"),
+        page_operation("/admin/uploads/{upload}", "Progress of an upload"),
         page_operation("/admin/imports", "Imports", "before"),
-        page_operation(
-            "/admin/imports/{number}", "An import, and the rows that it did not take", "before"
-        ),
+        page_operation("/admin/imports/{number}", "An import and its rejected rows", "before"),
         page_operation("/admin/apps", "Apps", "after"),
-        form_operation("/admin/apps", "Make an app", "name", "public_token", "hosts", "strict"),
-        page_operation("/admin/apps/{number}", "An app and its tokens"),
+        form_operation("/admin/apps", "Create an app", "name", "public_token", "hosts", "strict"),
+        page_operation("/admin/apps/{number}", "App and its tokens"),
         form_operation("/admin/apps/{number}", "Change an app", "hosts", "strict"),
-        form_operation("/admin/apps/{number}/tokens", "Make a token", "scopes"),
-        page_operation("/admin/apps/{number}/revoke", "Revoke a token?", "token"),
+        form_operation("/admin/apps/{number}/tokens", "Create a token", "scopes"),
+        page_operation("/admin/apps/{number}/revoke", "Confirm the revocation of a token", "token"),
         form_operation("/admin/apps/{number}/revoke", "Revoke a token", "token"),
         page_operation("/admin/audience", "Rising pages", "start"),
         page_operation("/admin/stories", "Stories", "app", "start"),
-        page_operation("/admin/stories/edit", "A story", "id", "app"),
-        form_operation("/admin/stories/edit", "Keep a story", "id", "app", *STORY_FORM_FIELDS),
-        page_operation("/admin/stories/{number}/remove", "Remove a story?"),
+        page_operation("/admin/stories/edit", "Edit a story", "id", "app"),
+        form_operation("/admin/stories/edit", "Save a story", "id", "app", *STORY_FORM_FIELDS),
+        page_operation("/admin/stories/{number}/remove", "Confirm the removal of a story"),
         form_operation("/admin/stories/{number}/remove", "Remove a story"),
-        page_operation("/admin/events", "Find events", *EVENT_SEARCH_FIELDS),
-        page_operation("/admin/events/{id}", "An event"),
-        page_operation("/admin/events/{id}/delete", "Delete an event?"),
+        page_operation("/admin/events", "Search events", *EVENT_SEARCH_FIELDS),
+        page_operation("/admin/events/{id}", "Event"),
+        page_operation("/admin/events/{id}/delete", "Confirm the deletion of an event"),
         form_operation("/admin/events/{id}/delete", "Delete an event"),
-        page_operation("/admin/sessions", "A session, moment by moment", "id", "cursor"),
-        page_operation("/admin/sessions/forget", "Forget a session?", "id"),
-        form_operation("/admin/sessions/forget", "Forget a session", "id"),
-        page_operation("/admin/rules", "Event rules", "start"),
-        page_operation("/admin/rules/edit", "A rule", "app", "category", "name"),
+        page_operation("/admin/sessions", "Timeline of a session", "id", "cursor"),
+        page_operation("/admin/sessions/forget", "Confirm the erasure of a session", "id"),
+        form_operation("/admin/sessions/forget", "Erase a session", "id"),
+        page_operation("/admin/rules", "Event schemas", "start"),
+        page_operation("/admin/rules/edit", "Edit an event schema", "app", "category", "name"),
         form_operation(
-            "/admin/rules/edit", "Try or set a rule", "app", "category", "name", "schema", "deed"
+            "/admin/rules/edit",
+            "Dry-run or save an event schema",
+            "app",
+            "category",
+            "name",
+            "schema",
+            "deed",
         ),
         page_operation("/admin/rejects", "Rejected events", "app", "from", "to", "before"),
-        form_operation("/admin/rejects/replay", "Take all that are right by now", "app"),
-        page_operation("/admin/rejects/{number}", "A rejected event"),
-        form_operation("/admin/rejects/{number}", "Take it now"),
+        form_operation("/admin/rejects/replay", "Replay all rejected events", "app"),
+        page_operation("/admin/rejects/{number}", "Rejected event"),
+        form_operation("/admin/rejects/{number}", "Replay a rejected event"),
     ),
 )

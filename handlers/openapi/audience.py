@@ -1,4 +1,4 @@
-"""Audience: which pages of a host are gaining visitors right now."""
+"""Audience: pages of a host that gain visitors, page history, beacon."""
 
 import msgspec
 
@@ -11,7 +11,7 @@ from domain.audience.visitor_history import (
 )
 from handlers.audience.host_audience import RisingPageResult
 from handlers.audience.increasing_concurrents import PageGainResult
-from handlers.audience.toppages import DEFAULT_TOPPAGES_LIMIT as TOLD
+from handlers.audience.toppages import DEFAULT_TOPPAGES_LIMIT
 from handlers.common.audience_base import DEFAULT_RISING_LIMIT, MAX_RISING_LIMIT
 from handlers.openapi.operation import (
     API_KEY_LOCATIONS,
@@ -32,7 +32,7 @@ from handlers.openapi.stories import preflight_operation
 
 
 class RisingPagesResponse(msgspec.Struct):
-    """A host's pages: what gains, most surprising first; what loses; then the largest."""
+    """Pages of a host: gaining by trend score, then losing, then by visitors."""
 
     host: str
     window: int
@@ -43,14 +43,14 @@ class RisingPagesResponse(msgspec.Struct):
 
 
 class MinuteAverageItem(msgspec.Struct):
-    """The average of a minute."""
+    """Average visitors in a minute."""
 
     minute: str
     visitors: float
 
 
 class PageHistoryResponse(msgspec.Struct):
-    """A page's minutes, the oldest first."""
+    """Visitors of a page by minute, oldest first."""
 
     host: str
     path: str
@@ -58,7 +58,7 @@ class PageHistoryResponse(msgspec.Struct):
 
 
 class LegacyTopPageItem(msgspec.Struct):
-    """A page and its visitors; `i` is its title."""
+    """A page and its visitors in the legacy format; `i` is its title."""
 
     i: str
     path: str
@@ -66,13 +66,13 @@ class LegacyTopPageItem(msgspec.Struct):
 
 
 class TopPageStatsItem(msgspec.Struct):
-    """Those who are there."""
+    """Active visitors of a page."""
 
     people: int
 
 
 class TopPageItem(msgspec.Struct):
-    """A page and its visitors."""
+    """A page and its visitors in the format of version 3."""
 
     path: str
     title: str
@@ -80,7 +80,7 @@ class TopPageItem(msgspec.Struct):
 
 
 class TopPagesResponse(msgspec.Struct):
-    """A host's pages."""
+    """The pages of a host in the format of version 3."""
 
     pages: list[TopPageItem]
 
@@ -88,7 +88,7 @@ class TopPagesResponse(msgspec.Struct):
 API_KEY_IN_QUERY = ("apikey",)
 HOST_PARAMETER = ApiParameter(
     "host",
-    "A host that the app lists.",
+    "A host listed by the app.",
     {"type": "string", "minLength": 1},
     required=True,
     example="played.example",
@@ -96,31 +96,31 @@ HOST_PARAMETER = ApiParameter(
 RISING_PARAMETERS = (
     ApiParameter(
         "window",
-        f"Seconds back from which a change is counted; {DEFAULT_WINDOW_SECONDS} if not said.",
+        f"Window of the change in seconds; default: {DEFAULT_WINDOW_SECONDS}.",
         {"type": "integer", "minimum": MIN_WINDOW_SECONDS, "maximum": MAX_WINDOW_SECONDS},
     ),
     ApiParameter(
         "limit",
-        f"So many pages; {DEFAULT_RISING_LIMIT} if not said.",
+        f"Number of pages; default: {DEFAULT_RISING_LIMIT}.",
         {"type": "integer", "minimum": 1, "maximum": MAX_RISING_LIMIT},
     ),
 )
-API_KEY_ERRORS = {400: "The key or the host is not known.", 401: "There is no key, or no host."}
-NO_READING_ERROR = {503: "There is no reading of this host: try again after `Retry-After` seconds."}
+API_KEY_ERRORS = {400: "Unknown key or host.", 401: "The key or the host is missing."}
+NO_READING_ERROR = {503: "No reading of this host yet: try again after `Retry-After` seconds."}
 RISING_ERRORS = {
     **API_KEY_ERRORS,
-    422: "An argument is wrong.",
+    422: "A parameter is invalid.",
     429: "Too many windows of this host were requested: try again after `Retry-After` seconds.",
     **NO_READING_ERROR,
 }
 TOP_PAGES_LIMIT_PARAMETER = ApiParameter(
     "limit",
-    f"So many pages; {TOLD} if not said.",
+    f"Number of pages; default: {DEFAULT_TOPPAGES_LIMIT}.",
     {"type": "integer", "minimum": 1, "maximum": MAX_TOPPAGES},
 )
 AUDIENCE_RESOURCE = ApiResource(
     "Audience",
-    "Which pages gain visitors, by this server's own pageviews or by another's.",
+    "Pages that gain visitors, from the pageviews of this server or of an upstream.",
     (
         ApiOperation(
             "GET",
@@ -128,117 +128,115 @@ AUDIENCE_RESOURCE = ApiResource(
             "Pages with more visitors than five seconds ago",
             {
                 200: ApiResponse(
-                    "The pages, most first.", list[PageGainResult], headers={"Age": "In seconds."}
+                    "The pages, largest gain first.",
+                    list[PageGainResult],
+                    headers={"Age": "Age of the reading in seconds."},
                 )
             },
-            arguments=[HOST_PARAMETER],
-            keys=API_KEY_IN_QUERY,
-            wrong={**API_KEY_ERRORS, **NO_READING_ERROR},
+            parameters=[HOST_PARAMETER],
+            api_keys=API_KEY_IN_QUERY,
+            errors={**API_KEY_ERRORS, **NO_READING_ERROR},
         ),
         ApiOperation(
             "GET",
             "/api/v1/audience/{host}/rising",
-            "Which pages rise",
-            {
-                200: ApiResponse(
-                    "The pages, with how surprising each is for its size.", RisingPagesResponse
-                )
-            },
-            arguments=RISING_PARAMETERS,
-            keys=API_KEY_IN_QUERY,
-            wrong=RISING_ERRORS,
+            "Rising pages",
+            {200: ApiResponse("The pages with their trend scores.", RisingPagesResponse)},
+            parameters=RISING_PARAMETERS,
+            api_keys=API_KEY_IN_QUERY,
+            errors=RISING_ERRORS,
         ),
         ApiOperation(
             "GET",
             "/api/v1/audience/{host}/history",
-            "A page's visitors, minute by minute",
-            {200: ApiResponse("Averages of minutes.", PageHistoryResponse)},
-            keys=API_KEY_IN_QUERY,
-            arguments=[
+            "Visitors of a page by minute",
+            {200: ApiResponse("The average visitors of each minute.", PageHistoryResponse)},
+            api_keys=API_KEY_IN_QUERY,
+            parameters=[
                 ApiParameter(
-                    "path", "The page.", {"type": "string", "minLength": 1}, True, example="/"
+                    "path",
+                    "Path of the page.",
+                    {"type": "string", "minLength": 1},
+                    True,
+                    example="/",
                 ),
                 ApiParameter(
                     "from",
-                    "Three hours before `to` if not said, 32 days at most.",
+                    "At most 32 days before `to`; default: three hours before.",
                     DATE_TIME_SCHEMA,
                 ),
-                ApiParameter("to", "Now, if not said.", DATE_TIME_SCHEMA),
+                ApiParameter("to", "Default: now.", DATE_TIME_SCHEMA),
             ],
-            wrong=RISING_ERRORS,
+            errors=RISING_ERRORS,
         ),
         ApiOperation(
             "GET",
             "/api/v1/audience/{host}/stream",
-            "Which pages rise, as they do",
+            "Stream of rising pages",
             {
                 200: ApiResponse(
-                    "The list of `rising` with each reading.", STRING_SCHEMA, EVENT_STREAM
+                    "The response of `rising` after each reading.", STRING_SCHEMA, EVENT_STREAM
                 )
             },
-            arguments=RISING_PARAMETERS,
-            keys=API_KEY_IN_QUERY,
-            wrong=RISING_ERRORS,
-            words="Server-sent events; `Last-Event-ID` goes on where it was.",
+            parameters=RISING_PARAMETERS,
+            api_keys=API_KEY_IN_QUERY,
+            errors=RISING_ERRORS,
+            description="Server-sent events. `Last-Event-ID` skips a reading that the client has.",
         ),
         ApiOperation(
             "GET",
             "/live/{host}",
-            "The same as a page for people",
+            "Live page of rising pages",
             {200: ApiResponse("The page.", STRING_SCHEMA, HTML)},
-            keys=API_KEY_IN_QUERY,
-            wrong={**API_KEY_ERRORS, **NO_READING_ERROR},
-            for_people=True,
+            api_keys=API_KEY_IN_QUERY,
+            errors={**API_KEY_ERRORS, **NO_READING_ERROR},
+            html_errors=True,
         ),
         ApiOperation(
             "GET",
             "/live/{host}/stream",
-            "What that page shows with each reading",
-            {
-                200: ApiResponse(
-                    "A part of the page with each reading.", STRING_SCHEMA, EVENT_STREAM
-                )
-            },
-            keys=API_KEY_IN_QUERY,
-            wrong={**API_KEY_ERRORS, **NO_READING_ERROR},
-            for_people=True,
+            "Stream of the live page",
+            {200: ApiResponse("The list as HTML after each reading.", STRING_SCHEMA, EVENT_STREAM)},
+            api_keys=API_KEY_IN_QUERY,
+            errors={**API_KEY_ERRORS, **NO_READING_ERROR},
+            html_errors=True,
         ),
         ApiOperation(
             "GET",
             "/live/toppages",
-            "This server's pages by visitors, for others to read",
+            "Pages of this server by visitors",
             {200: ApiResponse("The pages, most visitors first.", list[LegacyTopPageItem])},
-            arguments=[HOST_PARAMETER, TOP_PAGES_LIMIT_PARAMETER],
-            keys=tuple(API_KEY_LOCATIONS),
-            wrong=API_KEY_ERRORS,
+            parameters=[HOST_PARAMETER, TOP_PAGES_LIMIT_PARAMETER],
+            api_keys=tuple(API_KEY_LOCATIONS),
+            errors=API_KEY_ERRORS,
         ),
         ApiOperation(
             "GET",
             "/live/toppages/v3",
-            "The same in the form of version 3",
+            "Pages of this server by visitors, version 3",
             {200: ApiResponse("The pages, most visitors first.", TopPagesResponse)},
-            arguments=[HOST_PARAMETER, TOP_PAGES_LIMIT_PARAMETER],
-            keys=tuple(API_KEY_LOCATIONS),
-            wrong=API_KEY_ERRORS,
+            parameters=[HOST_PARAMETER, TOP_PAGES_LIMIT_PARAMETER],
+            api_keys=tuple(API_KEY_LOCATIONS),
+            errors=API_KEY_ERRORS,
         ),
         ApiOperation(
             "GET",
             "/static/beacon.js",
-            "The script that tells of visitors",
+            "Beacon script",
             {
                 200: ApiResponse("The script.", STRING_SCHEMA, "text/javascript"),
-                304: ApiResponse("What you have (`If-None-Match`) is the same."),
+                304: ApiResponse("Not modified (`If-None-Match`)."),
             },
         ),
         ApiOperation(
             "POST",
             "/api/v1/beacon/{public_token}",
-            "What that script sends",
-            {204: ApiResponse("A pageview is on disk; a heartbeat is remembered.")},
-            arguments=[
-                PATH_PARAMETERS["public_token"]._replace(where="path", example=EXAMPLE_API_KEY)
+            "Ingest a beacon",
+            {204: ApiResponse("A pageview is stored; a heartbeat is counted in memory.")},
+            parameters=[
+                PATH_PARAMETERS["public_token"]._replace(location="path", example=EXAMPLE_API_KEY)
             ],
-            bodies=[
+            request_bodies=[
                 ApiRequestBody(
                     BeaconPayload,
                     {
@@ -250,12 +248,12 @@ AUDIENCE_RESOURCE = ApiResource(
                     TEXT,
                 )
             ],
-            wrong={
-                400: "This is no sign of life.",
-                403: "The app does not list this host, or the page is another's.",
-                404: "There is no app with this token.",
-                413: "The body is larger than any such sign.",
-                503: "It was not stored.",
+            errors={
+                400: "Invalid beacon payload.",
+                403: "The app does not list the host, or the origin is another host.",
+                404: "Unknown public token.",
+                413: "The body is too large.",
+                503: "Not stored.",
             },
         ),
         preflight_operation("/api/v1/beacon/{public_token}"),

@@ -1,4 +1,4 @@
-"""Banners: campaigns' pages, images, clicks, conversions, and why a banner is shown."""
+"""Banners: campaign pages, images, clicks, conversions, candidates."""
 
 import msgspec
 
@@ -16,13 +16,13 @@ from handlers.openapi.operation import (
 
 
 class AcceptedResponse(msgspec.Struct):
-    """What was taken, and is on disk."""
+    """The id of a stored event."""
 
     id: str
 
 
 class RankedBanner(msgspec.Struct, omit_defaults=True):
-    """A banner in its campaign's ranking; figures are told to a token with `read`."""
+    """A banner in the ranking of its campaign; the stats need a token with `read`."""
 
     banner: int
     why: str
@@ -32,7 +32,7 @@ class RankedBanner(msgspec.Struct, omit_defaults=True):
 
 
 class CandidatesResponse(msgspec.Struct):
-    """What a campaign shows in a quarter of the hour, in rank order."""
+    """The candidates of a campaign in a slot, best first."""
 
     campaign: int
     slot: int
@@ -44,87 +44,89 @@ IMAGE_SCHEMA = {"type": "string", "contentMediaType": "image/*"}
 PREFETCH_REFUSED = "The request is a prefetch (`Sec-Purpose: prefetch`)."
 BANNERS_RESOURCE = ApiResource(
     "Banners",
-    "One of a campaign's best banners of this quarter of the hour, never the same twice running.",
+    "Each view of a campaign page shows one of its best banners in the current slot, never the "
+    "same banner twice in a row.",
     (
         ApiOperation(
             "GET",
             "/campaigns/{campaign}",
-            "A campaign's page, with one of its banners",
-            {200: ApiResponse("The page.", str, HTML, {"Set-Cookie": "What was shown last."})},
-            words="Which banner was shown last is in a cookie of this campaign alone.",
-            wrong={404: "There is no such campaign.", 503: PREFETCH_REFUSED},
-            for_people=True,
+            "Show a campaign page with one of its banners",
+            {200: ApiResponse("The page.", str, HTML, {"Set-Cookie": "The last banner shown."})},
+            description="A cookie per campaign holds the last banner shown.",
+            errors={404: "Unknown campaign.", 503: PREFETCH_REFUSED},
+            html_errors=True,
         ),
         ApiOperation(
             "GET",
             "/campaigns/{campaign}/banners/{banner}/click",
-            "Where a click on the banner leads",
+            "Record a click and redirect to the target of the banner",
             {
                 302: ApiResponse(
-                    "The click is on disk.", headers={"Location": "The banner's target."}
+                    "The click is stored.", headers={"Location": "The target of the banner."}
                 )
             },
-            words="The target has `mq_click`, the click's id, added to its query.",
-            wrong={404: "There is no such campaign, or no such banner.", 503: PREFETCH_REFUSED},
-            for_people=True,
+            description="`mq_click`, the id of the click, is added to the query of the target.",
+            errors={404: "Unknown campaign or banner.", 503: PREFETCH_REFUSED},
+            html_errors=True,
         ),
         ApiOperation(
             "GET",
             "/banners/{banner}",
-            "A banner's image",
+            "Image of a banner",
             {
                 200: ApiResponse(
-                    "The image, or one drawn with its number.", IMAGE_SCHEMA, "image/*"
+                    "The image, or a placeholder with the number of the banner.",
+                    IMAGE_SCHEMA,
+                    "image/*",
                 ),
-                304: ApiResponse("The one you have (`If-None-Match`) is the same."),
+                304: ApiResponse("Not modified (`If-None-Match`)."),
             },
-            arguments=[ApiParameter("If-None-Match", "The `ETag` of yours.", where="header")],
-            wrong={404: "There is no such banner."},
-            for_people=True,
+            parameters=[
+                ApiParameter("If-None-Match", "The `ETag` of your copy.", location="header")
+            ],
+            errors={404: "Unknown banner."},
+            html_errors=True,
         ),
         ApiOperation(
             "GET",
             "/api/v1/campaigns/{campaign}/candidates",
-            "What a campaign shows, and why",
-            {200: ApiResponse("The banners in rank order.", CandidatesResponse)},
-            arguments=[
+            "Candidates of a campaign and the reasons for their ranks",
+            {200: ApiResponse("The candidates, best first.", CandidatesResponse)},
+            parameters=[
                 ApiParameter(
                     "slot",
-                    "A quarter of the hour; the present one if not said.",
+                    "15-minute slot of the hour; default: the current one.",
                     {"type": "integer", "enum": list(SLOTS)},
                 )
             ],
             scopes=["read"],
-            optional=True,
-            wrong={404: "There is no such campaign.", 422: "`slot` is none."},
-            words="Without a token: banners and why. With one that may `read`: figures too.",
+            token_optional=True,
+            errors={404: "Unknown campaign.", 422: "`slot` is invalid."},
+            description="Without a token: the banners and reasons. With a `read` token: their "
+            "stats, too.",
         ),
         ApiOperation(
             "POST",
             "/api/v1/conversions",
-            "What a click has earned",
-            {
-                202: ApiResponse(
-                    "It is on disk.", AcceptedResponse, example={"id": "7531444171945543680"}
-                )
-            },
-            bodies=[
+            "Store a conversion of a click",
+            {202: ApiResponse("Stored.", AcceptedResponse, example={"id": "7531444171945543680"})},
+            request_bodies=[
                 ApiRequestBody(
                     ConversionPayload,
                     {"click_id": "7531444171945543680", "revenue": 12.5, "conversion_id": "A-1001"},
                 )
             ],
             scopes=["write"],
-            wrong={
+            errors={
                 400: "The body is not JSON.",
                 409: "Another conversion with this `conversion_id` (or `sender_id`) exists.",
-                422: "It is wrong, or of no known click; it is kept among the rejected events.",
+                422: "Invalid, or the click is unknown. The body is stored as a rejected event.",
                 **LOG_FULL_ERROR,
             },
-            words="`click_id` is the `mq_click` that the target was opened with. With "
-            "`conversion_id`, the app's own id of the conversion (7 and '7' are the same), a retry "
-            "is stored once and gets the same response; `sender_id` is then ignored. The ids are "
-            "independent of those of imported conversions.",
+            description="`click_id` is the `mq_click` in the query of the target. `conversion_id` "
+            "is the app's own id of the conversion (7 and '7' are equal): a retry with it is "
+            "stored once and gets the same response, and `sender_id` is ignored. These ids are "
+            "independent of the ids of imported conversions.",
         ),
     ),
 )

@@ -1,8 +1,8 @@
-"""The API's documentation: as an OpenAPI document, and as a page for people.
+"""The API reference: `/api/v1/openapi.json` and the HTML page `/api/v1/docs/`.
 
-The page is made here from the document, instead of by a viewer's scripts: it is a tenth of their
-size, reads well without scripts, on a phone and in the dark, and needs no exception to the policy
-that all pages have.
+The server renders the page from the document, without a viewer's scripts. It is a tenth of their
+size, works without scripts, on phones and in dark mode, and needs no exception to the Content
+Security Policy.
 """
 
 import gzip
@@ -35,13 +35,13 @@ SCHEMA_REF_PREFIX = "#/components/schemas/"
 
 
 def routes(pages: PageTemplates) -> list[Any]:
-    """Where these are."""
+    """Return the Tornado routes of the document and the page."""
     body = msgspec.json.encode(build_document(API_RESOURCES))
-    told = msgspec.json.decode(body)
+    document = msgspec.json.decode(body)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return [
         (r"/api/v1/openapi\.json", OpenApiHandler, {"body": body, "tag": tag}),
-        (r"/api/v1/docs", ApiDocsHandler, {"pages": pages, "told": told}),
+        (r"/api/v1/docs", ApiDocsHandler, {"pages": pages, "document": document}),
     ]
 
 
@@ -49,39 +49,39 @@ class OpenApiHandler(BaseHandler):
     """`/api/v1/openapi.json`."""
 
     def initialize(self, body: bytes, tag: str) -> None:
-        """`body` is the document, `tag` its hash."""
+        """`tag` is the ETag of `body`, the encoded document."""
         self._body = body
         self._tag = tag
 
     def get(self) -> None:
-        """The document; 304 to whom has it."""
+        """Send the document, or 304 if the ETag matches."""
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-cache")
         self.finish(self._body)
 
     def compute_etag(self) -> str:
-        """Its hash."""
+        """Return the precomputed ETag."""
         return self._tag
 
 
 class ApiDocsHandler(BaseHandler):
     """`/api/v1/docs/`."""
 
-    def initialize(self, pages: PageTemplates, told: dict[str, Any]) -> None:
-        """`told` is the document that is shown."""
+    def initialize(self, pages: PageTemplates, document: dict[str, Any]) -> None:
+        """`document` is the decoded OpenAPI document."""
         self._pages = pages
-        self._told = told
+        self._document = document
 
     def get(self) -> None:
-        """The page, with commands for this very address."""
+        """Send the page; its curl commands use the origin of this request."""
         self.set_header(*HTML_CONTENT_TYPE)
         self.set_header("Vary", "Accept-Encoding")
-        plain, packed = render_docs(
-            self._pages, self._told, self.request.protocol, self.request.host
+        plain, compressed = render_docs(
+            self._pages, self._document, self.request.protocol, self.request.host
         )
         if accepts_coding(self.request.headers.get("Accept-Encoding"), "gzip"):
             self.set_header("Content-Encoding", "gzip")
-            self.finish(packed)
+            self.finish(compressed)
         else:
             self.finish(plain)
 
@@ -90,42 +90,42 @@ _docs_cache: TTLCache[tuple[str, str], tuple[bytes, bytes]] = TTLCache(16, 3600.
 
 
 def render_docs(
-    pages: PageTemplates, told: dict[str, Any], scheme: str, host: str
+    pages: PageTemplates, document: dict[str, Any], scheme: str, host: str
 ) -> tuple[bytes, bytes]:
-    """The page for an address, and the same with gzip; it is made once, being long."""
-    found = _docs_cache.get((scheme, host))
-    if found is None:
-        address = f"{scheme}://{host}"
+    """Return the page for an origin, plain and gzip-compressed; both are cached for an hour."""
+    cached = _docs_cache.get((scheme, host))
+    if cached is None:
+        origin = f"{scheme}://{host}"
         page = pages.html(
             "docs.html",
-            told=told,
-            operations=operations_by_tag(told),
-            schemas=told["components"]["schemas"],
-            words=describe_schema,
-            curl=lambda operation: curl_command(address, operation),
+            document=document,
+            operations=operations_by_tag(document),
+            schemas=document["components"]["schemas"],
+            describe_schema=describe_schema,
+            curl=lambda operation: curl_command(origin, operation),
         )
-        found = _docs_cache[scheme, host] = page, gzip.compress(page)
-    return found
+        cached = _docs_cache[scheme, host] = page, gzip.compress(page)
+    return cached
 
 
-def operations_by_tag(told: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The operations by their tag, each with its method, its path and other paths of it."""
-    found: dict[str, list[dict[str, Any]]] = {each["name"]: [] for each in told["tags"]}
-    also: dict[str, list[str]] = {}
-    for path, methods in told["paths"].items():
+def operations_by_tag(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the operations by tag, each with the members `method`, `path` and `aliases`."""
+    by_tag: dict[str, list[dict[str, Any]]] = {each["name"]: [] for each in document["tags"]}
+    aliases: dict[str, list[str]] = {}
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if SAME_AS_EXTENSION in operation:
-                also.setdefault(operation[SAME_AS_EXTENSION], []).append(path)
+                aliases.setdefault(operation[SAME_AS_EXTENSION], []).append(path)
                 continue
-            more = also.setdefault(operation["operationId"], [])
-            shown = {**operation, "method": method.upper(), "path": path, "also": more}
+            others = aliases.setdefault(operation["operationId"], [])
+            row = {**operation, "method": method.upper(), "path": path, "aliases": others}
             for tag in operation["tags"]:
-                found[tag].append(shown)
-    return found
+                by_tag[tag].append(row)
+    return by_tag
 
 
 def describe_schema(schema: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a schema says in short, as (text, name of the schema that it leads to or "")."""
+    """Return a short description of a schema as (text, name of a referenced schema or "")."""
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(SCHEMA_REF_PREFIX)
         return [(name, name)]
@@ -135,25 +135,25 @@ def describe_schema(schema: dict[str, Any]) -> list[tuple[str, str]]:
     if schema.get("type") == "array":
         return [("list of ", ""), *describe_schema(schema.get("items", {}))]
     kind = schema.get("type", "anything")
-    told = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    text = " or ".join(kind) if isinstance(kind, list) else str(kind)
     if "enum" in schema:
         return [(", ".join(map(str, schema["enum"])), "")]
-    told += f" ({schema['format']})" if "format" in schema else ""
+    text += f" ({schema['format']})" if "format" in schema else ""
     low, high = schema.get("minimum"), schema.get("maximum")
     if high is not None and high < 2**53:
-        told += f", {low:,} to {high:,}"
+        text += f", {low:,} to {high:,}"
     if "maxLength" in schema:
-        told += f", {schema.get('minLength', 0)} to {schema['maxLength']} characters"
-    return [(told, "")]
+        text += f", {schema.get('minLength', 0)} to {schema['maxLength']} characters"
+    return [(text, "")]
 
 
 def requires_api_key(operation: dict[str, Any]) -> bool:
-    """Whether it asks for a key."""
+    """Return whether the operation accepts an API key in the query."""
     return {"apikey": []} in operation.get("security", ())
 
 
-def curl_command(address: str, operation: dict[str, Any]) -> str:
-    """A command that asks for this."""
+def curl_command(origin: str, operation: dict[str, Any]) -> str:
+    """Return a curl command that calls the operation with its example values."""
     path, query = operation["path"], []
     for each in operation.get("parameters", ()):
         example = str(each.get("example", ""))
@@ -163,15 +163,15 @@ def curl_command(address: str, operation: dict[str, Any]) -> str:
             query.append(f"{each['name']}={quote(example, safe='')}")
     if requires_api_key(operation):
         query.insert(0, f"apikey={EXAMPLE_API_KEY}")
-    said = ["curl"]
+    words = ["curl"]
     if operation["method"] != "GET":
-        said += ["-X", operation["method"]]
-    said.append(shlex.quote(address + path + ("?" + "&".join(query) if query else "")))
+        words += ["-X", operation["method"]]
+    words.append(shlex.quote(origin + path + ("?" + "&".join(query) if query else "")))
     if {"token": []} in operation.get("security", ()):
-        said.append('-H "Authorization: Bearer $TOKEN"')
-    for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+        words.append('-H "Authorization: Bearer $TOKEN"')
+    for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
         example = body["example"]
         sent = example if isinstance(example, str) else msgspec.json.encode(example).decode()
-        said += [f"-H 'Content-Type: {kind}'", "-d", shlex.quote(sent.strip())]
+        words += [f"-H 'Content-Type: {media_type}'", "-d", shlex.quote(sent.strip())]
         break
-    return " ".join(said)
+    return " ".join(words)

@@ -1,4 +1,4 @@
-"""Events: taken from trusted applications, asked for, changed, forgotten; and the rejected ones."""
+"""Events of trusted applications: ingest, search, export, replace, erase; rejected events."""
 
 from datetime import datetime
 from typing import Literal
@@ -29,7 +29,7 @@ from store.sqlite.events.rejected_event_queries import RejectedEventPage
 
 
 class EventResult(msgspec.Struct, omit_defaults=True):
-    """What became of an item of a batch."""
+    """The outcome of one item of a batch."""
 
     status: Literal["accepted", "duplicate", "rejected", "refused"]
     id: str = ""
@@ -37,20 +37,20 @@ class EventResult(msgspec.Struct, omit_defaults=True):
 
 
 class IngestResponse(msgspec.Struct):
-    """What became of the items, in their order."""
+    """The outcomes of the items of a batch, in their order."""
 
     results: list[EventResult]
 
 
 class ReplayResponse(msgspec.Struct):
-    """What became of a rejected event."""
+    """The event that a replay stored or found."""
 
     id: str
     status: Literal["stored", "duplicate"]
 
 
 class EventReplacement(EventPayload, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A replacement of an event; members that the server set cannot change."""
+    """A replacement of an event; members set by the server cannot change."""
 
     id: str = ""
     app: int = 0
@@ -75,44 +75,50 @@ EXAMPLE_LOGGED_EVENT = {
     "received_at": "2021-01-01T09:15:27.301112Z",
 }
 FILTER_PARAMETERS = (
-    ApiParameter("session_id", "Of this session."),
-    ApiParameter("category", "Of this category."),
-    ApiParameter("name", "Of this name."),
-    ApiParameter("app", "Of this app; with `admin`, of all apps if not said.", NonNegativeInt),
-    ApiParameter("source", "What they tell of.", {"type": "string", "enum": list(EVENT_SOURCES)}),
-    ApiParameter("from", "That happened then or later: a moment or a day.", DATE_TIME_SCHEMA),
-    ApiParameter("to", "That happened before.", DATE_TIME_SCHEMA),
+    ApiParameter("session_id", "Session id."),
+    ApiParameter("category", "Category."),
+    ApiParameter("name", "Name."),
+    ApiParameter("app", "App number; default: all apps for an `admin` token.", NonNegativeInt),
     ApiParameter(
-        "order", "Oldest first or newest first.", {"type": "string", "enum": ["asc", "desc"]}
+        "source", "Source of the events.", {"type": "string", "enum": list(EVENT_SOURCES)}
+    ),
+    ApiParameter("from", "Earliest time or day, inclusive.", DATE_TIME_SCHEMA),
+    ApiParameter("to", "Latest time or day, exclusive.", DATE_TIME_SCHEMA),
+    ApiParameter(
+        "order",
+        "Oldest first (`asc`, the default) or newest first.",
+        {"type": "string", "enum": ["asc", "desc"]},
     ),
 )
-EVENT_LINES_SCHEMA = {"type": "string", "description": "One `Event` a line."}
+EVENT_LINES_SCHEMA = {"type": "string", "description": "One event per line."}
 LIMIT_PARAMETER = ApiParameter(
     "limit",
-    f"So many; {DEFAULT_PAGE_SIZE} if not said.",
+    f"Page size; default: {DEFAULT_PAGE_SIZE}.",
     {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE},
 )
-EVENT_NOT_FOUND = {404: "There is no such event, or it is another app's."}
-INVALID_PARAMETER = {422: "An argument is wrong."}
+EVENT_NOT_FOUND = {404: "Unknown event, or an event of another app."}
+INVALID_PARAMETER = {422: "A parameter is invalid."}
 
 EVENTS_RESOURCE = ApiResource(
     "Events",
-    "What visitors did, told by trusted applications. 202 means that it is on disk, and would "
-    "survive a power cut.",
+    "Events sent by trusted applications. A response of 202 means that the event is on disk and "
+    "survives a power failure.",
     (
         ApiOperation(
             "POST",
             "/api/v1/events",
-            "Take events: one, an array, or lines (NDJSON)",
+            "Ingest one event, an array, or lines (NDJSON)",
             {
                 202: ApiResponse(
-                    "It is on disk. Of an array or lines: each item has its result.",
+                    "Stored. For an array or lines: one result per item.",
                     AcceptedResponse | IngestResponse,
                     example={"id": "7531444171945543680"},
                 )
             },
-            bodies=[
-                ApiRequestBody(EventPayload, EXAMPLE_SENT_EVENT, also=list[EventPayload]),
+            request_bodies=[
+                ApiRequestBody(
+                    EventPayload, EXAMPLE_SENT_EVENT, alternative_type=list[EventPayload]
+                ),
                 ApiRequestBody(
                     EVENT_LINES_SCHEMA,
                     msgspec.json.encode(EXAMPLE_SENT_EVENT).decode() + "\n",
@@ -120,160 +126,165 @@ EVENTS_RESOURCE = ApiResource(
                 ),
             ],
             scopes=["write"],
-            wrong={
-                400: "The body is not JSON as it is read here; it is kept among the rejected.",
-                409: "Another event came with this `sender_id`; the first one stays.",
+            errors={
+                400: "The body is not valid JSON. It is stored as a rejected event.",
+                409: "Another event has this `sender_id`; the stored one is unchanged.",
                 413: "The body exceeds `max_body` (one event or an array: send lines instead) or "
                 "`max_batch` (lines: send fewer at a time).",
-                415: "The body is of another type; it is kept among the rejected.",
-                422: "The event is wrong, as `errors` say; it is kept among the rejected.",
-                503: "Nothing was stored of what it is said of (all, or the items `refused`): "
-                "send it again after `Retry-After` seconds.",
+                415: "Unsupported media type. The body is stored as a rejected event.",
+                422: "The event is invalid (see `errors`). It is stored as a rejected event.",
+                503: "The request, or each item with status `refused`, was not stored. Send it "
+                "again after `Retry-After` seconds.",
             },
-            words="With `sender_id`, the sender's own id (UUIDv7 is best), an event may be sent "
-            "again: it is stored once, and answered as the first time.",
-            also=["/events"],
+            description="`sender_id` is the sender's own id (UUIDv7 is best). It makes a retry "
+            "idempotent: the event is stored once and the response is the same.",
+            aliases=["/events"],
         ),
         ApiOperation(
             "GET",
             "/api/v1/events",
-            "Find events",
+            "Search events",
             {
                 200: ApiResponse(
-                    "A page of them.",
+                    "A page of events.",
                     EventPage,
                     example={"events": [EXAMPLE_LOGGED_EVENT], "cursor": None},
                 )
             },
-            arguments=[
+            parameters=[
                 *FILTER_PARAMETERS,
                 LIMIT_PARAMETER,
                 ApiParameter(
                     "cursor",
-                    "The `cursor` of the page before; null was the last.",
+                    "The `cursor` of the previous page; null marks the last page.",
                     {"type": "string", "pattern": f"^{CURSOR_PATTERN.pattern}$"},
                 ),
             ],
             scopes=["read", "admin"],
-            wrong={**INVALID_PARAMETER, **STORE_BUSY_ERROR},
-            words="In order of occurrence. What was answered 202 is found by the next request.",
-            also=["/events"],
+            errors={**INVALID_PARAMETER, **STORE_BUSY_ERROR},
+            description="Ordered by time of occurrence. An event is visible to requests sent after "
+            "its 202.",
+            aliases=["/events"],
         ),
         ApiOperation(
             "GET",
             "/api/v1/events/export",
-            "All events that are asked for, as a stream",
+            "Export events as a stream",
             {
                 200: ApiResponse(
-                    "Lines of JSON, or of CSV with a head.", STRING_SCHEMA, NDJSON, also=CSV
+                    "NDJSON, or CSV with a header row.",
+                    STRING_SCHEMA,
+                    NDJSON,
+                    alternative_media_type=CSV,
                 )
             },
-            arguments=[
+            parameters=[
                 *FILTER_PARAMETERS,
                 ApiParameter(
                     "format",
-                    "Lines of JSON (`ndjson`, if not said) or `csv`.",
+                    "`ndjson` (default) or `csv`.",
                     {"type": "string", "enum": ["ndjson", "csv"]},
                 ),
             ],
             scopes=["read", "admin"],
-            wrong={**INVALID_PARAMETER, **STORE_BUSY_ERROR},
-            also=["/events/export"],
+            errors={**INVALID_PARAMETER, **STORE_BUSY_ERROR},
+            aliases=["/events/export"],
         ),
         ApiOperation(
             "GET",
             "/api/v1/events/{id}",
-            "One event",
+            "Read an event",
             {200: ApiResponse("The event.", LoggedEvent, example=EXAMPLE_LOGGED_EVENT)},
             scopes=["read", "admin"],
-            wrong=EVENT_NOT_FOUND,
-            also=["/events/{id}"],
+            errors=EVENT_NOT_FOUND,
+            aliases=["/events/{id}"],
         ),
         ApiOperation(
             "PUT",
             "/api/v1/events/{id}",
-            "Another event in its place",
-            {200: ApiResponse("The event as it is now.", LoggedEvent)},
-            bodies=[ApiRequestBody(EventReplacement, EXAMPLE_SENT_EVENT)],
-            words="The body may be the event as returned by `GET`. `id`, `app`, `source` and "
+            "Replace an event",
+            {200: ApiResponse("The new version of the event.", LoggedEvent)},
+            request_bodies=[ApiRequestBody(EventReplacement, EXAMPLE_SENT_EVENT)],
+            description="The body may be the event as returned by `GET`. `id`, `app`, `source` and "
             "`received_at` are optional and cannot change.",
             scopes=["write", "admin"],
-            wrong={
+            errors={
                 400: "The body is not JSON.",
-                409: "It is of a kind that is not replaced, or its `sender_id` is another's.",
-                413: "The body is larger than is taken.",
-                422: "The event is wrong.",
+                409: "The event cannot be replaced, or another event has its `sender_id`.",
+                413: "The body is too large.",
+                422: "The event is invalid.",
                 **EVENT_NOT_FOUND,
                 **LOG_FULL_ERROR,
             },
-            also=["/events/{id}"],
+            aliases=["/events/{id}"],
         ),
         ApiOperation(
             "DELETE",
             "/api/v1/events/{id}",
             "Delete an event",
-            {204: ApiResponse("No byte of it is left in the files.")},
+            {204: ApiResponse("Erased from the database files.")},
             scopes=["write", "admin"],
-            wrong={**EVENT_NOT_FOUND, **STORE_BUSY_ERROR},
-            also=["/events/{id}"],
+            errors={**EVENT_NOT_FOUND, **STORE_BUSY_ERROR},
+            aliases=["/events/{id}"],
         ),
         ApiOperation(
             "DELETE",
             "/api/v1/events",
-            "Forget a session",
-            {200: ApiResponse("No byte of it is left in the files.", ErasureResult)},
-            arguments=[
+            "Erase a session",
+            {200: ApiResponse("Erased from the database files.", ErasureResult)},
+            parameters=[
                 ApiParameter(
                     "session_id",
-                    "Who is to be forgotten.",
+                    "The session to erase.",
                     {"type": "string", "minLength": 1},
                     required=True,
                     example=EXAMPLE_SENT_EVENT["session_id"],
                 ),
-                ApiParameter("app", "In this app alone.", NonNegativeInt),
+                ApiParameter("app", "Only in this app.", NonNegativeInt),
             ],
             scopes=["write", "admin"],
-            wrong={**INVALID_PARAMETER, **STORE_BUSY_ERROR},
-            words="Figures that counted its events stay as they were.",
-            also=["/events"],
+            errors={**INVALID_PARAMETER, **STORE_BUSY_ERROR},
+            description="Stats that counted its events are unchanged.",
+            aliases=["/events"],
         ),
     ),
 )
 REJECTED_EVENTS_RESOURCE = ApiResource(
     "Rejected events",
-    "What came and was wrong is kept as it came, with what is wrong with it.",
+    "Invalid events are stored as received, with their validation errors.",
     (
         ApiOperation(
             "GET",
-            "/api/v1/events/rejected",
-            "List them, newest first",
+            "/api/v1/rejected-events",
+            "List rejected events, newest first",
             {
                 200: ApiResponse(
-                    "A page of them; bodies that are no UTF-8 are in base64.", RejectedEventPage
+                    "A page of rejected events; a body that is not UTF-8 is in base64.",
+                    RejectedEventPage,
                 )
             },
-            arguments=[
+            parameters=[
                 *(each for each in FILTER_PARAMETERS if each.name in ("app", "from", "to")),
                 LIMIT_PARAMETER,
-                ApiParameter("cursor", "The `cursor` of the page before.", NonNegativeInt),
+                ApiParameter("cursor", "The `cursor` of the previous page.", NonNegativeInt),
             ],
             scopes=["read", "admin"],
-            wrong=INVALID_PARAMETER,
-            also=["/events/rejected"],
+            errors=INVALID_PARAMETER,
+            aliases=["/rejected-events"],
         ),
         ApiOperation(
             "POST",
-            "/api/v1/events/rejected/{id}/replay",
-            "Take one now, by the rules as they are now",
-            {200: ApiResponse("It is an event now.", ReplayResponse)},
+            "/api/v1/rejected-events/{id}/replay",
+            "Replay a rejected event against the current schemas",
+            {200: ApiResponse("Stored as an event.", ReplayResponse)},
             scopes=["write", "admin"],
-            wrong={
-                404: "There is no such reject.",
-                409: "Another event came with this `sender_id`.",
-                422: "It is still wrong.",
+            errors={
+                404: "Unknown rejected event.",
+                409: "Another event has this `sender_id`.",
+                422: "The event is still invalid.",
                 **LOG_FULL_ERROR,
             },
-            also=["/events/rejected/{id}/replay"],
+            aliases=["/rejected-events/{id}/replay"],
         ),
     ),
 )

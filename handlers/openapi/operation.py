@@ -1,4 +1,4 @@
-"""How an operation of the API is told: what it takes, what it answers, and to whom."""
+"""Types that describe an operation of the API: parameters, bodies, responses, access."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,115 +16,118 @@ STRING_SCHEMA = {"type": "string"}
 
 
 class ApiParameter(NamedTuple):
-    """A part of the address, of its query, or a header; `type` is a type or a JSON Schema."""
+    """A path, query or header parameter; `type` is a Python type or a JSON Schema."""
 
     name: str
-    words: str
+    description: str
     type: Any = str
     required: bool = False
-    where: Literal["query", "path", "header"] = "query"
+    location: Literal["query", "path", "header"] = "query"
     example: Any = None
 
 
 class ApiRequestBody(NamedTuple):
-    """A body that is taken, of a type, or `also` of another."""
+    """A request body: a Python type or a JSON Schema, and optionally an alternative type."""
 
     type: Any
     example: Any
-    kind: str = JSON
-    also: Any = None
+    media_type: str = JSON
+    alternative_type: Any = None
 
 
 class ApiResponse(NamedTuple):
-    """An answer; `type` is that of its body, None if it has none, `also` another media type."""
+    """A response; `type` is that of the body, None for a response without a body."""
 
-    words: str
+    description: str
     type: Any = None
-    kind: str = JSON
+    media_type: str = JSON
     headers: Mapping[str, str] = {}
     example: Any = None
-    also: str = ""
+    alternative_media_type: str = ""
 
 
 class ApiOperation(NamedTuple):
-    """A method of an address.
+    """A method at a path, and at the `aliases` of that path.
 
-    `also` are other addresses of it, `scopes` those of a token, any of which lets in; `optional`
-    says that it also answers without one. `keys` are the places (`KEYS`) where a key may be shown,
-    any of which will do. `wrong` are its statuses with a problem in the body; those of tokens, and
-    what any request may be told, go without saying. What is `for_people` has pages instead, and
-    what is for the `owner` needs his login.
+    A secret token needs one of the `scopes`; with `token_optional` the operation also works without
+    a token. `api_keys` are the accepted places of a key (see `API_KEY_LOCATIONS`). `errors` maps
+    statuses with problem details to descriptions. The document adds the errors of tokens and the
+    default error. With `html_errors` the operation responds with error pages instead of problem
+    details. With `requires_login` it needs the session of an admin user.
     """
 
     method: str
     path: str
     summary: str
-    answers: Mapping[int, ApiResponse]
-    arguments: Sequence[ApiParameter] = ()
-    bodies: Sequence[ApiRequestBody] = ()
+    responses: Mapping[int, ApiResponse]
+    parameters: Sequence[ApiParameter] = ()
+    request_bodies: Sequence[ApiRequestBody] = ()
     scopes: Sequence[str] = ()
-    keys: Sequence[str] = ()
-    wrong: Mapping[int, str] = {}
-    words: str = ""
-    also: Sequence[str] = ()
-    optional: bool = False
-    owner: bool = False
-    for_people: bool = False
+    api_keys: Sequence[str] = ()
+    errors: Mapping[int, str] = {}
+    description: str = ""
+    aliases: Sequence[str] = ()
+    token_optional: bool = False
+    requires_login: bool = False
+    html_errors: bool = False
 
 
 class ApiResource(NamedTuple):
-    """Operations that belong together."""
+    """The operations under one tag."""
 
     name: str
-    words: str
+    description: str
     operations: Sequence[ApiOperation]
 
 
-# What stands in addresses.
 PATH_PARAMETERS = {
-    "campaign": ApiParameter("campaign", "A campaign's number.", NonNegativeInt, example=1),
-    "banner": ApiParameter("banner", "A banner's number.", NonNegativeInt, example=101),
+    "campaign": ApiParameter("campaign", "Campaign number.", NonNegativeInt, example=1),
+    "banner": ApiParameter("banner", "Banner number.", NonNegativeInt, example=101),
     "public_token": ApiParameter(
         "public_token",
-        "An app's public token.",
+        "Public token of an app.",
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.~-]{1,100}$")],
         example="token_1",
     ),
-    "id": ApiParameter("id", "Its id.", Annotated[str, Meta(pattern="^[0-9]{1,19}$")], example="1"),
+    "id": ApiParameter(
+        "id", "Event id.", Annotated[str, Meta(pattern="^[0-9]{1,19}$")], example="1"
+    ),
     "host": ApiParameter(
         "host",
-        "A watched host, as the app lists it.",
+        "A polled host, as the app lists it.",
         Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$")],
         example="played.example",
     ),
     "category": ApiParameter(
         "category",
-        "The category of a type of events.",
+        "Category of the event type.",
         Annotated[str, Meta(min_length=1, max_length=100)],
         example="shop",
     ),
     "name": ApiParameter(
         "name",
-        "Its name in that category.",
+        "Name of the event type in its category.",
         Annotated[str, Meta(min_length=1, max_length=100)],
         example="order placed",
     ),
-    "number": ApiParameter("number", "Its number.", NonNegativeInt, example=1),
+    "number": ApiParameter("number", "Number of the item.", NonNegativeInt, example=1),
     "upload": ApiParameter(
         "upload",
-        "An upload's id.",
+        "Upload id.",
         Annotated[str, Meta(pattern=r"^\w{1,40}$")],
         example="0123456789abcdef",
     ),
-    "file": ApiParameter("file", "A file's name.", example="marquee.css"),
+    "file": ApiParameter("file", "File name.", example="marquee.css"),
 }
-# Where a key is shown, and one of the sample's.
+# Accepted places of an API key, and their OpenAPI location.
 API_KEY_LOCATIONS: Mapping[str, Literal["query", "header"]] = {
     "apikey": "query",
     "X-CB-AK": "header",
 }
+# Public token of the demo app.
 EXAMPLE_API_KEY = "token_played"
 LOG_FULL_ERROR = {
-    503: "The log is full, or its disk: send the same again, after `Retry-After` seconds."
+    503: "The event log is full or its disk fails. Send the request again after `Retry-After` "
+    "seconds."
 }
-STORE_BUSY_ERROR = {503: "This cannot be looked up now: ask again, after `Retry-After` seconds."}
+STORE_BUSY_ERROR = {503: "The store is busy. Try again after `Retry-After` seconds."}

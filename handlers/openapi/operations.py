@@ -1,4 +1,4 @@
-"""Running it: is it there, is it ready, how is it; and this documentation."""
+"""Operations: liveness, readiness, metrics, static files, the API reference."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from handlers.openapi.operation import (
 
 
 class ReadyzResponse(msgspec.Struct):
-    """Whether visitors may come: what has to hold, and what an owner should know."""
+    """The readiness checks by name, and notes for the operator."""
 
     ready: bool
     checks: dict[str, bool]
@@ -25,64 +25,66 @@ class ReadyzResponse(msgspec.Struct):
 
 OpenApiDocument = dict[str, Any]
 OPERATIONS_RESOURCE = ApiResource(
-    "Running",
-    "Is it there, is it ready, how is it; and this documentation.",
+    "Operations",
+    "Liveness, readiness, metrics, static files and this reference.",
     (
         ApiOperation(
             "GET",
             "/",
-            "The front door",
-            {200: ApiResponse("A page.", STRING_SCHEMA, HTML)},
-            for_people=True,
+            "Home page",
+            {200: ApiResponse("The page.", STRING_SCHEMA, HTML)},
+            html_errors=True,
         ),
         ApiOperation(
             "GET",
             "/healthz",
-            "Does it turn?",
-            {200: ApiResponse("It does.", STRING_SCHEMA, TEXT, example="ok\n")},
+            "Liveness",
+            {200: ApiResponse("The event loop runs.", STRING_SCHEMA, TEXT, example="ok\n")},
         ),
         ApiOperation(
             "GET",
             "/readyz",
-            "May visitors come?",
+            "Readiness",
             {
-                200: ApiResponse("They may.", ReadyzResponse),
-                503: ApiResponse("Not now.", ReadyzResponse),
+                200: ApiResponse("Ready.", ReadyzResponse),
+                503: ApiResponse("Not ready; see `checks`.", ReadyzResponse),
             },
         ),
         ApiOperation(
             "GET",
             "/metrics",
-            "Figures, for Prometheus",
-            {200: ApiResponse("Its text format.", STRING_SCHEMA, TEXT)},
+            "Metrics for Prometheus",
+            {200: ApiResponse("The Prometheus text format.", STRING_SCHEMA, TEXT)},
         ),
         ApiOperation(
             "GET",
             "/static/{file}",
-            "Scripts and styles of these pages",
+            "Scripts and styles of the pages",
             {
                 200: ApiResponse("The file.", STRING_SCHEMA, "*/*"),
-                304: ApiResponse("What you have (`If-None-Match`) is the same."),
+                304: ApiResponse("Not modified (`If-None-Match`)."),
             },
-            wrong={404: "There is no such file."},
+            errors={404: "Unknown file."},
         ),
         ApiOperation(
             "GET",
             "/api/v1/openapi.json",
-            "This API as an OpenAPI document",
+            "OpenAPI document of this API",
             {
                 200: ApiResponse(
-                    "The document.", OpenApiDocument, headers={"ETag": "Of the document."}
+                    "The document.", OpenApiDocument, headers={"ETag": "Version of the document."}
                 ),
-                304: ApiResponse("What you have is the same."),
+                304: ApiResponse("Not modified."),
             },
-            arguments=[ApiParameter("If-None-Match", "The `ETag` of yours.", where="header")],
+            parameters=[
+                ApiParameter("If-None-Match", "The `ETag` of your copy.", location="header")
+            ],
         ),
         ApiOperation(
             "GET",
             "/api/v1/docs",
-            "The same for people",
-            {200: ApiResponse("A page.", STRING_SCHEMA, HTML)},
+            "This reference as a page",
+            {200: ApiResponse("The page.", STRING_SCHEMA, HTML)},
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Event rules: which events of a type are right."""
+"""Event schemas: list, read, publish, delete, dry-run."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from handlers.openapi.operation import (
 
 
 class EventSchemaResponse(msgspec.Struct):
-    """A rule; of all apps if `app` is null, as it came with the program if never changed."""
+    """An event schema; `app` is null for all apps, `changed_at` null for a built-in schema."""
 
     category: str
     name: str
@@ -27,22 +27,24 @@ class EventSchemaResponse(msgspec.Struct):
 
 
 class EventSchemaListResponse(msgspec.Struct):
-    """All rules."""
+    """All event schemas."""
 
-    rules: list[EventSchemaResponse]
+    schemas: list[EventSchemaResponse]
 
 
-SCHEMA_PATH = "/api/v1/rules/{category}/{name}"
+SCHEMA_PATH = "/api/v1/schemas/{category}/{name}"
 APP_PARAMETER = ApiParameter(
-    "app", "The rule of this app alone, which goes before that of all.", NonNegativeInt
+    "app",
+    "Schema of this app only; it takes precedence over the schema of all apps.",
+    NonNegativeInt,
 )
-SCHEMA_NOT_FOUND = {404: "There is no such rule."}
-INVALID_TYPE_ERROR = {422: "The category, the name or `app` is none."}
+SCHEMA_NOT_FOUND = {404: "Unknown event schema."}
+INVALID_TYPE_ERROR = {422: "The category, the name or `app` is invalid."}
 SCHEMA_BODY = {
-    "description": "A JSON Schema (2020-12) of the member `data`, or the rule as returned by "
-    "`GET`, with the schema in its member `schema`. Unknown top-level members are refused, unless "
-    "they begin with `x-`. Limits: 64 KiB, 5,000 parts with references resolved, 200 patterns "
-    "with 10,000 characters (repetitions expanded) and 200 classes such as `\\w`.",
+    "description": "A JSON Schema (2020-12) of the member `data`, or an event schema as returned "
+    "by `GET`, with the JSON Schema in its member `schema`. Unknown top-level members are rejected "
+    "unless they begin with `x-`. Limits: 64 KiB, 5,000 subschemas with references resolved, 200 "
+    "patterns with 10,000 characters (repetitions expanded) and 200 classes such as `\\w`.",
     "type": ["object", "boolean"],
 }
 EXAMPLE_SCHEMA = {
@@ -52,64 +54,67 @@ EXAMPLE_SCHEMA = {
 }
 SCHEMA_ERRORS = {
     400: "The body is not JSON.",
-    413: "The body is larger than is taken.",
-    422: "The body is no JSON Schema that can be a rule, or the address names no type.",
+    413: "The body is too large.",
+    422: "The body is not a supported JSON Schema, or the event type is invalid.",
 }
 SCHEMAS_RESOURCE = ApiResource(
-    "Event rules",
-    "Each type of events (category and name) can have a rule, a JSON Schema of its `data`.",
+    "Event schemas",
+    "Each event type (category and name) can have an event schema: a JSON Schema of its `data`.",
     (
         ApiOperation(
             "GET",
-            "/api/v1/rules",
-            "All rules",
-            {200: ApiResponse("The rules.", EventSchemaListResponse)},
+            "/api/v1/schemas",
+            "List the event schemas",
+            {200: ApiResponse("The event schemas.", EventSchemaListResponse)},
             scopes=["admin"],
         ),
         ApiOperation(
             "GET",
             SCHEMA_PATH,
-            "One rule",
-            {200: ApiResponse("The rule.", EventSchemaResponse)},
-            arguments=[APP_PARAMETER],
+            "Read an event schema",
+            {200: ApiResponse("The event schema.", EventSchemaResponse)},
+            parameters=[APP_PARAMETER],
             scopes=["admin"],
-            wrong={**SCHEMA_NOT_FOUND, **INVALID_TYPE_ERROR},
+            errors={**SCHEMA_NOT_FOUND, **INVALID_TYPE_ERROR},
         ),
         ApiOperation(
             "PUT",
             SCHEMA_PATH,
-            "Set a rule, at once",
+            "Publish an event schema",
             {
-                200: ApiResponse("It holds now, instead of the one before.", EventSchemaResponse),
-                201: ApiResponse("It holds now.", EventSchemaResponse),
+                200: ApiResponse(
+                    "Published; it replaces the previous schema.", EventSchemaResponse
+                ),
+                201: ApiResponse("Published.", EventSchemaResponse),
             },
-            arguments=[APP_PARAMETER],
-            bodies=[ApiRequestBody(SCHEMA_BODY, EXAMPLE_SCHEMA)],
+            parameters=[APP_PARAMETER],
+            request_bodies=[ApiRequestBody(SCHEMA_BODY, EXAMPLE_SCHEMA)],
             scopes=["admin"],
-            wrong=SCHEMA_ERRORS,
+            errors=SCHEMA_ERRORS,
         ),
         ApiOperation(
             "DELETE",
             SCHEMA_PATH,
-            "Let a rule no longer hold",
-            {204: ApiResponse("It holds no more.")},
-            arguments=[APP_PARAMETER],
+            "Delete an event schema",
+            {204: ApiResponse("Deleted.")},
+            parameters=[APP_PARAMETER],
             scopes=["admin"],
-            wrong={**SCHEMA_NOT_FOUND, **INVALID_TYPE_ERROR},
+            errors={**SCHEMA_NOT_FOUND, **INVALID_TYPE_ERROR},
         ),
         ApiOperation(
             "POST",
             f"{SCHEMA_PATH}/dry-run",
-            "What would this rule have rejected?",
+            "Dry-run an event schema",
             {
                 200: ApiResponse(
-                    "What became of the newest 10,000 events of the type.", SchemaDryRun
+                    "How many of the newest 10,000 events of the type it would reject.",
+                    SchemaDryRun,
                 )
             },
-            arguments=[APP_PARAMETER],
-            bodies=[ApiRequestBody(SCHEMA_BODY, EXAMPLE_SCHEMA)],
+            parameters=[APP_PARAMETER],
+            request_bodies=[ApiRequestBody(SCHEMA_BODY, EXAMPLE_SCHEMA)],
             scopes=["admin"],
-            wrong={**SCHEMA_ERRORS, **STORE_BUSY_ERROR},
+            errors={**SCHEMA_ERRORS, **STORE_BUSY_ERROR},
         ),
     ),
 )

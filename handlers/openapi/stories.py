@@ -1,4 +1,4 @@
-"""Stories: what apps show, what their users open, and how many people that is."""
+"""Stories of apps, their events, counts and active users."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ from store.sqlite.stories.story_stats import ACTIVE_SPAN_DAYS, CURSOR_PATTERN
 
 
 class StoryItem(msgspec.Struct):
-    """A story, and the `img` of what is kept with it."""
+    """A story; `metadata` is the `img` of its stored metadata."""
 
     id: int
     metadata: Any
 
 
 class StoriesResponse(msgspec.Struct):
-    """An app's stories, in its order; `ts` is the time of the answer, in Unix seconds."""
+    """The stories of an app in its order; `ts` is the time of the response in Unix seconds."""
 
     app_id: int
     ts: int
@@ -37,7 +37,7 @@ class StoriesResponse(msgspec.Struct):
 
 
 class StoryEventCountItem(msgspec.Struct):
-    """So many events of a type with a story."""
+    """The number of events of a type for a story."""
 
     story_id: int
     event_type: str
@@ -45,7 +45,7 @@ class StoryEventCountItem(msgspec.Struct):
 
 
 class StoryCountsResponse(msgspec.Struct):
-    """A page of the counts of a day; `cursor` is that of the next page, null on the last."""
+    """A page of counts of a day; `cursor` leads to the next page, null marks the last."""
 
     app_id: int
     date: str
@@ -54,7 +54,7 @@ class StoryCountsResponse(msgspec.Struct):
 
 
 class ActiveUsersItem(msgspec.Struct, omit_defaults=True):
-    """Users of a day, or of the 7 or 30 days that end with it."""
+    """Active users on a day, or in the 7 or 30 days that end with it."""
 
     date: str
     exact: bool
@@ -64,112 +64,107 @@ class ActiveUsersItem(msgspec.Struct, omit_defaults=True):
 
 
 class ActiveUsersResponse(ActiveUsersItem, kw_only=True):
-    """The same, and whose they are."""
+    """Active users of an app."""
 
     app_id: int
 
 
 class ActiveUsersDaysResponse(msgspec.Struct):
-    """Days, the oldest first."""
+    """Active users of an app by day, oldest first."""
 
     app_id: int
     days: list[ActiveUsersItem]
 
 
-APP_NOT_FOUND = {404: "There is no app with this token."}
+APP_NOT_FOUND = {404: "Unknown public token."}
 IF_NONE_MATCH_PARAMETER = ApiParameter(
-    "If-None-Match", "The `ETag` of the answer that you have.", where="header"
+    "If-None-Match", "The `ETag` of your copy.", location="header"
 )
 EXAMPLE_STORIES = {"app_id": 1, "ts": 1601510400, "metadata": [{"id": 1, "metadata": "image1.png"}]}
 STORIES_RESPONSES = {
     200: ApiResponse(
         "The stories.",
         StoriesResponse,
-        headers={"ETag": "Of all but the moment, ts."},
+        headers={"ETag": "Version of the stories, without `ts`."},
         example=EXAMPLE_STORIES,
     ),
-    304: ApiResponse("What you have is the same."),
+    304: ApiResponse("Not modified."),
 }
 DATE_PARAMETER = ApiParameter(
     "date", "A day (UTC).", DATE_SCHEMA, required=True, example="2026-01-31"
 )
-# What a browser asks before a page of the app's own may.
-PREFLIGHT_RESPONSES = {204: ApiResponse("Which methods there are, and whether the page may.")}
+PREFLIGHT_RESPONSES = {204: ApiResponse("Allowed methods and CORS headers.")}
 
 
 def preflight_operation(path: str) -> ApiOperation:
-    """Describe the OPTIONS of an address that pages of an app's hosts may use."""
+    """Describe the OPTIONS of a path that the pages of an app may call."""
     return ApiOperation(
         "OPTIONS",
         path,
-        "What a browser asks before a page of another host may",
+        "CORS preflight",
         PREFLIGHT_RESPONSES,
-        wrong=APP_NOT_FOUND,
+        errors=APP_NOT_FOUND,
     )
 
 
 STORIES_RESOURCE = ApiResource(
     "Stories",
-    "What mobile and web apps show. All that is needed is the app's public token; its own pages "
-    "(the hosts that it lists) may read the answers in browsers.",
+    "Stories for mobile and web apps. Requests need only the public token of the app. Browsers may "
+    "read the responses on pages of the hosts that the app lists.",
     (
         ApiOperation(
             "GET",
             "/api/v1/stories/{public_token}",
-            "An app's stories, read from the database",
+            "Stories of an app, read from the database",
             STORIES_RESPONSES,
-            arguments=[IF_NONE_MATCH_PARAMETER],
-            wrong={**APP_NOT_FOUND, **STORE_BUSY_ERROR},
+            parameters=[IF_NONE_MATCH_PARAMETER],
+            errors={**APP_NOT_FOUND, **STORE_BUSY_ERROR},
         ),
         preflight_operation("/api/v1/stories/{public_token}"),
         ApiOperation(
             "GET",
             "/api/v1/stories/cached/{public_token}",
-            "The same, from memory",
+            "Stories of an app, read from memory",
             STORIES_RESPONSES,
-            arguments=[IF_NONE_MATCH_PARAMETER],
-            wrong=APP_NOT_FOUND,
-            words="A change of the owner's shows at once.",
+            parameters=[IF_NONE_MATCH_PARAMETER],
+            errors=APP_NOT_FOUND,
+            description="A change on the admin pages is visible at once.",
         ),
         preflight_operation("/api/v1/stories/cached/{public_token}"),
         ApiOperation(
             "POST",
             "/api/v1/event/{public_token}",
-            "Something that a user did with a story",
-            {
-                202: ApiResponse(
-                    "It is on disk.", AcceptedResponse, example={"id": "7531444171945543680"}
-                )
-            },
-            bodies=[
+            "Ingest an event of a story",
+            {202: ApiResponse("Stored.", AcceptedResponse, example={"id": "7531444171945543680"})},
+            request_bodies=[
                 ApiRequestBody(
                     StoryEventPayload,
                     {"story_id": 1, "event_type": "impression", "user_id": "some-random-id"},
                 )
             ],
-            wrong={
+            errors={
                 400: "The body is not JSON.",
-                404: "There is no such app, or the story is none of its own.",
-                413: "The body is larger than any such event.",
-                415: "The body is of another type.",
-                422: "The event is wrong.",
+                404: "Unknown public token, or a story of another app.",
+                413: "The body is too large.",
+                415: "Unsupported media type.",
+                422: "The event is invalid.",
                 **LOG_FULL_ERROR,
             },
-            words="With `Sec-GPC: 1` or `DNT: 1` the event counts, and nobody is counted as its "
-            "user. `text/plain` is taken, too: browsers send it without asking first.",
+            description="With `Sec-GPC: 1` or `DNT: 1` the event counts without its user. "
+            "`text/plain` is accepted, too: browsers send it without a CORS preflight.",
         ),
         preflight_operation("/api/v1/event/{public_token}"),
         ApiOperation(
             "GET",
             "/api/v1/stories/{public_token}/counts",
-            "What was done with each story on a day",
+            "Event counts of each story on a day",
             {200: ApiResponse("The counts.", StoryCountsResponse)},
-            arguments=[
+            parameters=[
                 DATE_PARAMETER,
-                ApiParameter("story_id", "Only this story.", NonNegativeInt),
+                ApiParameter("story_id", "Story id.", NonNegativeInt),
                 ApiParameter(
                     "limit",
-                    f"Counts on a page ({DEFAULT_COUNTS_LIMIT}).",
+                    f"Page size; default: {DEFAULT_COUNTS_LIMIT}.",
                     {"type": "integer", "minimum": 1, "maximum": MAX_COUNTS_LIMIT},
                 ),
                 ApiParameter(
@@ -178,32 +173,32 @@ STORIES_RESOURCE = ApiResource(
                     {"type": "string", "pattern": f"^{CURSOR_PATTERN.pattern}$"},
                 ),
             ],
-            wrong={**APP_NOT_FOUND, 422: "An argument is wrong.", **STORE_BUSY_ERROR},
+            errors={**APP_NOT_FOUND, 422: "A parameter is invalid.", **STORE_BUSY_ERROR},
         ),
         ApiOperation(
             "GET",
             "/api/v1/dau/{public_token}",
-            "Active users: of days, weeks or months, exactly",
+            "Exact number of active users by day, week or month",
             {
                 200: ApiResponse(
-                    "One day, or a list if `days` is said.",
+                    "One day, or a list with the parameter `days`.",
                     ActiveUsersResponse | ActiveUsersDaysResponse,
                 )
             },
-            arguments=[
+            parameters=[
                 DATE_PARAMETER,
                 ApiParameter(
                     "days",
-                    "So many days that end with `date`, as a list.",
+                    "Number of days that end with `date`.",
                     {"type": "integer", "minimum": 1, "maximum": MAX_STATS_DAYS},
                 ),
                 ApiParameter(
                     "span",
-                    "Users of a day (1), or of the 7 or 30 days that end with it.",
+                    "Days over which users are counted: 1, 7 or 30, up to and including the day.",
                     {"type": "integer", "enum": list(ACTIVE_SPAN_DAYS)},
                 ),
             ],
-            wrong={**APP_NOT_FOUND, 422: "An argument is wrong.", **STORE_BUSY_ERROR},
+            errors={**APP_NOT_FOUND, 422: "A parameter is invalid.", **STORE_BUSY_ERROR},
         ),
     ),
 )

@@ -94,7 +94,7 @@ def test_no_word_makes_a_post_of_a_get(target, override):
 @pytest.mark.parametrize("kind", ["application/json", *KINDS])
 def test_the_api_does_not_know_a_browser_by_its_cookie(target, kind):
     body = KINDS.get(kind, json.dumps({"category": "a", "name": "b"}).encode())
-    for path in ("/events", "/api/v1/conversions", "/api/v1/rules/a/b/dry-run"):
+    for path in ("/events", "/api/v1/conversions", "/api/v1/schemas/a/b/dry-run"):
         for said in FROM.values():
             assert post(target, path, {"Content-Type": kind, **said}, body) in (401, 403)
 

@@ -17,7 +17,7 @@ class Other:
         sent = [event(category="victim", session_id="victims-session"), event(timestamp="never")]
         stored, _ = target.call("/events", "POST", sent, token=self.token).json()["results"]
         self.event = stored["id"]
-        listed = target.call("/events/rejected", token=self.token).json()["rejected"]
+        listed = target.call("/rejected-events", token=self.token).json()["rejected_events"]
         self.reject = listed[0]["id"]
 
 
@@ -33,10 +33,10 @@ REACHES: dict[str, tuple[str, str, Any, set[int]]] = {
     "its event, deleted": ("DELETE", "/events/{event}", None, {404}),
     "its events": ("GET", "/events?app={app}", None, {403}),
     "its export": ("GET", "/events/export?app={app}", None, {403}),
-    "its rejects": ("GET", "/events/rejected?app={app}", None, {403}),
-    "its reject, replayed": ("POST", "/events/rejected/{reject}/replay", None, {404}),
+    "its rejects": ("GET", "/rejected-events?app={app}", None, {403}),
+    "its reject, replayed": ("POST", "/rejected-events/{reject}/replay", None, {404}),
     "its session": ("DELETE", "/events?session_id=victims-session&app={app}", None, {403}),
-    "its rule": ("PUT", "/api/v1/rules/victim/attack?app={app}", {}, {403}),
+    "its rule": ("PUT", "/api/v1/schemas/victim/attack?app={app}", {}, {403}),
     "its click, converted": (
         "POST", "/api/v1/conversions", {"click_id": "{event}", "revenue": 1}, {404, 409, 422}),
 }  # fmt: skip
@@ -54,10 +54,10 @@ def test_a_token_reaches_nothing_of_another_app(target, other, what):
     # All of it is still there.
     found = target.call(f"/events/{other.event}", token=other.token).json()
     assert (found["category"], found["session_id"]) == ("victim", "victims-session")
-    assert target.call("/events/rejected", token=other.token).json()["rejected"]
+    assert target.call("/rejected-events", token=other.token).json()["rejected_events"]
 
 
-@pytest.mark.parametrize("path", ["/events", "/events/rejected", "/events/export?format=ndjson"])
+@pytest.mark.parametrize("path", ["/events", "/rejected-events", "/events/export?format=ndjson"])
 def test_what_it_lists_is_its_own(target, other, path):
     target.send(event(category="mine"), event(timestamp="never"))
     answer = target.call(path)

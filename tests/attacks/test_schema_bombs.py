@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from target import Target, event
 
-RULE = "/api/v1/rules/bomb/bomb"
+RULE = "/api/v1/schemas/bomb/bomb"
 # Seconds of CPU that a server may take over any of these; one that tries every way takes years.
 CHEAP = 0.5
 

@@ -124,7 +124,7 @@ def test_another_conversion_with_the_same_id_is_refused_and_kept(app):
     assert answer.status == 409
     assert "conversion_id" in answer.json()["detail"]
     assert answer.json()["errors"][0]["pointer"] == "/conversion_id"
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     assert kept["errors"][0]["pointer"] == "/conversion_id"
     # Its id is neither that of an event nor that of a conversion which has only a sender's.
     assert convert(app, {"click_id": number, "revenue": 2, "sender_id": "A-1"}).status == 202
@@ -147,9 +147,9 @@ def test_a_conversion_that_is_wrong_is_refused_and_kept(app, sent, status, point
     assert answer.status == status
     assert answer.json()["errors"][0]["pointer"] == pointer
     assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     assert json.loads(kept["body"]) == sent
-    replay = app.ask(f"/events/rejected/{kept['id']}/replay", "POST", b"")
+    replay = app.ask(f"/rejected-events/{kept['id']}/replay", "POST", b"")
     assert (replay.status, replay.json()["errors"][0]["pointer"]) == (422, pointer)
 
 

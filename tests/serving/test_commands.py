@@ -291,7 +291,7 @@ def test_views_are_rebuilt_without_a_server_whatever_they_were(start, run, tmp_p
     assert len(app.ask("/events").json()["events"]) == 3
 
 
-RULE = "/api/v1/rules/page%20interaction/cta%20click"
+RULE = "/api/v1/schemas/page%20interaction/cta%20click"
 SHORT = {"type": "object", "properties": {"element": {"maxLength": 3}}}
 
 
@@ -343,7 +343,7 @@ def test_rejects_are_listed_and_taken_again_at_the_terminal(start, run, serving)
     if not serving:
         assert server.stop() == 0
     data = ["--data", str(server.data)]
-    told = json.loads(run("events", "rejects", *data, "--json").stdout)["rejected"]
+    told = json.loads(run("events", "rejects", *data, "--json").stdout)["rejected_events"]
     assert [each["app"] for each in told] == [other.id, *[app.id] * 3]
     assert told[0]["encoding"] == "base64"
     assert json.loads(told[1]["body"])["sender_id"] == "s2"

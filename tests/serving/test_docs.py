@@ -198,7 +198,7 @@ def test_the_owners_forms_are_told_with_all_their_fields(sampled, told):
     owner = Visitor(sampled).log_in(*owner_of(sampled))
     app = App(sampled)
     app.send(b"{}")
-    reject = app.ask("/events/rejected", token=app.token("read")).json()["rejected"][0]["id"]
+    reject = app.ask("/rejected-events", token=app.token("read")).json()["rejected_events"][0]["id"]
     event = app.send(body()).json()["id"]
     pages = {row.path for row in ROWS if row.method == "GET" and row.who == OWNER}
     pages -= {"/admin/live"}

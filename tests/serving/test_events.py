@@ -122,7 +122,7 @@ def test_what_is_wrong_is_told_with_pointers_and_kept(app):
         "/session_id", "/timestamp", "/user", "/data/path", "/data/element", "/data/host",
     ]  # fmt: skip
     assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     assert (kept["app"], kept["body"], kept["errors"]) == (app.id, sent.decode(), problem["errors"])
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", kept["received_at"])
 
@@ -136,7 +136,7 @@ def test_what_is_no_json_is_kept_too_in_base64_if_it_is_no_text(app):
         answer = app.send(sent)
         assert answer.status == 400
         assert answer.json()["errors"][0]["pointer"] == ""
-        kept = app.ask("/events/rejected?limit=1").json()["rejected"][0]
+        kept = app.ask("/rejected-events?limit=1").json()["rejected_events"][0]
         assert {name: kept[name] for name in shown} == shown
         assert ("encoding" in kept) == ("encoding" in shown)
 
@@ -155,7 +155,7 @@ def test_another_type_is_not_taken_and_kept(app, kind):
     before = app.counts()
     assert app.send(body(), kind=kind).status == 415
     assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
-    assert app.ask("/events/rejected").json()["rejected"][0]["body"] == body().decode()
+    assert app.ask("/rejected-events").json()["rejected_events"][0]["body"] == body().decode()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_sender_that_repeats_itself_is_answered_as_the_first_time(app):
     assert gained(before, app.counts()) == {
         "received": 3, "stored": 1, "duplicate": 1, "rejected": 1,
     }  # fmt: skip
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     assert kept["body"] == body(sender_id="a", name="other").decode()
 
 
@@ -231,7 +231,7 @@ def test_a_bad_item_does_not_sink_its_neighbours(app):
     assert gained(before, app.counts()) == {
         "received": 24, "stored": 5, "duplicate": 7, "rejected": 12,
     }  # fmt: skip
-    kept = app.ask("/events/rejected?limit=1000").json()["rejected"]
+    kept = app.ask("/rejected-events?limit=1000").json()["rejected_events"]
     assert len(kept) == 12
     assert {each["body"].strip() for each in kept} == {sent[at].decode() for at in (1, 3, 5)}
 
@@ -298,7 +298,7 @@ def test_the_three_types_of_the_field_have_rules_from_the_start(app, name, categ
 
 
 def rule(name, more=""):
-    return f"/api/v1/rules/{quote('a/b c', safe='')}/{quote(name, safe='')}{more}"
+    return f"/api/v1/schemas/{quote('a/b c', safe='')}/{quote(name, safe='')}{more}"
 
 
 def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
@@ -322,7 +322,7 @@ def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
     assert app.send(body(**typed)).status == 422
     assert app.ask(address, token=admin).json()["schema"] is False
     assert typed["name"] in {
-        each["name"] for each in app.ask("/api/v1/rules", token=admin).json()["rules"]
+        each["name"] for each in app.ask("/api/v1/schemas", token=admin).json()["schemas"]
     }
     assert app.ask(address, "DELETE", token=admin).status == 204
     assert app.ask(address, "DELETE", token=admin).status == 404
@@ -344,7 +344,7 @@ def test_a_rule_may_be_put_back_as_it_is_shown(app, schema, own):
 
 
 def test_a_built_in_rule_may_be_put_back_as_it_is_shown(app):
-    admin, address = app.token("admin"), "/api/v1/rules/page%20interaction/pageview"
+    admin, address = app.token("admin"), "/api/v1/schemas/page%20interaction/pageview"
     shown = app.ask(address, token=admin)
     assert shown.json()["changed_at"] is None
     assert app.ask(address, "PUT", shown.body, token=admin).body == shown.body
@@ -456,7 +456,7 @@ def test_a_dry_run_looks_at_the_newest_that_happened_of_the_type_however_many_ot
     for start in range(0, len(lines), 1_000):
         sent = b"\n".join(lines[start : start + 1_000])
         assert app.send(sent, kind="application/x-ndjson").status == 202
-    path = f"/api/v1/rules/dry/{quote(name)}/dry-run"
+    path = f"/api/v1/schemas/dry/{quote(name)}/dry-run"
     for least, wrong in ((4_000, 0), (4_002, 1), (23_999, 9_999)):
         schema = json.dumps({"properties": {"n": {"minimum": least}}}).encode()
         found = app.ask(path, "POST", schema, token=admin).json()
@@ -476,20 +476,20 @@ def test_rejected_events_are_listed_newest_first_in_pages(app, served):
         app.send(b"%d" % number)
     seen, cursor = [], ""
     while cursor is not None:
-        page = app.ask(f"/events/rejected?limit=3{cursor and '&cursor=' + cursor}").json()
-        assert len(page["rejected"]) <= 3
-        seen += [each["body"] for each in page["rejected"]]
+        page = app.ask(f"/rejected-events?limit=3{cursor and '&cursor=' + cursor}").json()
+        assert len(page["rejected_events"]) <= 3
+        seen += [each["body"] for each in page["rejected_events"]]
         cursor = page["cursor"]
     assert seen == ["6", "5", "4", "3", "2", "1", "0"]
     admin = app.token("admin")
-    every = app.ask("/events/rejected?limit=8", token=admin).json()["rejected"]
+    every = app.ask("/rejected-events?limit=8", token=admin).json()["rejected_events"]
     assert [each["app"] for each in every] == [app.id] * 7 + [other.id]
-    of_other = app.ask(f"/events/rejected?app={other.id}", token=admin).json()["rejected"]
+    of_other = app.ask(f"/rejected-events?app={other.id}", token=admin).json()["rejected_events"]
     assert [each["body"] for each in of_other] == ["0"]
-    assert app.ask(f"/events/rejected?app={other.id}").status == 403
+    assert app.ask(f"/rejected-events?app={other.id}").status == 403
     moment = every[3]["received_at"]
-    later = app.ask(f"/events/rejected?from={moment}").json()["rejected"]
-    earlier = app.ask(f"/events/rejected?to={moment}").json()["rejected"]
+    later = app.ask(f"/rejected-events?from={moment}").json()["rejected_events"]
+    earlier = app.ask(f"/rejected-events?to={moment}").json()["rejected_events"]
     assert [each["body"] for each in later] == ["6", "5", "4", "3"]
     assert [each["body"] for each in earlier] == ["2", "1", "0"]
 
@@ -500,7 +500,7 @@ def test_rejected_events_are_listed_newest_first_in_pages(app, served):
      "to=2021", "from=2021-02-30", "cursor=99999999999999999999"],
 )  # fmt: skip
 def test_a_query_that_is_wrong_is_told_where(app, query):
-    answer = app.ask(f"/events/rejected?{query}")
+    answer = app.ask(f"/rejected-events?{query}")
     assert answer.status == 422
     assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
 
@@ -511,8 +511,8 @@ def test_a_reject_is_replayed_once_when_its_rule_has_changed(app):
     app.ask(address, "PUT", b"false", token=admin)
     assert app.send(body(category="a/b c", name=name)).status == 422
     before = app.counts()
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
-    replay = f"/events/rejected/{kept['id']}/replay"
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    replay = f"/rejected-events/{kept['id']}/replay"
     still = app.ask(replay, "POST", b"")
     assert (still.status, still.json()["errors"][0]["pointer"]) == (422, "/data")
     app.ask(address, "DELETE", token=admin)
@@ -529,27 +529,27 @@ def test_a_reject_is_replayed_once_when_its_rule_has_changed(app):
     (done,) = (each.json() for each in answers if each.status == 200)
     assert done["status"] == "stored"
     assert gained(before, app.counts()) == {"stored": 1, "rejected": -1}
-    assert app.ask("/events/rejected").json()["rejected"] == []
+    assert app.ask("/rejected-events").json()["rejected_events"] == []
 
 
 def test_a_replay_is_for_who_may_write_and_of_ones_own(app, served):
     app.send(b"{}")
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
-    replay = f"/events/rejected/{kept['id']}/replay"
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    replay = f"/rejected-events/{kept['id']}/replay"
     assert app.server.ask(replay, "POST", b"").status == 401
     assert app.ask(replay, "POST", b"", token=app.token("read")).status == 403
     assert App(served).ask(replay, "POST", b"").status == 404
     assert app.ask(replay, "POST", b"", token=app.token("admin")).status == 422
-    assert app.ask("/events/rejected/1/replay", "POST", b"").status == 404
-    assert app.ask(f"/events/rejected/{'9' * 19}/replay", "POST", b"").status == 404
+    assert app.ask("/rejected-events/1/replay", "POST", b"").status == 404
+    assert app.ask(f"/rejected-events/{'9' * 19}/replay", "POST", b"").status == 404
 
 
 def test_a_replay_of_what_was_sent_again_meanwhile_stores_nothing(app):
     app.send(body(sender_id="r"), kind="text/plain")
-    (kept,) = app.ask("/events/rejected").json()["rejected"]
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     first = app.send(body(sender_id="r")).json()["id"]
     before = app.counts()
-    answer = app.ask(f"/events/rejected/{kept['id']}/replay", "POST", b"").json()
+    answer = app.ask(f"/rejected-events/{kept['id']}/replay", "POST", b"").json()
     assert answer == {"id": first, "status": "duplicate"}
     assert gained(before, app.counts()) == {"duplicate": 1, "rejected": -1}
 

@@ -79,7 +79,7 @@ def test_what_is_wrong_replaces_nothing_and_says_why(app, status, put, pointer):
         assert answer.json()["errors"][0]["pointer"] == pointer
     assert app.ask(f"/events/{number}").json() == before
     assert app.counts() == counts
-    assert app.ask("/events/rejected").json()["rejected"] == []
+    assert app.ask("/rejected-events").json()["rejected_events"] == []
 
 
 def test_a_strict_apps_events_stay_of_types_with_a_rule(served):
@@ -120,19 +120,22 @@ def test_a_person_is_forgotten_with_every_byte(served):
     counts = one.counts()
 
     answer = one.ask(f"/events?session_id={who}", "DELETE")
-    assert (answer.status, answer.json()) == (200, {"events": 5, "rejects": 1})
-    assert one.ask(f"/events?session_id={who}", "DELETE").json() == {"events": 0, "rejects": 0}
+    assert (answer.status, answer.json()) == (200, {"events": 5, "rejected_events": 1})
+    assert one.ask(f"/events?session_id={who}", "DELETE").json() == {
+        "events": 0,
+        "rejected_events": 0,
+    }
     assert found(one, f"session_id={who}") == []
     assert len(found(one)) == 1
-    assert one.ask("/events/rejected").json()["rejected"] == []
+    assert one.ask("/rejected-events").json()["rejected_events"] == []
     # The other app's are its own; whoever administers all can forget all.
     assert len(found(other, f"session_id={who}")) == 5
     assert one.ask(f"/events?session_id={who}&app={other.id}", "DELETE").status == 403
     admin = one.token("admin")
     answer = one.ask(f"/events?session_id={who}&app={one.id}", "DELETE", token=admin)
-    assert answer.json() == {"events": 0, "rejects": 0}
+    assert answer.json() == {"events": 0, "rejected_events": 0}
     answer = one.ask(f"/events?session_id={who}", "DELETE", token=admin)
-    assert answer.json() == {"events": 5, "rejects": 0}
+    assert answer.json() == {"events": 5, "rejected_events": 0}
     files = files_of(served)
     assert who.encode() not in files
     assert mark.encode() not in files

@@ -63,7 +63,7 @@ def test_an_export_of_large_events_is_whole(app, kind):
 
 
 @pytest.mark.parametrize(
-    "path", ["/events?name=large&limit=1000", "/events/export?name=large", "/events/rejected?x"]
+    "path", ["/events?name=large&limit=1000", "/events/export?name=large", "/rejected-events?x"]
 )
 def test_many_slow_readers_cost_bounded_memory_and_block_nobody(app, path):
     for number in range(20):
@@ -102,4 +102,4 @@ def test_erasing_a_session_reaches_large_rejected_events(app):
     sent = json.dumps({"session_id": "wrong", "data": "x" * PAD, "timestamp": time.time()}).encode()
     for _ in range(10):
         assert app.send(sent).status == 422
-    assert app.ask("/events?session_id=wrong", "DELETE").json()["rejects"] == 10
+    assert app.ask("/events?session_id=wrong", "DELETE").json()["rejected_events"] == 10

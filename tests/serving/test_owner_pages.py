@@ -222,7 +222,7 @@ def test_an_event_is_found_followed_and_forgotten(owner, app):
     assert "Nothing is kept" in words(owner.get(f"/admin/sessions?id={SESSION}"))
     assert SESSION not in owner.get("/admin/rejects").text
     changes = owner.get("/admin/audit").text
-    assert "forgot a session" in changes and "2 events, 1 reject" in changes
+    assert "forgot a session" in changes and "2 events, 1 rejected event" in changes
     assert SESSION not in changes
 
 

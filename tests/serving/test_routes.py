@@ -12,7 +12,7 @@ from visitor import FORM, Visitor, owner_of
 
 from app.settings import Settings
 from handlers.common.trailing_slash import optional_slash
-from server import DATABASE, VIEWS, Marquee
+from server import DATABASE_FILE, PROJECTIONS_FILE, Marquee
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_schemas import EventSchemaStore
@@ -35,7 +35,8 @@ class Row(NamedTuple):
 
 
 EVENTS = r"(?:/api/v1)?/events"
-RULES = r"/api/v1/rules"
+REJECTED = r"(?:/api/v1)?/rejected-events"
+SCHEMAS = r"/api/v1/schemas"
 TOKEN = r"([\w.~-]{1,100})"
 HOST = r"([^/]{1,260})"
 ROWS = [
@@ -98,13 +99,13 @@ ROWS = [
     Row("GET", rf"{EVENTS}/(\d{{1,19}})", "/events/1", READ),
     Row("PUT", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
     Row("DELETE", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
-    Row("GET", rf"{EVENTS}/rejected", "/events/rejected", READ),
-    Row("POST", rf"{EVENTS}/rejected/(\d{{1,19}})/replay", "/events/rejected/1/replay", WRITE),
-    Row("GET", rf"{RULES}", "/api/v1/rules", RULE),
-    Row("GET", rf"{RULES}/([^/]+)/([^/]+)", "/api/v1/rules/a/b", RULE),
-    Row("PUT", rf"{RULES}/([^/]+)/([^/]+)", "/api/v1/rules/a/b", RULE),
-    Row("DELETE", rf"{RULES}/([^/]+)/([^/]+)", "/api/v1/rules/a/b", RULE),
-    Row("POST", rf"{RULES}/([^/]+)/([^/]+)/dry-run", "/api/v1/rules/a/b/dry-run", RULE),
+    Row("GET", REJECTED, "/rejected-events", READ),
+    Row("POST", rf"{REJECTED}/(\d{{1,19}})/replay", "/rejected-events/1/replay", WRITE),
+    Row("GET", SCHEMAS, "/api/v1/schemas", RULE),
+    Row("GET", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
+    Row("PUT", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
+    Row("DELETE", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
+    Row("POST", rf"{SCHEMAS}/([^/]+)/([^/]+)/dry-run", "/api/v1/schemas/a/b/dry-run", RULE),
     Row("GET", r"/admin/login", "/admin/login", ANYONE),
     Row("POST", r"/admin/login", "/admin/login", ANYONE),
     Row("POST", r"/admin/logout", "/admin/logout", ANYONE),
@@ -170,8 +171,8 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     """All that the application answers, by lane or handler: (method, pattern)."""
 
     async def look() -> set[tuple[str, str]]:
-        database = await Database.open(tmp_path / DATABASE)
-        views = await Projections.open(database, tmp_path / VIEWS)
+        database = await Database.open(tmp_path / DATABASE_FILE)
+        views = await Projections.open(database, tmp_path / PROJECTIONS_FILE)
         log, rules = await EventLog.open(database), await EventSchemaStore.open(database)
         marquee = Marquee(Settings(), database, tmp_path, log, rules, views, b"salt")
         found = {(lane.method, lane.pattern) for lane in marquee.lanes}

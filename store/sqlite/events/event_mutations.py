@@ -58,7 +58,7 @@ class ErasureResult:
     """How many events and rejects told of a person."""
 
     events: int
-    rejects: int
+    rejected_events: int
 
 
 class EventMutations:

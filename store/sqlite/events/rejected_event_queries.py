@@ -68,7 +68,7 @@ def rejected_event_result(kept: RejectedEvent) -> RejectedEventResult:
 class RejectedEventPage(msgspec.Struct):
     """Some rejects, and where to go on; None at the end."""
 
-    rejected: list[RejectedEventResult]
+    rejected_events: list[RejectedEventResult]
     cursor: str | None
 
 
