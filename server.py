@@ -228,7 +228,7 @@ class Marquee:
         self.views = views
         self.folding = ProjectionWorker(views.step, crowded=lambda: log.crowded, mend=views.mend)
         self.rates = RequestRateLimits(*settings.rates())
-        self.events = event_ingest.EventIngest(self.apps, log, rules, limit=self.rates.token)
+        self.events = event_ingest.EventIngest(self.apps, log, rules, limit=self.rates.per_token)
         database.watch(APPS_CHANGED, rules.reload)
         self.asked = EventQueries(database, views)
         self.replays = RejectedEventReplayer(database, log, rules)
@@ -447,7 +447,7 @@ class Marquee:
         for lane in lanes:
             fast_route_with_slash(lane)
             lane.refusal = map_store_error
-            self.rates.limit_lane(lane)
+            self.rates.limit_fast_route(lane)
             if self.settings.access_log:
                 access_log.log_fast_route(lane)
         return lanes

@@ -43,9 +43,9 @@ def all_metrics(marquee: "Marquee") -> Iterable[MetricSample]:
     dropped = marquee.retention.dropped
     yield MetricSample("marquee_dropped_events_total", "Events dropped for their age", dropped)
     yield MetricSample("marquee_held_bytes", "Bytes that bodies hold", marquee.room.held)
-    for limit in filter(None, (marquee.rates.address, marquee.rates.token)):
+    for limit in filter(None, (marquee.rates.per_address, marquee.rates.per_token)):
         words = "Requests turned away as too many came"
-        yield MetricSample("marquee_limited_total", words, limit.refused, ("by", limit.name))
+        yield MetricSample("marquee_limited_total", words, limit.rejected_count, ("by", limit.name))
     yield from _audience_metrics(marquee)
     if not isinstance(marquee.listener, Server):
         return

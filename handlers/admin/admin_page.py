@@ -128,7 +128,7 @@ class AdminPage(ApiHandler):
     def page(self, template: str, title: str, **values: Any) -> bytes:
         """The page's bytes."""
         # A separate template: its loop variables would overwrite variables of the page.
-        navigation = self.owner and self.pages.html(
+        navigation = self.owner and self.pages.render(
             "admin/places.html",
             owner=self.owner,
             places=NAVIGATION_LINKS,
@@ -139,21 +139,21 @@ class AdminPage(ApiHandler):
             "title": title,
             "owner": self.owner,
             "navigation": navigation,
-            "done": self.deeds.get(self.word("done") or ""),
+            "done": self.deeds.get(self.text_argument("done") or ""),
             "formatting": formatting,
             "query": self.query,
         }
-        return self.pages.html(f"admin/{template}", **{"wrong": "", **frame, **values})
+        return self.pages.render(f"admin/{template}", **{"wrong": "", **frame, **values})
 
-    def error_page(self, status: int, detail: str) -> bytes:
+    def render_error_page(self, status: int, detail: str) -> bytes:
         """Return the error page, with navigation for a logged-in owner."""
         if self.owner is None or self.owner.given:
-            return super().error_page(status, detail)
+            return super().render_error_page(status, detail)
         return self.page("error.html", reason_phrase(status), status=status, detail=detail)
 
-    def word(self, name: str) -> str | None:
+    def text_argument(self, name: str) -> str | None:
         """A text argument; None if there is none, or it was left empty in a form."""
-        return (super().word(name) or "").strip() or None
+        return (super().text_argument(name) or "").strip() or None
 
     def query(self, **changes: object) -> str:
         """This page's address with other arguments; None leaves one out, empty ones go."""

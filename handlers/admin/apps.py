@@ -112,7 +112,7 @@ class AdminAppsPage(AdminAppsBasePage):
 
     async def list(self, status: int = 200, **more: Any) -> None:
         """Answer with the list, and `more`."""
-        after = self.number("after") or 0
+        after = self.int_argument("after") or 0
         apps = [app for app in await ListApps().run(self.database) if app.id > after]
         further = (
             self.query(after=apps[APPS_PER_PAGE - 1].id) if len(apps) > APPS_PER_PAGE else None
@@ -168,7 +168,7 @@ class AdminTokenRevokePage(AdminAppsBasePage):
     async def get(self, number: str) -> None:
         """The question."""
         app = await self.app(number)
-        token = self.number("token")
+        token = self.int_argument("token")
         found = next((each for each in app.tokens if each.id == token), None)
         if found is None:
             raise ApiError(404, "This app has no such token.")

@@ -49,7 +49,7 @@ class AdminAudiencePage(AdminPage):
 
     async def get(self) -> None:
         """Who is where now; hosts with most visitors first."""
-        start = self.number("start") or 0
+        start = self.int_argument("start") or 0
         watches = sorted(self.sampler.watches, key=lambda it: (-visitor_count(it), it.host))
         rows = [
             (

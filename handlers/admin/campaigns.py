@@ -43,7 +43,7 @@ class AdminCampaignsBasePage(AdminPage):
 
     def slot(self) -> int:
         """The slot that is asked for; the present one if none is."""
-        return self.number("slot", least=SLOTS[0], most=SLOTS[-1]) or self.present()
+        return self.int_argument("slot", minimum=SLOTS[0], maximum=SLOTS[-1]) or self.present()
 
     async def ranking(self, campaign: str, slot: int) -> Ranking:
         """A campaign's candidates; raises 404."""
@@ -63,7 +63,7 @@ class AdminCampaignsPage(AdminCampaignsBasePage):
     def get(self) -> None:
         """A page of them, by their numbers."""
         book, slot = self.book(), self.slot()
-        wanted, after = self.number("number"), self.number("after") or -1
+        wanted, after = self.int_argument("number"), self.int_argument("after") or -1
         numbers = [number for number in book.campaigns if number > after]
         if wanted is not None:
             numbers = [number for number in numbers if number == wanted]
@@ -119,7 +119,7 @@ class AdminCampaignPreviewPage(AdminCampaignsBasePage):
         """One of the candidates by chance, but not the `last` one."""
         slot = self.slot()
         banners = [each.banner for each in (await self.ranking(campaign, slot)).candidates]
-        last = self.number("last")
+        last = self.int_argument("last")
         place = banners.index(last) if last in banners else None
         banner = banners[next_candidate_index(len(banners), place, random)]
         self.show(

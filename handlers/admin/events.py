@@ -55,12 +55,12 @@ class AdminEventsBasePage(AdminPage):
         self.events = events
         self.changes = changes
 
-    def moment(self, name: str) -> int | None:
+    def time_argument(self, name: str) -> int | None:
         """A moment as the fields of forms have it, too, which leave seconds out; UTC."""
-        said = self.word(name)
+        said = self.text_argument(name)
         if said is not None and MINUTE_PATTERN.fullmatch(said):
             return parse_timestamp(f"{said}:00Z")
-        return super().moment(name)
+        return super().time_argument(name)
 
     async def found(self, number: str) -> LoggedEvent:
         """The event; raises 404."""
@@ -73,7 +73,10 @@ class AdminEventsBasePage(AdminPage):
         """A page of events; raises `Refusal`."""
         try:
             return await self.events.find(
-                wanted, newest_first=newest_first, limit=EVENTS_PER_PAGE, cursor=self.word("cursor")
+                wanted,
+                newest_first=newest_first,
+                limit=EVENTS_PER_PAGE,
+                cursor=self.text_argument("cursor"),
             )
         except InvalidEventCursor:
             raise ApiError(422, "This page of the list is none. Begin anew.") from None
@@ -92,7 +95,7 @@ class AdminEventsPage(AdminEventsBasePage):
     async def get(self) -> None:
         """What was asked for, newest first unless said otherwise."""
         page, wrong, status = Found([], None), "", 200
-        newest_first = self.word("order") != "asc"
+        newest_first = self.text_argument("order") != "asc"
         try:
             page = await self.look(self.wanted(), newest_first)
         except ApiError as refusal:
@@ -111,23 +114,23 @@ class AdminEventsPage(AdminEventsBasePage):
             listed=len(apps) <= MAX_SUGGESTIONS,
             sources=EVENT_SOURCES,
             kinds=await self.events.kinds(MAX_SUGGESTIONS),
-            asked={name: self.word(name) or "" for name in fields},
+            asked={name: self.text_argument(name) or "" for name in fields},
             shown=abbreviate_json,
         )
 
     def wanted(self) -> EventFilter:
         """The filter; raises `Refusal`."""
-        source = self.word("source")
+        source = self.text_argument("source")
         if source is not None and source not in EVENT_SOURCES:
-            raise self.wrong("source", f"is none of {', '.join(EVENT_SOURCES)}")
+            raise self.argument_error("source", f"is none of {', '.join(EVENT_SOURCES)}")
         return EventFilter(
-            session=self.word("session_id"),
-            category=self.word("category"),
-            name=self.word("name"),
-            app=self.number("app"),
+            session=self.text_argument("session_id"),
+            category=self.text_argument("category"),
+            name=self.text_argument("name"),
+            app=self.int_argument("app"),
             source=None if source is None else EVENT_SOURCES[source],
-            since=self.moment("from"),
-            until=self.moment("to"),
+            since=self.time_argument("from"),
+            until=self.time_argument("to"),
         )
 
 

@@ -96,9 +96,9 @@ class AdminLoginPage(AdminLoginBasePage):
     def get(self) -> None:
         """The form."""
         if self.owner is not None:
-            self.done(self._next(self.word("next") or ""))
+            self.done(self._next(self.text_argument("next") or ""))
             return
-        self._form("", self.word("next") or "")
+        self._form("", self.text_argument("next") or "")
 
     async def post(self) -> None:
         """Begin a session; the same words and the same time for all that is wrong."""
@@ -179,7 +179,7 @@ class AdminSetupPage(AdminLoginBasePage):
 
     def get(self) -> None:
         """The form."""
-        self._check(self.word("token") or "")
+        self._check(self.text_argument("token") or "")
         self._form("")
 
     async def post(self) -> None:

@@ -58,7 +58,7 @@ class DashboardRenderer:
         """What stands in each card."""
         if self._made[0] != self.pulse.beats:
             cards = {each.name: self._card(each) for each in self._charts}
-            rising = self._pages.html("admin/rising.html", pages=self._rising())
+            rising = self._pages.render("admin/rising.html", pages=self._rising())
             self._made = self.pulse.beats, cards | {"rising": rising.decode()}
         return self._made[1]
 
@@ -78,7 +78,7 @@ class DashboardRenderer:
         shown = "–" if now is None else formatting.format_number(now)
         unit = chart.unit if chart.live_unit is None else chart.live_unit()
         label = f"{chart.title}: {shown} {unit}"
-        return self._pages.html(
+        return self._pages.render(
             "admin/card.html",
             chart=chart,
             unit=unit,

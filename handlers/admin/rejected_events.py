@@ -65,9 +65,11 @@ class AdminRejectedEventsPage(AdminRejectedBasePage):
         wrong, further = "", None
         found: list[RejectedEvent] = []
         try:
-            wanted = RejectedEventFilter(self.number("app"), self.moment("from"), self.moment("to"))
+            wanted = RejectedEventFilter(
+                self.int_argument("app"), self.time_argument("from"), self.time_argument("to")
+            )
             found, cursor = await find_rejected_events(
-                self.database, wanted, before=self.number("before"), limit=REJECTED_PER_PAGE
+                self.database, wanted, before=self.int_argument("before"), limit=REJECTED_PER_PAGE
             )
             further = self.query(before=cursor) if cursor else None
         except ApiError as refusal:
@@ -81,7 +83,7 @@ class AdminRejectedEventsPage(AdminRejectedBasePage):
             rejects=[(each, stored_errors(each), body_preview(each.body)) for each in found],
             apps=apps,
             listed=len(apps) <= MAX_LISTED_APPS,
-            asked={name: self.word(name) or "" for name in ("app", "from", "to")},
+            asked={name: self.text_argument(name) or "" for name in ("app", "from", "to")},
             further=further,
             **values,
         )

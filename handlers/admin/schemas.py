@@ -55,7 +55,7 @@ class AdminSchemasPage(AdminSchemasBasePage):
 
     async def get(self) -> None:
         """All rules."""
-        start = self.number("start") or 0
+        start = self.int_argument("start") or 0
         kept = self.rules.kept
         self.show(
             "rules.html",
@@ -75,7 +75,11 @@ class AdminSchemaEditPage(AdminSchemasBasePage):
 
     async def get(self) -> None:
         """The form."""
-        key = (self.number("app") or ALL_APPS, self.word("category") or "", self.word("name") or "")
+        key = (
+            self.int_argument("app") or ALL_APPS,
+            self.text_argument("category") or "",
+            self.text_argument("name") or "",
+        )
         rule = self.rules.get(key)
         text = pretty_json(rule.schema if rule else NEW_SCHEMA_TEMPLATE)
         await self.form(key, text, rule)

@@ -65,11 +65,11 @@ class AdminStoriesPage(AdminPage):
     async def get(self) -> None:
         """The app's; the first one's if none is asked for."""
         apps = await app_names(self.database)
-        app = self.number("app") or next(iter(apps), 0)
+        app = self.int_argument("app") or next(iter(apps), 0)
         if app not in apps:
             self.show("stories.html", "Stories", apps=apps, app=0, rows=[], asked={"app": ""})
             return
-        start = self.number("start") or 0
+        start = self.int_argument("start") or 0
         kept = await ListStories(str(app)).run(self.database)
         now = time_ns() // 1000
         today = day_from_micros(now)
@@ -118,14 +118,14 @@ class AdminStoryEditPage(AdminPage):
 
     async def get(self) -> None:
         """The form."""
-        said = self.number("id")
+        said = self.int_argument("id")
         kept = None if said is None else await get_story(self.database, said)
         if said is not None and kept is None:
             raise ApiError(404, "There is no story with this number.")
         if kept is None:
             first = next(iter(await app_names(self.database)), 0)
             fields = {"id": str(await next_story_id(self.database)), "metadata": '{"img": ""}'}
-            await self.form(self.number("app") or first, fields)
+            await self.form(self.int_argument("app") or first, fields)
             return
         fields = {
             "id": str(kept.id),

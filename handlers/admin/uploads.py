@@ -194,7 +194,7 @@ class AdminImportsPage(AdminPage):
     async def get(self) -> None:
         """A page of them, newest first."""
         found, more = await list_imports(
-            self.database, before=self.number("before"), limit=ROWS_PER_PAGE
+            self.database, before=self.int_argument("before"), limit=ROWS_PER_PAGE
         )
         further = None if more is None else self.query(before=more)
         self.show("imports.html", "Imports", imports=found, further=further)
@@ -214,7 +214,7 @@ class AdminImportDetailPage(AdminPage):
         if found is None:
             raise ApiError(404, "There is no such import.")
         page = await list_rejected_rows(
-            self.database, number=number, before=self.number("before"), limit=ROWS_PER_PAGE
+            self.database, number=number, before=self.int_argument("before"), limit=ROWS_PER_PAGE
         )
         imported, files = found
         self.show(

@@ -70,7 +70,7 @@ class AdminUserRemovePage(AdminPage):
 
     def get(self) -> None:
         """The question."""
-        self.show("remove_user.html", "Remove a user", name=self.word("name") or "")
+        self.show("remove_user.html", "Remove a user", name=self.text_argument("name") or "")
 
     async def post(self) -> None:
         """Remove the user; nobody removes themselves, so one is left."""
@@ -150,9 +150,11 @@ class AdminAuditPage(AdminPage):
         """A page of it, newest first."""
         found, more = await list_audit_entries(
             self.database,
-            who=self.word("who") or None,
-            before=self.number("before"),
+            who=self.text_argument("who") or None,
+            before=self.int_argument("before"),
             limit=AUDIT_ENTRIES_PER_PAGE,
         )
         further = None if more is None else self.query(before=more)
-        self.show("audit.html", "Changes", entries=found, who=self.word("who"), further=further)
+        self.show(
+            "audit.html", "Changes", entries=found, who=self.text_argument("who"), further=further
+        )

@@ -86,8 +86,8 @@ class RisingPagesHandler(PolledHostHandler):
 
     async def get(self, host: str) -> None:
         """The pages: what gains, most surprising first; what loses; then the largest."""
-        window, limit = self.window(), self.pages()
-        watch = await self.watched(host)
+        window, limit = self.window_argument(), self.limit_argument()
+        watch = await self.polled_host(host)
         self.admit(watch, window)
         self.set_header("Content-Type", "application/json")
         self.finish(self.told(watch, window, limit))
@@ -101,7 +101,7 @@ class RisingPagesHandler(PolledHostHandler):
         if minutes == ceil_minutes(DEFAULT_WINDOW_SECONDS) or minutes in watch.windows:
             return
         if len(watch.windows) >= MAX_EXTRA_WINDOWS:
-            period = max(1, round(self.audience.sampler.period))
+            period = max(1, round(self.audience.poller.period))
             raise ApiError(
                 429,
                 f"Too many different windows of this host. Use {DEFAULT_WINDOW_SECONDS}, the "
@@ -112,7 +112,7 @@ class RisingPagesHandler(PolledHostHandler):
 
     def told(self, watch: PolledHost, window: int, limit: int) -> bytes:
         """The list as JSON."""
-        sampler = self.audience.sampler
+        sampler = self.audience.poller
         age = max(0.0, round(sampler.age(watch), 1))
         pages = self._pages(watch, window, limit)
         return msgspec.json.encode(
@@ -154,10 +154,10 @@ class RisingStreamHandler(RisingPagesHandler):
 
     async def get(self, host: str) -> None:
         """The same list with each reading, as server-sent events."""
-        window, limit = self.window(), self.pages()
-        watch = await self.watched(host)
+        window, limit = self.window_argument(), self.limit_argument()
+        watch = await self.polled_host(host)
         self.admit(watch, window)
-        await self.stream(
+        await self.send_stream(
             (window, limit),
             watch,
             lambda: self.told(watch, window, limit),
@@ -186,18 +186,18 @@ class PageHistoryHandler(PolledHostHandler):
 
     async def get(self, host: str) -> None:
         """A page's average visitors in each minute that was read."""
-        path = self.word("path")
+        path = self.text_argument("path")
         if not path:
-            raise self.wrong("path", "is missing")
-        end = self.moment("to")
+            raise self.argument_error("path", "is missing")
+        end = self.time_argument("to")
         end = round(time() * MICROS_PER_SECOND) if end is None else end
-        begin = self.moment("from")
+        begin = self.time_argument("from")
         begin = end - DEFAULT_HISTORY_SECONDS * MICROS_PER_SECOND if begin is None else begin
         if end - begin > MAX_HISTORY_SECONDS * MICROS_PER_SECOND:
-            raise self.wrong(
+            raise self.argument_error(
                 "from", f"is more than {MAX_HISTORY_SECONDS // 86_400} days before `to`"
             )
-        watch = await self.watched(host)
+        watch = await self.polled_host(host)
         minute = MINUTE_SECONDS * MICROS_PER_SECOND
         first, last = -(-begin // minute), -(-end // minute)
         asked, number = (watch, path, first, last), watch.number
@@ -213,5 +213,5 @@ class PageHistoryHandler(PolledHostHandler):
 
     async def _found(self, watch: PolledHost, path: str, first: int, last: int) -> bytes:
         """Return the minutes as JSON; 503 if there is no place among those that wait for theirs."""
-        with self.place(self._places, "Too many histories are being read now"):
+        with self.reserve(self._places, "Too many histories are being read now"):
             return await self._kept.history((watch.key, watch.host), path, first, last)

@@ -49,10 +49,10 @@ class LivePageHandler(PolledHostHandler):
 
     async def get(self, host: str) -> None:
         """The page."""
-        watch = await self.watched(host)
+        watch = await self.polled_host(host)
         self.set_header(*HTML_CONTENT_TYPE)
         self.finish(
-            self._pages.html(
+            self._pages.render(
                 "live.html", host=watch.host, key=watch.key, shown=self.fragment(watch).decode()
             )
         )
@@ -61,8 +61,8 @@ class LivePageHandler(PolledHostHandler):
         """The list, as a part of the page."""
         made: bytes | None = watch.made.get("fragment")
         if made is None:
-            sampler = self.audience.sampler
-            made = self._pages.html(
+            sampler = self.audience.poller
+            made = self._pages.render(
                 "rising.html",
                 rows=live_page_rows(watch, self.audience.threshold),
                 visitors=0 if watch.reading is None else sum(watch.reading.visitors.values()),
@@ -81,8 +81,8 @@ class LivePageStreamHandler(LivePageHandler):
 
     async def get(self, host: str) -> None:
         """The stream."""
-        watch = await self.watched(host)
-        await self.stream("live", watch, lambda: self.fragment(watch), reserved=True)
+        watch = await self.polled_host(host)
+        await self.send_stream("live", watch, lambda: self.fragment(watch), reserved=True)
 
 
 def live_page_rows(watch: PolledHost, threshold: float) -> list[LivePageRow]:

@@ -40,7 +40,7 @@ class BannerImages:
     ) -> None:
         """`known` are the banners in existence, `image` gives one's picture if it has one."""
         self._pages = pages
-        self._missing = pages.error(404, "There is no banner with this number.")
+        self._missing = pages.error_response(404, "There is no banner with this number.")
         self._known = known
         self._image = image
 
@@ -50,7 +50,7 @@ class BannerImages:
         try:
             picture = await self._image(banner) if banner <= MAX_INT64 else None
         except StoreError as error:
-            body = self._pages.error_body(503, f"This cannot be shown now: {error}.")
+            body = self._pages.render_error(503, f"This cannot be shown now: {error}.")
             return Response(
                 503, [HTML_CONTENT_TYPE, NO_STORE, ("Retry-After", "1"), *SECURITY_HEADERS], body
             )

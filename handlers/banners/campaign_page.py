@@ -67,7 +67,7 @@ class CampaignRotation:
 
 
 def _prepare_page(pages: PageTemplates, campaign: int, cookie: str, banner: int) -> PreparedPage:
-    body = pages.html("campaign.html", campaign=campaign, banner=banner)
+    body = pages.render("campaign.html", campaign=campaign, banner=banner)
     path = f"/campaigns/{campaign}"
     told = f"{cookie}={banner}; Path={path}; Max-Age={LAST_BANNER_TTL_SECONDS}; HttpOnly"
     headers = [HTML_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS]
@@ -111,10 +111,10 @@ class CampaignPages:
         """`record` keeps a click; its id, None if it could not be kept."""
         self._record = record
         self._chance = chance
-        self._off = pages.error(404, "There is no campaign with this number.")
-        self._gone = pages.error(404, "There is no such banner, or no such campaign.")
+        self._off = pages.error_response(404, "There is no campaign with this number.")
+        self._gone = pages.error_response(404, "There is no such banner, or no such campaign.")
         # After a 503, the browser repeats the request when the visitor arrives, which counts once.
-        self._early = pages.error(503, "This page cannot be prefetched.")
+        self._early = pages.error_response(503, "This page cannot be prefetched.")
         self._programme = SlotPlan(1, {}, (), {})
 
     @property

@@ -23,7 +23,7 @@ class CandidatesHandler(BaseHandler):
     async def get(self, campaign: str) -> None:
         """The candidates in rank order; with a `read` token their figures too."""
         slot = self._slot()
-        access = await self.access("read", required=False)
+        access = await self.require_scope("read", required=False)
         ranking = await self._rank(int(campaign), slot)
         if ranking is None:
             raise ApiError(404, "There is no campaign with this number.")

@@ -25,31 +25,33 @@ class ConversionsHandler(ApiHandler):
         self._journal = log
         self._has_own_id = False
 
-    def refuse(self) -> None:
+    def count_refused(self) -> None:
         """Count it among the events that were turned away."""
         self._journal.refuse()
 
     async def post(self) -> None:
         """Take a conversion; answer when it is on disk."""
-        access = await self.access_to("write")
+        access = await self.require_any_scope("write")
         body, now = self.request.body, time_ns() // 1000
-        self.make_room(self._journal, len(body))
+        self.require_log_capacity(self._journal, len(body))
         try:
             row = await resolve_conversion(self._database, body, access.app, now)
         except InvalidEvent as wrong:
             reject = (access.app, body, encode_errors(wrong.faults))
-            await self.stored(self._journal.append((), (reject,), received=now, size=len(body)))
+            await self.await_stored(
+                self._journal.append((), (reject,), received=now, size=len(body))
+            )
             words = "This is not a right conversion; it is kept among the rejected events."
             raise ApiError(400 if wrong.malformed else 422, words, wrong.faults) from None
         appended = self._journal.append((row,), received=now, size=len(body), bodies=(body,))
         self._has_own_id = has_conversion_id(row)
-        number, _ = await self.stored(appended)
+        number, _ = await self.await_stored(appended)
         self.set_status(202)
         self.send_json({"id": str(number)})
 
-    def judged(self, outcome: AppendOutcome) -> AppendOutcome:
+    def check_outcome(self, outcome: AppendOutcome) -> AppendOutcome:
         """Return the outcome; raise `Refusal` for a conflict."""
         if outcome[1] == "conflict" and self._has_own_id:
             words = "Another conversion with this `conversion_id` exists and was kept."
             raise ApiError(409, words, [CONVERSION_ID_CONFLICT])
-        return super().judged(outcome)
+        return super().check_outcome(outcome)

@@ -1,1 +1,1 @@
-"""What handlers share."""
+"""Code that the handlers of all features share."""

@@ -1,4 +1,4 @@
-"""The access log: a line a request, with its path alone, as a query may hold what is secret."""
+"""Access log: one line per request, with the path but not the query, which may hold secrets."""
 
 import asyncio
 import logging
@@ -12,54 +12,54 @@ from handlers.common.base_handler import request_id
 from httpserver import FastRoute, Request, Response
 
 LOG = logging.getLogger("marquee.access")
-# Public tokens that stand in paths.
+# Paths that contain a public token, which the log replaces by an ellipsis.
 PUBLIC_TOKEN_PATTERN = re.compile(r"^(/api/v1/(?:beacon|stories/cached|stories|event|dau)/)[^/]+")
 
 
-def log_fast_route(lane: FastRoute) -> None:
-    """Have the lane's requests logged when they are answered; costs nothing for other lanes."""
-    call, admit = lane.call, lane.admit
+def log_fast_route(route: FastRoute) -> None:
+    """Wrap a fast route so that each request is logged when its response is ready."""
+    call, admit = route.call, route.admit
 
     def logged(request: Request) -> Response | Awaitable[Response]:
-        began = perf_counter()
-        return _log_when_answered(request, call(request), began)
+        started = perf_counter()
+        return _log_when_ready(request, call(request), started)
 
     def logged_admission(
         request: Request, size: int, fits: bool
     ) -> Response | Awaitable[Response] | None:
         assert admit is not None
-        began = perf_counter()
-        answer = admit(request, size, fits)
-        return None if answer is None else _log_when_answered(request, answer, began)
+        started = perf_counter()
+        response = admit(request, size, fits)
+        return None if response is None else _log_when_ready(request, response, started)
 
-    lane.call = logged
+    route.call = logged
     if admit is not None:
-        lane.admit = logged_admission
+        route.admit = logged_admission
 
 
-def _log_when_answered(
-    request: Request, answer: Response | Awaitable[Response], began: float
+def _log_when_ready(
+    request: Request, response: Response | Awaitable[Response], started: float
 ) -> Response | Awaitable[Response]:
-    if isinstance(answer, Response):
-        _log_request(request, answer.status, began)
-        return answer
-    future = asyncio.ensure_future(answer)
-    future.add_done_callback(lambda done: _log_request(request, _status_of(done), began))
+    if isinstance(response, Response):
+        _log_request(request, response.status, started)
+        return response
+    future = asyncio.ensure_future(response)
+    future.add_done_callback(lambda done: _log_request(request, _status_of(done), started))
     return future
 
 
 def log_handler(handler: RequestHandler) -> None:
-    """Log a request of the control plane."""
+    """Log a request that a Tornado handler finished."""
     request = handler.request
     milliseconds = request.request_time() * 1000
-    about = (request.remote_ip, request.method, request.path, request_id(request))
-    _write_log_line(*about, handler.get_status(), milliseconds)
+    fields = (request.remote_ip, request.method, request.path, request_id(request))
+    _write_log_line(*fields, handler.get_status(), milliseconds)
 
 
-def _log_request(request: Request, status: int, began: float) -> None:
-    milliseconds = (perf_counter() - began) * 1000
-    about = (request.remote, request.method, request.path, request.request_id)
-    _write_log_line(*about, status, milliseconds)
+def _log_request(request: Request, status: int, started: float) -> None:
+    milliseconds = (perf_counter() - started) * 1000
+    fields = (request.remote, request.method, request.path, request.request_id)
+    _write_log_line(*fields, status, milliseconds)
 
 
 def _write_log_line(
@@ -71,8 +71,9 @@ def _write_log_line(
     milliseconds: float,
 ) -> None:
     path = PUBLIC_TOKEN_PATTERN.sub(r"\1…", path)
-    about = (remote, method, path, status, milliseconds, identifier or "-")
-    LOG.info("%s %s %s %d %.1f ms %s", *about)
+    LOG.info(
+        "%s %s %s %d %.1f ms %s", remote, method, path, status, milliseconds, identifier or "-"
+    )
 
 
 def _status_of(done: "asyncio.Future[Response]") -> int:

@@ -1,4 +1,4 @@
-"""What addresses that are asked for events share: who may see what, and the query's arguments."""
+"""Base handler of the JSON API: scopes, query arguments, store errors, responses."""
 
 import asyncio
 import difflib
@@ -27,129 +27,135 @@ NUMBER_PATTERN = re.compile("[0-9]{1,19}", re.ASCII)
 
 
 class ApiHandler(BaseHandler):
-    """The base of handlers that take a query apart."""
+    """Parses query arguments and maps store errors to problem details."""
 
-    async def reader(self) -> int | None:
-        """The app whose events may be seen, and are asked for; None for those of all apps.
+    async def readable_app(self) -> int | None:
+        """Return the app whose events the token may read; None for the events of all apps.
 
-        A `read` token sees its own app's, an `admin` token all.
+        A `read` token may read its own app, an `admin` token every app. The query argument `app`
+        narrows the result. Raises 403 for another app.
         """
-        access = await self.access_to("read", "admin")
-        app = self.number("app")
+        access = await self.require_any_scope("read", "admin")
+        app = self.int_argument("app")
         if "admin" in access.scopes:
             return app
         if app not in (None, access.app):
-            raise ApiError(403, "A `read` token sees its own app's events; `admin` sees all.")
+            raise ApiError(403, "A `read` token reads only events of its own app; use `admin`.")
         return access.app
 
-    async def access_to(self, *scopes: str) -> AppAccess:
-        """Who asks, with a token that has one of these scopes."""
-        access = await self.who()
+    async def require_any_scope(self, *scopes: str) -> AppAccess:
+        """Return the access of the token; raise 403 unless it has one of these scopes."""
+        access = await self.authenticate()
         if not access.scopes.intersection(scopes):
             raise ApiError(403, f"This token lacks the scope `{scopes[0]}`.")
         return access
 
-    def only(self, *names: str) -> None:
-        """Refuse arguments that are none of these: one that is misspelt would ask for more."""
+    def reject_unknown_arguments(self, *names: str) -> None:
+        """Raise 422 for query arguments not in `names`.
+
+        A misspelt filter would otherwise be ignored and match more than the client wants.
+        """
         for name in self.request.query_arguments:
             if name not in names:
                 nearest = difflib.get_close_matches(name, names, 1)
-                meant = (
+                hint = (
                     f": did you mean `{nearest[0]}`?"
                     if nearest
-                    else f"; these are: {', '.join(names)}"
+                    else f"; known arguments: {', '.join(names)}"
                 )
-                raise self.wrong(name, f"is not known here{meant}")
+                raise self.argument_error(name, f"is unknown{hint}")
 
-    def word(self, name: str) -> str | None:
-        """A text argument; None if there is none."""
+    def text_argument(self, name: str) -> str | None:
+        """Return a query argument as text, None if it is absent."""
         return self.get_query_argument(name, None, strip=False)
 
-    def number(self, name: str, *, least: int = 0, most: int = MAX_INT64) -> int | None:
-        """A whole number; None if there is none."""
-        said = self.word(name)
-        if said is None:
+    def int_argument(self, name: str, *, minimum: int = 0, maximum: int = MAX_INT64) -> int | None:
+        """Return a query argument as an integer, None if it is absent; raise 422 if invalid."""
+        text = self.text_argument(name)
+        if text is None:
             return None
-        if not NUMBER_PATTERN.fullmatch(said) or not least <= int(said) <= most:
-            raise self.wrong(name, f"is not a whole number from {least} to {most}")
-        return int(said)
+        if not NUMBER_PATTERN.fullmatch(text) or not minimum <= int(text) <= maximum:
+            raise self.argument_error(name, f"must be a whole number from {minimum} to {maximum}")
+        return int(text)
 
-    def limit(self) -> int:
-        """How many are asked for."""
-        return self.number("limit", least=1, most=MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE
+    def page_size(self) -> int:
+        """Return the query argument `limit`, or the default page size."""
+        return self.int_argument("limit", minimum=1, maximum=MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE
 
-    def moment(self, name: str) -> int | None:
-        """A moment in µs, as in events; a day alone is its first moment. None if there is none."""
-        said = self.word(name)
-        if said is None:
+    def time_argument(self, name: str) -> int | None:
+        """Return a timestamp in µs, None if it is absent; a date means its first instant."""
+        text = self.text_argument(name)
+        if text is None:
             return None
-        # A plus that was not escaped came as a blank.
-        said = re.sub(r"(:\d\d(?:\.\d+)?) (\d\d(?::?\d\d)?)$", r"\1+\2", said)
+        # An unescaped plus sign of the UTC offset arrives as a blank.
+        text = re.sub(r"(:\d\d(?:\.\d+)?) (\d\d(?::?\d\d)?)$", r"\1+\2", text)
         try:
-            return parse_day_or_timestamp(said)
+            return parse_day_or_timestamp(text)
         except InvalidTimestamp as error:
-            raise self.wrong(name, str(error)) from None
+            raise self.argument_error(name, str(error)) from None
 
-    def wrong(self, name: str, message: str) -> ApiError:
-        """The refusal of an argument."""
+    def argument_error(self, name: str, message: str) -> ApiError:
+        """Return a 422 error for a query argument."""
         return ApiError(422, f"`{name}` {message}.", [FieldError(f"/{name}", message)])
 
-    def make_room(self, log: EventLog, size: int) -> None:
-        """Turn a request of `size` bytes away if the log can't hold it now."""
+    def require_log_capacity(self, log: EventLog, size: int) -> None:
+        """Raise 503 if the event log cannot queue a request of `size` bytes now."""
         if not log.room(size):
             log.refuse()
-            raise self.later("More events are waiting than can be held")
+            raise self.retry_later_error("The event log is overloaded")
 
-    async def stored(self, appended: "asyncio.Future[list[AppendOutcome]]") -> AppendOutcome:
-        """What became of one event, when it is on disk; (0, "") if none was appended."""
+    async def await_stored(self, appended: "asyncio.Future[list[AppendOutcome]]") -> AppendOutcome:
+        """Return the outcome of one event once it is on disk; (0, "") for an empty append."""
         try:
             outcomes = await appended
         except StoreError as error:
-            raise self.later(f"This was not stored ({error})") from None
-        return self.judged(outcomes[0] if outcomes else (0, ""))
+            raise self.retry_later_error(f"Not stored ({error})") from None
+        return self.check_outcome(outcomes[0] if outcomes else (0, ""))
 
-    def judged(self, outcome: AppendOutcome) -> AppendOutcome:
-        """What became of one event, if it was stored; raises `Refusal`."""
+    def check_outcome(self, outcome: AppendOutcome) -> AppendOutcome:
+        """Return the outcome; raise 409 for a conflict, 422 for an event that is not storable."""
         number, verdict = outcome
         if verdict == "conflict":
-            words = "Another event came with this `sender_id`; the first one stays."
-            raise ApiError(409, words, [SENDER_ID_CONFLICT])
+            detail = "Another event has this `sender_id`; the stored one is unchanged."
+            raise ApiError(409, detail, [SENDER_ID_CONFLICT])
         if verdict == "rejected":
             raise ApiError(422, "This event cannot be stored.", [EVENT_NOT_STORABLE])
         return number, verdict
 
-    async def cleared(self, doing: Awaitable[T]) -> T:
-        """What a deletion comes to, once no byte is left in the files."""
+    async def await_deletion(self, deletion: Awaitable[T]) -> T:
+        """Return the result of a deletion once the data is erased from the files."""
         try:
-            return await doing
+            return await deletion
         except StoreError as error:
-            raise self.later(f"Not all of this is gone ({error})") from None
+            raise self.retry_later_error(f"Not everything is deleted ({error})") from None
 
     @contextmanager
-    def place(self, places: MemoryBudget, full: str, *others: Hashable) -> Iterator[None]:
-        """Hold a place for the client's address, and for `others` that it counts for.
+    def reserve(
+        self, budget: MemoryBudget, message: str, *extra_owners: Hashable
+    ) -> Iterator[None]:
+        """Hold one unit of `budget` for the client address and `extra_owners`.
 
-        Raises `Refusal` (503) with the message `full` if there is no free one for them.
+        Raises 503 with `message` if one of them has no free unit.
         """
-        owners = (*reservation_owners(self.request.remote_ip or "", None), *others)
-        if not places.take(1, owners):
-            raise self.later(full)
+        owners = (*reservation_owners(self.request.remote_ip or "", None), *extra_owners)
+        if not budget.take(1, owners):
+            raise self.retry_later_error(message)
         try:
             yield
         finally:
-            places.leave(1, owners)
+            budget.leave(1, owners)
 
-    def later(self, words: str) -> ApiError:
-        """The refusal of what may be sent again."""
-        return ApiError(503, f"{words}; send it again.", headers=[("Retry-After", "1")])
+    def retry_later_error(self, message: str) -> ApiError:
+        """Return a 503 error for a request that may be retried after a second."""
+        return ApiError(503, f"{message}; send it again.", headers=[("Retry-After", "1")])
 
-    def send_value(self, value: object) -> None:
-        """Answer with `value`, in which JSON may stand as it is."""
+    def send_struct(self, value: object) -> None:
+        """Send a msgspec struct or builtins as JSON; `msgspec.Raw` members stay as they are."""
         self.set_header("Content-Type", "application/json")
         self.finish(msgspec.json.encode(value))
 
-    def send(self, response: Response) -> None:
-        """Answer as a lane does."""
+    def send_response(self, response: Response) -> None:
+        """Send a response of a fast route."""
         self.set_status(response.status)
         for name, value in response.headers:
             self.set_header(name, value)

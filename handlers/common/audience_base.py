@@ -1,4 +1,4 @@
-"""What addresses that tell of a watched host share: who may ask, how far back, streams."""
+"""Base handler for polled hosts: key check, query arguments, server-sent events."""
 
 import asyncio
 from collections.abc import Callable, Hashable
@@ -21,127 +21,129 @@ from handlers.common.base_handler import ApiError
 from httpserver import MemoryBudget, reservation_owners
 from store.api.errors import StoreBusy, StoreRefused, UpstreamUnavailable
 
-# Pages that are told if no number is asked for, and at most.
+# Default and maximum number of pages in a response.
 DEFAULT_RISING_LIMIT, MAX_RISING_LIMIT = 100, 1_000
-# Milliseconds after which a browser whose stream ended asks again.
+# Reconnect delay that browsers use after a stream ends.
 RECONNECT_MILLISECONDS = 3_000
 
 
 class AudienceContext(NamedTuple):
-    """The parts that these handlers need."""
+    """What the handlers of polled hosts depend on."""
 
-    sampler: HostPoller
-    feeds: SseHub
-    # A client address may hold at most as many places for listeners as stay free.
-    places: MemoryBudget
+    poller: HostPoller
+    sse_hub: SseHub
+    # A client address may hold at most as many listeners as stay free.
+    listener_budget: MemoryBudget
     threshold: float = RISING_THRESHOLD
 
 
 class PolledHostHandler(ApiHandler):
-    """The base of these handlers."""
+    """Finds the polled host of a request and streams its readings."""
 
     def initialize(self, audience: AudienceContext) -> None:
-        """`audience` is what they tell of."""
+        """Set the context; called by Tornado for each request."""
         self.audience = audience
         self.listener: SseListener | None = None
-        self.gone = False
+        self.disconnected = False
 
-    async def watched(self, host: str) -> PolledHost:
-        """The host, for who gives a key to it."""
-        key = self.word("apikey")
+    async def polled_host(self, name: str) -> PolledHost:
+        """Return the polled host for the key in the query.
+
+        Raises 401 without a key, 400 for an unknown key or host, 503 without a reading.
+        """
+        key = self.text_argument("apikey")
         if not key:
-            raise ApiError(401, "This needs an `apikey`.")
+            raise ApiError(401, "The query argument `apikey` is missing.")
+        poller = self.audience.poller
         try:
-            return await self.audience.sampler.ask(key, canonical_host(host) or host.lower())
+            return await poller.ask(key, canonical_host(name) or name.lower())
         except StoreRefused as error:
-            raise ApiError(400, f"This cannot be asked: {error}.") from None
+            raise ApiError(400, f"Invalid key or host: {error}.") from None
         except (UpstreamUnavailable, StoreBusy) as error:
-            wait = (
-                error.wait
-                if isinstance(error, UpstreamUnavailable)
-                else self.audience.sampler.period
-            )
+            wait = error.wait if isinstance(error, UpstreamUnavailable) else poller.period
             raise ApiError(
                 503,
-                f"There is no reading of this host ({error}); ask again later.",
+                f"No reading of this host ({error}); try again later.",
                 headers=[("Retry-After", str(max(1, round(wait))))],
             ) from None
 
-    def window(self) -> int:
-        """How many seconds back a gain is counted from."""
+    def window_argument(self) -> int:
+        """Return the window of a change in seconds."""
         return (
-            self.number("window", least=MIN_WINDOW_SECONDS, most=MAX_WINDOW_SECONDS)
+            self.int_argument("window", minimum=MIN_WINDOW_SECONDS, maximum=MAX_WINDOW_SECONDS)
             or DEFAULT_WINDOW_SECONDS
         )
 
-    def pages(self) -> int:
-        """How many pages are asked for."""
-        return self.number("limit", least=1, most=MAX_RISING_LIMIT) or DEFAULT_RISING_LIMIT
+    def limit_argument(self) -> int:
+        """Return the requested number of pages."""
+        return (
+            self.int_argument("limit", minimum=1, maximum=MAX_RISING_LIMIT) or DEFAULT_RISING_LIMIT
+        )
 
-    async def stream(
+    async def send_stream(
         self,
         name: Hashable,
-        watch: PolledHost,
-        make: Callable[[], bytes],
+        host: PolledHost,
+        render: Callable[[], bytes],
         *,
         reserved: bool = False,
     ) -> None:
-        """Send what `make` gives of each reading as server-sent events, until someone leaves.
+        """Send `render()` as a server-sent event after each reading until the client disconnects.
 
-        What our own pages show is `reserved`: it is never one way too many to listen to a host.
+        Clients with the same `name` share the rendered bytes. `reserved` exempts the stream from
+        the limit of distinct streams per host; the server's own pages use it.
         """
         self.set_header("Content-Type", "text/event-stream")
-        self.set_header("X-Accel-Buffering", "no")  # nginx would keep events back
-        if self.gone or self.request.method == "HEAD":
+        self.set_header("X-Accel-Buffering", "no")  # nginx would buffer the events
+        if self.disconnected or self.request.method == "HEAD":
             return
         owners = reservation_owners(self.request.remote_ip or "", None)
-        with self.place(self.audience.places, "Too many clients are listening"):
-            await self._listen(name, watch, make, owners, reserved)
+        with self.reserve(self.audience.listener_budget, "Too many clients are listening"):
+            await self._listen(name, host, render, owners, reserved)
 
     async def _listen(
         self,
         name: Hashable,
-        watch: PolledHost,
-        make: Callable[[], bytes],
+        host: PolledHost,
+        render: Callable[[], bytes],
         owner: Hashable,
         reserved: bool,
     ) -> None:
-        listener = self.listener = SseListener(self._send)
-        sampler = self.audience.sampler
+        listener = self.listener = SseListener(self._write_and_flush)
+        poller = self.audience.poller
 
-        def event() -> tuple[str, bytes]:
-            # Clients that received a reading also receive that it has become stale.
-            moment = str(round(watch.as_of * 1000)) + ("-stale" if watch.stale else "")
-            lines = make().splitlines()
-            data = b"".join(b"data: %b\n" % line for line in lines)
-            return moment, b"id: %b\n%b\n" % (moment.encode(), data)
+        def render_event() -> tuple[str, bytes]:
+            # Clients that have a reading also learn when it becomes stale.
+            event_id = str(round(host.as_of * 1000)) + ("-stale" if host.stale else "")
+            data = b"".join(b"data: %b\n" % line for line in render().splitlines())
+            return event_id, b"id: %b\n%b\n" % (event_id.encode(), data)
 
         try:
-            feed = self.audience.feeds.join(
-                (watch, name),
+            feed = self.audience.sse_hub.join(
+                (host, name),
                 listener,
-                watch,
-                event,
-                lambda: sampler.look(watch.key, watch.host),
+                host,
+                render_event,
+                lambda: poller.look(host.key, host.host),
                 owner,
                 reserved,
             )
         except StoreBusy as error:
-            raise self.later(f"This cannot be listened to now: {error}") from None
+            raise self.retry_later_error(f"This stream is not available now: {error}") from None
         try:
-            moment, latest = feed.latest()
-            # Who comes back and has seen this already waits for the next.
-            seen = self.request.headers.get("Last-Event-ID") == moment
+            event_id, latest = feed.latest()
+            # A client that reconnects with the latest id waits for the next event.
+            is_current = self.request.headers.get("Last-Event-ID") == event_id
             self.write(b"retry: %d\n\n" % RECONNECT_MILLISECONDS)
-            listener.tell(b":\n\n" if seen else latest)
+            listener.tell(b":\n\n" if is_current else latest)
             await listener.left.wait()
         finally:
-            self.audience.feeds.leave(feed, listener)
+            self.audience.sse_hub.leave(feed, listener)
         connection = self.request.connection
         if listener.slow and connection is not None:
             connection.close()  # type: ignore[attr-defined]
 
-    def _send(self, data: bytes) -> "asyncio.Future[None]":
+    def _write_and_flush(self, data: bytes) -> "asyncio.Future[None]":
         self.write(data)
         try:
             return self.flush()
@@ -151,12 +153,12 @@ class PolledHostHandler(ApiHandler):
             raise
 
     def on_connection_close(self) -> None:
-        """Nobody listens any more."""
-        self.gone = True
+        """End the stream of a client that disconnected."""
+        self.disconnected = True
         if self.listener is not None:
             self.listener.left.set()
 
 
-def reading_timestamp(watch: PolledHost) -> str:
-    """When the last reading was made."""
-    return format_timestamp(round(watch.as_of * 1_000_000))
+def reading_timestamp(host: PolledHost) -> str:
+    """Return the time of the last reading in RFC 3339."""
+    return format_timestamp(round(host.as_of * 1_000_000))

@@ -1,4 +1,4 @@
-"""What every handler of the control plane has: the errors' words, headers, and who is asking."""
+"""Base class of all Tornado handlers: authentication, headers, error responses."""
 
 import logging
 import secrets
@@ -29,36 +29,36 @@ from store.sqlite.admin.apps import AppAccess
 
 LOG = logging.getLogger("marquee.handlers")
 
-# What people open in a browser; everything else is for programs.
+# Paths that respond with HTML error pages; others depend on `Accept`.
 HTML_PATH_PREFIXES = ("/campaigns/", "/banners/", "/admin", "/live/")
 
 Authenticate = Callable[[str], Awaitable[AppAccess | None]]
 
 
-# Of a request, by this name: the fields that its answer, whatever it is, tells of its limits.
+# Request attribute with the rate limit fields that every response to it carries.
 RATE_LIMIT_ATTRIBUTE = "limited"
-# Of a request, by this name: its identifier, for the log and the response.
+# Request attribute with the request id, for the log and the response.
 REQUEST_ID_ATTRIBUTE = "identifier"
 
 
 def request_id(request: HTTPServerRequest) -> str:
-    """Return the identifier that the client gave the request, or a new one if that is not valid."""
-    known = vars(request)
-    if REQUEST_ID_ATTRIBUTE not in known:
-        known[REQUEST_ID_ATTRIBUTE] = get_request_id(request.headers) or secrets.token_hex(16)
-    found: str = known[REQUEST_ID_ATTRIBUTE]
-    return found
+    """Return the client's request id if it is valid, else a generated one."""
+    attributes = vars(request)
+    if REQUEST_ID_ATTRIBUTE not in attributes:
+        attributes[REQUEST_ID_ATTRIBUTE] = get_request_id(request.headers) or secrets.token_hex(16)
+    identifier: str = attributes[REQUEST_ID_ATTRIBUTE]
+    return identifier
 
 
 def set_request_headers(handler: RequestHandler) -> None:
-    """Set the request's identifier, and the fields of the limits that it has passed."""
+    """Set the request id and the rate limit fields of the response."""
     handler.set_header(REQUEST_ID_HEADER, request_id(handler.request))
     for name, value in getattr(handler.request, RATE_LIMIT_ATTRIBUTE, ()):
         handler.add_header(name, value)
 
 
 class ApiError(HTTPError):
-    """An error with words for the client, and what is wrong where."""
+    """An HTTP error with a detail for the client and the invalid fields."""
 
     def __init__(
         self,
@@ -70,59 +70,65 @@ class ApiError(HTTPError):
         super().__init__(status, reason=reason_phrase(status))
         self.detail = detail
         self.errors = errors or []
-        # Those that were set before do not outlive an error.
+        # Tornado clears the headers set so far when a handler raises.
         self.headers = headers
 
 
 class BaseHandler(RequestHandler):
-    """The base of all handlers; `settings` carry `pages` and `authenticate`."""
+    """Base of all handlers.
 
-    # Methods whose bodies are read; for any other method, the server discards the body.
+    The application settings `pages`, `authenticate`, `rates` and `proxied` are required.
+    """
+
+    # Methods whose body the server reads; it discards the body of any other method.
     body_methods: ClassVar[frozenset[str]] = frozenset({"POST", "PUT", "PATCH"})
 
     def set_default_headers(self) -> None:
-        """Every answer, errors too, carries the security headers."""
+        """Set the security headers of every response, errors included."""
         for name, value in (*SECURITY_HEADERS, NO_STORE):
             self.set_header(name, value)
         self.clear_header("Server")
         set_request_headers(self)
 
     def send_json(self, value: object) -> None:
-        """Answer with `value` (plain dicts, lists, numbers and text) as JSON."""
+        """Send builtins (dicts, lists, numbers, strings) as JSON."""
         self.set_header("Content-Type", "application/json")
         self.finish(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False))
 
-    async def access(self, scope: str, *, required: bool = True) -> AppAccess | None:
-        """Who asks, by the bearer token; None without one where none is `required`.
+    async def require_scope(self, scope: str, *, required: bool = True) -> AppAccess | None:
+        """Return the access of the bearer token; None for a request without an optional one.
 
-        Raises 401 for a token that is none, 403 for one without `scope`.
+        Raises 401 for an unknown token, 403 for a token without `scope`.
         """
         if not required and "Authorization" not in self.request.headers:
             return None
-        access = await self.who()
+        access = await self.authenticate()
         if scope not in access.scopes:
             raise ApiError(403, f"This token lacks the scope `{scope}`.")
         return access
 
-    async def who(self) -> AppAccess:
-        """Who asks, by the bearer token; raises 401 without one that is known."""
-        given = self.request.headers.get("Authorization")
-        if given is None:
-            raise self._unknown("This needs a token: send `Authorization: Bearer mq_…`.")
-        scheme, _, token = given.partition(" ")
-        authenticate: Authenticate = self.settings["authenticate"]
-        access = await authenticate(token.strip()) if scheme.lower() == "bearer" else None
+    async def authenticate(self) -> AppAccess:
+        """Return the access of the bearer token and count the request for its rate limit.
+
+        Raises 401 without a known token, 429 above the limit.
+        """
+        authorization = self.request.headers.get("Authorization")
+        if authorization is None:
+            raise ApiError(401, MISSING_CREDENTIALS)
+        scheme, _, token = authorization.partition(" ")
+        look_up: Authenticate = self.settings["authenticate"]
+        access = await look_up(token.strip()) if scheme.lower() == "bearer" else None
         if access is None:
-            raise self._unknown("No such token is known here, or it was revoked.")
-        limit = self.settings["rates"].token
+            raise ApiError(401, INVALID_CREDENTIALS)
+        limit = self.settings["rates"].per_token
         if limit is not None:
-            verdict = limit.take(access.token)
-            fields = limit.fields(verdict)
-            if not verdict.allowed:
-                self.refuse()
-                raise ApiError(429, limit.words(), headers=fields)
-            told = vars(self.request)
-            told[RATE_LIMIT_ATTRIBUTE] = [*told.get(RATE_LIMIT_ATTRIBUTE, ()), *fields]
+            decision = limit.count_request(access.token)
+            fields = limit.fields(decision)
+            if not decision.allowed:
+                self.count_refused()
+                raise ApiError(429, limit.message(), headers=fields)
+            attributes = vars(self.request)
+            attributes[RATE_LIMIT_ATTRIBUTE] = [*attributes.get(RATE_LIMIT_ATTRIBUTE, ()), *fields]
             for field in fields:
                 self.add_header(*field)
         return access
@@ -130,10 +136,10 @@ class BaseHandler(RequestHandler):
     def check_trusted_origin(self, origin: str) -> bool:
         """Return whether a form was sent from a page of this server, by Origin and Host.
 
-        Tornado asks only where `Sec-Fetch-Site` does not say so: browsers send that over TLS and
-        to loopback addresses alone. nginx's `$host` has no port. Behind a named proxy, a Host
-        without a port is compared by name; this is no weaker than the session's cookie, which
-        browsers send to every port of a host.
+        Tornado calls this for requests whose `Sec-Fetch-Site` is not same-origin. Browsers send
+        that header only over TLS and to loopback addresses. Behind a configured proxy, a Host
+        without a port (nginx `$host`) is compared by name only. This is as strong as the session
+        cookie, which browsers send to every port of a host.
         """
         if "Sec-Fetch-Site" in self.request.headers:
             return False
@@ -147,22 +153,19 @@ class BaseHandler(RequestHandler):
         raise ApiError(
             403,
             f"The form is on a page of {page}, but the request has Host: {host}. Behind a proxy, "
-            "let it pass the host and port on (nginx: `proxy_set_header Host $http_host;`) and "
-            "name its address in Marquee's setting `proxies`.",
+            "forward the host and port (nginx: `proxy_set_header Host $http_host;`) and add the "
+            "address of the proxy to the setting `proxies`.",
         )
 
-    def refuse(self) -> None:
-        """Count that a request whose sender is known was turned away; of most, nothing is."""
-
-    def _unknown(self, detail: str) -> ApiError:
-        return ApiError(401, detail)
+    def count_refused(self) -> None:
+        """Count an authenticated request above its rate limit; the default counts nothing."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """The error in the words of RFC 9457, or as a page where people read it."""
+        """Send the error as problem details (RFC 9457), or as a page where a browser asks."""
         raised = (kwargs.get("exc_info") or (None, None, None))[1]
         errors: list[FieldError] = []
         if isinstance(raised, StoreError) and not isinstance(raised, StoreRefused):
-            status_code, detail = 503, f"This cannot be looked up now ({raised}); ask again."
+            status_code, detail = 503, f"The store is not available now ({raised}); try again."
             self.set_status(503)
             self.set_header("Retry-After", "1")
         elif isinstance(raised, ApiError):
@@ -170,94 +173,98 @@ class BaseHandler(RequestHandler):
             for header in raised.headers:
                 self.add_header(*header)
         else:
-            detail = STATUS_DETAILS.get(status_code, "The request cannot be answered.")
-        # Of static files, too: a cache that was sent nonsense gives it to nobody else.
+            detail = STATUS_DETAILS.get(status_code, "The request failed.")
+        # Also for static files: a cache must not serve an error response to other clients.
         self.set_header(*NO_STORE)
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="Marquee"')
-        if self.for_people():
+        if self.wants_html():
             self.set_header(*HTML_CONTENT_TYPE)
-            self.finish(self.error_page(status_code, detail))
+            self.finish(self.render_error_page(status_code, detail))
         else:
             self.set_header(*PROBLEM_CONTENT_TYPE)
             self.finish(problem_body(status_code, detail, errors))
 
-    def error_page(self, status: int, detail: str) -> bytes:
-        """Return the error as a page."""
+    def render_error_page(self, status: int, detail: str) -> bytes:
+        """Return the error page."""
         pages: PageTemplates = self.settings["pages"]
-        return pages.error_body(status, detail)
+        return pages.render_error(status, detail)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """What a client did wrong is told to it alone; what went wrong here, without its query."""
+        """Log server errors without the query; a client error is only in the response."""
         if not isinstance(value, HTTPError | StoreBusy):
             request = self.request
-            about = (request.method, request.path, request_id(request))
-            LOG.error("%s %s raised (request %s)", *about, exc_info=(typ, value, tb))
+            fields = (request.method, request.path, request_id(request))
+            LOG.error(
+                "request failed method=%s path=%s request_id=%s", *fields, exc_info=(typ, value, tb)
+            )
 
-    def for_people(self) -> bool:
-        """Whether an error here is read by a person."""
+    def wants_html(self) -> bool:
+        """Return whether an error of this request is a page instead of problem details."""
         path = self.request.path
         if path.startswith(HTML_PATH_PREFIXES) or path == "/":
             return True
         return prefers_html(self.request.headers.get("Accept"))
 
 
+MISSING_CREDENTIALS = "A token is required: send `Authorization: Bearer mq_…`."
+INVALID_CREDENTIALS = "The token is unknown or revoked."
 STATUS_DETAILS = {
-    400: "The request could not be understood.",
-    403: "This is not allowed.",
-    404: "There is nothing at this address.",
-    405: "This address does not take that method; see the Allow header.",
-    413: "The request's body is larger than this address takes.",
-    500: "Something went wrong here; it has been logged.",
-    503: "The server cannot do this right now; try again in a moment.",
+    400: "The request is malformed.",
+    403: "Forbidden.",
+    404: "There is no page or resource at this address.",
+    405: "This address does not support the method; see the Allow header.",
+    413: "The request body is too large for this address.",
+    500: "Internal error; the server has logged it.",
+    503: "The server is not available now; try again in a moment.",
 }
 
 
 class NotFoundHandler(BaseHandler):
-    """Whatever no other handler takes."""
+    """Responds 404 for paths without a route."""
 
     body_methods = frozenset()
 
     def prepare(self) -> None:
-        """Say so."""
+        """Raise 404 before any method runs."""
         raise ApiError(404, STATUS_DETAILS[404])
 
 
 class StaticAssetHandler(StaticFileHandler):
-    """Files of `static/`: kept for long under an address that bears their version."""
+    """Serves `static/`; a URL with a version is cacheable for a long time."""
 
     body_methods: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def get_content_version(cls, abspath: str) -> str:
-        """The version: enough of the content's hash to tell it apart, in every page's head."""
+        """Return the version in URLs: the first 16 characters of the content hash."""
         return super().get_content_version(abspath)[:16]
 
     @classmethod
     def _get_cached_version(cls, abs_path: str) -> str | None:
         version: str | None = super()._get_cached_version(abs_path)
-        if version is None:  # Tornado would cache for ever that the file could not be read
+        if version is None:  # Tornado would cache the read error forever
             with cls._lock:
                 cls._static_hashes.pop(abs_path, None)
         return version
 
     def set_default_headers(self) -> None:
-        """The security headers."""
+        """Set the security headers."""
         for name, value in SECURITY_HEADERS:
             self.set_header(name, value)
         self.clear_header("Server")
         set_request_headers(self)
 
     def get_content_type(self) -> str:
-        """The type, with the one encoding that all text here is in."""
-        kind = super().get_content_type()
-        return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+        """Return the media type, with UTF-8 for text."""
+        media_type = super().get_content_type()
+        return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
 
     def set_headers(self) -> None:
-        """Set the fields of the file, and drop a Range that must not be honoured.
+        """Set the headers of the file; ignore Range where RFC 9110 requires it.
 
-        This is a range of another version of the file (If-Range; RFC 9110, section 13.1.5), and
-        any range in a HEAD request (section 14.2).
+        Ignored are a range of another version (If-Range, section 13.1.5) and any range of a HEAD
+        request (section 14.2).
         """
         super().set_headers()
         headers = self.request.headers
@@ -273,7 +280,7 @@ class StaticAssetHandler(StaticFileHandler):
         return parse_http_date(validator, datetime.now(UTC)) == self.modified
 
     def should_return_304(self) -> bool:
-        """Whether the client has this version of the file (RFC 9110, section 13.2.2)."""
+        """Return whether the client has this version of the file (RFC 9110, section 13.2.2)."""
         headers = self.request.headers
         if "If-None-Match" in headers:
             return self.check_etag_header()
@@ -281,13 +288,13 @@ class StaticAssetHandler(StaticFileHandler):
         return since is not None and self.modified is not None and self.modified <= since
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-        """The file's path; an HTTP error for whatever is none of these files."""
+        """Return the path of the file; raise 404 for an invalid name."""
         try:
             return super().validate_absolute_path(root, absolute_path)
-        except ValueError:  # no file can have this name
+        except ValueError:  # a name that no file can have, such as one with a NUL
             raise ApiError(404, STATUS_DETAILS[404]) from None
 
     write_error = BaseHandler.write_error
-    error_page = BaseHandler.error_page
+    render_error_page = BaseHandler.render_error_page
     log_exception = BaseHandler.log_exception
-    for_people = BaseHandler.for_people
+    wants_html = BaseHandler.wants_html

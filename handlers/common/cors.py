@@ -1,4 +1,4 @@
-"""Which pages may read what an app's public token opens (CORS): those of the app's own hosts."""
+"""CORS: pages of an app's own hosts may read responses for its public token."""
 
 from collections.abc import Collection
 
@@ -6,12 +6,11 @@ from domain.common.hosts import host_of_origin, matching_host
 from handlers.common.responses import SECURITY_HEADERS
 from httpserver import Response
 
-# What is answered depends on who asks, also where that is nobody.
+# Responses depend on the origin, even for requests without one.
 VARY_ORIGIN = ("Vary", "Origin")
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
-# A browser's sendBeacon includes cookies, and sends a JSON body only where that is allowed.
+# `sendBeacon` sends cookies, so browsers require this header for a JSON body.
 ALLOW_CREDENTIALS = ("Access-Control-Allow-Credentials", "true")
-# A browser does not ask again for so many seconds.
 PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
@@ -21,15 +20,15 @@ def is_allowed_origin(origin: str | None, hosts: Collection[str]) -> bool:
     return host is not None and matching_host(host, hosts) is not None
 
 
-def with_cors_headers(answer: Response, origin: str | None, hosts: Collection[str]) -> Response:
-    """The answer, for a page of one of these hosts to read."""
+def with_cors_headers(response: Response, origin: str | None, hosts: Collection[str]) -> Response:
+    """Return the response with CORS headers if the origin is one of these hosts."""
     if origin is None or not is_allowed_origin(origin, hosts):
-        return answer
-    return answer.extended((ALLOW_ORIGIN, origin), ALLOW_CREDENTIALS)
+        return response
+    return response.extended((ALLOW_ORIGIN, origin), ALLOW_CREDENTIALS)
 
 
 def preflight_response(methods: str, origin: str | None, hosts: Collection[str]) -> Response:
-    """The answer to OPTIONS at an address with these methods."""
+    """Return the response to OPTIONS at a path with these methods."""
     headers = [("Allow", methods), VARY_ORIGIN, *SECURITY_HEADERS]
     if is_allowed_origin(origin, hosts):
         headers += [

@@ -1,9 +1,9 @@
-"""Rate limits, by address and by token: off unless they are set.
+"""Rate limits per address and per token; off by default.
 
-What is too often is 429, told before a body is read, in the fields of the IETF's draft
-(draft-ietf-httpapi-ratelimit-headers-11): `RateLimit-Policy` says what is allowed, `RateLimit` how
-much of it is left, and in how many seconds there is more. They stand in every answer but those of
-the wire itself (to what is malformed, too large, or finds no room).
+A request above the limit gets 429 before its body is read. Responses carry the fields of the IETF
+draft draft-ietf-httpapi-ratelimit-headers-11: `RateLimit-Policy` has the quota and the window,
+`RateLimit` the remaining requests and the seconds until more are available. Only responses of the
+HTTP server itself (malformed, too large, out of memory budget) lack these fields.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,126 +18,127 @@ from tornado.web import Application, RequestHandler
 from domain.common.rate_limiter import RateDecision, RateLimiter, RequestRate, rate_limit_key
 from handlers.common.base_handler import RATE_LIMIT_ATTRIBUTE, ApiError, BaseHandler
 from handlers.common.responses import problem_response
-from httpserver import DeferredResponse, FastRoute, Request, Response
-from httpserver import RequestRefusal as Unreadable
+from httpserver import DeferredResponse, FastRoute, Request, RequestRefusal, Response
 
 HeaderFields = list[tuple[str, str]]
-# By which a load balancer sees whether the process is there.
+# Load balancers probe these routes.
 UNLIMITED_ROUTES = ("healthz",)
-# In the place of an address: one's own proxy, over a Unix socket, that names nobody.
+# Peer address of a local proxy on a Unix socket that sends no client address.
 UNIX_PEER = "unix"
 
 
 class RequestRateLimit:
-    """One limit: its name, and who did how much of late."""
+    """A named rate limit and its meter; `rejected_count` counts the 429 responses."""
 
     def __init__(
         self, name: str, rate: RequestRate, clock: Callable[[], float] = monotonic
     ) -> None:
         self.name = name
-        self.refused = 0
+        self.rejected_count = 0
         self._meter = RateLimiter(rate)
         self._clock = clock
         self._policy = ("RateLimit-Policy", f'"{name}";q={rate.most};w={rate.seconds}')
-        self._line = ": ".join(self._policy).encode() + b"\r\n"
+        self._policy_line = ": ".join(self._policy).encode() + b"\r\n"
 
-    def take(self, key: str | int) -> RateDecision:
-        """Count a request of someone's, if it may come."""
-        verdict = self._meter.take(key, self._clock())
-        if not verdict[0]:
-            self.refused += 1
-        return verdict
+    def count_request(self, key: str | int) -> RateDecision:
+        """Count a request of this client if it is allowed."""
+        decision = self._meter.take(key, self._clock())
+        if not decision[0]:
+            self.rejected_count += 1
+        return decision
 
-    def look(self, key: str | int) -> RateDecision:
-        """Whether one might come."""
-        verdict = self._meter.look(key, self._clock())
-        self.refused += not verdict.allowed
-        return verdict
+    def check(self, key: str | int) -> RateDecision:
+        """Return the decision for the next request without counting it."""
+        decision = self._meter.look(key, self._clock())
+        self.rejected_count += not decision.allowed
+        return decision
 
-    def fields(self, verdict: RateDecision) -> HeaderFields:
-        """What the answer says of it."""
-        later = [] if verdict.allowed else [("Retry-After", str(_retry_seconds(verdict)))]
-        return [self._policy, ("RateLimit", self._left(verdict)), *later]
+    def fields(self, decision: RateDecision) -> HeaderFields:
+        """Return the rate limit fields of a response."""
+        retry = [] if decision.allowed else [("Retry-After", str(_retry_seconds(decision)))]
+        return [self._policy, ("RateLimit", self._remaining(decision)), *retry]
 
-    def told(self, answer: Response, verdict: RateDecision) -> Response:
-        """The answer with those fields."""
-        said = self._left(verdict)
-        lines = b"%bRateLimit: %b\r\n" % (self._line, said.encode())
-        return answer.told((self._policy, ("RateLimit", said)), lines)
+    def with_limit_fields(self, response: Response, decision: RateDecision) -> Response:
+        """Return the response with the rate limit fields."""
+        remaining = self._remaining(decision)
+        lines = b"%bRateLimit: %b\r\n" % (self._policy_line, remaining.encode())
+        return response.told((self._policy, ("RateLimit", remaining)), lines)
 
-    def passed(
-        self, answer: Response | Awaitable[Response], verdict: RateDecision
+    def add_limit_fields(
+        self, response: Response | Awaitable[Response], decision: RateDecision
     ) -> Response | Awaitable[Response]:
-        """A lane's answer to a request that has passed, now or when it comes."""
-        if isinstance(answer, Response):
-            return self.told(answer, verdict)
-        if not isinstance(answer, DeferredResponse):
-            return _await_with_fields(answer, self, verdict)
-        later = DeferredResponse()
-        answer.then(partial(_complete_with_fields, later, self, verdict))
-        return later
+        """Add the rate limit fields to a response of a fast route, now or when it is ready."""
+        if isinstance(response, Response):
+            return self.with_limit_fields(response, decision)
+        if not isinstance(response, DeferredResponse):
+            return _await_with_fields(response, self, decision)
+        deferred = DeferredResponse()
+        response.then(partial(_complete_with_fields, deferred, self, decision))
+        return deferred
 
-    def words(self) -> str:
-        """What is told to whom is refused."""
+    def message(self) -> str:
+        """Return the problem detail of a 429."""
         count, seconds = self._meter.rate
-        per = "a second" if seconds == 1 else f"in {seconds} seconds"
-        return f"From this {self.name} {count:,} requests {per} are taken; send it again later."
+        per = "per second" if seconds == 1 else f"in {seconds} seconds"
+        return f"Limit per {self.name}: {count:,} requests {per}. Send the request again later."
 
-    def answer(self, verdict: RateDecision) -> Response:
-        """The answer to a request that is one too many."""
-        return problem_response(429, self.words(), *self.fields(verdict))
+    def too_many_response(self, decision: RateDecision) -> Response:
+        """Return a 429 for a fast route."""
+        return problem_response(429, self.message(), *self.fields(decision))
 
-    def _left(self, verdict: RateDecision) -> str:
-        return f'"{self.name}";r={verdict.left};t={_retry_seconds(verdict)}'
+    def _remaining(self, decision: RateDecision) -> str:
+        return f'"{self.name}";r={decision.left};t={_retry_seconds(decision)}'
 
 
-def _retry_seconds(verdict: RateDecision) -> int:
-    # Nearly all have a wait of less than a second.
-    return 1 if verdict.wait <= 1 else ceil(verdict.wait)
+def _retry_seconds(decision: RateDecision) -> int:
+    # Nearly all waits are shorter than a second.
+    return 1 if decision.wait <= 1 else ceil(decision.wait)
 
 
 def _complete_with_fields(
-    later: DeferredResponse,
+    deferred: DeferredResponse,
     limit: RequestRateLimit,
-    verdict: RateDecision,
-    answer: Response | BaseException,
+    decision: RateDecision,
+    response: Response | BaseException,
 ) -> None:
-    later.come(limit.told(answer, verdict) if isinstance(answer, Response) else answer)
+    deferred.come(
+        limit.with_limit_fields(response, decision) if isinstance(response, Response) else response
+    )
 
 
 async def _await_with_fields(
-    answer: Awaitable[Response], limit: RequestRateLimit, verdict: RateDecision
+    response: Awaitable[Response], limit: RequestRateLimit, decision: RateDecision
 ) -> Response:
-    return limit.told(await answer, verdict)
+    return limit.with_limit_fields(await response, decision)
 
 
 class RequestRateLimits:
-    """The limits that are set."""
+    """The configured rate limits; None where a limit is off."""
 
     def __init__(
         self, by_address: RequestRate | None = None, by_token: RequestRate | None = None
     ) -> None:
-        self.address = None if by_address is None else RequestRateLimit("address", by_address)
-        self.token = None if by_token is None else RequestRateLimit("token", by_token)
+        self.per_address = None if by_address is None else RequestRateLimit("address", by_address)
+        self.per_token = None if by_token is None else RequestRateLimit("token", by_token)
 
-    def limit_lane(self, lane: FastRoute) -> None:
-        """Have the lane's requests counted by their address; costs nothing where that is off."""
-        limit, call, admit = self.address, lane.call, lane.admit
-        if limit is None or lane.name in UNLIMITED_ROUTES:
+    def limit_fast_route(self, route: FastRoute) -> None:
+        """Wrap a fast route with the limit per address, if that limit is on."""
+        limit, call, admit = self.per_address, route.call, route.admit
+        if limit is None or route.name in UNLIMITED_ROUTES:
             return
 
         def limited(request: Request) -> Response | Awaitable[Response]:
             remote = request.remote
             if remote == UNIX_PEER:
                 return call(request)
-            verdict = limit.take(rate_limit_key(remote))
-            if not verdict.allowed:
-                return limit.answer(verdict)
+            decision = limit.count_request(rate_limit_key(remote))
+            if not decision.allowed:
+                return limit.too_many_response(decision)
             try:
-                answer = call(request)
-            except Unreadable as refusal:
-                answer = problem_response(refusal.status, refusal.detail)
-            return limit.passed(answer, verdict)
+                response = call(request)
+            except RequestRefusal as refusal:
+                response = problem_response(refusal.status, refusal.detail)
+            return limit.add_limit_fields(response, decision)
 
         def admitted(
             request: Request, size: int, fits: bool
@@ -146,38 +147,37 @@ class RequestRateLimits:
             remote = request.remote
             if remote == UNIX_PEER:
                 return admit(request, size, fits)
-            verdict = limit.look(rate_limit_key(remote))
-            if not verdict.allowed:
-                return limit.answer(verdict)
-            answer = admit(request, size, fits)
-            if answer is None:
-                # It counts when its body has come.
+            decision = limit.check(rate_limit_key(remote))
+            if not decision.allowed:
+                return limit.too_many_response(decision)
+            response = admit(request, size, fits)
+            if response is None:
+                # `limited` counts the request when its body has arrived.
                 return None
-            return limit.passed(answer, limit.take(rate_limit_key(remote)))
+            return limit.add_limit_fields(response, limit.count_request(rate_limit_key(remote)))
 
-        lane.call = limited
+        route.call = limited
         if admit is not None:
-            lane.admit = admitted
+            route.admit = admitted
 
 
 class RateLimitedHandler(BaseHandler):
-    """Whoever asks too often."""
+    """Responds 429 to a request above its limit."""
 
     body_methods = frozenset()
 
-    def initialize(self, limit: RequestRateLimit, verdict: RateDecision) -> None:
-        """`limit` is the one, `verdict` what it said."""
+    def initialize(self, limit: RequestRateLimit, decision: RateDecision) -> None:
+        """Set the exceeded limit and its decision."""
         self._limit = limit
-        self._verdict = verdict
+        self._decision = decision
 
     def prepare(self) -> None:
-        """Say so."""
-        raise ApiError(429, self._limit.words(), headers=self._limit.fields(self._verdict))
+        """Raise 429 before any method runs."""
+        raise ApiError(429, self._limit.message(), headers=self._limit.fields(self._decision))
 
 
 class RateLimitedApplication(Application):
-    """An application whose handlers are limited by address, as its lanes are; `rates` among its
-    settings."""
+    """A Tornado application with the limit per address; requires the setting `rates`."""
 
     def get_handler_delegate(
         self,
@@ -187,15 +187,15 @@ class RateLimitedApplication(Application):
         path_args: list[bytes] | None = None,
         path_kwargs: dict[str, bytes] | None = None,
     ) -> Any:
-        """The handler of a request; another one for whom asks too often."""
-        limit: RequestRateLimit | None = self.settings["rates"].address
+        """Return the delegate of the handler, or of `RateLimitedHandler` above the limit."""
+        limit: RequestRateLimit | None = self.settings["rates"].per_address
         remote = request.remote_ip or UNIX_PEER
         if limit is not None and remote != UNIX_PEER:
-            verdict = limit.take(rate_limit_key(remote))
-            if not verdict.allowed:
-                parts = {"limit": limit, "verdict": verdict}
-                return super().get_handler_delegate(request, RateLimitedHandler, parts)
-            vars(request)[RATE_LIMIT_ATTRIBUTE] = limit.fields(verdict)
+            decision = limit.count_request(rate_limit_key(remote))
+            if not decision.allowed:
+                arguments = {"limit": limit, "decision": decision}
+                return super().get_handler_delegate(request, RateLimitedHandler, arguments)
+            vars(request)[RATE_LIMIT_ATTRIBUTE] = limit.fields(decision)
         return super().get_handler_delegate(
             request, target_class, target_kwargs, path_args, path_kwargs
         )

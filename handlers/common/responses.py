@@ -1,4 +1,4 @@
-"""The answers that all resources share: security headers, problem details, the HTML error page."""
+"""Shared responses: security headers, problem details, HTML templates."""
 
 import http
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from httpserver import Request, Response
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
-# Nothing but what this server itself serves; no script, no frame, no form elsewhere.
+# Only resources of this server; no inline script, no frame, no form to another site.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ NO_STORE = ("Cache-Control", "no-store")
 
 
 class ProblemDetails(msgspec.Struct, omit_defaults=True):
-    """An error's body (RFC 9457)."""
+    """The body of an error response (RFC 9457)."""
 
     title: str
     status: int
@@ -41,7 +41,7 @@ class ProblemDetails(msgspec.Struct, omit_defaults=True):
 
 
 def reason_phrase(status: int) -> str:
-    """The status's own words, such as "Not Found"."""
+    """Return the reason phrase of a status, such as "Not Found"."""
     try:
         return http.HTTPStatus(status).phrase
     except ValueError:
@@ -49,40 +49,40 @@ def reason_phrase(status: int) -> str:
 
 
 def problem_body(status: int, detail: str, errors: Sequence[FieldError] = ()) -> bytes:
-    """A problem as JSON; `detail` says what happened and what to do."""
+    """Return problem details as JSON; `detail` describes the error and its remedy."""
     problem = ProblemDetails(reason_phrase(status), status, detail, errors=list(errors))
-    # `type` is a default, yet readers look for it.
+    # `type` has its default value, but clients look for it.
     return msgspec.json.encode({"type": problem.type, **msgspec.to_builtins(problem)})
 
 
-def problem_response(status: int, detail: str, *more: tuple[str, str]) -> Response:
-    """A ready-made problem answer, with `more` headers."""
+def problem_response(status: int, detail: str, *headers: tuple[str, str]) -> Response:
+    """Return a response with problem details and additional `headers`."""
     return Response(
         status,
-        [PROBLEM_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS, *more],
+        [PROBLEM_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS, *headers],
         problem_body(status, detail),
     )
 
 
 def is_not_modified(request: Request, tag: str) -> bool:
-    """Whether who asks has what this `ETag` is of, and is answered 304 (RFC 9110, 13.1.2)."""
-    said = request.header("If-None-Match")
-    if said is None:
+    """Return whether `If-None-Match` contains this ETag (RFC 9110, section 13.1.2)."""
+    header = request.header("If-None-Match")
+    if header is None:
         return False
-    tags = [each.strip().removeprefix("W/") for each in said.split(",")]
+    tags = [each.strip().removeprefix("W/") for each in header.split(",")]
     return tag.removeprefix("W/") in tags or tags == ["*"]
 
 
-def escape_html(said: str | bytes) -> str:
-    """Escape text for HTML, with escapes for invisible characters."""
-    return xhtml_escape(escape_control(to_unicode(said)))
+def escape_html(value: str | bytes) -> str:
+    """Escape text for HTML, including invisible characters."""
+    return xhtml_escape(escape_control(to_unicode(value)))
 
 
 def is_prefetch(request: Request) -> bool:
-    """Return whether a browser prefetches for a visit that may never happen.
+    """Return whether a browser prefetches the page for a possible visit.
 
-    Chromium and Firefox send `Sec-Purpose: prefetch`, with parameters where it prerenders; older
-    ones `Purpose` or `X-Moz`.
+    Chromium and Firefox send `Sec-Purpose: prefetch`, with parameters for a prerender. Older
+    browsers send `Purpose` or `X-Moz`.
     """
     return b"prefetch" in request.head and any(
         "prefetch" in (request.header(name) or "") for name in ("Sec-Purpose", "Purpose", "X-Moz")
@@ -90,30 +90,30 @@ def is_prefetch(request: Request) -> bool:
 
 
 class PageTemplates:
-    """HTML made from `templates/`."""
+    """Renders the templates in `templates/`."""
 
     def __init__(self, static: Callable[[str], str], create_user: str = "") -> None:
-        """`static` gives the address of a file in `static/`, with its version.
+        """`static` returns the versioned URL of a file in `static/`.
 
-        `create_user` is the command that makes a user.
+        `create_user` is the command line that creates an admin user.
         """
         namespace = {"static": static, "create_user": create_user, "escaped": escape_html}
         self._loader = Loader(
             str(PROJECT_ROOT / "templates"), autoescape="escaped", namespace=namespace
         )
 
-    def html(self, template: str, **values: object) -> bytes:
-        """The template's page."""
+    def render(self, template: str, **values: object) -> bytes:
+        """Return the rendered template."""
         return self._loader.load(template).generate(**values)
 
-    def error_body(self, status: int, detail: str) -> bytes:
-        """The error page, which says the same words as the problem answer."""
-        return self.html("error.html", status=status, title=reason_phrase(status), detail=detail)
+    def render_error(self, status: int, detail: str) -> bytes:
+        """Return the error page; its text is that of the problem details."""
+        return self.render("error.html", status=status, title=reason_phrase(status), detail=detail)
 
-    def error(self, status: int, detail: str) -> Response:
-        """A ready-made error page."""
+    def error_response(self, status: int, detail: str) -> Response:
+        """Return a response with the error page."""
         return Response(
             status,
             [HTML_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS],
-            self.error_body(status, detail),
+            self.render_error(status, detail),
         )

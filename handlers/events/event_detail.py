@@ -35,12 +35,12 @@ class EventDetailHandler(ApiHandler):
 
     async def get(self, said: str) -> None:
         """The event."""
-        access = await self.access_to("read", "admin")
-        self.send_value(await self._found(said, access))
+        access = await self.require_any_scope("read", "admin")
+        self.send_struct(await self._found(said, access))
 
     async def put(self, said: str) -> None:
         """Another event in its place, which is right by the same rules."""
-        access = await self.access_to("write", "admin")
+        access = await self.require_any_scope("write", "admin")
         event = await self._found(said, access)
         rules = self._rules.book.of(event.app, await self._apps.strict(event.app))
         given = {name: getattr(event, name) for name in SERVER_SET_FIELDS}
@@ -57,14 +57,14 @@ class EventDetailHandler(ApiHandler):
         except StoreRefused as error:
             raise ApiError(409, f"This was not replaced: {error}.") from None
         except StoreError as error:
-            raise self.later(f"This was not replaced ({error})") from None
-        self.send_value(await self._found(said, access))
+            raise self.retry_later_error(f"This was not replaced ({error})") from None
+        self.send_struct(await self._found(said, access))
 
     async def delete(self, said: str) -> None:
         """Nothing of it is left; figures that counted it stay as they were."""
-        access = await self.access_to("write", "admin")
+        access = await self.require_any_scope("write", "admin")
         event = await self._found(said, access)
-        await self.cleared(self._changes.delete(int(event.id)))
+        await self.await_deletion(self._changes.delete(int(event.id)))
         self.set_status(204)
         self.finish()
 

@@ -25,6 +25,7 @@ from domain.events.event_batch import (
     split_ndjson,
 )
 from domain.events.schema_registry import AppSchemas
+from handlers.common.base_handler import INVALID_CREDENTIALS, MISSING_CREDENTIALS
 from handlers.common.ingest import (
     ACCEPTED,
     ITEMS_PER_STEP,
@@ -56,12 +57,8 @@ from store.sqlite.events.event_schemas import EventSchemaStore
 # The list and its items, too, have this address (handlers/events/event_queries.py).
 EVENTS_PATTERN = r"(?:/api/v1)?/events"
 BEARER_CHALLENGE = ("WWW-Authenticate", 'Bearer realm="Marquee"')
-MISSING_TOKEN = problem_response(
-    401, "This needs a token: send `Authorization: Bearer mq_…`.", BEARER_CHALLENGE
-)
-INVALID_TOKEN = problem_response(
-    401, "No such token is known here, or it was revoked.", BEARER_CHALLENGE
-)
+MISSING_TOKEN = problem_response(401, MISSING_CREDENTIALS, BEARER_CHALLENGE)
+INVALID_TOKEN = problem_response(401, INVALID_CREDENTIALS, BEARER_CHALLENGE)
 MISSING_WRITE_SCOPE = problem_response(403, "This token lacks the scope `write`.")
 SENDER_ID_CONFLICT_RESPONSE = Response(
     409,
@@ -120,9 +117,9 @@ class EventIngest:
         if seen is None:
             return None if fits else self._turned_away(given)
         limit = self._limit
-        if limit is not None and not (verdict := limit.look(seen.access.token)).allowed:
+        if limit is not None and not (verdict := limit.check(seen.access.token)).allowed:
             self._log.refuse()
-            return limit.answer(verdict)
+            return limit.too_many_response(verdict)
         if fits and "write" in seen.access.scopes and self._log.room(size):
             return None
         return self._counted(seen.access, partial(self._refused, seen.access))
@@ -185,11 +182,11 @@ class EventIngest:
         limit = self._limit
         if limit is None:
             return serve()
-        verdict = limit.take(access.token)
+        verdict = limit.count_request(access.token)
         if not verdict.allowed:
             self._log.refuse()
-            return limit.answer(verdict)
-        return limit.passed(serve(), verdict)
+            return limit.too_many_response(verdict)
+        return limit.add_limit_fields(serve(), verdict)
 
     def take(
         self, body: bytes, kind: str | None, access: AppAccess

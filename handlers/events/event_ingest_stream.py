@@ -84,7 +84,7 @@ class EventStreamIngestHandler(ApiHandler):
         self._steps: deque[PendingBatch] = deque()
         self._results = BatchResults()
 
-    def refuse(self) -> None:
+    def count_refused(self) -> None:
         """Count it among the events that were turned away; asking for some is none of these."""
         if self.request.method == "POST":
             self._journal.refuse()
@@ -93,7 +93,7 @@ class EventStreamIngestHandler(ApiHandler):
         """Let in who may write, while there is room."""
         if self.request.method != "POST":
             return
-        self._access = await self.access_to("write")
+        self._access = await self.require_any_scope("write")
         self._kind = body_type(self.request.headers.get("Content-Type"))
         self._lines = self._kind == NDJSON
         connection: Any = self.request.connection
@@ -111,7 +111,7 @@ class EventStreamIngestHandler(ApiHandler):
             return
         self._journal.refuse()
         if "Expect" in self.request.headers:
-            raise self.later("More events are waiting than can be held")
+            raise self.retry_later_error("More events are waiting than can be held")
         # Who sends without asking may not look for an answer before all is sent: it is read past.
         self._refusal = OVERLOADED
 
@@ -161,11 +161,11 @@ class EventStreamIngestHandler(ApiHandler):
     async def post(self) -> None:
         """Answer when all is on disk."""
         if self._refusal is not None:
-            self.send(self._refusal)
+            self.send_response(self._refusal)
             return
         if not self._lines and self._over is None:
             answer = self._take(bytes(self._rest), self._kind, self._access)
-            self.send(answer if isinstance(answer, Response) else await answer)
+            self.send_response(answer if isinstance(answer, Response) else await answer)
             return
         if self._over is None and self._short <= MAX_SHORT_ITEMS:
             await self._append(split_ndjson(bytes(self._rest)))
@@ -173,7 +173,7 @@ class EventStreamIngestHandler(ApiHandler):
             await self._conclude()
         if self._over is not None and not self._results:
             self._journal.refuse()
-            self.send(OVERLOADED)
+            self.send_response(OVERLOADED)
             return
         with contextlib.suppress(StreamClosedError):
             await self._tell()

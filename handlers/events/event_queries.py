@@ -45,24 +45,24 @@ class EventFilterHandler(ApiHandler):
 
     async def wanted(self) -> EventFilter:
         """What the query asks for, as far as the asker may see it."""
-        source = self.word("source")
+        source = self.text_argument("source")
         if source is not None and source not in EVENT_SOURCES:
-            raise self.wrong("source", f"is none of {', '.join(EVENT_SOURCES)}")
+            raise self.argument_error("source", f"is none of {', '.join(EVENT_SOURCES)}")
         return EventFilter(
-            session=self.word("session_id"),
-            category=self.word("category"),
-            name=self.word("name"),
-            app=await self.reader(),
+            session=self.text_argument("session_id"),
+            category=self.text_argument("category"),
+            name=self.text_argument("name"),
+            app=await self.readable_app(),
             source=None if source is None else EVENT_SOURCES[source],
-            since=self.moment("from"),
-            until=self.moment("to"),
+            since=self.time_argument("from"),
+            until=self.time_argument("to"),
         )
 
     def newest_first(self) -> bool:
         """Whether the order is turned round."""
-        order = self.word("order")
+        order = self.text_argument("order")
         if order not in (None, "asc", "desc"):
-            raise self.wrong("order", "is neither asc nor desc")
+            raise self.argument_error("order", "is neither asc nor desc")
         return order == "desc"
 
 
@@ -77,29 +77,32 @@ class EventListHandler(EventFilterHandler):
     async def get(self) -> None:
         """A page of events in the order in which they happened."""
         wanted, newest_first = await self.wanted(), self.newest_first()
-        self.only(*FILTER_PARAMETERS, "limit", "cursor")
+        self.reject_unknown_arguments(*FILTER_PARAMETERS, "limit", "cursor")
         try:
             page = await self.events.find(
-                wanted, newest_first=newest_first, limit=self.limit(), cursor=self.word("cursor")
+                wanted,
+                newest_first=newest_first,
+                limit=self.page_size(),
+                cursor=self.text_argument("cursor"),
             )
         except InvalidEventCursor:
-            raise self.wrong("cursor", "is none that this server gave") from None
+            raise self.argument_error("cursor", "is none that this server gave") from None
         except StoreBusy as error:
-            raise self.later(f"Events cannot be looked up now ({error})") from None
-        self.send_value(page)
+            raise self.retry_later_error(f"Events cannot be looked up now ({error})") from None
+        self.send_struct(page)
 
     async def delete(self) -> None:
         """Forget a session: nothing of it is left; figures that counted it stay as they were."""
-        access = await self.access_to("write", "admin")
-        self.only("session_id", "app")
-        session, app = self.word("session_id"), self.number("app")
+        access = await self.require_any_scope("write", "admin")
+        self.reject_unknown_arguments("session_id", "app")
+        session, app = self.text_argument("session_id"), self.int_argument("app")
         if not session:
-            raise self.wrong("session_id", "is missing: it says who is to be forgotten")
+            raise self.argument_error("session_id", "is missing: it says who is to be forgotten")
         if "admin" not in access.scopes:
             if app not in (None, access.app):
                 raise ApiError(403, "A `write` token deletes its own app's events; `admin` all.")
             app = access.app
-        self.send_value(await self.cleared(self.changes.forget(session, app)))
+        self.send_struct(await self.await_deletion(self.changes.forget(session, app)))
 
 
 class EventExportHandler(EventFilterHandler):
@@ -113,18 +116,18 @@ class EventExportHandler(EventFilterHandler):
     async def get(self) -> None:
         """The events; an error on the way cuts the connection, so that no end is made up."""
         wanted, newest_first = await self.wanted(), self.newest_first()
-        self.only(*FILTER_PARAMETERS, "format")
-        said = self.word("format")
+        self.reject_unknown_arguments(*FILTER_PARAMETERS, "format")
+        said = self.text_argument("format")
         kind = next((each for each in EXPORT_CONTENT_TYPES if said in (None, each)), None)
         if kind is None:
-            raise self.wrong("format", f"is none of {', '.join(EXPORT_CONTENT_TYPES)}")
+            raise self.argument_error("format", f"is none of {', '.join(EXPORT_CONTENT_TYPES)}")
         request = self.request
         authorization = request.headers.get("Authorization")
         share = MemoryReservation(
             self.exports, reservation_owners(request.remote_ip or "", authorization)
         )
         if not share.hold(EXPORT_BUFFER_BYTES):
-            raise self.later("Too many exports are in progress")
+            raise self.retry_later_error("Too many exports are in progress")
         try:
             await self._export(EventExport(wanted, kind, newest_first))
         finally:
@@ -144,4 +147,4 @@ class EventExportHandler(EventFilterHandler):
             if self._headers_written:
                 raise
             self.clear()
-            raise self.later(f"Events cannot be looked up now ({error})") from None
+            raise self.retry_later_error(f"Events cannot be looked up now ({error})") from None

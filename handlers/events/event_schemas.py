@@ -32,7 +32,7 @@ class BaseEventSchemaHandler(ApiHandler):
 
     async def prepare(self) -> None:
         """Let the owner in."""
-        access = await self.access("admin")
+        access = await self.require_scope("admin")
         self.by = f"token {access.token}" if access else ""
 
     def key(self, category: str, name: str) -> SchemaKey:
@@ -42,7 +42,7 @@ class BaseEventSchemaHandler(ApiHandler):
                 raise ApiError(
                     422, f"A category or name has 1 to {MAX_TYPE_NAME_LENGTH} characters."
                 )
-        return self.number("app") or ALL_APPS, category, name
+        return self.int_argument("app") or ALL_APPS, category, name
 
     def schema(self, key: SchemaKey) -> Any:
         """Return the schema in the body, alone or in a rule; raise `Refusal` or `BadSchema`."""
@@ -69,7 +69,7 @@ class EventSchemaListHandler(BaseEventSchemaHandler):
 
     def get(self) -> None:
         """All rules."""
-        self.send_value({"schemas": [_schema_to_dict(each) for each in self._rules.kept]})
+        self.send_struct({"schemas": [_schema_to_dict(each) for each in self._rules.kept]})
 
 
 class EventSchemaHandler(BaseEventSchemaHandler):
@@ -77,7 +77,7 @@ class EventSchemaHandler(BaseEventSchemaHandler):
 
     def get(self, category: str, name: str) -> None:
         """The rule."""
-        self.send_value(_schema_to_dict(self._found(self.key(category, name))))
+        self.send_struct(_schema_to_dict(self._found(self.key(category, name))))
 
     async def put(self, category: str, name: str) -> None:
         """Put a rule in force, at once."""
@@ -89,7 +89,7 @@ class EventSchemaHandler(BaseEventSchemaHandler):
         except StoreRefused as error:
             raise ApiError(422, f"The rule was not taken: {error}.") from None
         self.set_status(201 if new else 200)
-        self.send_value(_schema_to_dict(self._found(key)))
+        self.send_struct(_schema_to_dict(self._found(key)))
 
     async def delete(self, category: str, name: str) -> None:
         """Let it no longer hold."""
@@ -127,8 +127,8 @@ class SchemaDryRunHandler(BaseEventSchemaHandler):
                 if trial.looked_at == MAX_DRY_RUN_EVENTS:
                     break
         except StoreBusy as error:
-            raise self.later(f"Events cannot be looked up now ({error})") from None
-        self.send_value(trial)
+            raise self.retry_later_error(f"Events cannot be looked up now ({error})") from None
+        self.send_struct(trial)
 
 
 def _invalid_schema_error(error: InvalidSchema) -> ApiError:

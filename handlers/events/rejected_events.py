@@ -34,10 +34,14 @@ class RejectedEventsHandler(ApiHandler):
 
     async def get(self) -> None:
         """A page of them, newest first."""
-        wanted = RejectedEventFilter(await self.reader(), self.moment("from"), self.moment("to"))
-        cursor = self.number("cursor")
+        wanted = RejectedEventFilter(
+            await self.readable_app(), self.time_argument("from"), self.time_argument("to")
+        )
+        cursor = self.int_argument("cursor")
         after = None if cursor is None else str(cursor)
-        self.send_value(await rejected_events_page(self._database, wanted, self.limit(), after))
+        self.send_struct(
+            await rejected_events_page(self._database, wanted, self.page_size(), after)
+        )
 
 
 class RejectedEventReplayHandler(ApiHandler):
@@ -49,7 +53,7 @@ class RejectedEventReplayHandler(ApiHandler):
 
     async def post(self, said: str) -> None:
         """Take it now; once it is on disk it is no reject any more."""
-        access = await self.access_to("write", "admin")
+        access = await self.require_any_scope("write", "admin")
         app = None if "admin" in access.scopes else access.app
         try:
             outcome = await self._replays.replay(min(int(said), MAX_INT64), app)
@@ -58,6 +62,6 @@ class RejectedEventReplayHandler(ApiHandler):
         except StoreRefused as error:
             raise ApiError(404, f"{str(error).capitalize()}.") from None
         except StoreError as error:
-            raise self.later(f"This was not stored ({error})") from None
-        event, verdict = self.judged(outcome)
+            raise self.retry_later_error(f"This was not stored ({error})") from None
+        event, verdict = self.check_outcome(outcome)
         self.send_json({"id": str(event), "status": verdict})

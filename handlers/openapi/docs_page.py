@@ -96,7 +96,7 @@ def render_docs(
     cached = _docs_cache.get((scheme, host))
     if cached is None:
         origin = f"{scheme}://{host}"
-        page = pages.html(
+        page = pages.render(
             "docs.html",
             document=document,
             operations=operations_by_tag(document),

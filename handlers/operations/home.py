@@ -14,4 +14,4 @@ class HomeHandler(BaseHandler):
     def get(self) -> None:
         """The page."""
         self.set_header(*HTML_CONTENT_TYPE)
-        self.finish(self._pages.html("home.html"))
+        self.finish(self._pages.render("home.html"))

@@ -53,7 +53,7 @@ class PublicTokenHandler(ApiHandler):
 
     def waiting(self, app: int) -> AbstractContextManager[None]:
         """Hold a place among the waiting queries; raise `Refusal` if there is no free one."""
-        return self.place(self._places, "Too many queries of this kind are waiting", app)
+        return self.reserve(self._places, "Too many queries of this kind are waiting", app)
 
     async def app(self, token: str) -> VisibleStories:
         """The app; its own pages may read the answer."""
@@ -69,13 +69,13 @@ class PublicTokenHandler(ApiHandler):
 
     def day(self) -> int:
         """The day that is asked for."""
-        said = self.word("date")
+        said = self.text_argument("date")
         if said is None:
-            raise self.wrong("date", "is missing")
+            raise self.argument_error("date", "is missing")
         try:
             return parse_day(said)
         except InvalidDate as error:
-            raise self.wrong("date", str(error)) from None
+            raise self.argument_error("date", str(error)) from None
 
 
 class StoryCountsHandler(PublicTokenHandler):
@@ -84,23 +84,25 @@ class StoryCountsHandler(PublicTokenHandler):
     async def get(self, token: str) -> None:
         """A page of the events of each type with each story, on a day (UTC)."""
         app = (await self.app(token)).app
-        day, story = self.day(), self.number("story_id")
-        limit = self.number("limit", least=1, most=MAX_COUNTS_LIMIT) or DEFAULT_COUNTS_LIMIT
+        day, story = self.day(), self.int_argument("story_id")
+        limit = (
+            self.int_argument("limit", minimum=1, maximum=MAX_COUNTS_LIMIT) or DEFAULT_COUNTS_LIMIT
+        )
         try:
             with self.waiting(app):
                 found, cursor = await self.usage.stories(
-                    app, day, story, limit=limit, cursor=self.word("cursor")
+                    app, day, story, limit=limit, cursor=self.text_argument("cursor")
                 )
         except InvalidStoryCursor as error:
-            raise self.wrong("cursor", str(error)) from None
+            raise self.argument_error("cursor", str(error)) from None
         except StoreBusy as error:
-            raise self.later(f"This cannot be counted now ({error})") from None
+            raise self.retry_later_error(f"This cannot be counted now ({error})") from None
         rows = [
             {"story_id": each.story, "event_type": each.type, "count": each.events}
             for each in found
         ]
         answer = {"app_id": app, "date": format_day(day), "counts": rows, "cursor": cursor}
-        self.send_value(answer)
+        self.send_struct(answer)
 
 
 class ActiveUsersHandler(PublicTokenHandler):
@@ -109,23 +111,23 @@ class ActiveUsersHandler(PublicTokenHandler):
     async def get(self, token: str) -> None:
         """Users of a day, or of each of the `days` that end with it, the oldest first."""
         app = (await self.app(token)).app
-        day, days = self.day(), self.number("days", least=1, most=MAX_STATS_DAYS)
-        span = self.number("span")
+        day, days = self.day(), self.int_argument("days", minimum=1, maximum=MAX_STATS_DAYS)
+        span = self.int_argument("span")
         if span is None:
             span = 1
         if span not in SPAN_FIELD_NAMES:
-            raise self.wrong("span", f"is none of {', '.join(map(str, ACTIVE_SPAN_DAYS))}")
+            raise self.argument_error("span", f"is none of {', '.join(map(str, ACTIVE_SPAN_DAYS))}")
         first = day if days is None else day - days + 1
         if first < 0:
-            raise self.wrong("days", "reach back before the year 1")
+            raise self.argument_error("days", "reach back before the year 1")
         try:
             with self.waiting(app):
                 found = await self.usage.active(app, first, day, span)
         except StoreBusy as error:
-            raise self.later(f"This cannot be counted now ({error})") from None
+            raise self.retry_later_error(f"This cannot be counted now ({error})") from None
         each_day = [
             {"date": format_day(number), SPAN_FIELD_NAMES[span]: users, "exact": True}
             for number, users in enumerate(found, first)
         ]
         answer = each_day[0] if days is None else {"days": each_day}
-        self.send_value({"app_id": app, **answer})
+        self.send_struct({"app_id": app, **answer})

@@ -73,13 +73,13 @@ def test_ids_rise_with_each_event(app):
 @pytest.mark.parametrize(
     ("headers", "status", "words"),
     [
-        ({}, 401, "This needs a token"),
-        ({"Authorization": ""}, 401, "No such token"),
-        ({"Authorization": "Bearer"}, 401, "No such token"),
-        ({"Authorization": "Bearer mq_1_" + "x" * 43}, 401, "No such token"),
-        ({"Authorization": "Bearer mq_999999_" + "x" * 43}, 401, "No such token"),
-        ({"Authorization": "Bearer \xe9"}, 401, "No such token"),
-        ({"Authorization": "Basic bXFfMTp4"}, 401, "No such token"),
+        ({}, 401, "A token is required"),
+        ({"Authorization": ""}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer"}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer mq_1_" + "x" * 43}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer mq_999999_" + "x" * 43}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer \xe9"}, 401, "The token is unknown"),
+        ({"Authorization": "Basic bXFfMTp4"}, 401, "The token is unknown"),
     ],
 )
 def test_who_has_no_token_that_is_known_sends_nothing(app, headers, status, words):

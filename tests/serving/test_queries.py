@@ -124,7 +124,7 @@ def test_a_misspelt_argument_is_told_and_does_nothing(app, method, path, meant):
     app.send(body(session_id="s"))
     answer = app.ask(path, method, token=app.token("admin"))
     assert answer.status == 422
-    assert f"is not known here: did you mean `{meant}`?" in answer.json()["detail"]
+    assert f"is unknown: did you mean `{meant}`?" in answer.json()["detail"]
     assert ids(found(app, "session_id=s"))
 
 
