@@ -161,7 +161,7 @@ class AdminFeature:
         facts = [
             ("Campaigns", "/admin/campaigns", f"{len(book.campaigns):,}"),
             ("Events stored", "/admin/events", f"{counts.stored:,}"),
-            ("Events rejected", "/admin/rejects", f"{counts.rejected:,}"),
+            ("Events rejected", "/admin/rejected-events", f"{counts.rejected:,}"),
             ("Users of stories today", "/admin/stories", f"{sum(users.values()):,}"),
             ("Running for", "", formatting.format_duration(monotonic() - self._began)),
         ]

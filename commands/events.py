@@ -59,16 +59,16 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     export.add_argument("--output", type=Path, metavar="FILE", help="instead of the terminal")
     export.set_defaults(run=_run_export)
 
-    rejects = deeds.add_parser(
-        "rejects",
+    rejected = deeds.add_parser(
+        "rejected",
         parents=[common, span],
         help="list events that were not right, newest first",
-        epilog="example: python server.py events rejects --app 1 --limit 20",
+        epilog="example: python server.py events rejected --app 1 --limit 20",
     )
-    rejects.add_argument(
+    rejected.add_argument(
         "--limit", type=_positive_number, default=100, metavar="N", help="so many (100)"
     )
-    rejects.set_defaults(run=_run_rejected)
+    rejected.set_defaults(run=_run_rejected)
 
     replay = deeds.add_parser(
         "replay",
@@ -79,7 +79,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: python server.py events replay --all --app 1",
     )
     replay.add_argument(
-        "rejects", nargs="*", type=whole_number, metavar="ID", help="as `rejects` has it"
+        "ids", nargs="*", type=whole_number, metavar="ID", help="IDs, as `events rejected` prints them"
     )
     replay.add_argument("--all", action="store_true", help="all, or those of an app or a time")
     replay.set_defaults(run=_run_replay)
@@ -160,9 +160,9 @@ async def _iterate_rejected(
 
 
 def _run_replay(said: argparse.Namespace, settings: Settings) -> int:
-    if said.all == bool(said.rejects):
+    if said.all == bool(said.ids):
         raise StoreRefused("say which rejects are to be taken again: their ids, or --all")
-    told = asyncio.run(_replay_rejected(Path(settings.data), said.rejects, _rejected_filter(said)))
+    told = asyncio.run(_replay_rejected(Path(settings.data), said.ids, _rejected_filter(said)))
     if said.json:
         print(msgspec.json.encode({"replayed": told}).decode())
     else:

@@ -37,7 +37,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         epilog=(
             "examples: python server.py import ./campaigns --data data; "
             "python server.py import ./corrected --replace; python server.py import undo 7 --yes; "
-            "python server.py import --rejects --limit 20"
+            "python server.py import --rejected --limit 20"
         ),
     )
     parser.add_argument(
@@ -53,7 +53,7 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     )
     add_yes_option(parser)
     parser.add_argument(
-        "--rejects", action="store_true", help="show the rows that imports did not take"
+        "--rejected", action="store_true", help="show the rows that imports did not take"
     )
     parser.add_argument("--limit", type=whole_number, default=100, help="how many of those (100)")
     parser.add_argument(
@@ -66,9 +66,9 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """0 if every file was taken or was a known duplicate."""
     words = arguments.words
-    if (arguments.rejects and words) or (arguments.replace and len(words) != 1):
-        arguments.parser.error("--rejects takes no DIR, and --replace one")
-    if arguments.rejects:
+    if (arguments.rejected and words) or (arguments.replace and len(words) != 1):
+        arguments.parser.error("--rejected takes no DIR, and --replace one")
+    if arguments.rejected:
         return asyncio.run(
             _print_rejected_rows(Path(settings.data), arguments.limit, arguments.json)
         )
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         confirm(arguments, f"Take back import {words[1]} and all that it counted?")
         return asyncio.run(_undo_import(int(words[1]), Path(settings.data), arguments.json))
     if len(words) != 1 or (words == ["undo"] and not Path("undo").is_dir()):
-        arguments.parser.error("give one folder DIR, or: undo N, or: --rejects")
+        arguments.parser.error("give one folder DIR, or: undo N, or: --rejected")
     return asyncio.run(_import_folder(arguments, Path(settings.data)))
 
 
@@ -150,7 +150,7 @@ def _format_report(result: ImportReport, data: Path) -> str:
     if result.number is None:
         lines.append("Nothing was new, and nothing was changed.")
     if result.rejected:
-        lines.append(f"What was rejected, and why: {command_line('import --rejects', data)}")
+        lines.append(f"What was rejected, and why: {command_line('import --rejected', data)}")
     return "\n".join(map(escape_for_terminal, lines))
 
 

@@ -90,7 +90,7 @@ def _import_stories(arguments: argparse.Namespace, settings: Settings) -> int:
         "seconds": round(perf_counter() - began, 3),
     }
     if arguments.json:
-        print(msgspec.json.encode({**result, "rejects": rejected}).decode())
+        print(msgspec.json.encode({**result, "rejected_stories": rejected}).decode())
         return 1 if rejected else 0
     for each in rejected:
         where = f"{arguments.file.name}, {each['place']}: {each['reason']}"

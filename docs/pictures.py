@@ -1,7 +1,7 @@
 """Make the README's pictures from the running program: `.venv/bin/python docs/pictures.py`.
 
-With `--all FOLDER`, every page of the owner's instead, each in light, in dark and on a phone, to be
-looked at. Needs selenium (`make install-dev`) and chromium with its driver (Debian: chromium
+With `--all FOLDER`, take screenshots of every admin page in light mode, in dark mode and at phone
+width. Needs selenium (`make install-dev`) and chromium with its driver (Debian: chromium
 chromium-driver). What is shown is the sample, and some minutes of traffic that is played.
 """
 
@@ -33,7 +33,7 @@ PICTURES = {
 }
 LOOKS = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
 SESSION = "e2085be5-9137-4e4e-80b5-000000000007"
-OWNED = {
+ADMIN_PAGES = {
     "overview": "",
     "campaigns": "campaigns",
     "campaign": "campaigns/1",
@@ -47,17 +47,17 @@ OWNED = {
     "remove-story": "stories/1/remove",
     "events": "events",
     "session": f"sessions?id={SESSION}",
-    "forget": f"sessions/forget?id={SESSION}",
-    "rules": "rules",
-    "rule": "rules/edit?category=page+interaction&name=pageview",
-    "new-rule": "rules/edit",
-    "rejects": "rejects",
+    "erase-session": f"sessions/erase?id={SESSION}",
+    "schemas": "schemas",
+    "schema": "schemas/edit?category=page+interaction&name=pageview",
+    "new-schema": "schemas/edit",
+    "rejected-events": "rejected-events",
     "apps": "apps",
     "app": "apps/1",
     "revoke": "apps/1/revoke?token=1",
     "health": "health",
     "users": "users",
-    "changes": "audit",
+    "audit-log": "audit",
     "account": "account",
 }
 WORDS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -66,7 +66,7 @@ WORDS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-backgroun
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--all", metavar="FOLDER", type=Path, help="all of the owner's pages")
+    parser.add_argument("--all", metavar="FOLDER", type=Path, help="all admin pages")
     parser.add_argument("--play", type=float, default=150, help="seconds of traffic (150)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
@@ -152,7 +152,7 @@ def log_in(driver: webdriver.Chrome, told: dict) -> None:
 def shoot_all(driver: webdriver.Chrome, root: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for look, (wide, high, dark) in LOOKS.items():
-        for name, path in OWNED.items():
+        for name, path in ADMIN_PAGES.items():
             place = folder / f"{name}-{look}.png"
             shoot(driver, f"{root}admin/{path}", place, wide, high, dark, whole=True)
 

@@ -24,8 +24,8 @@ NAVIGATION_LINKS = (
     ("/admin/campaigns", "Campaigns"),
     ("/admin/stories", "Stories"),
     ("/admin/events", "Events"),
-    ("/admin/rules", "Event rules"),
-    ("/admin/rejects", "Rejects"),
+    ("/admin/schemas", "Event rules"),
+    ("/admin/rejected-events", "Rejects"),
     ("/admin/audience", "Audience"),
     ("/admin/apps", "Apps"),
     ("/admin/health", "Health"),
@@ -129,7 +129,7 @@ class AdminPage(ApiHandler):
         """The page's bytes."""
         # A separate template: its loop variables would overwrite variables of the page.
         navigation = self.owner and self.pages.render(
-            "admin/places.html",
+            "admin/navigation.html",
             owner=self.owner,
             places=NAVIGATION_LINKS,
             about=ACCOUNT_LINKS,

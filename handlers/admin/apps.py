@@ -58,7 +58,7 @@ class AdminAppsBasePage(AdminPage):
         """Answer with a token, which is not to be seen again, and how to use it."""
         host = next(iter(app.hosts), "www.example.com")
         self.show(
-            "token.html",
+            "new_token.html",
             title,
             made=made,
             app=app.id,
@@ -172,7 +172,7 @@ class AdminTokenRevokePage(AdminAppsBasePage):
         found = next((each for each in app.tokens if each.id == token), None)
         if found is None:
             raise ApiError(404, "This app has no such token.")
-        self.show("revoke.html", "Revoke a token", app=app, token=found)
+        self.show("revoke_token.html", "Revoke a token", app=app, token=found)
 
     async def post(self, number: str) -> None:
         """Revoke it."""

@@ -42,7 +42,7 @@ def routes(database: Database, events: EventQueries, changes: EventMutations) ->
         (r"/admin/events/(\d{1,19})", AdminEventDetailPage, parts),
         (r"/admin/events/(\d{1,19})/delete", AdminEventDeletePage, parts),
         (r"/admin/sessions", AdminSessionPage, parts),
-        (r"/admin/sessions/forget", AdminSessionErasePage, parts),
+        (r"/admin/sessions/erase", AdminSessionErasePage, parts),
     ]
 
 
@@ -188,12 +188,12 @@ class AdminEventDeletePage(AdminEventsBasePage):
 
 
 class AdminSessionErasePage(AdminEventsBasePage):
-    """`/admin/sessions/forget?id=`: asks once more."""
+    """`/admin/sessions/erase?id=`: asks once more."""
 
     def get(self) -> None:
         """The question."""
         self.show(
-            "forget.html", "Forget a session", session=self.get_query_argument("id", "", False)
+            "erase_session.html", "Forget a session", session=self.get_query_argument("id", "", False)
         )
 
     async def post(self) -> None:

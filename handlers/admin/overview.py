@@ -58,7 +58,7 @@ class DashboardRenderer:
         """What stands in each card."""
         if self._made[0] != self.pulse.beats:
             cards = {each.name: self._card(each) for each in self._charts}
-            rising = self._pages.render("admin/rising.html", pages=self._rising())
+            rising = self._pages.render("admin/rising_pages.html", pages=self._rising())
             self._made = self.pulse.beats, cards | {"rising": rising.decode()}
         return self._made[1]
 
@@ -79,7 +79,7 @@ class DashboardRenderer:
         unit = chart.unit if chart.live_unit is None else chart.live_unit()
         label = f"{chart.title}: {shown} {unit}"
         return self._pages.render(
-            "admin/card.html",
+            "admin/chart_card.html",
             chart=chart,
             unit=unit,
             value=shown,

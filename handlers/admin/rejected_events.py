@@ -36,9 +36,9 @@ def routes(database: Database, replays: RejectedEventReplayer) -> list[Any]:
     """Where these are."""
     parts = {"database": database, "replays": replays}
     return [
-        (r"/admin/rejects", AdminRejectedEventsPage, parts),
-        (r"/admin/rejects/replay", AdminRejectedReplayPage, parts),
-        (r"/admin/rejects/(\d{1,19})", AdminRejectedDetailPage, parts),
+        (r"/admin/rejected-events", AdminRejectedEventsPage, parts),
+        (r"/admin/rejected-events/replay", AdminRejectedReplayPage, parts),
+        (r"/admin/rejected-events/(\d{1,19})", AdminRejectedDetailPage, parts),
     ]
 
 
@@ -52,7 +52,7 @@ class AdminRejectedBasePage(AdminPage):
 
 
 class AdminRejectedEventsPage(AdminRejectedBasePage):
-    """`/admin/rejects?app=&from=&to=&before=`."""
+    """`/admin/rejected-events?app=&from=&to=&before=`."""
 
     deeds = {"replayed": "It is right now, and stored."}  # noqa: RUF012
 
@@ -77,7 +77,7 @@ class AdminRejectedEventsPage(AdminRejectedBasePage):
         apps = await app_names(self.database)
         values: dict[str, Any] = {"wrong": wrong, "result": None, **more}
         self.show(
-            "rejects.html",
+            "rejected_events.html",
             "Rejects",
             status,
             rejects=[(each, stored_errors(each), body_preview(each.body)) for each in found],
@@ -90,7 +90,7 @@ class AdminRejectedEventsPage(AdminRejectedBasePage):
 
 
 class AdminRejectedDetailPage(AdminRejectedBasePage):
-    """`/admin/rejects/{id}`: as it came, and why it was not taken."""
+    """`/admin/rejected-events/{id}`: as it came, and why it was not taken."""
 
     async def get(self, number: str) -> None:
         """The reject."""
@@ -114,7 +114,7 @@ class AdminRejectedDetailPage(AdminRejectedBasePage):
         await add_audit_entry(
             self.database, self.by, "replayed a reject", f"{number}; stored as event {event}"
         )
-        self.done("/admin/rejects", "replayed")
+        self.done("/admin/rejected-events", "replayed")
 
     async def one(
         self, number: str, still: list[FieldError], status: int = 200, wrong: str = ""
@@ -125,7 +125,7 @@ class AdminRejectedDetailPage(AdminRejectedBasePage):
             raise ApiError(404, "There is no such rejected event.")
         kept, _ = found
         self.show(
-            "reject.html",
+            "rejected_event.html",
             f"Rejected {format_moment(kept.received)}",
             status,
             wrong=wrong,
@@ -137,7 +137,7 @@ class AdminRejectedDetailPage(AdminRejectedBasePage):
 
 
 class AdminRejectedReplayPage(AdminRejectedBasePage):
-    """`/admin/rejects/replay`: all of a filter, or of all apps."""
+    """`/admin/rejected-events/replay`: all of a filter, or of all apps."""
 
     async def post(self) -> None:
         """Judge the newest of them again."""
@@ -165,7 +165,7 @@ class AdminRejectedReplayPage(AdminRejectedBasePage):
             )
         if stored:
             await RecordReplay(stored, wrong, by=self.by).run(self.database)
-        self.show("replayed.html", "Replayed", result=result, app=app)
+        self.show("replay_report.html", "Replayed", result=result, app=app)
 
     async def replay(self, kept: RejectedEvent) -> str:
         """What became of one."""

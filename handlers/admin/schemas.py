@@ -30,8 +30,8 @@ def routes(database: Database, rules: EventSchemaStore, events: EventQueries) ->
     """Where these are."""
     parts = {"database": database, "rules": rules, "events": events}
     return [
-        (r"/admin/rules", AdminSchemasPage, parts),
-        (r"/admin/rules/edit", AdminSchemaEditPage, parts),
+        (r"/admin/schemas", AdminSchemasPage, parts),
+        (r"/admin/schemas/edit", AdminSchemaEditPage, parts),
     ]
 
 
@@ -46,7 +46,7 @@ class AdminSchemasBasePage(AdminPage):
 
 
 class AdminSchemasPage(AdminSchemasBasePage):
-    """`/admin/rules`."""
+    """`/admin/schemas`."""
 
     deeds = {  # noqa: RUF012
         "saved": "The rule is in force.",
@@ -58,7 +58,7 @@ class AdminSchemasPage(AdminSchemasBasePage):
         start = self.int_argument("start") or 0
         kept = self.rules.kept
         self.show(
-            "rules.html",
+            "schemas.html",
             "Event rules",
             rules=[
                 (rule, schema_edit_url(rule.key)) for rule in kept[start : start + SCHEMAS_PER_PAGE]
@@ -71,7 +71,7 @@ class AdminSchemasPage(AdminSchemasBasePage):
 
 
 class AdminSchemaEditPage(AdminSchemasBasePage):
-    """`/admin/rules/edit?category=&name=&app=`: one rule, or a new one."""
+    """`/admin/schemas/edit?category=&name=&app=`: one rule, or a new one."""
 
     async def get(self) -> None:
         """The form."""
@@ -88,11 +88,11 @@ class AdminSchemaEditPage(AdminSchemasBasePage):
         """Try it, set it or remove it, as the button says."""
         key = (self.whole("app"), self.said("category"), self.said("name"))
         text = self.get_body_argument("schema", "", strip=False)
-        rule, deed = self.rules.get(key), self.said("deed")
+        rule, action = self.rules.get(key), self.said("action")
         try:
-            if deed == "remove":
+            if action == "remove":
                 await self.rules.delete(key, self.by)
-                self.done("/admin/rules", "removed")
+                self.done("/admin/schemas", "removed")
                 return
             if not all(1 <= len(word) <= MAX_TYPE_NAME_LENGTH for word in key[1:]):
                 raise ApiError(
@@ -101,9 +101,9 @@ class AdminSchemaEditPage(AdminSchemasBasePage):
             sent = decode_json(text.encode("utf-8", "surrogatepass"))
             app, category, name = key
             schema = schema_from_request(sent, category, name, app or None)
-            if deed == "save":
+            if action == "save":
                 await self.rules.put(key, schema, self.by)
-                self.done("/admin/rules", "saved")
+                self.done("/admin/schemas", "saved")
                 return
             trial = await self.tried(key, await asyncio.to_thread(CompiledEventSchema, schema))
         except InvalidJson as error:
@@ -151,7 +151,7 @@ class AdminSchemaEditPage(AdminSchemasBasePage):
         title = f"{category} / {name}" if rule else "A new rule"
         values = {"wrong": words, "trial": None, **more}
         self.show(
-            "rule.html",
+            "schema.html",
             title,
             status,
             rule=rule,
@@ -172,7 +172,7 @@ def schema_edit_url(key: SchemaKey) -> str:
     """The address of a rule's form."""
     app, category, name = key
     said = {"category": category, "name": name, **({"app": str(app)} if app else {})}
-    return f"/admin/rules/edit?{urlencode(said)}"
+    return f"/admin/schemas/edit?{urlencode(said)}"
 
 
 def pretty_json(text: str | msgspec.Raw) -> str:

@@ -29,7 +29,7 @@ EVIL = [
 ]
 # What forms have, whatever the form.
 FIELDS = ("name", "next", "token", "hosts", "public_token", "id", "metadata", "app", "category",
-          "schema", "deed", "scopes", "session", "who", "url")  # fmt: skip
+          "schema", "action", "scopes", "session", "who", "url")  # fmt: skip
 LOOKED_AT = [row for row in ROWS if row.method == "GET" and "stream" not in row.path
              and row.path != "/admin/live"]  # fmt: skip
 # Not the end of the session that the others need.

@@ -44,7 +44,7 @@ class Markup(HTMLParser):
 
 def in_app(target: Target) -> list[str]:
     target.owner.post("/admin/apps", name=EVIL)
-    return ["apps", "events", "rejects", "rules/edit", "stories", "audit"]
+    return ["apps", "events", "rejected-events", "schemas/edit", "stories", "audit"]
 
 
 def in_story(target: Target) -> list[str]:
@@ -68,30 +68,30 @@ def in_event(target: Target) -> list[str]:
         f"events/{number}",
         f"events/{number}/delete",
         f"sessions?{session}",
-        f"sessions/forget?{session}",
-        "rules/edit",
+        f"sessions/erase?{session}",
+        "schemas/edit",
     ]
 
 
 def in_reject(target: Target) -> list[str]:
     (rejected,) = target.send(event(timestamp=EVIL, **{EVIL: EVIL}))
     assert rejected["status"] == "rejected"
-    listed = target.owner.get("/admin/rejects").text
-    number = listed.partition("/admin/rejects/")[2].partition('"')[0]
-    return ["rejects", f"rejects/{number}"]
+    listed = target.owner.get("/admin/rejected-events").text
+    number = listed.partition("/admin/rejected-events/")[2].partition('"')[0]
+    return ["rejected-events", f"rejected-events/{number}"]
 
 
 def in_reject_of_bytes(target: Target) -> list[str]:
     said = {"Authorization": f"Bearer {target.token}", "Content_Type": "application/json"}
     target.server.ask("/events", "POST", b"\xff" + EVIL.encode(), **said)
-    return ["rejects"]
+    return ["rejected-events"]
 
 
 def in_rule(target: Target) -> list[str]:
     text = json.dumps({"description": EVIL, "properties": {EVIL: {"const": EVIL}}})
     said = {"app": "0", "category": EVIL, "name": EVIL, "schema": text}
-    assert target.owner.post("/admin/rules/edit", **said, deed="save").status == 303
-    return ["rules", query("rules/edit", category=EVIL, name=EVIL), "audit"]
+    assert target.owner.post("/admin/schemas/edit", **said, action="save").status == 303
+    return ["schemas", query("schemas/edit", category=EVIL, name=EVIL), "audit"]
 
 
 def in_upload(target: Target) -> list[str]:
@@ -128,12 +128,12 @@ SAID = [
     "events?session_id={}&category={}&name={}",
     "events?from={}",
     "events?cursor={}",
-    "rejects?app={}",
-    "rejects?from={}",
-    "rules/edit?category={}&name={}",
+    "rejected-events?app={}",
+    "rejected-events?from={}",
+    "schemas/edit?category={}&name={}",
     "stories?app={}",
     "sessions?id={}",
-    "sessions/forget?id={}",
+    "sessions/erase?id={}",
     "campaigns?slot={}",
     "campaigns/1?slot={}",
     "uploads/{}",

@@ -44,7 +44,7 @@ def planted(target) -> Target:
 
 @pytest.mark.parametrize(
     "command",
-    ["stories list 1", "events rejects", "events replay --all", "import --rejects",
+    ["stories list 1", "events rejected", "events replay --all", "import --rejected",
      "import /tmp/\x1b[2Jx"],
 )  # fmt: skip
 def test_a_command_says_nothing_that_steers_a_terminal(planted, command):
@@ -64,7 +64,7 @@ def test_without_the_guard_it_does(weakened):
     weakened.send(event(**{ESCAPES: 1}))
     program = str(ROOT / "tests" / "attacks" / "weakened.py")
     done = subprocess.run(
-        [sys.executable, program, "events", "rejects", "--data", str(weakened.server.data)],
+        [sys.executable, program, "events", "rejected", "--data", str(weakened.server.data)],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert "\x1b[2J" in done.stdout

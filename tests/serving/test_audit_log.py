@@ -64,12 +64,12 @@ def test_changes_tell_what_was_and_what_is(owner, run):
     assert changed in listed(owner)
     assert owner.post("/admin/stories/99/remove").status == 303
     assert "removed a story 99; app: 5; order: 7" in listed(owner)
-    rule = {"category": "shop", "name": "sale", "app": "5", "deed": "save"}
-    owner.post("/admin/rules/edit", **rule, schema='{"type": "object"}')
-    owner.post("/admin/rules/edit", **rule, schema='{"type": "array"}')
+    rule = {"category": "shop", "name": "sale", "app": "5", "action": "save"}
+    owner.post("/admin/schemas/edit", **rule, schema='{"type": "object"}')
+    owner.post("/admin/schemas/edit", **rule, schema='{"type": "array"}')
     assert 'shop / sale of app 5; schema: none → {"type":"object"}' in listed(owner)
     assert 'schema: {"type":"object"} → {"type":"array"}' in listed(owner)
-    owner.post("/admin/rules/edit", **(rule | {"deed": "remove"}), schema="{}")
+    owner.post("/admin/schemas/edit", **(rule | {"action": "remove"}), schema="{}")
     assert 'removed an event rule shop / sale of app 5; schema: {"type":"array"}' in listed(owner)
     owner.post("/admin/users", name="nina")
     assert "made a user nina; password: made up" in listed(owner)

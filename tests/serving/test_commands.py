@@ -97,7 +97,7 @@ def test_an_import_replaces_and_is_taken_back(start, run, folder, tmp_path, besi
     assert again.returncode == 1 and "was undone already, by import 3" in again.stderr
     assert run("import", "undo", "1", "--yes", *data).returncode == 0
     assert candidates() in (None, [])
-    wrong = (["undo", "x", "--yes"], ["undo"], ["undo", "1", "--replace"], ["--rejects", "1"])
+    wrong = (["undo", "x", "--yes"], ["undo"], ["undo", "1", "--replace"], ["--rejected", "1"])
     for words in wrong:
         assert run("import", *words, *data).returncode == 2
 
@@ -135,13 +135,13 @@ def test_what_is_rejected_is_told_with_file_line_reason_and_row(
     answer = run("import", str(folder), "--data", data, "--json")
     assert answer.returncode == 0
     assert json.loads(answer.stdout)["rejected"] == 3
-    page = json.loads(run("import", "--rejects", "--data", data, "--json").stdout)
+    page = json.loads(run("import", "--rejected", "--data", data, "--json").stdout)
     assert {(each["file"], each["line"]) for each in page["rejected"]} == {
         ("2/conversions_2.csv", line) for line in (5, 6, 7)
     }
     assert all(each["reason"] for each in page["rejected"])
     assert "92,21,nan" in {each["row"] for each in page["rejected"]}
-    assert "conversions_2.csv:6" in run("import", "--rejects", "--data", data).stdout
+    assert "conversions_2.csv:6" in run("import", "--rejected", "--data", data).stdout
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x00\x00", b"campaign,banner\n1,2\n", b""])
@@ -343,12 +343,12 @@ def test_rejects_are_listed_and_taken_again_at_the_terminal(start, run, serving)
     if not serving:
         assert server.stop() == 0
     data = ["--data", str(server.data)]
-    told = json.loads(run("events", "rejects", *data, "--json").stdout)["rejected_events"]
+    told = json.loads(run("events", "rejected", *data, "--json").stdout)["rejected_events"]
     assert [each["app"] for each in told] == [other.id, *[app.id] * 3]
     assert told[0]["encoding"] == "base64"
     assert json.loads(told[1]["body"])["sender_id"] == "s2"
     assert told[1]["errors"][0]["pointer"] == "/data/element"
-    lines = run("events", "rejects", *data, "--app", str(app.id), "--limit", "2").stdout
+    lines = run("events", "rejected", *data, "--app", str(app.id), "--limit", "2").stdout
     assert lines.count(f"app {app.id}") == 2 and "/data/element" in lines
 
     done = run("events", "replay", *data, told[3]["id"])

@@ -35,10 +35,10 @@ COMMANDS = [
     ["app", "change", "nobody \u00e9", "--name", "x"],
     ["stories", "list"],
     ["user", "list"],
-    ["import", "--rejects"],
+    ["import", "--rejected"],
     ["import", "/nowhere/\u00e9"],
     ["events", "export"],
-    ["events", "rejects"],
+    ["events", "rejected"],
     ["doctor", "--port", "1"],
     ["rebuild"],
 ]
@@ -58,7 +58,7 @@ def test_a_character_that_the_encoding_lacks_is_escaped(data, words, encoding):
     assert "UnicodeEncodeError" not in done.stderr and "Traceback" not in done.stderr
     if words == ["app", "list"]:
         assert "\\u4e2d\\U0001f600" in done.stdout
-    elif words[0] == "import" and words[1] != "--rejects":
+    elif words[0] == "import" and words[1] != "--rejected":
         assert done.returncode == 1 and "/nowhere/" in done.stderr
 
 
@@ -77,7 +77,7 @@ def test_a_password_on_stdin_is_utf_8_whatever_the_encoding(data):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["import", "--help"], *COMMANDS[:2], ["doctor"], ["import", "--rejects"]],
+    "words", [["--help"], ["import", "--help"], *COMMANDS[:2], ["doctor"], ["import", "--rejected"]],
     ids=" ".join,
 )  # fmt: skip
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -155,8 +155,8 @@ def test_a_password_from_a_closed_stdin_is_refused(data):
     [
         ["stories", "remove", "--yes"],
         ["events", "replay"],
-        ["events", "rejects", "--app"],
-        ["import", "--rejects", "--limit"],
+        ["events", "rejected", "--app"],
+        ["import", "--rejected", "--limit"],
         ["backup", "--to", "none", "--keep"],
     ],
     ids=" ".join,

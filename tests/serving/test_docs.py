@@ -202,9 +202,9 @@ def test_the_owners_forms_are_told_with_all_their_fields(sampled, told):
     event = app.send(body()).json()["id"]
     pages = {row.path for row in ROWS if row.method == "GET" and row.who == OWNER}
     pages -= {"/admin/live"}
-    pages |= {f"/admin/events/{event}/delete", f"/admin/rejects/{reject}"}
+    pages |= {f"/admin/events/{event}/delete", f"/admin/rejected-events/{reject}"}
     pages |= {"/admin/stories/1/remove", "/admin/apps/1/revoke?token=1"}
-    pages |= {"/admin/users/remove?name=x", "/admin/rules/edit?category=a&name=b"}
+    pages |= {"/admin/users/remove?name=x", "/admin/schemas/edit?category=a&name=b"}
     visitor = Visitor(sampled).get("/admin/login").text
     found = Forms(visitor).found
     for path in pages:

@@ -24,9 +24,9 @@ from visitor import Visitor, owner_of
 PAGES = (
     "", "campaigns", "campaigns/1", "campaigns/1/preview", "campaigns/upload", "imports",
     "imports/1", "apps", "apps/1", "apps/1/revoke?token=1", "audience", "stories",
-    "stories/edit", "stories/edit?id=1", "stories/1/remove", "events", "rules", "rules/edit",
-    "rules/edit?category=page+interaction&name=pageview", "rejects", "health", "users",
-    "users/remove?name=x", "audit", "account", "sessions/forget?id=x",
+    "stories/edit", "stories/edit?id=1", "stories/1/remove", "events", "schemas", "schemas/edit",
+    "schemas/edit?category=page+interaction&name=pageview", "rejected-events", "health", "users",
+    "users/remove?name=x", "audit", "account", "sessions/erase?id=x",
 )  # fmt: skip
 
 
@@ -328,7 +328,7 @@ def test_a_page_and_all_that_it_needs_is_light(browser, sampled):
     person = Person(browser, sampled)
     time.sleep(0.3)
     person.log_in(*owner_of(sampled))
-    for path in ("", "campaigns", "events", "rejects", "health"):
+    for path in ("", "campaigns", "events", "rejected-events", "health"):
         person.go(f"/admin/{path}")
         names = browser.execute_script(
             "return performance.getEntriesByType('resource').map((it) => it.name)"

@@ -105,7 +105,7 @@ def zipped(files: list[tuple[str, bytes]]) -> bytes:
     ["", "campaigns", "campaigns?slot=3", "campaigns/1", "campaigns/1?slot=4",
      "campaigns/1/preview", "campaigns/upload", "imports", "imports/1", "apps", "apps/1",
      "audience", "stories", "stories?app=2", "stories?app=99", "stories/edit", "stories/edit?id=1",
-     "stories/1/remove", "events", "events?order=asc", "rules", "rules/edit", "rejects",
+     "stories/1/remove", "events", "events?order=asc", "schemas", "schemas/edit", "rejected-events",
      "health", "users", "audit", "account"],
 )  # fmt: skip
 def test_every_page_is_there_small_and_sound(owner, path):
@@ -130,12 +130,12 @@ def test_every_page_is_there_small_and_sound(owner, path):
 @pytest.mark.parametrize(
     ("path", "status"),
     [("campaigns/99999999", 404), ("campaigns/1?slot=5", 422), ("apps/999", 404), ("nothing", 404),
-     ("events/1", 404), ("events/9999999999999999999", 404), ("rejects/1", 404),
+     ("events/1", 404), ("events/9999999999999999999", 404), ("rejected-events/1", 404),
      ("imports/999", 404), ("stories/999/remove", 404),
      ("stories/edit?id=999", 404), ("stories?start=x", 422), ("uploads/nothing", 404),
      ("apps/1/revoke?token=999", 404),
      ("events?from=yesterday", 422), ("events?cursor=%ff", 400), ("events?cursor=zz", 422),
-     ("events?source=nowhere", 422), ("events?app=-1", 422), ("rejects?app=x", 422),
+     ("events?source=nowhere", 422), ("events?app=-1", 422), ("rejected-events?app=x", 422),
      ("campaigns?after=x", 422), ("audit?before=x", 422)],
 )  # fmt: skip
 def test_what_is_not_there_is_told_in_a_page(owner, path, status):
@@ -181,20 +181,20 @@ def test_what_others_sent_is_text_in_every_page(owner, app):
     assert app.send(**event).status == 202
     assert app.send(**event, timestamp=EVIL).status == 422
     Client(owner, EVIL)
-    owner.post("/admin/rules/edit", app="0", category=EVIL, name=EVIL, schema="{}", deed="save")
+    owner.post("/admin/schemas/edit", app="0", category=EVIL, name=EVIL, schema="{}", action="save")
     found = owner.get(f"/admin/events?{urlencode({'name': EVIL})}")
     number = re.search(r"/admin/events/(\d+)", found.text)[1]
     edit = urlencode({"category": EVIL, "name": EVIL})
     for path in (
         "events", f"events?{urlencode({'name': EVIL})}",
         f"events/{number}", f"events/{number}/delete",
-        f"sessions?{urlencode({'id': EVIL})}", f"sessions/forget?{urlencode({'id': EVIL})}",
-        "rejects", "rules", f"rules/edit?{edit}", "apps", "audit",
+        f"sessions?{urlencode({'id': EVIL})}", f"sessions/erase?{urlencode({'id': EVIL})}",
+        "rejected-events", "schemas", f"schemas/edit?{edit}", "apps", "audit",
         f"audit?{urlencode({'who': EVIL})}", f"users/remove?{urlencode({'name': EVIL})}",
     ):  # fmt: skip
         text = owner.get(f"/admin/{path}").text
         assert "<script>alert" not in text and "alert(1)" in text, path
-    owner.post("/admin/rules/edit", app="0", category=EVIL, name=EVIL, schema="{}", deed="remove")
+    owner.post("/admin/schemas/edit", app="0", category=EVIL, name=EVIL, schema="{}", action="remove")
 
 
 def test_an_event_is_found_followed_and_forgotten(owner, app):
@@ -215,12 +215,12 @@ def test_an_event_is_found_followed_and_forgotten(owner, app):
     assert owner.get(f"/admin/events/{first}/delete").status == 200
     assert owner.post(f"/admin/events/{first}/delete").status == 303
     assert owner.get(f"/admin/events/{first}").status == 404
-    assert owner.post("/admin/sessions/forget").status == 422
-    assert owner.get(f"/admin/sessions/forget?id={SESSION}").status == 200
-    answer = owner.post("/admin/sessions/forget", id=SESSION)
+    assert owner.post("/admin/sessions/erase").status == 422
+    assert owner.get(f"/admin/sessions/erase?id={SESSION}").status == 200
+    answer = owner.post("/admin/sessions/erase", id=SESSION)
     assert "is gone" in words(owner.get(answer.headers["Location"]))
     assert "Nothing is kept" in words(owner.get(f"/admin/sessions?id={SESSION}"))
-    assert SESSION not in owner.get("/admin/rejects").text
+    assert SESSION not in owner.get("/admin/rejected-events").text
     changes = owner.get("/admin/audit").text
     assert "forgot a session" in changes and "2 events, 1 rejected event" in changes
     assert SESSION not in changes
@@ -242,31 +242,31 @@ def test_a_rule_is_tried_set_broken_mended_and_its_rejects_replayed(owner, app):
     for price in (1, 2, "three"):
         assert app.send(category="shop", name="sale", data={"price": price}).status == 202
     schema = '{"type": "object", "properties": {"price": {"type": "number"}}}'
-    tried = owner.post("/admin/rules/edit", **kind, schema=schema, deed="try")
+    tried = owner.post("/admin/schemas/edit", **kind, schema=schema, action="dry-run")
     assert "Of the newest 3 events of this type, this rule would have rejected 1" in words(tried)
     assert "/data/price" in tried.text
-    assert "sale" not in words(owner.get("/admin/rules"))
-    assert owner.post("/admin/rules/edit", **kind, schema=schema, deed="save").status == 303
-    assert "shop / sale all apps" in words(owner.get("/admin/rules"))
+    assert "sale" not in words(owner.get("/admin/schemas"))
+    assert owner.post("/admin/schemas/edit", **kind, schema=schema, action="save").status == 303
+    assert "shop / sale all apps" in words(owner.get("/admin/schemas"))
     assert app.send(category="shop", name="sale", data={"price": "four"}).status == 422
     assert app.send(category="shop", name="sale", data={"price": "five"}).status == 422
-    listed = owner.get(f"/admin/rejects?app={app.id}")
+    listed = owner.get(f"/admin/rejected-events?app={app.id}")
     assert "/data/price" in listed.text and "five" in listed.text
-    number = re.search(r"/admin/rejects/(\d+)", listed.text)[1]
-    assert "five" in owner.get(f"/admin/rejects/{number}").text
-    still = owner.post(f"/admin/rejects/{number}")
+    number = re.search(r"/admin/rejected-events/(\d+)", listed.text)[1]
+    assert "five" in owner.get(f"/admin/rejected-events/{number}").text
+    still = owner.post(f"/admin/rejected-events/{number}")
     assert still.status == 422 and "still not" in words(still)
-    edit = f"/admin/rules/edit?{urlencode({'category': 'shop', 'name': 'sale'})}"
+    edit = f"/admin/schemas/edit?{urlencode({'category': 'shop', 'name': 'sale'})}"
     assert '"number"' in owner.get(edit).text.replace("&quot;", '"')
-    assert owner.post("/admin/rules/edit", **kind, schema="{}", deed="save").status == 303
-    assert owner.post(f"/admin/rejects/{number}").status == 303
-    assert owner.post(f"/admin/rejects/{number}").status == 404
-    replayed = owner.post("/admin/rejects/replay", app=app.id)
+    assert owner.post("/admin/schemas/edit", **kind, schema="{}", action="save").status == 303
+    assert owner.post(f"/admin/rejected-events/{number}").status == 303
+    assert owner.post(f"/admin/rejected-events/{number}").status == 404
+    replayed = owner.post("/admin/rejected-events/replay", app=app.id)
     assert "1 event stored" in words(replayed)
     found = owner.get("/admin/events?category=shop&name=sale").text
     assert "four" in found and "five" in found
-    assert owner.post("/admin/rules/edit", **kind, schema="{}", deed="remove").status == 303
-    assert "shop / sale" not in words(owner.get("/admin/rules"))
+    assert owner.post("/admin/schemas/edit", **kind, schema="{}", action="remove").status == 303
+    assert "shop / sale" not in words(owner.get("/admin/schemas"))
 
 
 @pytest.mark.parametrize(
@@ -274,10 +274,10 @@ def test_a_rule_is_tried_set_broken_mended_and_its_rejects_replayed(owner, app):
     [("{", "JSON"), ('{"type": 3}', "/type"), ('{"$ref": "https://x.example/"}', "/$ref"),
      ('{"a": NaN}', "NaN"), ("", "JSON")],
 )  # fmt: skip
-@pytest.mark.parametrize("deed", ["try", "save"])
-def test_what_is_no_rule_is_told_and_stays_in_the_form(owner, schema, said, deed):
+@pytest.mark.parametrize("action", ["dry-run", "save"])
+def test_what_is_no_rule_is_told_and_stays_in_the_form(owner, schema, said, action):
     answer = owner.post(
-        "/admin/rules/edit", app="0", category="c", name="n", schema=schema, deed=deed
+        "/admin/schemas/edit", app="0", category="c", name="n", schema=schema, action=action
     )
     assert answer.status == 422
     assert said in words(answer)
@@ -286,7 +286,7 @@ def test_what_is_no_rule_is_told_and_stays_in_the_form(owner, schema, said, deed
 
 def test_a_rule_for_an_app_that_is_none_is_refused(owner):
     answer = owner.post(
-        "/admin/rules/edit", app="999", category="c", name="n", schema="{}", deed="save"
+        "/admin/schemas/edit", app="999", category="c", name="n", schema="{}", action="save"
     )
     assert answer.status == 422 and "no app 999" in words(answer)
 

@@ -42,9 +42,9 @@ PAGES = (
 OWN = (
     "", "campaigns", "campaigns/1", "campaigns/1/preview", "campaigns/upload", "imports",
     "imports/1", "apps", "apps/1", "apps/1/revoke?token=1", "audience", "stories", "stories/edit",
-    "stories/edit?id=1", "stories/1/remove", "events", "rules", "rules/edit",
-    "rules/edit?category=page+interaction&name=pageview", "rejects", "health", "users",
-    "users/remove?name=x", "audit", "account", "sessions/forget?id=x", "sessions?id=x", "nothing",
+    "stories/edit?id=1", "stories/1/remove", "events", "schemas", "schemas/edit",
+    "schemas/edit?category=page+interaction&name=pageview", "rejected-events", "health", "users",
+    "users/remove?name=x", "audit", "account", "sessions/erase?id=x", "sessions?id=x", "nothing",
 )  # fmt: skip
 
 
@@ -150,11 +150,11 @@ def test_pages_with_something_in_them_are_valid(owner):
     assert "8 rejected" in said
     number = re.search(r"/admin/imports/(\d+)", owner.get("/admin/imports").text)[1]
     event = re.search(r"/admin/events/(\d+)", owner.get("/admin/events").text)[1]
-    reject = re.search(r"/admin/rejects/(\d+)", owner.get("/admin/rejects").text)[1]
+    reject = re.search(r"/admin/rejected-events/(\d+)", owner.get("/admin/rejected-events").text)[1]
     session = re.search(r"/admin/sessions\?id=([\w-]+)", owner.get("/admin/events").text)[1]
     for path in (
         f"apps/{app.id}", f"imports/{number}", f"events/{event}", f"events/{event}/delete",
-        f"rejects/{reject}", "rejects", "events", f"sessions?id={session}", "audit",
+        f"rejected-events/{reject}", "rejected-events", "events", f"sessions?id={session}", "audit",
     ):  # fmt: skip
         answer = owner.get(f"/admin/{path}")
         assert answer.status == 200
@@ -162,9 +162,9 @@ def test_pages_with_something_in_them_are_valid(owner):
     for path, fields in (
         ("apps", {"name": "Full"}), ("apps", {"name": "Valid"}), ("users", {"name": "val"}),
         ("users", {"name": "a b"}), ("account", {"old": "x"}),
-        ("rules/edit", {"category": "a", "name": "b", "app": "0", "schema": "{", "deed": "try"}),
-        ("rules/edit", {"category": "page interaction", "name": "pageview", "app": "0",
-                        "schema": "{}", "deed": "try"}),
+        ("schemas/edit", {"category": "a", "name": "b", "app": "0", "schema": "{", "action": "dry-run"}),
+        ("schemas/edit", {"category": "page interaction", "name": "pageview", "app": "0",
+                        "schema": "{}", "action": "dry-run"}),
         ("stories/edit", {"app": "1", "id": "x", "metadata": "{"}),
     ):  # fmt: skip
         assert faults(owner.post(f"/admin/{path}", **fields)) == [], path
@@ -259,11 +259,11 @@ def test_received_control_characters_are_written_out(owner):
     raw = b'{"name": "a\x00b\x1b[31m\x7f\xc2\x85\xe2\x80\xae", broken'
     said = {"Authorization": f"Bearer {app.token}", "Content_Type": "application/json"}
     assert owner.server.ask("/events", "POST", raw, **said).status == 400
-    answer = owner.get("/admin/rejects")
+    answer = owner.get("/admin/rejected-events")
     assert faults(answer) == []
     assert "a\\x00b\\x1b[31m\\x7f\\x85\\u202e" in answer.text
-    reject = re.search(r"/admin/rejects/(\d+)", answer.text)[1]
-    one = owner.get(f"/admin/rejects/{reject}")
+    reject = re.search(r"/admin/rejected-events/(\d+)", answer.text)[1]
+    one = owner.get(f"/admin/rejected-events/{reject}")
     assert faults(one) == []
     assert "\\x00b" in one.text
     kept = app.send(category="c", name="n", data={"host": "a\u001bb", "path": "/"})
@@ -384,7 +384,7 @@ def test_notices_and_buttons_keep_their_distance(owner, browser):
                         one[0] - other[2], other[0] - one[2], one[1] - other[3], other[1] - one[3]
                     )
                     assert apart >= 4, (path, one, other)
-        browser.get(f"{root}/admin/rules")
+        browser.get(f"{root}/admin/schemas")
         margin = browser.execute_script(
             "const it = document.createElement('div'); it.className = 'notice bad';"
             "it.textContent = 'x'; document.querySelector('main').append(it);"

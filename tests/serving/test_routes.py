@@ -141,12 +141,12 @@ ROWS = [
             ("GET", r"/admin/events/(\d{1,19})", "/admin/events/1"),
             ("GET POST", r"/admin/events/(\d{1,19})/delete", "/admin/events/1/delete"),
             ("GET", r"/admin/sessions", "/admin/sessions?id=x"),
-            ("GET POST", r"/admin/sessions/forget", ""),
-            ("GET", r"/admin/rules", ""),
-            ("GET POST", r"/admin/rules/edit", ""),
-            ("GET", r"/admin/rejects", ""),
-            ("POST", r"/admin/rejects/replay", ""),
-            ("GET POST", r"/admin/rejects/(\d{1,19})", "/admin/rejects/1"),
+            ("GET POST", r"/admin/sessions/erase", ""),
+            ("GET", r"/admin/schemas", ""),
+            ("GET POST", r"/admin/schemas/edit", ""),
+            ("GET", r"/admin/rejected-events", ""),
+            ("POST", r"/admin/rejected-events/replay", ""),
+            ("GET POST", r"/admin/rejected-events/(\d{1,19})", "/admin/rejected-events/1"),
         )
         for method in methods.split()
     ),

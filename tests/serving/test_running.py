@@ -310,7 +310,7 @@ def test_a_python_without_the_packages_is_told_what_to_do():
 
 
 def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_mistyped(run, tmp_path):
-    for words in (("app", "list"), ("rebuild",), ("import", "--rejects"), ("stories", "list")):
+    for words in (("app", "list"), ("rebuild",), ("import", "--rejected"), ("stories", "list")):
         done = run(*words, "--data", tmp_path / "mistyped")
         assert done.returncode == 1
         assert "there is no installation in" in done.stderr

@@ -57,11 +57,11 @@ def test_stories_of_several_apps_are_taken_listed_and_removed(owner, tmp_path):
     first = owner.told("stories", "import", str(file), status=1)
     counts = [first[name] for name in ("read", "stored", "changed", "duplicate", "rejected")]
     assert counts == [5, 3, 0, 0, 2]
-    assert [(each["place"], each["reason"]) for each in first["rejects"]] == [
+    assert [(each["place"], each["reason"]) for each in first["rejected_stories"]] == [
         ("line 5", "there is no app 'nobody': give its id, name or public token"),
         ("line 6", "id is not a whole number from 0 to 9223372036854775807"),
     ]
-    assert first["rejects"][1]["text"].startswith("x,App,")
+    assert first["rejected_stories"][1]["text"].startswith("x,App,")
     assert owner.shown("app_t") == [(12, "twelve.png"), (11, "eleven.png")]
     assert owner.shown("other") == []  # it is over
     again = owner("stories", "import", str(file), status=1).stdout
