@@ -79,7 +79,11 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: python server.py events replay --all --app 1",
     )
     replay.add_argument(
-        "ids", nargs="*", type=whole_number, metavar="ID", help="IDs, as `events rejected` prints them"
+        "ids",
+        nargs="*",
+        type=whole_number,
+        metavar="ID",
+        help="IDs, as `events rejected` prints them",
     )
     replay.add_argument("--all", action="store_true", help="all, or those of an app or a time")
     replay.set_defaults(run=_run_replay)

@@ -193,7 +193,9 @@ class AdminSessionErasePage(AdminEventsBasePage):
     def get(self) -> None:
         """The question."""
         self.show(
-            "erase_session.html", "Forget a session", session=self.get_query_argument("id", "", False)
+            "erase_session.html",
+            "Forget a session",
+            session=self.get_query_argument("id", "", False),
         )
 
     async def post(self) -> None:

@@ -164,7 +164,9 @@ class AdminUploadProgressPage(AdminPage):
         if number is not None:
             found = await list_rejected_rows(self.database, number=number, limit=ROWS_PER_PAGE)
         files = group_image_rows(job.result.files) if job.result else []
-        self.show("upload_progress.html", "Upload", job=job, result=job.result, files=files, found=found)
+        self.show(
+            "upload_progress.html", "Upload", job=job, result=job.result, files=files, found=found
+        )
 
 
 def group_image_rows(

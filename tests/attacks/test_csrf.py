@@ -73,7 +73,9 @@ def test_to_look_changes_nothing(target):
         for method in ("GET", "HEAD", "OPTIONS"):
             with contextlib.closing(target.server.connect()) as connection:
                 said = {"Cookie": target.owner.cookie, "Sec-Fetch-Site": "cross-site"}
-                connection.request(method, f"{path}?name=Forged&action=save&scopes=admin", None, said)
+                connection.request(
+                    method, f"{path}?name=Forged&action=save&scopes=admin", None, said
+                )
                 connection.getresponse().read()
     assert changes(target) == before
 

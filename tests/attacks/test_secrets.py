@@ -263,7 +263,16 @@ def use(it: Talkative, *, once: bool = False) -> None:
         Sec_Fetch_Site="same-origin",
     )  # fmt: skip
     until(lambda: "data-again" not in me.get(answer.headers["Location"]).text)
-    for page in ("", "apps", f"apps/{number}", "users", "audit", "health", "rejected-events", "events"):
+    for page in (
+        "",
+        "apps",
+        f"apps/{number}",
+        "users",
+        "audit",
+        "health",
+        "rejected-events",
+        "events",
+    ):
         me.get(f"/admin/{page}")
     command(data, "backup", "--to", str(data / "backups"))
     me.post("/admin/logout")

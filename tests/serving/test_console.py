@@ -77,7 +77,8 @@ def test_a_password_on_stdin_is_utf_8_whatever_the_encoding(data):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["import", "--help"], *COMMANDS[:2], ["doctor"], ["import", "--rejected"]],
+    "words",
+    [["--help"], ["import", "--help"], *COMMANDS[:2], ["doctor"], ["import", "--rejected"]],
     ids=" ".join,
 )  # fmt: skip
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -194,7 +194,9 @@ def test_what_others_sent_is_text_in_every_page(owner, app):
     ):  # fmt: skip
         text = owner.get(f"/admin/{path}").text
         assert "<script>alert" not in text and "alert(1)" in text, path
-    owner.post("/admin/schemas/edit", app="0", category=EVIL, name=EVIL, schema="{}", action="remove")
+    owner.post(
+        "/admin/schemas/edit", app="0", category=EVIL, name=EVIL, schema="{}", action="remove"
+    )
 
 
 def test_an_event_is_found_followed_and_forgotten(owner, app):

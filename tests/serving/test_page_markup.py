@@ -162,9 +162,10 @@ def test_pages_with_something_in_them_are_valid(owner):
     for path, fields in (
         ("apps", {"name": "Full"}), ("apps", {"name": "Valid"}), ("users", {"name": "val"}),
         ("users", {"name": "a b"}), ("account", {"old": "x"}),
-        ("schemas/edit", {"category": "a", "name": "b", "app": "0", "schema": "{", "action": "dry-run"}),
+        ("schemas/edit", {"category": "a", "name": "b", "app": "0",
+                          "schema": "{", "action": "dry-run"}),
         ("schemas/edit", {"category": "page interaction", "name": "pageview", "app": "0",
-                        "schema": "{}", "action": "dry-run"}),
+                          "schema": "{}", "action": "dry-run"}),
         ("stories/edit", {"app": "1", "id": "x", "metadata": "{"}),
     ):  # fmt: skip
         assert faults(owner.post(f"/admin/{path}", **fields)) == [], path
