@@ -156,5 +156,9 @@ class AdminAuditPage(AdminPage):
         )
         further = None if more is None else self.query(before=more)
         self.show(
-            "audit_log.html", "Changes", entries=found, who=self.text_argument("who"), further=further
+            "audit_log.html",
+            "Changes",
+            entries=found,
+            who=self.text_argument("who"),
+            further=further,
         )
