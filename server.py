@@ -77,12 +77,13 @@ from handlers.common.responses import PROJECT_ROOT, PageTemplates, problem_respo
 from handlers.common.trailing_slash import fast_route_with_slash, route_with_slash
 from handlers.events import (
     event_detail,
+    event_export,
     event_ingest,
-    event_ingest_stream,
-    event_queries,
     event_schemas,
+    events,
     rejected_events,
 )
+from handlers.events.event_ingest_stream import EventStreamContext
 from handlers.openapi import docs_page as docs
 from handlers.operations import control_socket, health, home, metrics
 from handlers.stories import story_events, story_list, story_stats
@@ -176,15 +177,6 @@ def ranking(book: CampaignStats, campaign: int, period: SlotPeriod) -> Ranking:
         Random(f"{period.start.isoformat()} {campaign}"),
         slot_banners=book.imported(period.slot, campaign),
     )
-
-
-class Address(event_queries.EventListHandler, event_ingest_stream.EventStreamIngestHandler):
-    """`/events`, where events are asked for and, in large batches, taken."""
-
-    def initialize(self, **parts: Any) -> None:
-        """The parts of both."""
-        event_queries.EventListHandler.initialize(self, **parts)
-        event_ingest_stream.EventStreamIngestHandler.initialize(self, **parts)
 
 
 class Marquee:
@@ -438,7 +430,7 @@ class Marquee:
             *banner.lanes(),
             *self.stories.lanes(),
             *self.story_events.lanes(),
-            *self.events.lanes(),
+            *self.events.fast_routes(),
             *increasing_concurrents.IncreasingConcurrents(self.sampler).lanes(),
             *toppages.TopPages(self.sites, self.presence).lanes(),
             *self.beacon.lanes(),
@@ -509,21 +501,19 @@ class Marquee:
                 conversions.ConversionsHandler,
                 {"database": self.database, "log": self.log},
             ),
-            (
-                event_ingest.EVENTS_PATTERN,
-                Address,
-                {
-                    "events": self.asked,
-                    "changes": self.changes,
-                    "take": self.events.take,
-                    "log": self.log,
-                    "rules": self.rules,
-                    "most": self.settings.max_batch,
-                    "largest": self.settings.max_body,
-                    "room": self.room,
-                },
+            *events.routes(
+                self.asked,
+                self.changes,
+                EventStreamContext(
+                    ingest=self.events.ingest,
+                    log=self.log,
+                    schemas=self.rules,
+                    max_stream_bytes=self.settings.max_batch,
+                    max_item_bytes=self.settings.max_body,
+                    memory_budget=self.room,
+                ),
             ),
-            *event_queries.routes(self.asked, self.exports),
+            *event_export.routes(self.asked, self.exports),
             *story_stats.routes(StoryStats(self.views, public=True), self.shelves),
             *event_detail.routes(self.asked, self.changes, self.apps, self.rules),
             *rejected_events.routes(self.database, self.replays),

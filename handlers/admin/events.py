@@ -12,6 +12,7 @@ from domain.events.event import EVENT_SOURCES
 from handlers.admin.admin_page import AdminPage, store_error_refusal
 from handlers.common.api_handler import MAX_INT64
 from handlers.common.base_handler import ApiError
+from handlers.common.event_filter import event_filter
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.audit_log import add_audit_entry
@@ -120,18 +121,7 @@ class AdminEventsPage(AdminEventsBasePage):
 
     def wanted(self) -> EventFilter:
         """The filter; raises `Refusal`."""
-        source = self.text_argument("source")
-        if source is not None and source not in EVENT_SOURCES:
-            raise self.argument_error("source", f"is none of {', '.join(EVENT_SOURCES)}")
-        return EventFilter(
-            session=self.text_argument("session_id"),
-            category=self.text_argument("category"),
-            name=self.text_argument("name"),
-            app=self.int_argument("app"),
-            source=None if source is None else EVENT_SOURCES[source],
-            since=self.time_argument("from"),
-            until=self.time_argument("to"),
-        )
+        return event_filter(self, self.int_argument("app"))
 
 
 class AdminSessionPage(AdminEventsBasePage):

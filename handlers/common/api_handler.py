@@ -145,7 +145,8 @@ class ApiHandler(BaseHandler):
         finally:
             budget.leave(1, owners)
 
-    def retry_later_error(self, message: str) -> ApiError:
+    @staticmethod
+    def retry_later_error(message: str) -> ApiError:
         """Return a 503 error for a request that may be retried after a second."""
         return ApiError(503, f"{message}; send it again.", headers=[("Retry-After", "1")])
 

@@ -1,1 +1,1 @@
-"""Ingesting, querying and changing events."""
+"""Event ingest, search, export, mutations, event schemas and rejected events."""

@@ -1,4 +1,4 @@
-"""One event by its id: told, replaced, deleted."""
+"""`/events/{id}`: read, replace or delete one event."""
 
 from time import time_ns
 from typing import Any
@@ -12,72 +12,75 @@ from store.sqlite.events.event_mutations import EventMutations
 from store.sqlite.events.event_queries import EventQueries, LoggedEvent
 from store.sqlite.events.event_schemas import EventSchemaStore
 
-# Members of a shown event that the server sets, and a client cannot change.
+# Members of an event that the server sets and a client cannot change.
 SERVER_SET_FIELDS = ("id", "app", "source", "received_at")
 EVENT_PATTERN = r"(?:/api/v1)?/events/(\d{1,19})"
 
 
+def routes(
+    events: EventQueries,
+    mutations: EventMutations,
+    apps: TokenAuthenticator,
+    schemas: EventSchemaStore,
+) -> list[Any]:
+    """Return the Tornado route; `apps` tells which apps are strict."""
+    arguments = {"events": events, "mutations": mutations, "apps": apps, "schemas": schemas}
+    return [(EVENT_PATTERN, EventDetailHandler, arguments)]
+
+
 class EventDetailHandler(ApiHandler):
-    """`/events/{id}`."""
+    """`GET`, `PUT` and `DELETE /events/{id}`."""
 
     def initialize(
         self,
         events: EventQueries,
-        changes: EventMutations,
+        mutations: EventMutations,
         apps: TokenAuthenticator,
-        rules: EventSchemaStore,
+        schemas: EventSchemaStore,
     ) -> None:
-        """`rules` say what is right, and `apps` which of them are strict."""
+        """Set the dependencies; see `routes`."""
         self._events = events
-        self._changes = changes
+        self._mutations = mutations
         self._apps = apps
-        self._rules = rules
+        self._schemas = schemas
 
-    async def get(self, said: str) -> None:
-        """The event."""
+    async def get(self, event_id: str) -> None:
+        """Send the event."""
         access = await self.require_any_scope("read", "admin")
-        self.send_struct(await self._found(said, access))
+        self.send_struct(await self._find_event(event_id, access))
 
-    async def put(self, said: str) -> None:
-        """Another event in its place, which is right by the same rules."""
+    async def put(self, event_id: str) -> None:
+        """Replace the event by one that is valid under the same schemas."""
         access = await self.require_any_scope("write", "admin")
-        event = await self._found(said, access)
-        rules = self._rules.book.of(event.app, await self._apps.strict(event.app))
-        given = {name: getattr(event, name) for name in SERVER_SET_FIELDS}
+        event = await self._find_event(event_id, access)
+        schemas = self._schemas.book.of(event.app, await self._apps.strict(event.app))
+        server_values = {name: getattr(event, name) for name in SERVER_SET_FIELDS}
         try:
-            body = remove_server_members(self.request.body, given)
-            row = parse_event(body, time_ns() // 1000, rules)
-        except InvalidEvent as wrong:
-            status = 400 if wrong.malformed else 422
-            words = "This is not a right event; the one that is here stays as it is."
-            raise ApiError(status, words, wrong.faults) from None
+            body = remove_server_members(self.request.body, server_values)
+            row = parse_event(body, time_ns() // 1000, schemas)
+        except InvalidEvent as error:
+            status = 400 if error.malformed else 422
+            detail = "The event is invalid; the stored one is unchanged."
+            raise ApiError(status, detail, error.faults) from None
         try:
-            if not await self._changes.replace(int(event.id), row):
-                raise ApiError(404, "There is no such event any more.")
+            if not await self._mutations.replace(int(event.id), row):
+                raise ApiError(404, "The event was deleted.")
         except StoreRefused as error:
-            raise ApiError(409, f"This was not replaced: {error}.") from None
+            raise ApiError(409, f"Not replaced: {error}.") from None
         except StoreError as error:
-            raise self.retry_later_error(f"This was not replaced ({error})") from None
-        self.send_struct(await self._found(said, access))
+            raise self.retry_later_error(f"Not replaced ({error})") from None
+        self.send_struct(await self._find_event(event_id, access))
 
-    async def delete(self, said: str) -> None:
-        """Nothing of it is left; figures that counted it stay as they were."""
+    async def delete(self, event_id: str) -> None:
+        """Erase the event from the files; stats that counted it are unchanged."""
         access = await self.require_any_scope("write", "admin")
-        event = await self._found(said, access)
-        await self.await_deletion(self._changes.delete(int(event.id)))
+        event = await self._find_event(event_id, access)
+        await self.await_deletion(self._mutations.delete(int(event.id)))
         self.set_status(204)
         self.finish()
 
-    async def _found(self, said: str, access: AppAccess) -> LoggedEvent:
-        event = await self._events.get(min(int(said), MAX_INT64))
+    async def _find_event(self, event_id: str, access: AppAccess) -> LoggedEvent:
+        event = await self._events.get(min(int(event_id), MAX_INT64))
         if event is None or ("admin" not in access.scopes and event.app != access.app):
-            raise ApiError(404, "There is no such event.")
+            raise ApiError(404, "Unknown event.")
         return event
-
-
-def routes(
-    events: EventQueries, changes: EventMutations, apps: TokenAuthenticator, rules: EventSchemaStore
-) -> list[Any]:
-    """Where this is."""
-    parts = {"events": events, "changes": changes, "apps": apps, "rules": rules}
-    return [(EVENT_PATTERN, EventDetailHandler, parts)]

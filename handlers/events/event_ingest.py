@@ -1,8 +1,8 @@
-"""Taking events: one, an array, or NDJSON; answered when they are on disk.
+"""Fast route of `POST /events`: one event, an array, or NDJSON; answered when it is on disk.
 
-An answer is 202, or says why not: 400 for what is no JSON as it is read here, 422 for what is and
-is wrong, 409 for a sender's id that came with another event, 415 for a type that is not taken.
-All of these are kept among the rejects. 503 means that nothing was stored of what it is said of.
+Statuses: 202 stored, 400 invalid JSON, 422 invalid event, 409 another event has the `sender_id`,
+415 unsupported media type. Bodies with any of these errors are stored as rejected events. 503 means
+that nothing, or none of the items with status `refused`, was stored.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ from store.sqlite.events.commit_batch import AppendOutcome
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_schemas import EventSchemaStore
 
-# The list and its items, too, have this address (handlers/events/event_queries.py).
+# Also the pattern of the Tornado route of `/events` (handlers/events/events.py).
 EVENTS_PATTERN = r"(?:/api/v1)?/events"
 BEARER_CHALLENGE = ("WWW-Authenticate", 'Bearer realm="Marquee"')
 MISSING_TOKEN = problem_response(401, MISSING_CREDENTIALS, BEARER_CHALLENGE)
@@ -64,188 +64,195 @@ SENDER_ID_CONFLICT_RESPONSE = Response(
     409,
     [PROBLEM_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS],
     problem_body(
-        409, "Another event came with this `sender_id`; the first one stays.", [SENDER_ID_CONFLICT]
+        409,
+        "Another event has this `sender_id`; the stored one is unchanged.",
+        [SENDER_ID_CONFLICT],
     ),
 )
-# So many heads are known again, the short ones.
+# Size of the cache of request heads. Clients repeat their heads; only short ones are cached.
 MAX_CACHED_HEADS, MAX_CACHED_HEAD_BYTES = 4_096, 512
-UNSUPPORTED_TYPE = FieldError("", f"came as another type than {JSON} or {NDJSON}, in UTF-8")
+UNSUPPORTED_TYPE = FieldError("", f"is neither {JSON} nor {NDJSON} in UTF-8")
 STATUS_DETAILS = {
-    400: "This is not JSON as it is read here; it is kept among the rejected events.",
-    415: f"Send events as {JSON} or {NDJSON}, in UTF-8; this is kept among the rejected ones.",
-    422: "This is not a right event; it is kept among the rejected ones.",
+    400: "The body is not valid JSON; it is stored as a rejected event.",
+    415: f"Send events as {JSON} or {NDJSON} in UTF-8; the body is stored as a rejected event.",
+    422: "The event is invalid; it is stored as a rejected event.",
 }
 
 
 class EventIngest:
-    """The lanes of `POST /events`."""
+    """The fast route of `POST /events`."""
 
     def __init__(
         self,
         apps: TokenAuthenticator,
         log: EventLog,
-        rules: EventSchemaStore,
+        schemas: EventSchemaStore,
         clock: MicrosClock = now_micros,
         limit: RequestRateLimit | None = None,
     ) -> None:
-        """`clock` tells the microseconds since 1970; `limit` is that of tokens."""
+        """`clock` returns microseconds since 1970; `limit` is the rate limit per token."""
         self._apps = apps
         self._log = log
-        self._rules = rules
+        self._schemas = schemas
         self._clock = clock
         self._limit = limit
-        self._let_in = self.take if limit is None else self._limited
-        # A sender's heads are mostly alike; found by their hash, as in `Apps.peek`.
-        self._met: dict[bytes, tuple[CachedToken, str | None]] = {}
+        self._ingest = self.ingest if limit is None else self._rate_limited_ingest
+        # Keyed by the head; bytes cache their hash, as in `TokenAuthenticator.peek`.
+        self._cached_heads: dict[bytes, tuple[CachedToken, str | None]] = {}
 
-    def lanes(self) -> list[FastRoute]:
-        """The address, in all its forms."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the route."""
         return [
             FastRoute(
-                "POST", EVENTS_PATTERN, self.post, larger=True, admit=self.admit, name="events"
+                "POST", EVENTS_PATTERN, self.post, larger=True, admit=self.admit_body, name="events"
             )
         ]
 
-    def admit(
+    def admit_body(
         self, request: Request, size: int, fits: bool
     ) -> Response | Awaitable[Response] | None:
-        """Turn away by its head a request whose body, of `size` bytes, could not be taken."""
-        given = request.header("Authorization")
-        if given is None:
+        """Return a refusal before the body of `size` bytes is read, None to read it."""
+        authorization = request.header("Authorization")
+        if authorization is None:
             return MISSING_TOKEN
-        seen = self._apps.peek(given)
-        if seen is None:
-            return None if fits else self._turned_away(given)
+        token = self._apps.peek(authorization)
+        if token is None:
+            return None if fits else self._refuse_uncached(authorization)
         limit = self._limit
-        if limit is not None and not (verdict := limit.check(seen.access.token)).allowed:
+        if limit is not None and not (decision := limit.check(token.access.token)).allowed:
             self._log.refuse()
-            return limit.too_many_response(verdict)
-        if fits and "write" in seen.access.scopes and self._log.room(size):
+            return limit.too_many_response(decision)
+        if fits and "write" in token.access.scopes and self._log.room(size):
             return None
-        return self._counted(seen.access, partial(self._refused, seen.access))
+        return self._with_rate_limit(token.access, partial(self._refusal, token.access))
 
-    async def _turned_away(self, given: str) -> Response:
-        access = await self._known(given)
+    async def _refuse_uncached(self, authorization: str) -> Response:
+        access = await self._authenticate(authorization)
         if access is None:
             return INVALID_TOKEN
-        answer = self._counted(access, partial(self._refused, access))
-        return answer if isinstance(answer, Response) else await answer
+        response = self._with_rate_limit(access, partial(self._refusal, access))
+        return response if isinstance(response, Response) else await response
 
-    def _refused(self, access: AppAccess) -> Response:
+    def _refusal(self, access: AppAccess) -> Response:
         if "write" not in access.scopes:
             return MISSING_WRITE_SCOPE
         self._log.refuse()
         return OVERLOADED
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
-        """Take what the body holds."""
+        """Ingest a body of at most `max_body` bytes."""
         head = request.head
-        met = self._met.get(head)
-        if met is not None and monotonic() < met[0].until:
-            known, kind = met
-            return self._let_in(request.body, kind, known.access)
-        given = request.header("Authorization")
-        if given is None:
+        cached = self._cached_heads.get(head)
+        if cached is not None and monotonic() < cached[0].until:
+            token, media_type = cached
+            return self._ingest(request.body, media_type, token.access)
+        authorization = request.header("Authorization")
+        if authorization is None:
             return MISSING_TOKEN
-        kind = body_type(request.header("Content-Type"))
-        seen = self._apps.peek(given)
-        if seen is None:
-            return self._introduced(request.body, kind, given)
+        media_type = body_type(request.header("Content-Type"))
+        known_token = self._apps.peek(authorization)
+        if known_token is None:
+            return self._authenticate_and_ingest(request.body, media_type, authorization)
         if len(head) <= MAX_CACHED_HEAD_BYTES:
-            if len(self._met) >= MAX_CACHED_HEADS:
-                self._met.clear()
-            self._met[head] = seen, kind
-        return self._let_in(request.body, kind, seen.access)
+            if len(self._cached_heads) >= MAX_CACHED_HEADS:
+                self._cached_heads.clear()
+            self._cached_heads[head] = known_token, media_type
+        return self._ingest(request.body, media_type, known_token.access)
 
-    async def _introduced(self, body: bytes, kind: str | None, given: str) -> Response:
-        access = await self._known(given)
+    async def _authenticate_and_ingest(
+        self, body: bytes, media_type: str | None, authorization: str
+    ) -> Response:
+        access = await self._authenticate(authorization)
         if access is None:
             return INVALID_TOKEN
-        answer = self._let_in(body, kind, access)
-        return answer if isinstance(answer, Response) else await answer
+        response = self._ingest(body, media_type, access)
+        return response if isinstance(response, Response) else await response
 
-    async def _known(self, given: str) -> AppAccess | None:
-        scheme, _, token = given.partition(" ")
+    async def _authenticate(self, authorization: str) -> AppAccess | None:
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return None
         return await self._apps.authenticate(token.strip())
 
-    def _limited(
-        self, body: bytes, kind: str | None, access: AppAccess
+    def _rate_limited_ingest(
+        self, body: bytes, media_type: str | None, access: AppAccess
     ) -> Response | Awaitable[Response]:
-        return self._counted(access, partial(self.take, body, kind, access))
+        return self._with_rate_limit(access, partial(self.ingest, body, media_type, access))
 
-    def _counted(
+    def _with_rate_limit(
         self, access: AppAccess, serve: Callable[[], Response | Awaitable[Response]]
     ) -> Response | Awaitable[Response]:
-        """What it is served, if its token has not come too often."""
+        """Return the response of `serve`, or 429 above the rate limit of the token."""
         limit = self._limit
         if limit is None:
             return serve()
-        verdict = limit.count_request(access.token)
-        if not verdict.allowed:
+        decision = limit.count_request(access.token)
+        if not decision.allowed:
             self._log.refuse()
-            return limit.too_many_response(verdict)
-        return limit.add_limit_fields(serve(), verdict)
+            return limit.too_many_response(decision)
+        return limit.add_limit_fields(serve(), decision)
 
-    def take(
-        self, body: bytes, kind: str | None, access: AppAccess
+    def ingest(
+        self, body: bytes, media_type: str | None, access: AppAccess
     ) -> Response | Awaitable[Response]:
-        """Take what a body of a kind (`kind_of`) holds."""
+        """Validate and append the events of a body; `media_type` is a result of `body_type`."""
         if "write" not in access.scopes or not self._log.room(len(body)):
-            return self._refused(access)
-        rules = self._rules.book.of(access.app, access.strict)
-        if kind == JSON:
+            return self._refusal(access)
+        schemas = self._schemas.book.of(access.app, access.strict)
+        if media_type == JSON:
             if body[:1] == b"{" or body.lstrip()[:1] != b"[":
-                return self._one(body, rules)
+                return self._ingest_one(body, schemas)
             try:
-                return self._many(body, split_json_array(body), rules)
+                return self._ingest_batch(body, split_json_array(body), schemas)
             except InvalidJson as error:
-                return self._refuse(400, body, [error.fault], rules)
-        if kind == NDJSON:
-            return self._many(body, split_ndjson(body), rules)
-        return self._refuse(415, body, [UNSUPPORTED_TYPE], rules)
+                return self._store_rejected(400, body, [error.fault], schemas)
+        if media_type == NDJSON:
+            return self._ingest_batch(body, split_ndjson(body), schemas)
+        return self._store_rejected(415, body, [UNSUPPORTED_TYPE], schemas)
 
-    def _one(self, body: bytes, rules: AppSchemas) -> Awaitable[Response]:
-        at = self._clock()
+    def _ingest_one(self, body: bytes, schemas: AppSchemas) -> Awaitable[Response]:
+        now = self._clock()
         try:
-            row = parse_event(body, at, rules)
-        except InvalidEvent as wrong:
-            return self._refuse(400 if wrong.malformed else 422, body, wrong.faults, rules)
-        answer = DeferredEventResponse(_outcome_response)
-        self._log.take_one(answer, row, received=at, body=body)
-        return answer
+            row = parse_event(body, now, schemas)
+        except InvalidEvent as error:
+            status = 400 if error.malformed else 422
+            return self._store_rejected(status, body, error.faults, schemas)
+        response = DeferredEventResponse(_outcome_response)
+        self._log.take_one(response, row, received=now, body=body)
+        return response
 
-    def _refuse(
-        self, status: int, body: bytes, faults: Sequence[FieldError], rules: AppSchemas
+    def _store_rejected(
+        self, status: int, body: bytes, errors: Sequence[FieldError], schemas: AppSchemas
     ) -> Awaitable[Response]:
-        """Say what is wrong, once it is kept."""
-        response = _rejection_response(status, faults)
-        reject = (rules.app, body, encode_errors(faults))
-        answer = DeferredEventResponse(lambda _: response)
-        self._log.take(answer, (), (reject,), received=self._clock(), size=len(body))
-        return answer
+        """Store the body as a rejected event, then respond with its errors."""
+        rejection = _rejection_response(status, errors)
+        rejected = (schemas.app, body, encode_errors(errors))
+        response = DeferredEventResponse(lambda _: rejection)
+        self._log.take(response, (), (rejected,), received=self._clock(), size=len(body))
+        return response
 
-    def _many(self, body: bytes, some: Sequence[bytes], rules: AppSchemas) -> Awaitable[Response]:
-        if len(some) > MAX_SHORT_ITEMS and count_short_items(some) > MAX_SHORT_ITEMS:
-            return self._refuse(422, body, [TOO_MANY_SHORT_ITEMS], rules)
-        if len(some) > ITEMS_PER_STEP:
-            return self._steps(some, rules)
-        at, batch = self._clock(), EventBatch()
-        batch.take(some, at, rules)
-        answer = DeferredEventResponse(lambda outcomes: batch_response([batch.results(outcomes)]))
+    def _ingest_batch(
+        self, body: bytes, items: Sequence[bytes], schemas: AppSchemas
+    ) -> Awaitable[Response]:
+        if len(items) > MAX_SHORT_ITEMS and count_short_items(items) > MAX_SHORT_ITEMS:
+            return self._store_rejected(422, body, [TOO_MANY_SHORT_ITEMS], schemas)
+        if len(items) > ITEMS_PER_STEP:
+            return self._ingest_in_steps(items, schemas)
+        now, batch = self._clock(), EventBatch()
+        batch.take(items, now, schemas)
+        response = DeferredEventResponse(lambda outcomes: batch_response([batch.results(outcomes)]))
         self._log.take(
-            answer, batch.rows, batch.rejects, received=at, size=batch.size, bodies=batch.bodies
+            response, batch.rows, batch.rejects, received=now, size=batch.size, bodies=batch.bodies
         )
-        return answer
+        return response
 
-    async def _steps(self, some: Sequence[bytes], rules: AppSchemas) -> Response:
-        steps = []
-        for start in range(0, len(some), ITEMS_PER_STEP):
-            part = some[start : start + ITEMS_PER_STEP]
-            steps.append(append_batch(self._log, part, self._clock(), rules))
+    async def _ingest_in_steps(self, items: Sequence[bytes], schemas: AppSchemas) -> Response:
+        pending = []
+        for start in range(0, len(items), ITEMS_PER_STEP):
+            step = items[start : start + ITEMS_PER_STEP]
+            pending.append(append_batch(self._log, step, self._clock(), schemas))
             await asyncio.sleep(0)
-        return await await_batch_response(steps)
+        return await await_batch_response(pending)
 
 
 def _outcome_response(outcomes: list[AppendOutcome]) -> Response:
@@ -259,33 +266,31 @@ def _outcome_response(outcomes: list[AppendOutcome]) -> Response:
     )
 
 
-def _rejection_response(status: int, faults: Sequence[FieldError]) -> Response:
+def _rejection_response(status: int, errors: Sequence[FieldError]) -> Response:
     return Response(
         status,
         [PROBLEM_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS],
-        problem_body(status, STATUS_DETAILS[status], faults),
+        problem_body(status, STATUS_DETAILS[status], errors),
     )
 
 
 class DeferredEventResponse(DeferredResponse):
-    """The answer to a request, when what was appended for it is on disk."""
+    """The response to a request whose events are not on disk yet; the event log completes it."""
 
-    __slots__ = ("_answer_of",)
+    __slots__ = ("_response_for",)
 
-    def __init__(self, answer_of: Callable[[list[AppendOutcome]], Response]) -> None:
-        self._answer = self._take = None  # without the base's call, which costs as much again
-        self._answer_of = answer_of
+    def __init__(self, response_for: Callable[[list[AppendOutcome]], Response]) -> None:
+        self._answer = self._take = None  # calling the base's __init__ would double the cost
+        self._response_for = response_for
 
     def settled(self, outcomes: list[AppendOutcome]) -> None:
-        """Answer what became of its items; the log calls this."""
+        """Respond with the outcomes of the appended events."""
         try:
-            answer: Response | Exception = self._answer_of(outcomes)
+            response: Response | Exception = self._response_for(outcomes)
         except Exception as error:
-            answer = error
-        self.come(answer)
+            response = error
+        self.come(response)
 
     def failed(self, error: Exception) -> None:
-        """Answer that it was not stored; the log calls this."""
-        self.come(
-            problem_response(503, f"This was not stored ({error}); send it again.", RETRY_AFTER)
-        )
+        """Respond with 503: the events were not stored."""
+        self.come(problem_response(503, f"Not stored ({error}); send it again.", RETRY_AFTER))

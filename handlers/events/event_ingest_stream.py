@@ -1,18 +1,16 @@
-"""Taking events as a stream: NDJSON of any size, of which only some lines are held at a time.
+"""Ingest of NDJSON bodies of any size, of which only some lines are in memory at a time.
 
-It is for bodies that are larger than a lane takes, or come in chunks. Lines go to the log as they
-come; where it is full the stream waits, and so, by the flow control of its connection, does its
-sender. The answer comes when all is on disk, with a result for each line.
+The stream serves bodies that are too large for the fast route or are chunked. It appends lines to
+the event log as they arrive. When the log is full it stops reading, so TCP flow control slows the
+client down. The response has one result per line and is sent when all lines are on disk.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from tornado.iostream import StreamClosedError
-from tornado.web import stream_request_body
+from tornado.httputil import HTTPServerRequest
 
 from domain.common.validation_errors import FieldError
 from domain.events.event_batch import (
@@ -26,242 +24,239 @@ from domain.events.event_batch import (
 from handlers.common.api_handler import ApiHandler
 from handlers.common.base_handler import ApiError
 from handlers.common.ingest import (
-    BATCH_RESPONSE_END,
     ITEMS_PER_STEP,
     JSON,
     NDJSON,
     OVERLOADED,
     PendingBatch,
     append_batch,
-    batch_response,
     body_type,
     now_micros,
 )
 from handlers.common.responses import problem_response
-from httpserver import MemoryReservation, Response, reservation_owners
+from httpserver import MemoryBudget, MemoryReservation, Response, reservation_owners
 from store.api.errors import StoreError, StoreFull
 from store.sqlite.admin.apps import AppAccess
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_schemas import EventSchemaStore
 
-# Steps of one stream that wait for the disk.
+# Batches of one stream that wait for the disk.
 MAX_PENDING_BATCHES = 8
-# Seconds for which a stream waits for room in the log, and how often it looks.
+# How long a stream waits for capacity of the log, and how often it checks.
 LOG_WAIT_SECONDS, LOG_POLL_SECONDS = 10.0, 0.02
-# Bytes that a stream may hold, here and in its connection, besides a line that is not whole. They
-# must be free for it to begin; it takes them as its lines arrive.
+# Memory of a stream, here and in its connection, besides one incomplete line. A stream begins only
+# if this much is free, and reserves it as lines arrive.
 STREAM_BUFFER_BYTES = 262_144
 
 IngestBody = Callable[[bytes, str | None, AppAccess], Response | Awaitable[Response]]
 
 
-@stream_request_body
-class EventStreamIngestHandler(ApiHandler):
-    """`POST /events` with a body of any size."""
+class EventStreamContext(NamedTuple):
+    """What a stream depends on.
 
-    def initialize(self, **parts: Any) -> None:
-        """Of the `parts`, `take` takes other bodies than lines.
+    `ingest` takes bodies other than NDJSON. A stream may have `max_stream_bytes`, one line or
+    another body `max_item_bytes`.
+    """
 
-        All lines may have `most` bytes, one line or another body `largest`, as for a lane. What
-        is held of them takes of `room`.
-        """
-        self._take: IngestBody = parts["take"]
-        self._journal: EventLog = parts["log"]
-        self._rules: EventSchemaStore = parts["rules"]
-        self._most: int = parts["most"]
-        self._largest: int = parts["largest"]
-        self._share = MemoryReservation(parts["room"])
+    ingest: IngestBody
+    log: EventLog
+    schemas: EventSchemaStore
+    max_stream_bytes: int
+    max_item_bytes: int
+    memory_budget: MemoryBudget
+
+
+class EventStream:
+    """The body of one `POST /events`."""
+
+    def __init__(self, context: EventStreamContext, request: HTTPServerRequest) -> None:
+        self.results = BatchResults()
+        self.failure: StoreError | None = None
+        self._context = context
+        self._request = request
+        self._log = context.log
+        self._reservation = MemoryReservation(context.memory_budget)
         self._access: AppAccess
-        self._kind: str | None = None
-        self._lines = False
+        self._media_type: str | None = None
+        self._is_ndjson = False
         self._refusal: Response | None = None  # the response, once the body has been discarded
-        self._rest = bytearray()  # of a line, or of a body that is not in lines
-        self._arrived = 0
-        self._skipping = False
-        self._busy = self._gone = False
-        self._over: StoreError | None = None
-        self._short = 0
-        self._steps: deque[PendingBatch] = deque()
-        self._results = BatchResults()
+        self._buffer = bytearray()  # an incomplete line, or a body other than NDJSON
+        self._received_bytes = 0
+        self._skipping_line = False
+        self._receiving = self._disconnected = False
+        self._short_items = 0
+        self._pending: deque[PendingBatch] = deque()
 
     def count_refused(self) -> None:
-        """Count it among the events that were turned away; asking for some is none of these."""
-        if self.request.method == "POST":
-            self._journal.refuse()
+        """Count the request among the refused events."""
+        self._log.refuse()
 
-    async def prepare(self) -> None:
-        """Let in who may write, while there is room."""
-        if self.request.method != "POST":
-            return
-        self._access = await self.require_any_scope("write")
-        self._kind = body_type(self.request.headers.get("Content-Type"))
-        self._lines = self._kind == NDJSON
-        connection: Any = self.request.connection
-        connection.set_max_body_size(self._most if self._lines else max(self._most, self._largest))
-        if self._gone:
-            return  # it left while it was let in, and would never give back what is held for it
-        request = self.request
+    def begin(self, access: AppAccess) -> None:
+        """Prepare for the body of an authenticated request.
+
+        Raises `ApiError` if a client with `Expect: 100-continue` should not send the body.
+        """
+        request = self._request
+        self._access = access
+        self._media_type = body_type(request.headers.get("Content-Type"))
+        self._is_ndjson = self._media_type == NDJSON
+        max_stream, max_item = self._context.max_stream_bytes, self._context.max_item_bytes
+        connection: Any = request.connection
+        connection.set_max_body_size(max_stream if self._is_ndjson else max(max_stream, max_item))
+        if self._disconnected:
+            return  # a reservation made after `disconnect` would never be released
         authorization = request.headers.get("Authorization")
-        self._share.assign(reservation_owners(request.remote_ip or "", authorization))
-        announced = request.headers.get("Content-Length", "")
-        if not self._lines and announced.isdigit() and int(announced) > self._largest:
-            self._too_large()
+        self._reservation.assign(reservation_owners(request.remote_ip or "", authorization))
+        length = request.headers.get("Content-Length", "")
+        if not self._is_ndjson and length.isdigit() and int(length) > max_item:
+            self._refuse_too_large()
             return
-        if self._share.fits(STREAM_BUFFER_BYTES) and self._journal.room(0):
+        if self._reservation.fits(STREAM_BUFFER_BYTES) and self._log.room(0):
             return
-        self._journal.refuse()
-        if "Expect" in self.request.headers:
-            raise self.retry_later_error("More events are waiting than can be held")
-        # Who sends without asking may not look for an answer before all is sent: it is read past.
+        self._log.refuse()
+        if "Expect" in request.headers:
+            raise ApiHandler.retry_later_error("The event log is overloaded")
+        # Clients without `Expect` read no response before they have sent the body: discard it.
         self._refusal = OVERLOADED
 
-    def _too_large(self) -> None:
-        """Refuse a body that is not in lines; raise `Refusal` if none of it has been sent yet."""
-        words = (
-            f"A body of {JSON} is limited to {self._largest} bytes (max_body): send several events "
-            f"as lines ({NDJSON}), up to {self._most} bytes at a time (max_batch)."
+    def _refuse_too_large(self) -> None:
+        """Refuse a body other than NDJSON; raise `ApiError` if the client has not sent it yet."""
+        detail = (
+            f"A body of {JSON} is limited to {self._context.max_item_bytes} bytes (max_body): send "
+            f"several events as lines ({NDJSON}), up to {self._context.max_stream_bytes} bytes at "
+            "a time (max_batch)."
         )
-        if "Expect" in self.request.headers:
-            raise ApiError(413, words)
-        self._rest.clear()
-        self._refusal = problem_response(413, words)
+        if "Expect" in self._request.headers:
+            raise ApiError(413, detail)
+        self._buffer.clear()
+        self._refusal = problem_response(413, detail)
 
-    async def data_received(self, chunk: bytes) -> None:
-        """Take the lines that are whole."""
-        self._busy = True
+    async def receive(self, chunk: bytes) -> None:
+        """Append the complete lines received so far."""
+        self._receiving = True
         try:
             await self._receive(chunk)
         finally:
-            self._busy = False
-            if self._gone:
-                self._share.hold(0)
+            self._receiving = False
+            if self._disconnected:
+                self.release()
 
     async def _receive(self, chunk: bytes) -> None:
-        if self._refusal is not None or self._over is not None or self._short > MAX_SHORT_ITEMS:
+        max_item = self._context.max_item_bytes
+        if (
+            self._refusal is not None
+            or self.failure is not None
+            or self._short_items > MAX_SHORT_ITEMS
+        ):
             return
-        self._arrived += len(chunk)
-        if self._skipping:
-            _, ended, chunk = chunk.partition(b"\n")
-            self._skipping = not ended
-        self._rest += chunk
-        if not self._lines and len(self._rest) > self._largest:
-            self._too_large()
+        self._received_bytes += len(chunk)
+        if self._skipping_line:
+            _, newline, chunk = chunk.partition(b"\n")
+            self._skipping_line = not newline
+        self._buffer += chunk
+        if not self._is_ndjson and len(self._buffer) > max_item:
+            self._refuse_too_large()
             return
-        if not self._hold():
+        if not self._reserve_memory():
             return
-        end = self._rest.rfind(b"\n") + 1 if self._lines else 0
+        end = self._buffer.rfind(b"\n") + 1 if self._is_ndjson else 0
         if end:
-            whole = bytes(self._rest[:end])
-            del self._rest[:end]
-            await self._append(split_ndjson(whole))
-        if self._lines and len(self._rest) > self._largest:
-            self._refuse(FieldError("", f"is longer than {self._largest} bytes"))
-            self._skipping = True
+            lines = bytes(self._buffer[:end])
+            del self._buffer[:end]
+            await self._append(split_ndjson(lines))
+        if self._is_ndjson and len(self._buffer) > max_item:
+            self._reject_buffer(FieldError("", f"is longer than {max_item} bytes"))
+            self._skipping_line = True
 
-    async def post(self) -> None:
-        """Answer when all is on disk."""
+    async def finish(self) -> Response | None:
+        """Return the response to the complete body; None to send the `results` and `failure`."""
         if self._refusal is not None:
-            self.send_response(self._refusal)
-            return
-        if not self._lines and self._over is None:
-            answer = self._take(bytes(self._rest), self._kind, self._access)
-            self.send_response(answer if isinstance(answer, Response) else await answer)
-            return
-        if self._over is None and self._short <= MAX_SHORT_ITEMS:
-            await self._append(split_ndjson(bytes(self._rest)))
-        while self._steps:
-            await self._conclude()
-        if self._over is not None and not self._results:
-            self._journal.refuse()
-            self.send_response(OVERLOADED)
-            return
-        with contextlib.suppress(StreamClosedError):
-            await self._tell()
+            return self._refusal
+        if not self._is_ndjson and self.failure is None:
+            body = bytes(self._buffer)
+            response = self._context.ingest(body, self._media_type, self._access)
+            return response if isinstance(response, Response) else await response
+        if self.failure is None and self._short_items <= MAX_SHORT_ITEMS:
+            await self._append(split_ndjson(bytes(self._buffer)))
+        while self._pending:
+            await self._await_oldest()
+        if self.failure is not None and not self.results:
+            self._log.refuse()
+            return OVERLOADED
+        return None
 
-    def on_finish(self) -> None:
-        """Hold nothing any more."""
-        self._share.hold(0)
+    def release(self) -> None:
+        """Release the reserved memory."""
+        self._reservation.hold(0)
 
-    def on_connection_close(self) -> None:
-        """The sender is gone; what is in hand is still taken."""
-        super().on_connection_close()
-        self._gone = True
-        if not self._busy:
-            self._share.hold(0)
+    def disconnect(self) -> None:
+        """Release the memory of a client that disconnected, after the current chunk."""
+        self._disconnected = True
+        if not self._receiving:
+            self.release()
 
-    async def _tell(self) -> None:
-        """Send the results, as fast as they are read."""
-        frame = batch_response([], self._over)
-        self.set_status(frame.status)
-        for name, value in frame.headers:
-            self.set_header(name, value)
-        self.write(frame.body[: -len(BATCH_RESPONSE_END)])
-        for number, part in enumerate(self._results.parts()):
-            if number:
-                await self.flush()
-            self.write(part)
-        self.finish(BATCH_RESPONSE_END)
-
-    async def _append(self, some: Sequence[bytes]) -> None:
-        """Append lines, a step at a time; none any more when the log is full or fails."""
-        self._short += count_short_items(some)
-        if self._short > MAX_SHORT_ITEMS:
-            self._rest[:] = b"\n".join([*some, bytes(self._rest)])[: self._largest]
-            self._refuse(TOO_MANY_SHORT_ITEMS)
+    async def _append(self, lines: Sequence[bytes]) -> None:
+        """Append lines in steps; refuse the remaining ones when the log is full or fails."""
+        self._short_items += count_short_items(lines)
+        if self._short_items > MAX_SHORT_ITEMS:
+            joined = b"\n".join([*lines, bytes(self._buffer)])
+            self._buffer[:] = joined[: self._context.max_item_bytes]
+            self._reject_buffer(TOO_MANY_SHORT_ITEMS)
             return
-        for start in range(0, len(some), ITEMS_PER_STEP):
-            part = some[start : start + ITEMS_PER_STEP]
-            if self._over is None and not await self._room(sum(map(len, part))):
-                self._over = StoreFull("more events are waiting than can be held")
-            if self._over is not None:
-                await self._turn_away(len(some) - start)
+        for start in range(0, len(lines), ITEMS_PER_STEP):
+            step = lines[start : start + ITEMS_PER_STEP]
+            if self.failure is None and not await self._wait_for_capacity(sum(map(len, step))):
+                self.failure = StoreFull("the event log is overloaded")
+            if self.failure is not None:
+                await self._refuse_remaining(len(lines) - start)
                 return
-            rules = self._rules.book.of(self._access.app, self._access.strict)
-            self._steps.append(append_batch(self._journal, part, now_micros(), rules))
-            if len(self._steps) > MAX_PENDING_BATCHES:
-                await self._conclude()
+            schemas = self._context.schemas.book.of(self._access.app, self._access.strict)
+            self._pending.append(append_batch(self._log, step, now_micros(), schemas))
+            if len(self._pending) > MAX_PENDING_BATCHES:
+                await self._await_oldest()
             await asyncio.sleep(0)
 
-    def _refuse(self, fault: FieldError) -> None:
-        """Take what is in hand as one item, which is wrong."""
+    def _reject_buffer(self, error: FieldError) -> None:
+        """Store the buffer as one rejected event."""
         batch = EventBatch()
-        batch.reject(self._access.app, bytes(self._rest), [fault])
-        self._rest.clear()
-        stored = self._journal.append((), batch.rejects, received=now_micros(), size=batch.size)
-        self._steps.append((batch, stored))
+        batch.reject(self._access.app, bytes(self._buffer), [error])
+        self._buffer.clear()
+        stored = self._log.append((), batch.rejects, received=now_micros(), size=batch.size)
+        self._pending.append((batch, stored))
 
-    async def _turn_away(self, left: int) -> None:
-        """Tell that so many more lines were not taken."""
-        while self._steps:
-            await self._conclude()
-        self._journal.refuse(left)
-        self._results.refuse(left)
+    async def _refuse_remaining(self, count: int) -> None:
+        """Add results for `count` lines that were not stored, after the pending ones."""
+        while self._pending:
+            await self._await_oldest()
+        self._log.refuse(count)
+        self.results.refuse(count)
 
-    async def _room(self, size: int) -> bool:
-        end = asyncio.get_running_loop().time() + LOG_WAIT_SECONDS
-        while not self._journal.room(size):
-            if asyncio.get_running_loop().time() > end:
+    async def _wait_for_capacity(self, size: int) -> bool:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + LOG_WAIT_SECONDS
+        while not self._log.room(size):
+            if clock() > deadline:
                 return False
             await asyncio.sleep(LOG_POLL_SECONDS)
         return True
 
-    async def _conclude(self) -> None:
-        """Wait for the first step that is not on disk yet."""
-        batch, stored = self._steps.popleft()
+    async def _await_oldest(self) -> None:
+        """Wait until the oldest pending batch is on disk."""
+        batch, stored = self._pending.popleft()
         try:
-            self._results.add(batch, await stored)
+            self.results.add(batch, await stored)
         except StoreError as error:
-            self._over = error
-            self._results.refuse(len(batch.errors))
-        if self._over is None:
-            self._hold()
+            self.failure = error
+            self.results.refuse(len(batch.errors))
+        if self.failure is None:
+            self._reserve_memory()
 
-    def _hold(self) -> bool:
-        """Take room for what is held by now; without any, take no more of the stream."""
-        if self._share.hold(
-            min(STREAM_BUFFER_BYTES, self._arrived) + len(self._rest) + self._results.size
+    def _reserve_memory(self) -> bool:
+        """Reserve memory for the buffer and the results; without any, fail the stream."""
+        if self._reservation.hold(
+            min(STREAM_BUFFER_BYTES, self._received_bytes) + len(self._buffer) + self.results.size
         ):
             return True
-        self._rest.clear()
-        self._over = StoreFull("more is being sent than can be held")
+        self._buffer.clear()
+        self.failure = StoreFull("the memory budget of request bodies is exhausted")
         return False

@@ -1,4 +1,4 @@
-"""The rules for events: `/api/v1/schemas/`."""
+"""`/api/v1/schemas`: list, read, publish, delete and dry-run event schemas."""
 
 import asyncio
 from typing import Any
@@ -18,34 +18,47 @@ from store.sqlite.events.event_queries import EventFilter, EventQueries
 from store.sqlite.events.event_schemas import EventSchemaStore, StoredEventSchema
 
 MAX_TYPE_NAME_LENGTH = 100
-# A dry run looks at so many of the newest events of the type.
+# A dry run validates the newest events of the type, at most this many.
 MAX_DRY_RUN_EVENTS = 10_000
 
 
-class BaseEventSchemaHandler(ApiHandler):
-    """The base: everything here is for the owner."""
+def routes(schemas: EventSchemaStore, events: EventQueries) -> list[Any]:
+    """Return the Tornado routes; dry runs read from `events`."""
+    arguments = {"schemas": schemas, "events": events}
+    return [
+        (r"/api/v1/schemas", EventSchemaListHandler, arguments),
+        (r"/api/v1/schemas/([^/]+)/([^/]+)", EventSchemaHandler, arguments),
+        (r"/api/v1/schemas/([^/]+)/([^/]+)/dry-run", SchemaDryRunHandler, arguments),
+    ]
 
-    def initialize(self, rules: EventSchemaStore, events: EventQueries) -> None:
-        """`rules` are those in force, `events` all that there are."""
-        self._rules = rules
+
+class BaseEventSchemaHandler(ApiHandler):
+    """Requires the scope `admin`, and parses the key and the schema of a request."""
+
+    def initialize(self, schemas: EventSchemaStore, events: EventQueries) -> None:
+        """Set the dependencies; see `routes`."""
+        self._schemas = schemas
         self._events = events
 
     async def prepare(self) -> None:
-        """Let the owner in."""
+        """Require an `admin` token; its number becomes the actor in the audit log."""
         access = await self.require_scope("admin")
-        self.by = f"token {access.token}" if access else ""
+        self.actor = f"token {access.token}" if access else ""
 
-    def key(self, category: str, name: str) -> SchemaKey:
-        """Which rule is meant; raises `Refusal`."""
-        for word in (category, name):
-            if not 1 <= len(word) <= MAX_TYPE_NAME_LENGTH or "\0" in word:
+    def schema_key(self, category: str, name: str) -> SchemaKey:
+        """Return the key of the event type and the argument `app`; raise 422 if invalid."""
+        for part in (category, name):
+            if not 1 <= len(part) <= MAX_TYPE_NAME_LENGTH or "\0" in part:
                 raise ApiError(
-                    422, f"A category or name has 1 to {MAX_TYPE_NAME_LENGTH} characters."
+                    422, f"A category or name must have 1 to {MAX_TYPE_NAME_LENGTH} characters."
                 )
         return self.int_argument("app") or ALL_APPS, category, name
 
-    def schema(self, key: SchemaKey) -> Any:
-        """Return the schema in the body, alone or in a rule; raise `Refusal` or `BadSchema`."""
+    def schema_from_body(self, key: SchemaKey) -> Any:
+        """Return the JSON Schema in the body, bare or in an event schema as `GET` returns it.
+
+        Raises 400 for malformed JSON, `InvalidSchema` for an unsupported schema.
+        """
         try:
             value = decode_json(self.request.body)
         except InvalidJson as error:
@@ -54,92 +67,81 @@ class BaseEventSchemaHandler(ApiHandler):
         return schema_from_request(value, category, name, app or None)
 
 
-def routes(rules: EventSchemaStore, events: EventQueries) -> list[Any]:
-    """Where these are."""
-    parts = {"rules": rules, "events": events}
-    return [
-        (r"/api/v1/schemas", EventSchemaListHandler, parts),
-        (r"/api/v1/schemas/([^/]+)/([^/]+)", EventSchemaHandler, parts),
-        (r"/api/v1/schemas/([^/]+)/([^/]+)/dry-run", SchemaDryRunHandler, parts),
-    ]
-
-
 class EventSchemaListHandler(BaseEventSchemaHandler):
     """`GET /api/v1/schemas`."""
 
     def get(self) -> None:
-        """All rules."""
-        self.send_struct({"schemas": [_schema_to_dict(each) for each in self._rules.kept]})
+        """Send all event schemas."""
+        self.send_struct({"schemas": [_schema_to_dict(each) for each in self._schemas.kept]})
 
 
 class EventSchemaHandler(BaseEventSchemaHandler):
     """`/api/v1/schemas/{category}/{name}?app=`."""
 
     def get(self, category: str, name: str) -> None:
-        """The rule."""
-        self.send_struct(_schema_to_dict(self._found(self.key(category, name))))
+        """Send the event schema."""
+        self.send_struct(_schema_to_dict(self._find_schema(self.schema_key(category, name))))
 
     async def put(self, category: str, name: str) -> None:
-        """Put a rule in force, at once."""
-        key = self.key(category, name)
+        """Publish an event schema; it applies to the next event."""
+        key = self.schema_key(category, name)
         try:
-            new = await self._rules.put(key, self.schema(key), self.by)
+            is_new = await self._schemas.put(key, self.schema_from_body(key), self.actor)
         except InvalidSchema as error:
             raise _invalid_schema_error(error) from None
         except StoreRefused as error:
-            raise ApiError(422, f"The rule was not taken: {error}.") from None
-        self.set_status(201 if new else 200)
-        self.send_struct(_schema_to_dict(self._found(key)))
+            raise ApiError(422, f"The event schema was not published: {error}.") from None
+        self.set_status(201 if is_new else 200)
+        self.send_struct(_schema_to_dict(self._find_schema(key)))
 
     async def delete(self, category: str, name: str) -> None:
-        """Let it no longer hold."""
-        if not await self._rules.delete(self.key(category, name), self.by):
-            raise ApiError(404, "There is no such rule.")
+        """Delete the event schema."""
+        if not await self._schemas.delete(self.schema_key(category, name), self.actor):
+            raise ApiError(404, "Unknown event schema.")
         self.set_status(204)
         self.finish()
 
-    def _found(self, key: SchemaKey) -> StoredEventSchema:
-        rule = self._rules.get(key)
-        if rule is None:
-            raise ApiError(404, "There is no such rule.")
-        return rule
+    def _find_schema(self, key: SchemaKey) -> StoredEventSchema:
+        schema = self._schemas.get(key)
+        if schema is None:
+            raise ApiError(404, "Unknown event schema.")
+        return schema
 
 
 class SchemaDryRunHandler(BaseEventSchemaHandler):
     """`POST /api/v1/schemas/{category}/{name}/dry-run?app=`."""
 
     async def post(self, category: str, name: str) -> None:
-        """How many of the newest events of the type such a rule would have rejected."""
-        key = self.key(category, name)
+        """Send how many of the newest events of the type the schema would reject."""
+        key = self.schema_key(category, name)
         try:
-            rule = await asyncio.to_thread(CompiledEventSchema, self.schema(key))
+            schema = await asyncio.to_thread(CompiledEventSchema, self.schema_from_body(key))
         except InvalidSchema as error:
             raise _invalid_schema_error(error) from None
         app, *_ = key
         wanted = EventFilter(category=category, name=name, source=APP_SOURCE, app=app or None)
-        trial = SchemaDryRun()
+        report = SchemaDryRun()
         try:
-            async for some in self._events.export(wanted, newest_first=True):
-                events = [
-                    (each.id, each.data) for each in some[: MAX_DRY_RUN_EVENTS - trial.looked_at]
-                ]
-                await asyncio.to_thread(trial.judge, rule, events)
-                if trial.looked_at == MAX_DRY_RUN_EVENTS:
+            async for page in self._events.export(wanted, newest_first=True):
+                remaining = MAX_DRY_RUN_EVENTS - report.looked_at
+                events = [(each.id, each.data) for each in page[:remaining]]
+                await asyncio.to_thread(report.judge, schema, events)
+                if report.looked_at == MAX_DRY_RUN_EVENTS:
                     break
         except StoreBusy as error:
-            raise self.retry_later_error(f"Events cannot be looked up now ({error})") from None
-        self.send_struct(trial)
+            raise self.retry_later_error(f"The event store is busy ({error})") from None
+        self.send_struct(report)
 
 
 def _invalid_schema_error(error: InvalidSchema) -> ApiError:
-    return ApiError(422, "This is not a JSON Schema that can be a rule.", error.faults)
+    return ApiError(422, "The body is not a supported JSON Schema.", error.faults)
 
 
-def _schema_to_dict(rule: StoredEventSchema) -> dict[str, Any]:
+def _schema_to_dict(schema: StoredEventSchema) -> dict[str, Any]:
     return {
-        "category": rule.category,
-        "name": rule.name,
-        "app": rule.app or None,
-        "schema": msgspec.Raw(rule.schema.encode()),
-        "changed_at": format_timestamp(rule.changed_at) if rule.changed_at else None,
+        "category": schema.category,
+        "name": schema.name,
+        "app": schema.app or None,
+        "schema": msgspec.Raw(schema.schema.encode()),
+        "changed_at": format_timestamp(schema.changed_at) if schema.changed_at else None,
     }

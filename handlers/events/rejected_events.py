@@ -1,4 +1,4 @@
-"""The events that were not right: listed, and replayed when a rule has changed."""
+"""`/rejected-events`: list invalid events, and replay one against the current schemas."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from store.sqlite.events.rejected_event_replay import RejectedEventReplayer
 REJECTED_EVENTS_PATTERN = r"(?:/api/v1)?/rejected-events"
 
 
-def routes(database: Database, replays: RejectedEventReplayer) -> list[Any]:
-    """Where these are."""
+def routes(database: Database, replayer: RejectedEventReplayer) -> list[Any]:
+    """Return the Tornado routes of the list and the replay."""
     return [
         (REJECTED_EVENTS_PATTERN, RejectedEventsHandler, {"database": database}),
         (
             REJECTED_EVENTS_PATTERN + r"/(\d{1,19})/replay",
             RejectedEventReplayHandler,
-            {"replays": replays},
+            {"replayer": replayer},
         ),
     ]
 
@@ -29,39 +29,39 @@ class RejectedEventsHandler(ApiHandler):
     """`GET /rejected-events?app=&from=&to=&limit=&cursor=`."""
 
     def initialize(self, database: Database) -> None:
-        """`database` holds them."""
+        """Set the database that holds the rejected events."""
         self._database = database
 
     async def get(self) -> None:
-        """A page of them, newest first."""
+        """Send a page of rejected events, newest first."""
         wanted = RejectedEventFilter(
             await self.readable_app(), self.time_argument("from"), self.time_argument("to")
         )
         cursor = self.int_argument("cursor")
-        after = None if cursor is None else str(cursor)
-        self.send_struct(
-            await rejected_events_page(self._database, wanted, self.page_size(), after)
+        page = await rejected_events_page(
+            self._database, wanted, self.page_size(), None if cursor is None else str(cursor)
         )
+        self.send_struct(page)
 
 
 class RejectedEventReplayHandler(ApiHandler):
     """`POST /rejected-events/{id}/replay`."""
 
-    def initialize(self, replays: RejectedEventReplayer) -> None:
-        """`replays` judges it by the rules as they are now."""
-        self._replays = replays
+    def initialize(self, replayer: RejectedEventReplayer) -> None:
+        """Set the replayer, which validates against the current schemas."""
+        self._replayer = replayer
 
-    async def post(self, said: str) -> None:
-        """Take it now; once it is on disk it is no reject any more."""
+    async def post(self, event_id: str) -> None:
+        """Store the rejected event as an event and send its id and status."""
         access = await self.require_any_scope("write", "admin")
         app = None if "admin" in access.scopes else access.app
         try:
-            outcome = await self._replays.replay(min(int(said), MAX_INT64), app)
-        except InvalidEvent as wrong:
-            raise ApiError(422, "It is still not a right event.", wrong.faults) from None
+            outcome = await self._replayer.replay(min(int(event_id), MAX_INT64), app)
+        except InvalidEvent as error:
+            raise ApiError(422, "The event is still invalid.", error.faults) from None
         except StoreRefused as error:
             raise ApiError(404, f"{str(error).capitalize()}.") from None
         except StoreError as error:
-            raise self.retry_later_error(f"This was not stored ({error})") from None
-        event, verdict = self.check_outcome(outcome)
-        self.send_json({"id": str(event), "status": verdict})
+            raise self.retry_later_error(f"Not stored ({error})") from None
+        number, verdict = self.check_outcome(outcome)
+        self.send_json({"id": str(number), "status": verdict})
