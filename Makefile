@@ -21,7 +21,7 @@ install-dev: install
 	@$(PYTHON) deploy/install.py --dev
 
 # Half as many again as there are cores: tests of servers and browsers wait much.
-test: install-dev ## run the tests, some files at once: make test ARGS="-k wire"
+test: install-dev ## run the tests, some files at once: make test ARGS=tests/stories
 	$(BIN)/python -m pytest -n $$(( $$(nproc) * 3 / 2 )) --dist loadfile $(ARGS)
 
 test-long: install-dev ## run the tests that take minutes

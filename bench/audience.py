@@ -16,15 +16,14 @@ from contest import BENCH, BUILD, ROOT, Contestant, Running, Sample, contest, fo
 from report import HEAD, Promise, options, report, row
 from rivals.page import SpoiledError
 
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "serving")]
+sys.path.insert(0, str(ROOT))
 
-from faulty import Faulty  # noqa: E402
-
-from background.audience.host_poller import HostPoller, PolledHost  # noqa: E402
-from domain.audience.seasonal_baseline import NO_SEASONAL_BASELINE, SeasonalBaseline  # noqa: E402
-from domain.audience.toppages_format import TopPagesReading  # noqa: E402
-from domain.audience.visitor_history import MinuteTotals  # noqa: E402
-from store.cache.active_visitors import ActiveVisitors  # noqa: E402
+from background.audience.host_poller import HostPoller, PolledHost
+from domain.audience.seasonal_baseline import NO_SEASONAL_BASELINE, SeasonalBaseline
+from domain.audience.toppages_format import TopPagesReading
+from domain.audience.visitor_history import MinuteTotals
+from store.cache.active_visitors import ActiveVisitors
+from tests.support.audience.faulty_upstream import Faulty
 
 TOKEN, HOST = "bench", "www.example.com"
 PATH = "/api/v1.0/increasingconcurrents?" + urlencode({"apikey": TOKEN, "host": HOST})

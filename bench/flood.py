@@ -1,7 +1,7 @@
 """Overload: how much memory it costs when far more is sent than a slowed disk takes.
 
-Each sync takes 50 ms longer (`tests/faults/slow.c`, built by gcc). Memory is counted from where
-it is after the same senders, few of each, have been served.
+Each sync takes 50 ms longer (`tests/support/faults/slow_disk.c`, built by gcc). The baseline of
+memory is read after the same senders, a few of each, have been served.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from contest import BUILD, LOAD, ROOT, Running
 from events import own
 from report import Promise, options, report
 
-sys.path.insert(0, str(ROOT / "tests" / "faults"))
-from overload import Senders, Tally, overload
+sys.path.insert(0, str(ROOT))
+from tests.support.faults.overload_senders import Senders, Tally, overload
 
 MIXES = {
     "of all kinds": [
@@ -46,7 +46,7 @@ def main() -> int:
     os.sched_setaffinity(0, {int(LOAD)})
     BUILD.mkdir(parents=True, exist_ok=True)
     shim = BUILD / "slow.so"
-    source = str(ROOT / "tests" / "faults" / "slow.c")
+    source = str(ROOT / "tests/support/faults/slow_disk.c")
     subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", shim, source, "-ldl"], check=True)
     env = {"LD_PRELOAD": str(shim), "SLOW_SYNC": "50000"}
     rows, most = [], 0.0

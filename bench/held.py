@@ -1,6 +1,6 @@
 """Hostile bodies: how long each holds the loop, and what a page waits meanwhile.
 
-The server runs on asyncio's loop, whose turns can be watched (`tests/serving/turns.py`).
+The server runs on the asyncio loop, so that `tests/support/programs/loop_watch.py` can time turns.
 """
 
 import http.client
@@ -18,10 +18,10 @@ from contest import BUILD, LOAD, ROOT, Running
 from events import own
 from report import Promise, options, report
 
-sys.path.insert(0, str(ROOT / "tests" / "serving"))
-from hostile import hostile
+sys.path.insert(0, str(ROOT))
+from tests.support.events.hostile_bodies import hostile
 
-WATCHED = str(ROOT / "tests" / "serving" / "turns.py")
+WATCHED = str(ROOT / "tests/support/programs/loop_watch.py")
 KINDS = ("application/json", "application/x-ndjson")
 HEAD = ("begins", "bytes", "sent as", "answer", "longest turn, CPU ms")
 SHOWN, LONGEST = 12, 20.0

@@ -2,13 +2,20 @@
 
 import asyncio
 import os
-from collections.abc import Generator, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import aiosqlite
 import pytest
 from hypothesis import settings
+
+from tests.support import ROOT
+from tests.support.server_process import Running
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -83,3 +90,75 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A file that skips itself as a whole."""
     return judge((yield), collector.config)
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """One command, to its end."""
+
+    def end(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "server.py", *words],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return end
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start servers, by default on one data folder; all are ended after the test."""
+    running: list[Running] = []
+
+    def begin(*words: str, data: Path | None = None, **environ: str) -> Running:
+        running.append(Running(data or tmp_path / "data", *words, **environ))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        if each.process.returncode is None:
+            each.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server with sample data, for all tests of a module that change nothing."""
+    running = Running(tmp_path_factory.mktemp("sample") / "data", "--sample")
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server without a sample, for all tests of a module that share its counts alone."""
+    running = Running(tmp_path_factory.mktemp("served") / "data")
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log, running.log
+
+
+@pytest.fixture(scope="module", params=["wire", "tornado"])
+def each_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A server with the sample, of each kind, for all tests of a module that change nothing."""
+    data = tmp_path_factory.mktemp(request.param) / "data"
+    running = Running(data, "--sample", "--no-traffic", "--server", request.param, "--json")
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log, running.log
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory):
+    """One browser for all tests of a module."""
+    from tests.support.web.browser import chromium
+
+    driver = chromium(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()

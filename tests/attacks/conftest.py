@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from target import Running, Target, Weakened, chromium
+
+from tests.support.server_process import Running
+from tests.support.web.attack_target import Target, Weakened
+from tests.support.web.browser import chromium
 
 
 @pytest.fixture(scope="session")

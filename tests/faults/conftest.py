@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from disk import build
+
+from tests.support.faults.disk_journal import build
 
 
 @pytest.fixture(scope="session")

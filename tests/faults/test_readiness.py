@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from load import ROOT, Server, event, new_load, wait_until
+from tests.support import ROOT
+from tests.support.faults.server_load import Server, event, new_load, wait_until
 
 SESSION = "/events?session_id=k1"
 

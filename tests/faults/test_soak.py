@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from load import ROOT, Load, Server, event, new_load
-from test_readers import foreign_reader
+
+from tests.support import ROOT
+from tests.support.faults.foreign_reader import foreign_reader
+from tests.support.faults.server_load import Load, Server, event, new_load
 
 SENDERS, PAUSE = 5, 0.007
 # What may be different between two thirds of a run: a cache that fills, a step that is on its way.

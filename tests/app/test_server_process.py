@@ -1,0 +1,465 @@
+"""Starting, stopping and looking after the process."""
+
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.web.admin_session import owner_of
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+README = (ROOT / "README.md").read_text()
+
+
+def test_port_0_takes_a_free_one_and_says_which(start):
+    server = start()
+    assert server.port > 0
+    assert server.ask("/healthz").body == b"ok\n"
+
+
+def test_readyz_tells_each_check(sampled):
+    answer = sampled.ask("/readyz")
+    assert answer.status == 200
+    assert answer.json()["checks"] == {
+        "migrated": True,
+        "warm": True,
+        "writer": True,
+        "projections": True,
+        "taking": True,
+    }
+    old = sqlite3.sqlite_version_info < (3, 51, 3)
+    assert any(sqlite3.sqlite_version in note for note in answer.json()["notes"]) == old
+
+
+def test_metrics_count_what_was_answered(sampled):
+    def count(text: str) -> float:
+        found = re.search(r'requests_total\{route="campaign page",status="200"\} (\S+)', text)
+        return float(found[1]) if found else 0
+
+    before = count(sampled.ask("/metrics").text)
+    for _ in range(3):
+        sampled.ask("/campaigns/1/")
+    assert count(sampled.ask("/metrics").text) == before + 3
+
+
+def test_one_server_at_a_time_holds_a_data_folder(start, run):
+    first = start()
+    second = run("serve", "--port", "0", "--data", str(first.data))
+    assert second.returncode == 1
+    assert str(first.process.pid) in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(start, run, tmp_path):
+    server = start(data=tmp_path / ("a" * 60) / ("b" * 60))
+    answer = run("app", "create", "deep", "--data", str(server.data), "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert stat.S_IMODE((server.data / "marquee.sock").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem"),
+        ("--proxies", "proxy.example"),
+        ("--host", "192.0.2.1"),
+    ],
+)
+def test_what_cannot_be_served_with_is_told_before_anything_is_kept(run, tmp_path, wrong):
+    data = tmp_path / "data"
+    answer = run("serve", "--sample", "--port", "0", "--data", str(data), *wrong)
+    assert answer.returncode in {1, 2}
+    assert answer.stderr.startswith("marquee: ")
+    assert answer.stderr.count("\n") == 1
+    assert not data.exists()
+
+
+def test_a_script_is_told_the_address_and_the_tokens_as_json(start):
+    server = start("--sample", "--json")
+    said = json.loads(server.told[0])
+    assert said["address"] == f"http://127.0.0.1:{server.port}/"
+    assert said["data"] == str(server.data)
+    token = said["apps"][0]["secret_token"]
+    asked = server.ask("/api/v1/campaigns/1/candidates", Authorization=f"Bearer {token}")
+    assert "revenue" in asked.json()["banners"][0]
+
+
+def test_a_port_in_use_is_told_in_words(start, tmp_path, run):
+    first = start()
+    second = run("serve", "--port", str(first.port), "--data", str(tmp_path / "other"))
+    assert second.returncode == 1
+    assert str(first.port) in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_the_data_folder_is_the_owners_alone(start):
+    server = start("--sample")
+    assert server.data.stat().st_mode & 0o777 == 0o700
+    for name in ("marquee.db", "marquee.sock"):
+        assert (server.data / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_the_sample_is_made_once_and_its_tokens_are_told_once(start):
+    server = start("--sample")
+    told = "".join(server.told)
+    time.sleep(0.3)
+    assert len(re.findall(r"mq_\w+", "".join(server.told))) >= 1, told
+    assert server.stop() == 0
+    again = start("--sample")
+    time.sleep(0.3)
+    assert "mq_" not in "".join(again.told)
+    assert again.ask("/campaigns/1/").status == 200
+
+
+def test_without_sample_there_is_nothing_and_that_is_well(start):
+    server = start()
+    assert server.ask("/campaigns/1/").status == 404
+    assert server.ask("/readyz").status == 200
+
+
+@pytest.mark.parametrize("mode", [{"MARQUEE_SERVER": "tornado"}, {"MARQUEE_LOOP": "asyncio"}])
+def test_the_other_server_and_the_other_loop_answer_the_same(start, sampled, mode):
+    other = start("--sample", **mode)
+    for path, method in [
+        ("/campaigns/1/", "GET"),
+        ("/campaigns/1/", "HEAD"),
+        ("/campaigns/1/", "DELETE"),
+        ("/campaigns/0/", "GET"),
+        ("/campaigns/0/", "POST"),
+        ("/banners/0", "GET"),
+        ("/healthz", "GET"),
+        ("/healthz", "PUT"),
+        ("/readyz", "GET"),
+        ("/nothing", "GET"),
+        ("/", "GET"),
+        ("/static/marquee.css", "GET"),
+        ("/static/none.css", "GET"),
+        ("/api/v1/campaigns/1/candidates?slot=9", "GET"),
+        ("/api/v1/campaigns/999/candidates", "GET"),
+    ]:
+        named = {"X_Request_Id": "the-same"}  # or each makes one of its own
+        one, two = (each.ask(path, method, **named) for each in (sampled, other))
+        assert one.status == two.status, (path, method)
+        apart = {"date", "etag", "set-cookie", "last-modified", "content-length", "server"}
+        names = [
+            {(k.lower(), v) for k, v in each.headers.items() if k.lower() not in apart}
+            for each in (one, two)
+        ]
+        assert names[0] == names[1], (path, method)
+    assert other.stop() == 0, other.log
+
+
+def test_sigterm_under_load_cuts_no_request_that_was_begun(start):
+    server = start("--sample")
+    begun, whole, faults = [], [], []
+    go_on = threading.Event()
+    go_on.set()
+
+    def visit() -> None:
+        while go_on.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+            try:
+                connection.connect()
+            except OSError:
+                return  # it no longer accepts
+            try:
+                while go_on.is_set():
+                    try:
+                        connection.request("GET", "/campaigns/1/")
+                    except OSError:
+                        break  # an idle connection was closed: nothing of ours had been read
+                    begun.append(1)
+                    try:
+                        answer = connection.getresponse()
+                        body = answer.read()
+                    except http.client.RemoteDisconnected:
+                        # Closed before a byte of the request was taken up: a client may repeat it.
+                        begun.pop()
+                        break
+                    except (OSError, http.client.HTTPException) as error:
+                        faults.append(repr(error))
+                        break
+                    if answer.status == 200 and body.rstrip().endswith(b"</html>"):
+                        whole.append(1)
+                    else:
+                        faults.append(str(answer.status))
+                    if answer.headers["Connection"] == "close":
+                        break
+            finally:
+                connection.close()
+
+    # One request whose head has begun to arrive must still be answered.
+    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow.sendall(b"GET /campaigns/1/ HTTP/1.1\r\nHost: x\r\n")
+    threads = [threading.Thread(target=visit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    slow.sendall(b"\r\n")
+    said = b""
+    while part := slow.recv(65536):
+        said += part
+    slow.close()
+    assert server.wait() == 0, server.log
+    go_on.clear()
+    for thread in threads:
+        thread.join()
+    assert said.startswith(b"HTTP/1.1 200 "), said[:200]
+    assert b"Connection: close" in said
+    assert not faults
+    assert len(whole) == len(begun) > 100
+
+
+def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(start):
+    server = start("--drain-seconds", "600")
+    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    assert server.ask("/healthz").status == 200  # by now it has read the other's
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert server.process.poll() is None
+    assert server.stop() != 0
+    slow.close()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.003, 0.01, 0.03])
+def test_a_signal_right_after_the_start_ends_it_without_a_word_of_trouble(start, seconds):
+    """Steps in the background have just begun then; nothing is closed from under them."""
+    server = start("--sample", "--retention-days", "40")
+    time.sleep(seconds)
+    assert server.stop() == 0
+    assert not re.search(r"ERROR|WARNING|Traceback", server.log), server.log
+
+
+def test_a_killed_server_starts_again_and_its_lock_is_free(start):
+    server = start("--sample")
+    server.stop(signal.SIGKILL)
+    assert start().ask("/campaigns/1/").status == 200
+
+
+def test_logs_can_be_json_and_hold_no_query_and_no_token(start):
+    server = start("--sample", "--log-format", "json", "--access-log")
+    server.ask("/campaigns/1/?secret=hunter2")
+    server.ask("/api/v1/campaigns/1/candidates?token=hunter2", Authorization="Bearer mq_9_hunter2")
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.log.splitlines()]
+    assert any("/campaigns/1/" in line["message"] for line in lines)
+    assert "hunter2" not in server.log
+
+
+def test_without_access_log_a_request_is_no_line(start):
+    server = start("--sample")
+    before = len(server.logged)
+    server.ask("/campaigns/1/")
+    server.ask("/nothing")
+    time.sleep(0.2)
+    assert len(server.logged) == before
+
+
+@pytest.mark.parametrize(
+    "command", ["", "serve", "import", "app", "backup", "restore", "doctor", "rebuild"]
+)
+def test_help_shows_an_example(command, run):
+    answer = run(*command.split(), "--help")
+    assert answer.returncode == 0
+    assert "xample" in answer.stdout
+
+
+def test_every_setting_stands_in_help_and_readme_with_its_default(run):
+    from app.settings import settings_table
+
+    text = run("serve", "--help").stdout
+    for name, kind, default, _, _ in settings_table():
+        assert f"--{name.replace('_', '-')}" in text or f"--[no-]{name}" in text
+        shown = str(default).lower() if kind is bool else str(default)
+        row = re.search(rf"^\| `{name}` \|.*$", README, re.MULTILINE)
+        assert row, f"the README's table lacks {name}"
+        assert f"MARQUEE_{name.upper()}" in row[0]
+        assert f"`{shown}`" in row[0] or default == ""
+
+
+def test_a_wrong_setting_ends_with_words_and_status_2(run):
+    answer = run("serve", MARQUEE_TZ="Mars/Olympus")
+    assert answer.returncode == 2
+    assert "Mars/Olympus" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_python_without_the_packages_is_told_what_to_do():
+    bare = [sys.executable, "-I", "-S", "server.py"]
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "run `make install`" in done.stderr
+
+
+def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_mistyped(run, tmp_path):
+    for words in (("app", "list"), ("rebuild",), ("import", "--rejected"), ("stories", "list")):
+        done = run(*words, "--data", tmp_path / "mistyped")
+        assert done.returncode == 1
+        assert "there is no installation in" in done.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_hint_can_be_typed_wherever_one_is(tmp_path):
+    """It names this program, and this installation; another one may be in the environment."""
+    words = [sys.executable, ROOT / "server.py", "doctor", "--data", "mine"]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    hint = re.search(r"a new one is made by: (.*) serve --data (\S+)", told)
+    assert hint is not None, told
+    assert hint[1].endswith(f" {ROOT / 'server.py'}")
+    assert hint[2] == str(tmp_path / "mine")
+
+
+def test_a_socket_can_be_inherited(tmp_path):
+    """As systemd does it: file descriptor 3, LISTEN_FDS and LISTEN_PID."""
+    import sys
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    code = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
+        "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
+        "os.execv(sys.executable, [sys.executable, 'server.py', 'serve', '--data', sys.argv[2]])"
+    )
+    words = [sys.executable, "-c", code, str(listening.fileno()), str(tmp_path / "data")]
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        pass_fds=[listening.fileno()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        connection = http.client.HTTPConnection(*listening.getsockname(), timeout=120)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"ok\n"
+        connection.close()
+    finally:
+        process.terminate()
+        process.communicate(timeout=120)
+        listening.close()
+    assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    """A certificate, as words for a server and a context for its peer."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.create_default_context(cafile=str(cert))
+    context.check_hostname = False
+    return ("--tls-cert", str(cert), "--tls-key", str(key)), context
+
+
+def test_it_serves_over_tls_and_marks_its_cookies_secure(start, certified):
+    words, context = certified
+    server = start("--sample", *words)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
+    connection.request("GET", "/campaigns/1/")
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.headers["Set-Cookie"].endswith("; Secure")
+    assert answer.headers["Set-Cookie"].startswith("__Secure-mq_last_1=")
+    said = urlencode(dict(zip(("name", "password"), owner_of(server), strict=True)))
+    connection.request("POST", "/admin/login", said, {**FORM, "Sec-Fetch-Site": "same-origin"})
+    answer = connection.getresponse()
+    answer.read()
+    assert "; Secure" in answer.headers["Set-Cookie"]
+    name, _, token = answer.headers["Set-Cookie"].partition(";")[0].partition("=")
+    assert name == "__Host-mq_owner"
+    assert "Path=/" in answer.headers["Set-Cookie"].split("; ")
+    assert "domain" not in answer.headers["Set-Cookie"].lower()
+    # The name that a site without TLS could have set opens nothing.
+    for said, status in ((name, 200), ("mq_owner", 303), ("__Secure-mq_owner", 303)):
+        connection.request("GET", "/admin/", headers={"Cookie": f"{said}={token}"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+    connection.close()
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_over_tls_every_answer_has_a_browser_stay_there(start, certified, kind):
+    words, context = certified
+    server = start("--sample", "--server", kind, *words)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
+    for path, status in (
+        ("/campaigns/1/", 200), ("/healthz", 200), ("/admin/", 303), ("/admin/login", 200),
+        ("/banners/1", 404), ("/nowhere", 404), ("/events", 401), ("/static/marquee.css", 200),
+    ):  # fmt: skip
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status, path
+        assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000"], path
+    if kind == "wire":  # and what the wire itself answers
+        connection.request("GET", "/", headers={"Content-Length": "x"})
+        answer = connection.getresponse()
+        assert answer.status == 400 and answer.headers["Strict-Transport-Security"]
+    connection.close()
+    assert server.stop() == 0
+    server = start("--hsts-seconds", "0", "--server", kind, *words)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().headers["Strict-Transport-Security"] is None
+    connection.close()
+    server.stop()
+
+
+def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start, certified):
+    words, context = certified
+    server = start(*words)
+    with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert not plain.recv(1000).startswith(b"HTTP")
+    said = {}
+    for name in ("TLSv1_1", "TLSv1_2", "TLSv1_3"):
+        version = ssl.TLSVersion[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = version
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as there:
+            try:
+                with context.wrap_socket(there, server_hostname="localhost") as tls:
+                    said[name] = tls.version()
+            except (ssl.SSLError, ConnectionError):
+                said[name] = None
+    assert said == {"TLSv1_1": None, "TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}
+    server.stop()
+
+
+def test_a_named_proxy_may_say_that_the_visitor_came_over_tls(start):
+    server = start("--sample", "--proxies", "127.0.0.1")
+    answer = server.ask("/campaigns/1/", X_Forwarded_Proto="https")
+    assert answer.headers["Set-Cookie"].endswith("; Secure")
+    server.stop()
+    server = start()
+    answer = server.ask("/campaigns/1/", X_Forwarded_Proto="https")
+    assert not answer.headers["Set-Cookie"].endswith("; Secure")

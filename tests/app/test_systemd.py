@@ -1,0 +1,370 @@
+"""As a service of systemd: what it is told, and what the units allow."""
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app import sd_notify
+from app.sd_notify import SystemdNotifier
+from commands import options
+from commands.parser import build_parser
+from tests.support import ROOT
+
+DEPLOY = ROOT / "deploy"
+SERVICES = ["marquee.service", "marquee-backup.service"]
+NEED = "systemd-analyze is of Debian's package systemd"
+
+
+class Listening:
+    """A supervisor's end of the line."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.line.bind(address.replace("@", "\0"))
+        self.line.settimeout(120)
+
+    def hear(self) -> str:
+        return self.line.recv(4096).decode()
+
+    def until(self, start: str) -> list[str]:
+        """What is heard up to the message that starts so."""
+        heard = [self.hear()]
+        while not heard[-1].startswith(start):
+            heard.append(self.hear())
+        return heard
+
+    def waiting(self) -> list[str]:
+        """What has been heard by now."""
+        heard = []
+        self.line.setblocking(False)
+        try:
+            while True:
+                heard.append(self.hear())
+        except BlockingIOError:
+            return heard
+        finally:
+            self.line.settimeout(120)
+
+
+@pytest.fixture(params=["file", "name"])
+def listening(request, tmp_path) -> Iterator[Listening]:
+    path = tmp_path / "notify"
+    one = Listening(str(path) if request.param == "file" else f"@marquee-{os.getpid()}-{path.name}")
+    yield one
+    one.line.close()
+
+
+def test_it_tells_when_it_is_ready_that_it_lives_and_when_it_stops(start, listening):
+    server = start(NOTIFY_SOCKET=listening.address, WATCHDOG_USEC="300000")
+    told = listening.until("READY=1")[-1]
+    assert told == f"READY=1\nSTATUS=serving on http://127.0.0.1:{server.port}"
+    assert server.ask("/readyz").status == 200
+    assert [listening.hear() for _ in range(4)] == ["WATCHDOG=1"] * 4
+    # It goes on living while it answers what is in flight.
+    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    time.sleep(0.2)
+    server.process.send_signal(signal.SIGTERM)
+    assert "STOPPING=1" in listening.until("STOPPING=1")[-1]
+    assert [listening.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
+    slow.sendall(b"\r\n")
+    assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+    slow.close()
+    assert server.wait() == 0, server.log
+
+
+def test_a_loop_that_hangs_gives_no_sign_of_life(listening):
+    environ = {"NOTIFY_SOCKET": listening.address, "WATCHDOG_USEC": "60000"}
+
+    async def live() -> None:
+        watching = asyncio.create_task(SystemdNotifier(environ, 1).watch())
+        await asyncio.sleep(0.3)
+        assert len(listening.waiting()) >= 4
+        time.sleep(0.5)  # noqa: ASYNC251 — it hangs
+        assert listening.waiting() == []
+        await asyncio.sleep(0.1)
+        assert listening.waiting()
+        watching.cancel()
+
+    asyncio.run(live())
+
+
+HANDED = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
+    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
+    "os.execv(sys.executable, [sys.executable, 'server.py', 'serve', '--data', sys.argv[2]])"
+)
+
+
+def missing(data: Path, acked: dict[str, str]) -> list[object]:
+    """Events that were acknowledged, and are not in the log, or there by another id."""
+    with closing(sqlite3.connect(data / "marquee.db")) as connection:
+        found = connection.execute("SELECT session, id FROM event").fetchall()
+    kept = {session: str(number) for session, number in found}
+    return [each for each in acked.items() if kept.get(each[0]) != each[1]]
+
+
+def visited(
+    folder: Path, restarts: int, by: int, held: bool, token: str
+) -> tuple[list[object], int]:
+    """What went wrong for visitors and senders over so many restarts, and how many were answered
+    well. Senders take their time over a body, so that stops come in the middle of many.
+    """
+    acked: dict[str, str] = {}
+    numbers = itertools.count()
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+    address = listening.getsockname()
+    faults: list[object] = []
+    answered: list[bytes] = []
+    ending = threading.Event()
+
+    def visit() -> None:
+        while not ending.is_set():
+            try:
+                with socket.create_connection(address, timeout=120) as peer:
+                    peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    said = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
+                (answered if said.startswith(b"HTTP/1.1 200 ") else faults).append(said)
+            except OSError as error:
+                faults.append(error)
+
+    def send() -> None:
+        while not ending.is_set():
+            session = f"s{next(numbers)}"
+            event = {"session_id": session, "category": "a", "name": "b", "data": {}}
+            body = json.dumps(event | {"timestamp": "2021-01-01 09:15:27.243860"}).encode()
+            head = (
+                f"POST /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            try:
+                with socket.create_connection(address, timeout=120) as peer:
+                    peer.sendall(head.encode() + body[:20])
+                    time.sleep(random.uniform(0, 0.05))
+                    peer.sendall(body[20:])
+                    said = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
+                if said.startswith(b"HTTP/1.1 202 "):
+                    answered.append(said)
+                    acked[session] = json.loads(said.partition(b"\r\n\r\n")[2])["id"]
+                else:
+                    faults.append(said)
+            except OSError as error:
+                faults.append(error)
+
+    def begin() -> "subprocess.Popen[bytes]":
+        data, files = str(folder / "data"), []
+        words = [sys.executable, "server.py", "serve", "--port", str(address[1]), "--data", data]
+        if held:
+            words = [sys.executable, "-c", HANDED, str(listening.fileno()), data]
+            files = [listening.fileno()]
+        process = subprocess.Popen(words, cwd=ROOT, pass_fds=files, stdout=subprocess.PIPE)
+        assert process.stdout.readline()
+        return process
+
+    if not held:
+        listening.close()
+    visitors = [threading.Thread(target=each) for each in [visit] * 6 + [send] * 12]
+    process = begin()
+    for visitor in visitors:
+        visitor.start()
+    try:
+        for _ in range(restarts):
+            time.sleep(0.2)
+            process.send_signal(by)
+            process.communicate(timeout=120)
+            assert process.returncode == (0 if by == signal.SIGTERM else -by)
+            process = begin()
+        time.sleep(0.2)
+    finally:
+        ending.set()
+        for visitor in visitors:
+            visitor.join(120)
+        process.terminate()
+        process.communicate(timeout=120)
+        listening.close()
+    return [*faults, *missing(folder / "data", acked)], len(answered)
+
+
+@pytest.fixture
+def token(run, tmp_path) -> str:
+    made = run("app", "create", "handed", "--data", str(tmp_path / "data"), "--json")
+    return json.loads(made.stdout)["secret_token"]
+
+
+@pytest.mark.parametrize("restarts", [5, pytest.param(100, marks=pytest.mark.long)])
+def test_a_restart_refuses_and_loses_nobody_where_the_address_is_held(tmp_path, token, restarts):
+    """As marquee.socket has it: whoever comes between two processes waits for the second."""
+    faults, answered = visited(tmp_path, restarts, signal.SIGTERM, held=True, token=token)
+    assert faults == []
+    assert answered > 30 * restarts
+
+
+@pytest.mark.parametrize(("by", "held"), [(signal.SIGKILL, True), (signal.SIGTERM, False)])
+def test_visitors_notice_a_kill_and_an_address_that_is_not_held(tmp_path, token, by, held):
+    """The test above can fail."""
+    faults, _ = visited(tmp_path, 6, by, held=held, token=token)
+    assert faults
+
+
+@pytest.mark.parametrize(
+    ("environ", "patience"),
+    [
+        ({}, 0),
+        ({"WATCHDOG_USEC": "3000000"}, 0),  # nobody to tell
+        ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "3000000"}, 3),
+        ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}, 3),
+        ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "8"}, 0),
+        ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "soon"}, 0),
+    ],
+)
+def test_it_gives_signs_of_life_only_where_they_are_wanted(environ, patience):
+    assert SystemdNotifier(environ, 7).patience == patience
+
+
+def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start, tmp_path):
+    server = start(NOTIFY_SOCKET=str(tmp_path / "nobody"), WATCHDOG_USEC="100000")
+    time.sleep(0.5)
+    assert server.ask("/healthz").status == 200
+    assert server.stop() == 0
+    assert server.log.count("supervisor cannot be told") == 1
+
+
+def unit(name: str) -> dict[str, str]:
+    """What a unit file says; of what it says several times, all of it in lines."""
+    said: dict[str, list[str]] = {}
+    for key, value in re.findall(r"(?m)^(\w+)=(.*)$", (DEPLOY / name).read_text()):
+        said.setdefault(key, []).append(value)
+    return {key: "\n".join(values) for key, values in said.items()}
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=NEED)
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_do_little_else(name):
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+         DEPLOY / name],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+    assert float(found[1]) <= 2.0
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=NEED)
+def test_the_units_are_understood(tmp_path):
+    for path in DEPLOY.glob("marquee*.*"):
+        text = path.read_text().replace("/opt/marquee/.venv/bin/python", sys.executable)
+        (tmp_path / path.name).write_text(text)
+    units = sorted(tmp_path.iterdir())
+    assert len(units) == 4
+    command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_unit_says_what_the_program_understands(name, monkeypatch):
+    of = unit(name)
+    words = shlex.split(of["ExecStart"])
+    assert words[:2] == ["/opt/marquee/.venv/bin/python", "/opt/marquee/server.py"]
+    arguments = build_parser().parse_args(words[2:])
+    for line in of["Environment"].splitlines():
+        for pair in shlex.split(line):
+            monkeypatch.setenv(*pair.split("=", 1))
+    settings = options.parse_settings(arguments)
+    assert settings.data == f"/var/lib/{of['StateDirectory'].split()[0]}"
+
+
+def allowed(of) -> set[str]:
+    """The system calls that a unit lets through."""
+    sets: dict[str, set[str]] = {}
+    text = subprocess.run(
+        ["systemd-analyze", "syscall-filter", "--no-pager"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines():
+        if line.startswith("@"):
+            name = line.strip()
+            sets[name] = set()
+        elif line.startswith("    ") and not line.strip().startswith("#"):
+            sets[name].add(line.strip())
+
+    def calls(name: str) -> set[str]:
+        if not name.startswith("@"):
+            return {name}
+        return {call for each in sets[name] for call in calls(each)}
+
+    found: set[str] = set()
+    for line in of["SystemCallFilter"].splitlines():
+        names = line.lstrip("~").split()
+        several = {call for each in names for call in calls(each)}
+        found = found - several if line.startswith("~") else found | several
+    return found | calls("@default")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=NEED)
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_unit_lets_through_all_that_the_program_calls(name, tmp_path):
+    """As no systemd runs in a test, the calls are traced and held against the unit's filter."""
+    trace, data = tmp_path / "trace", str(tmp_path / "data")
+    strace = ["strace", "-f", "-o", str(trace), "-e", "signal=none", sys.executable, "server.py"]
+    if name == "marquee.service":
+        serving = [*strace, "serve", "--sample", "--port", "0", "--data", data]
+        with subprocess.Popen(serving, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            said = next(line for line in process.stdout if "a campaign" in line)
+            host, port = re.search(r"//([\d.]+):(\d+)/", said).groups()
+            with socket.create_connection((host, int(port))) as peer:
+                peer.sendall(b"GET /campaigns/1/ HTTP/1.0\r\n\r\n")
+                assert peer.recv(20).startswith(b"HTTP/1.")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            os.kill(int(children), signal.SIGTERM)
+            process.stdout.read()
+        assert process.returncode == 0
+    else:
+        words = [sys.executable, "server.py", "app", "create", "a", "--data", data]
+        subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+        backing = [*strace, "backup", "--data", data, "--to", str(tmp_path / "to"), "--keep", "1"]
+        subprocess.run(backing, cwd=ROOT, check=True, capture_output=True)
+    lines = trace.read_text()
+    of = unit(name)
+    called = set(re.findall(r"(?m)^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", lines))
+    # SQLite gives its files to the folder's owner only where it runs as root, as tests may.
+    assert called - allowed(of) - {"execve", "fchown"} == set()
+    assert of["MemoryDenyWriteExecute"] == "yes"
+    assert "PROT_WRITE|PROT_EXEC" not in lines
+    families = set(re.findall(r"socket\((AF_\w+)", lines))
+    assert families <= set(of["RestrictAddressFamilies"].replace("none", "").split())
+
+
+def test_a_long_start_extends_its_timeout(listening, monkeypatch):
+    monkeypatch.setattr(sd_notify, "START_TIMEOUT_SECONDS", 0.03)
+
+    async def main() -> list[str]:
+        starting = asyncio.create_task(
+            SystemdNotifier({"NOTIFY_SOCKET": listening.address}, 1).start()
+        )
+        heard = [await asyncio.to_thread(listening.hear) for _ in range(3)]
+        starting.cancel()
+        return heard
+
+    assert asyncio.run(main()) == ["EXTEND_TIMEOUT_USEC=30000"] * 3

@@ -1,0 +1,72 @@
+"""Terminal escapes: what others sent does not move the cursor of an owner who reads it there."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import PROGRAMS, ROOT
+from tests.support.web.attack_target import Target, event
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[1;1H\x9b31m\x08\x7f\u202eexe.gpj\u2066\u200b"
+
+
+def said(target: Target, *command: str) -> list[str]:
+    """The letters of what a command says that a terminal would not show."""
+    done = subprocess.run(
+        [sys.executable, "server.py", *command, "--data", str(target.server.data)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return [each for each in done.stdout + done.stderr if not each.isprintable() and each != "\n"]
+
+
+def plant(target: Target) -> None:
+    """Everywhere that takes it."""
+    wrong = event(timestamp=ESCAPES, category=5, **{ESCAPES: ESCAPES})
+    assert {each["status"] for each in target.send(wrong, event(name=ESCAPES))} <= {
+        "rejected",
+        "accepted",
+    }
+    owner = target.owner
+    owner.post("/admin/apps", name=ESCAPES)
+    owner.post("/admin/users", name=ESCAPES)
+    story = {"app": "1", "id": "79", "metadata": json.dumps({"img": ESCAPES}), "order": "9"}
+    owner.post("/admin/stories/edit", **story)
+    rows = f"click_id,banner_id,campaign_id\n{ESCAPES},1,1\n".encode()
+    target.outcome(target.upload(("1/clicks_1.csv", rows), (f"{ESCAPES}.csv", b"x")))
+
+
+@pytest.fixture(scope="module")
+def planted(target) -> Target:
+    plant(target)
+    return target
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["stories list 1", "events rejected", "events replay --all", "import --rejected",
+     "import /tmp/\x1b[2Jx"],
+)  # fmt: skip
+def test_a_command_says_nothing_that_steers_a_terminal(planted, command):
+    assert said(planted, *command.split(" ")) == []
+
+
+def test_a_folder_with_such_names_is_told_of_in_plain_letters(target, tmp_path):
+    folder = tmp_path / f"in{ESCAPES.replace('/', '')}"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "clicks_1.csv").write_text("click_id,banner_id,campaign_id\n1,1,1\n")
+    (folder / "1" / f"{ESCAPES}.txt").write_text("x")
+    assert said(target, "import", str(folder)) == []
+
+
+def test_without_the_guard_it_does(weakened):
+    plant(weakened)
+    weakened.send(event(**{ESCAPES: 1}))
+    program = str(PROGRAMS / "unprotected_server.py")
+    done = subprocess.run(
+        [sys.executable, program, "events", "rejected", "--data", str(weakened.server.data)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "\x1b[2J" in done.stdout

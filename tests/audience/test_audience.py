@@ -1,0 +1,466 @@
+"""Who is on which page: told by beacons and events, read and shown as it happens."""
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from background.audience.host_poller import PolledHost
+from handlers.audience.host_audience import RisingPagesHandler
+from handlers.common.audience_base import AudienceContext
+from handlers.common.base_handler import ApiError
+from tests.support.audience.audience_site import HOST, Site, until
+from tests.support.server_process import Running
+
+QUICK = ("--reading-seconds", "0.5")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Iterator[Running]:
+    """A server that reads its hosts often."""
+    running = Running(tmp_path_factory.mktemp("quick") / "data", *QUICK)
+    yield running
+    assert running.stop() == 0, running.log
+    assert "Traceback" not in running.log, running.log
+
+
+@pytest.fixture
+def site(run, quick, request) -> Site:
+    return Site(run, quick, request.node.name)
+
+
+def test_a_pageview_is_an_event_and_a_visitor(site):
+    answer = site.sign("s", "/a", "view", title="Title A")
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == f"https://{HOST}"
+    assert answer.headers["Set-Cookie"] is None
+    found = site.server.ask(
+        "/events?source=pageview", Authorization=f"Bearer {site.secret}"
+    ).json()["events"]
+    (event,) = found
+    assert (event["category"], event["name"]) == ("page interaction", "pageview")
+    assert event["data"] == {"host": HOST, "path": "/a", "title": "Title A"}
+    assert until(lambda: site.get("/live/toppages/").json()) == [
+        {"i": "Title A", "path": "/a", "visitors": 1}
+    ]
+
+
+def test_a_heartbeat_is_a_visitor_and_no_event(site):
+    assert site.sign("s", "/a").status == 204
+    assert site.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 1}]
+    found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()
+    assert found["events"] == []
+
+
+def test_events_of_the_app_are_visitors_too(site):
+    event = {
+        "session_id": "s", "category": "page interaction", "name": "pageview",
+        "data": {"host": HOST, "path": "/e"}, "timestamp": time.strftime("%FT%TZ", time.gmtime()),
+    }  # fmt: skip
+    for session in ("s", "t", "s"):
+        body = json.dumps(event | {"session_id": session}).encode()
+        answer = site.server.ask("/events", "POST", body, Authorization=f"Bearer {site.secret}")
+        assert answer.status == 202
+    both = [{"path": "/e", "title": "/e", "stats": {"people": 2}}]
+    assert until(lambda: site.get("/live/toppages/v3/").json()["pages"] == both)
+
+
+@pytest.mark.parametrize("name", ["Sec_GPC", "DNT"])
+def test_who_wants_not_to_be_counted_is_not(site, name):
+    for kind in ("view", "beat"):
+        assert site.sign("s", kind=kind, fields={name: "1"}).status == 204
+    found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()
+    assert found["events"] == []
+    assert site.get("/live/toppages/").json() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"host": "evil.example.com"}, 403),
+        ({"fields": {"Origin": "https://evil.example.com"}}, 403),
+        ({"host": "shop.example.com"}, 403),  # said on a page of another host
+        ({"fields": {"Origin": "null"}}, 204),
+        ({"fields": {}}, 204),
+        ({"host": HOST.upper()}, 204),
+        ({"token": "nobody"}, 404),
+        ({"kind": "other"}, 400),
+        ({"title": "x" * 9_000}, 413),
+    ],
+)
+def test_signs_of_life_are_taken_of_listed_hosts_alone(site, change, status):
+    answer = site.sign("s", **{"kind": "beat", **change})
+    assert answer.status == status
+    if status != 204:
+        assert answer.headers["Access-Control-Allow-Origin"] is None
+        assert answer.json()["status"] == status
+
+
+def test_the_largest_pages_come_first_as_many_as_are_asked_for(site):
+    for number in range(12):
+        site.crowd(12 - number, f"/{number:02}")
+    told = site.get("/live/toppages/").json()
+    assert [page["path"] for page in told] == [f"/{number:02}" for number in range(10)]
+    assert [page["visitors"] for page in told] == list(range(12, 2, -1))
+    assert len(site.get("/live/toppages/", limit=3).json()) == 3
+    assert len(site.get("/live/toppages/v3/", limit=500).json()["pages"]) == 12
+    for wrong in ("0", "-1", "x", "10001", "1e3"):
+        assert site.get("/live/toppages/", limit=wrong).status == 400
+
+
+@pytest.mark.parametrize("server", ["wire", "tornado"])
+def test_what_is_missing_or_unknown_is_told_alike_on_both_servers(start, run, server):
+    here = Site(run, start("--server", server, *QUICK))
+    for path in ("/live/toppages/", "/live/toppages/v3", "/api/v1.0/increasingconcurrents"):
+        for query, status in (
+            ("", 401),
+            (f"?apikey={here.token}", 401),
+            (f"?host={HOST}", 401),
+            (f"?apikey=&host={HOST}", 401),
+            (f"?apikey=nobody&host={HOST}", 400),
+            (f"?apikey={here.token}&host=other.example.com", 400),
+            (f"?apikey={here.token}&host={HOST.upper()}", 200),
+        ):
+            answer = here.server.ask(path + query)
+            assert answer.status == status, (path, query)
+            if status != 200:
+                assert answer.headers["Content-Type"] == "application/problem+json"
+    assert here.increasing().json() == []
+    assert here.increasing().headers["Age"] == "0"
+    assert here.sign("s", kind="view").status == 204
+    answer = here.server.ask("/live/toppages/?host=" + HOST, X_CB_AK=here.token)
+    assert answer.status == 200
+    for path in ("rising", "history", "stream"):
+        assert here.server.ask(f"/api/v1/audience/{HOST}/{path}?path=/").status == 401
+        assert here.server.ask(f"/api/v1/audience/x/{path}?path=/&apikey=a").status == 400
+    assert here.server.ask(f"/live/{HOST}").status == 401
+    assert "<h1>Bad Request</h1>" in here.server.ask("/live/x?apikey=a").text
+    assert here.get(f"/live/{HOST}").status == 200
+
+
+def test_pages_that_gain_are_told_most_first(site):
+    site.crowd(3, "/a")
+    site.crowd(3, "/b")
+    assert site.increasing().json() == []
+    site.crowd(9, "/a")
+    site.crowd(5, "/b")
+    site.crowd(7, "/new")
+
+    def gains() -> list[dict[str, object]]:
+        return site.increasing().json()
+
+    told = until(gains)
+    assert {page["i"] for page in told} <= {"/a", "/b"}
+    assert [page["change"] for page in told] == sorted(
+        (page["change"] for page in told), reverse=True
+    )
+    until(lambda: not gains())  # and no more a reading later
+
+
+def test_what_rises_is_told_with_what_was_expected(site):
+    site.crowd(20, "/a")
+    site.crowd(20, "/b")
+    assert [page["state"] for page in site.rising()["pages"]] == ["steady"] * 2
+    time.sleep(4)
+    site.crowd(90, "/a")
+    found = until(lambda: [each for each in site.rising()["pages"] if each["state"] == "rising"])
+    (page,) = found
+    assert page["path"] == page["title"] == "/a"
+    assert page["expected"] == pytest.approx(20, abs=1)
+    assert 0 < page["change"] <= 70
+    assert page["rate"] > 0
+    assert page["score"] >= 4
+    told = site.rising(window=60, limit=1)
+    assert len(told["pages"]) == 1
+    assert (told["host"], told["window"], told["stale"]) == (HOST, 60, False)
+    assert 0 <= told["age"] < 60
+    assert told["as_of"].endswith("Z")
+    for wrong in ({"window": 59}, {"window": 3601}, {"window": "x"}, {"limit": 0}):
+        answer = site.get(f"/api/v1/audience/{HOST}/rising", **wrong)
+        assert answer.status == 422
+        assert answer.json()["errors"]
+
+
+def rising_of(watch: PolledHost, period: float = 5.0) -> RisingPagesHandler:
+    handler = RisingPagesHandler.__new__(RisingPagesHandler)
+    parts = {"age": lambda _: 1.0, "stale": lambda _: False, "period": period}
+    handler.audience = AudienceContext(SimpleNamespace(**parts), None, None)
+    return handler
+
+
+def test_few_windows_are_answered_for_one_reading_and_the_default_always():
+    watch = PolledHost("k", HOST, 0.0)
+    handler = rising_of(watch, period=5.0)
+    refused = 0
+    for minutes in range(6, 40):
+        try:
+            handler.admit(watch, 60 * minutes)
+        except ApiError as refusal:
+            assert (refusal.status_code, refusal.headers) == (429, [("Retry-After", "5")])
+            refused += 1
+        handler.admit(watch, 300)
+    assert refused == 34 - 8
+    # What was computed already is answered, and all of it again after the next reading.
+    for window in (241, 300, 301, 360, 361, 420, 779, 780):
+        handler.admit(watch, window)
+    with pytest.raises(ApiError):
+        handler.admit(watch, 781)
+
+
+def test_one_ranking_of_a_reading_serves_all_limits():
+    watch, calls = PolledHost("k", HOST, 0.0), []
+    for number in range(100):
+        watch.history.add({f"/{page}": page + number % 3 for page in range(200)}, number * 5.0)
+    rising = watch.history.rising
+    watch.history.rising = lambda *said, **more: calls.append(said) or rising(*said, **more)
+    handler = rising_of(watch)
+    found = [json.loads(handler.told(watch, 300, limit))["pages"] for limit in range(1, 101)]
+    assert [len(each) for each in found] == list(range(1, 101))
+    assert all(each == found[-1][: len(each)] for each in found)
+    for window in range(241, 300):
+        assert json.loads(handler.told(watch, window, 100))["pages"] == found[-1]
+    assert len(calls) == 1
+    assert len(json.loads(handler.told(watch, 300, 150))["pages"]) == 150
+    assert len(calls) == 2
+
+
+def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
+    """The lines of a stream, as they come."""
+    connection = server.connect()
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    try:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        while line := answer.readline():
+            yield line.decode().rstrip("\n")
+    finally:
+        answer.close()
+        connection.close()
+
+
+def test_a_stream_sends_each_reading_and_goes_on_where_it_was(site):
+    site.crowd(3, "/a")
+    path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    heard = lines(site.server, path)
+    ids = []
+    while len(ids) < 3:
+        line = next(heard)
+        if line.startswith("id: "):
+            ids.append(line.removeprefix("id: "))
+            told = json.loads(next(heard).removeprefix("data: "))
+            assert told["pages"][0]["path"] == "/a"
+    heard.close()
+    assert ids == sorted(set(ids))
+    # Who has seen the last one waits for the next; others are told at once.
+    heard = lines(site.server, path, **{"Last-Event-ID": ids[0]})
+    first = next(line for line in heard if line.startswith("id: "))
+    heard.close()
+    again = lines(site.server, path, **{"Last-Event-ID": first.removeprefix("id: ")})
+    following = next(line for line in again if line.startswith("id: "))
+    again.close()
+    assert int(following.removeprefix("id: ")) > int(ids[-1])
+    assert following != first
+
+
+def test_streams_in_many_ways_do_not_keep_the_live_page_from_its_own(site):
+    site.crowd(1, "/a")
+    base = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    heard, statuses = [], []
+    for limit in range(1, 30):
+        try:
+            heard.append(lines(site.server, f"{base}&limit={limit}"))
+            next(heard[-1])
+        except AssertionError:
+            statuses.append(limit)
+    assert len(statuses) > 9
+    for path in (f"/live/{HOST}/stream?apikey={site.token}", base):
+        heard.append(lines(site.server, path))
+        assert next(heard[-1]).startswith("retry")
+    for each in heard:
+        each.close()
+    until(lambda: figure(site.server, "marquee_listeners") == 0)
+
+
+def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
+    site.sign("s", "/<b>", "view", title='<script>alert("x")</script>')
+    until(lambda: site.get("/live/toppages/").json())
+    page = until(
+        lambda: (found := site.get(f"/live/{HOST}")) and "alert" in found.text and found.text
+    )
+    assert "&lt;script&gt;alert" in page
+    assert "<script>alert" not in page
+    assert "<noscript><meta http-equiv" in page
+    heard = lines(site.server, f"/live/{HOST}/stream?apikey={site.token}")
+    data = []
+    for line in heard:
+        if line.startswith("data: "):
+            data.append(line.removeprefix("data: "))
+        elif data:
+            break
+    heard.close()
+    assert "&lt;script&gt;alert" in "\n".join(data)
+    assert "<table" in "\n".join(data)
+
+
+def test_no_token_stands_in_the_access_log(start, run):
+    here = Site(run, start("--access-log", *QUICK))
+    here.sign("s", kind="view")
+    assert here.get(f"/live/{HOST}").status == 200
+    assert here.increasing().status == 200
+    assert here.server.stop() == 0
+    assert "POST /api/v1/beacon/… 204" in here.server.log
+    assert f"GET /live/{HOST} 200" in here.server.log
+    assert here.token not in here.server.log
+
+
+def test_an_entry_without_a_port_covers_the_pages_of_every_port(start, run):
+    here = Site(run, start(*QUICK), host="localhost")
+    for port in (3000, 5173):
+        fields = {"Origin": f"http://localhost:{port}"}
+        answer = here.sign(f"v{port}", kind="view", host=f"LocalHost:{port}", fields=fields)
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == f"http://localhost:{port}"
+        assert here.sign(f"b{port}", host=f"localhost:{port}", fields=fields).status == 204
+    for host in ("localhost", "LOCALHOST.", "localhost:3000"):
+        until(lambda host=host: here.get("/live/toppages/", host=host).json() == [
+            {"i": "/", "path": "/", "visitors": 4}
+        ])  # fmt: skip
+        assert here.get("/api/v1.0/increasingconcurrents", host=host).status == 200
+    other = here.sign("x", host="localhost:1", fields={"Origin": "http://localhost:2"})
+    assert other.status == 403
+
+
+def test_a_page_that_is_rendered_in_advance_is_no_visit(start, run):
+    here = Site(run, start(*QUICK))
+    fields = {"Origin": f"https://{HOST}", "Sec_Purpose": "prefetch;prerender"}
+    assert here.sign("s", kind="view", fields=fields).status == 204
+    assert here.sign("s", kind="beat", fields=fields).status == 204
+    assert here.sign("t", path="/seen").status == 204
+    assert [each["path"] for each in here.get("/live/toppages/").json()] == ["/seen"]
+
+
+def test_the_beacon_is_small_and_kept(site):
+    answer = site.server.ask("/static/beacon.js")
+    assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert len(answer.body) <= 1_024
+    again = site.server.ask("/static/beacon.js", If_None_Match=f'"x", W/{answer.headers["ETag"]}')
+    assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.parametrize("server", ["wire", "tornado"])
+def test_a_server_that_stops_ends_its_streams_at_once(start, run, server):
+    here = Site(run, start("--server", server, "--drain-seconds", "600", *QUICK))
+    heard = [
+        lines(here.server, f"/api/v1/audience/{HOST}/stream?apikey={here.token}") for _ in range(5)
+    ]
+    for each in heard:
+        next(each)
+    assert here.server.stop() == 0
+    for each in heard:
+        list(each)
+    assert "Traceback" not in here.server.log
+
+
+def test_a_restart_brings_back_who_was_there_and_what_was_watched(start, run):
+    here = Site(run, start(*QUICK))
+    for number in range(5):
+        here.sign(f"{number}", "/a", "view")
+    here.sign("beat", "/a")
+    until(lambda: here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 6}])
+    until(lambda: here.rising()["pages"])
+    time.sleep(1)
+    assert here.server.stop() == 0
+    here.server = start(*QUICK)
+    # Heartbeats are in memory alone; the next one is due within 15 s.
+    assert here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 5}]
+    assert "marquee_watched_hosts 1.0" in here.server.ask("/metrics").text
+    path = f"/api/v1/audience/{HOST}/history"
+    (minute, *_) = here.get(path, path="/a").json()["minutes"]
+    assert 0 < minute["visitors"] <= 6
+    day = minute["minute"][:10]
+    assert here.get(path, path="/a", **{"from": day, "to": day}).json()["minutes"] == []
+    assert here.get(path, path="/nowhere").json()["minutes"] == []
+    for wrong in ({}, {"path": "/a", "from": "soon"}, {"path": "/a", "from": "2001-01-01"}):
+        assert here.get(path, **wrong).status == 422
+
+
+def figure(server: Running, name: str) -> float:
+    text = server.ask("/metrics").text
+    return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
+
+
+def test_who_leaves_before_a_stream_begins_is_no_listener(site):
+    path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    for number in range(20):
+        with socket.create_connection(("127.0.0.1", site.server.port)) as peer:
+            peer.sendall(f"GET {path}&limit={number + 1} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            if number % 2:
+                peer.shutdown(socket.SHUT_WR)
+    until(lambda: figure(site.server, "marquee_listeners") == 0)
+
+
+def test_the_head_of_a_stream_is_no_stream(site):
+    for path in (f"/api/v1/audience/{HOST}/stream", f"/live/{HOST}/stream"):
+        with contextlib.closing(site.server.connect()) as connection:
+            for asked in (f"{path}?apikey={site.token}", "/healthz"):
+                connection.request("HEAD", asked)
+                answer = connection.getresponse()
+                assert answer.read() == b""
+                assert answer.status in (200, 404), asked
+
+
+@pytest.fixture
+def peers() -> Iterator[list[socket.socket]]:
+    opened: list[socket.socket] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+def test_a_thousand_listen_at_once_and_who_is_slow_is_let_go(run, start, peers):
+    here = Site(run, start("--reading-seconds", "0.2"))
+    here.crowd(3)
+    for number in range(200):
+        here.crowd(1, f"/a/rather/long/path/{number}/{'x' * 1_800}")
+    path = f"/api/v1/audience/{HOST}/stream?apikey={here.token}&limit="
+
+    def listen(limit: int) -> socket.socket:
+        peer = socket.socket()
+        if limit == 200:  # it will read nothing
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        peer.settimeout(120)
+        peer.connect(("127.0.0.1", here.server.port))
+        peer.sendall(f"GET {path}{limit} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        peers.append(peer)
+        return peer
+
+    quick = [listen(2) for _ in range(980)]
+    until(lambda: figure(here.server, "marquee_listeners") == 980)
+    for _ in range(20):
+        listen(200)
+    for peer in quick:
+        peer.setblocking(False)
+    heard = dict.fromkeys(quick, 0)
+    end = time.monotonic() + 240
+    while figure(here.server, "marquee_listeners_dropped_total") < 20 or min(heard.values()) < 3:
+        assert time.monotonic() < end
+        for peer in quick:
+            try:
+                while piece := peer.recv(65_536):
+                    heard[peer] += piece.count(b"id: ")
+            except BlockingIOError:
+                continue
+    assert figure(here.server, "marquee_listeners_dropped_total") == 20
+    until(lambda: figure(here.server, "marquee_listeners") == 980)
+    for peer in peers:
+        peer.close()
+    until(lambda: figure(here.server, "marquee_listeners") == 0)
+    assert here.server.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in here.server.log

@@ -1,0 +1,109 @@
+"""The beacon, and the live page, in a real browser."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from selenium.webdriver.common.by import By
+
+from tests.support.audience.audience_site import Site, until
+from tests.support.web.beacon_site import PAGE, Shop
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    opened = Shop()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def site(run, start, shop) -> Site:
+    here = Site(run, start("--reading-seconds", "0.5"), host=shop.host)
+    address = f"http://127.0.0.1:{here.server.port}/static/beacon.js"
+    shop.page = PAGE.format(title="A page", beacon=address, token=here.token).encode()
+    return here
+
+
+def events(site: Site) -> list[dict]:
+    found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()["events"]
+    return [(each["source"], each["session_id"], each["data"]) for each in found]
+
+
+def test_the_beacon_tells_of_its_page_without_a_cookie(browser, site, shop):
+    browser.get(f"http://{shop.host}/a?query=secret#part")
+    pages = until(lambda: site.get("/live/toppages/").json())
+    assert pages == [{"i": "A page", "path": "/a", "visitors": 1}]
+    browser.get(f"http://{shop.host}/b")
+    until(lambda: len(events(site)) == 2)
+    first, second = events(site)
+    assert first[0] == "pageview"
+    assert first[2] == {"host": shop.host, "path": "/a", "title": "A page"}
+    assert second[2]["path"] == "/b"
+    assert first[1] == second[1]  # one session
+    assert 20 <= len(first[1]) <= 40
+    assert browser.get_cookies() == []
+    assert browser.get_log("browser") == []
+    # It tells again that it is still there, and no more; and of another page of one document.
+    browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+    browser.execute_script("history.pushState({}, '', '/c'); dispatchEvent(new Event('popstate'))")
+    until(lambda: len(events(site)) == 3)
+    assert events(site)[2][2]["path"] == "/c"
+
+
+@pytest.mark.parametrize(
+    "wish", ["navigator, 'globalPrivacyControl'", "navigator, 'doNotTrack'", "window, 'doNotTrack'"]
+)
+def test_who_wants_not_to_be_counted_is_not(browser, site, shop, wish):
+    source = f"Object.defineProperty({wish}, {{value: '1', configurable: true}})"
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    try:
+        browser.get(f"http://{shop.host}/a")
+        time.sleep(1)
+        assert events(site) == []
+        assert site.get("/live/toppages/").json() == []
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def rows(browser) -> dict[str, tuple[str, str]]:
+    """The state and the visitors of each page that is shown."""
+    return browser.execute_script(
+        "return Object.fromEntries(Array.from(document.querySelectorAll('.rising tbody tr'),"
+        " row => [row.querySelector('th').innerText.split(' ')[0],"
+        " [row.className, row.querySelector('td').innerText]]))"
+    )
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_the_live_page_shows_what_rises_as_it_rises(browser, site, width, scheme):
+    browser.set_window_size(width, 800)
+    feature = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
+    site.crowd(20, "/steady")
+    site.crowd(20, "/up")
+    browser.get(f"http://127.0.0.1:{site.server.port}/live/{site.host}?apikey={site.token}")
+    until(lambda: rows(browser).get("/up") == ["steady", "20"])
+    time.sleep(4)
+    site.crowd(90, "/up")
+    until(lambda: rows(browser).get("/up") == ["rising", "90"])
+    assert rows(browser)["/steady"] == ["steady", "20"]
+    assert browser.find_element(By.CSS_SELECTOR, "[data-said]").text == "live"
+    line = browser.find_element(By.CSS_SELECTOR, "tr.rising polyline")
+    assert len(line.get_attribute("points").split()) > 5
+    assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
+    assert browser.get_log("browser") == []  # neither errors nor breaches of the policy
+    browser.get("about:blank")  # before the server ends, which would be an error
+
+
+def test_the_live_page_reads_well_without_scripts(browser, site):
+    site.crowd(20, "/a")
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(f"http://127.0.0.1:{site.server.port}/live/{site.host}?apikey={site.token}")
+        row = browser.find_element(By.CSS_SELECTOR, ".rising tbody tr")
+        assert {"/a", "20"} <= {*row.text.split()}
+        refresh = browser.find_elements(By.CSS_SELECTOR, "meta[http-equiv=refresh]")
+        assert len(refresh) == 1
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -1,0 +1,265 @@
+"""One Marquee has another as its upstream, by way of one that goes wrong as it is told."""
+
+import asyncio
+import contextlib
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.audience.audience_site import HOST, Site, until
+from tests.support.audience.faulty_upstream import Faulty
+from tests.support.server_process import Running
+
+PERIOD = 1.0
+# Answers while an upstream does not answer. If each waited for it, that would be MANY * DEADLINE.
+MANY = 50
+FAULTS = ("hang", "reset", "500", "gigabyte", "chunks", "bomb", "bad", "redirect", "drip")
+
+
+@pytest.fixture
+def behind(start: Callable[..., Running], tmp_path: Path) -> Running:
+    """The one that takes beacons."""
+    return start("--reading-seconds", "0.5", data=tmp_path / "behind")
+
+
+@pytest.fixture
+def faulty(behind: Running) -> Iterator[Faulty]:
+    between = Faulty(behind.port)
+    yield between
+    between.close()
+
+
+def figure(server: Running, name: str) -> float:
+    text = server.ask("/metrics").text
+    return float(re.findall(rf"(?m)^{name} (\S+)", text)[0])
+
+
+def above(server: Running, name: str, value: float) -> None:
+    """Wait until a figure is more than that."""
+    until(lambda: figure(server, name) > value)
+
+
+@pytest.mark.parametrize("version", ["legacy", "v3"])
+def test_the_second_follows_the_first(
+    run: object, start: Callable[..., Running], behind: Running, version: str
+) -> None:
+    site = Site(run, behind)
+    front = start(
+        "--reading-seconds", "0.5", "--upstream-version", version,
+        MARQUEE_UPSTREAM=f"http://127.0.0.1:{behind.port}",
+    )  # fmt: skip
+    site.crowd(3, "/a")
+    site.crowd(2, "/b")
+    assert site.increasing(front).json() == []
+    site.crowd(9, "/a")
+    told = until(lambda: site.increasing(front).json())
+    assert {page["i"] for page in told} == {"/a"}
+    pages = {page["path"]: page["visitors"] for page in site.rising(front)["pages"]}
+    assert pages == {"/a": 9, "/b": 2}
+    # What the first does not know, the second does not.
+    for query in (f"apikey=nobody&host={HOST}", f"apikey={site.token}&host=other.example.com"):
+        answer = front.ask(f"/api/v1.0/increasingconcurrents?{query}")
+        assert (answer.status, answer.json()["status"]) == (400, 400)
+    assert front.ask(f"/api/v1.0/increasingconcurrents?host={HOST}").status == 401
+
+
+class Visitor(threading.Thread):
+    """Asks for a page, and for what gains, one after the other; how often it was answered."""
+
+    def __init__(self, site: Site, front: Running) -> None:
+        super().__init__()
+        self._site, self._front = site, front
+        self.over = threading.Event()
+        self.answers = 0
+        self.ages: list[int] = []
+        self.statuses: Counter[int] = Counter()
+
+    def run(self) -> None:
+        connection = self._front.connect()
+        asked = f"/api/v1.0/increasingconcurrents?apikey={self._site.token}&host={HOST}"
+        while not self.over.wait(0.005):
+            for path in ("/campaigns/1/", asked):
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                answer.read()
+                self.answers += 1
+                self.statuses[answer.status] += 1
+                if path == asked:
+                    self.ages.append(int(answer.headers["Age"]))
+        connection.close()
+
+
+def memory(server: Running) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+def test_whatever_the_upstream_does_visitors_do_not_feel_it(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    site = Site(run, behind)
+    front = start("--sample", "--reading-seconds", str(PERIOD), "--upstream", faulty.address)
+    site.crowd(3, "/a")
+    assert site.increasing(front).json() == []
+    visitor = Visitor(site, front)
+    visitor.start()
+    try:
+        until(lambda: visitor.answers > MANY)
+        before = memory(front)
+        for fault in FAULTS:
+            failed = figure(front, "marquee_readings_failed_total")
+            visitor.ages.clear()
+            faulty.mode = fault
+            answered = visitor.answers
+            above(front, "marquee_readings_failed_total", failed)
+            until(lambda: visitor.answers > answered + MANY)  # noqa: B023
+            until(lambda: max(visitor.ages, default=0) >= 1)
+            # The last good reading is told, as what it is.
+            told = site.rising(front)
+            assert told["pages"][0]["visitors"] == 3
+            assert told["age"] >= PERIOD
+            readings = figure(front, "marquee_readings_total")
+            faulty.mode = "pass"
+            above(front, "marquee_readings_total", readings)
+            until(lambda: not site.rising(front)["stale"])
+        assert memory(front) - before < 40_000
+    finally:
+        visitor.over.set()
+        visitor.join(120)
+    assert visitor.statuses.keys() == {200}
+    assert faulty.most_at_once == 1
+    assert faulty.inside == 0
+    assert front.stop() == 0
+    assert "Traceback" not in front.log
+
+
+def test_an_upstream_that_is_asked_too_often_is_left_alone_as_long_as_it_wants(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    site = Site(run, behind)
+    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    assert site.increasing(front).json() == []
+    faulty.retry_after = "3"
+    faulty.mode = "429"
+    failed = figure(front, "marquee_readings_failed_total")
+    above(front, "marquee_readings_failed_total", failed)
+    told = time.monotonic()
+    faulty.mode = "pass"
+    asked = len(faulty.asked)
+    until(lambda: len(faulty.asked) > asked)
+    assert time.monotonic() - told > 2.4
+    assert site.increasing(front).status == 200
+
+
+def test_an_upstream_that_never_answered_is_told_as_what_it_is(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    site = Site(run, behind)
+    front = start("--reading-seconds", "1", "--upstream", faulty.address)
+    faulty.mode = "500"
+    for _ in range(20):
+        answer = site.increasing(front)
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert site.get(f"/live/{HOST}", server=front).status == 503
+    assert len(faulty.asked) < 8
+    faulty.mode = "pass"
+    until(lambda: site.increasing(front).status == 200)
+    assert site.token not in front.log
+
+
+def test_a_thousand_at_once_on_a_cold_server_cost_one_question(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    site = Site(run, behind)
+    front = start("--upstream", faulty.address)
+    faulty.wait = 1.0
+    request = f"GET /api/v1.0/increasingconcurrents?apikey={site.token}&host={HOST} HTTP/1.1\r\n"
+
+    async def ask(ready: asyncio.Semaphore) -> bytes:
+        async with ready:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(request.encode() + b"Host: a\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def all_of_them() -> list[bytes]:
+        ready = asyncio.Semaphore(200)
+        return await asyncio.gather(*(ask(ready) for _ in range(1_000)))
+
+    answers = asyncio.run(all_of_them())
+    assert all(each.startswith(b"HTTP/1.1 200") and each.endswith(b"[]") for each in answers)
+    assert len(faulty.asked) == 1
+
+
+def test_made_up_keys_and_hosts_do_not_reach_the_upstream_nor_delay_a_known_host(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    site = Site(run, behind)
+    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    site.crowd(3, "/a")
+    faulty.known = {(site.token, HOST)}
+    assert site.increasing(front).json() == []
+    with contextlib.closing(front.connect()) as connection:
+        for number in range(3_000):
+            query = (f"apikey={number}&host={HOST}", f"apikey={site.token}&host=h{number}")
+            connection.request("GET", f"/api/v1.0/increasingconcurrents?{query[number % 2]}")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in (400, 503)
+    made_up = [each for each in faulty.asked if each[1:] != (site.token, HOST)]
+    assert 1 <= len(made_up) <= 20
+    readings = figure(front, "marquee_readings_total")
+    above(front, "marquee_readings_total", readings + 3)
+    assert not site.rising(front)["stale"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(f"/api/v1/audience/{HOST}/stream", '"stale":true'), (f"/live/{HOST}/stream", ">stale<")],
+)
+def test_a_stream_says_when_its_last_reading_is_stale(
+    run: object,
+    start: Callable[..., Running],
+    behind: Running,
+    faulty: Faulty,
+    path: str,
+    said: str,
+) -> None:
+    site = Site(run, behind)
+    site.crowd(3, "/a")
+    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    assert site.increasing(front).status == 200
+    with contextlib.closing(front.connect()) as connection:
+        connection.request("GET", f"{path}?apikey={site.token}")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        faulty.mode = "500"
+        lines = iter(lambda: answer.readline().decode(), "")
+        assert next(line for line in lines if said in line).startswith("data: ")
+        faulty.mode = "pass"
+        assert next(line for line in lines if line.startswith("id: "))
+        answer.close()
+
+
+@pytest.mark.long
+def test_no_minute_has_more_than_two_hundred_questions_for_a_host(
+    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+) -> None:
+    sites = [Site(run, behind, f"Site {number}") for number in range(30)]
+    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    end = time.monotonic() + 150
+    while time.monotonic() < end:
+        for site in sites:
+            assert site.increasing(front).status in (200, 503)
+        time.sleep(0.5)
+    moments = [moment for moment, _, host in faulty.asked if host == HOST]
+    busiest = max(sum(first <= each < first + 60 for each in moments) for first in moments)
+    assert 150 < busiest <= 200
+    assert len({key for _, key, _ in faulty.asked}) == 30

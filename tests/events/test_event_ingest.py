@@ -1,0 +1,564 @@
+"""Events over HTTP: taken, judged, kept, counted; on a real server."""
+
+import json
+import re
+import threading
+import time
+from urllib.parse import quote
+
+import pytest
+
+from store.sqlite.admin.apps import RevokeToken
+from tests.support.events.events_api import App, gained
+from tests.support.events.hostile_bodies import GOOD, body, hostile
+
+NAMED = {"first_name": "a", "last_name": "b"}
+
+
+@pytest.fixture
+def app(served):
+    return App(served)
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/", "/api/v1/events", "/api/v1/events/"])
+def test_an_event_is_taken_at_each_address_and_answered_with_an_id(app, path):
+    answer = app.send(body(), path)
+    assert answer.status == 202
+    assert answer.headers["Content-Type"] == "application/json"
+    assert re.fullmatch(r'\{"id":"\d{19}"\}', answer.text)
+
+
+def test_ids_rise_with_each_event(app):
+    ids = [int(app.send(body()).json()["id"]) for _ in range(5)]
+    assert ids == sorted(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({}, 401, "A token is required"),
+        ({"Authorization": ""}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer"}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer mq_1_" + "x" * 43}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer mq_999999_" + "x" * 43}, 401, "The token is unknown"),
+        ({"Authorization": "Bearer \xe9"}, 401, "The token is unknown"),
+        ({"Authorization": "Basic bXFfMTp4"}, 401, "The token is unknown"),
+    ],
+)
+def test_who_has_no_token_that_is_known_sends_nothing(app, headers, status, words):
+    before = app.counts()
+    answer = app.server.ask("/events", "POST", body(), Content_Type="application/json", **headers)
+    assert answer.status == status
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith(words)
+    assert app.counts() == before
+
+
+def test_a_scheme_is_written_in_any_case(app):
+    assert app.send(body(), Authorization=f"bearer  {app.secret_token}").status == 202
+
+
+def test_a_token_without_write_sends_nothing(app):
+    before = app.counts()
+    answer = app.send(body(), token=app.token("read"))
+    assert (answer.status, answer.json()["detail"]) == (403, "This token lacks the scope `write`.")
+    assert app.counts() == before
+
+
+def test_a_token_that_is_revoked_is_refused_within_a_second(app):
+    assert app.send(body()).status == 202
+    app.command(RevokeToken(app.secret_token))
+    time.sleep(1)
+    assert app.send(body()).status == 401
+
+
+def test_what_is_wrong_is_told_with_pointers_and_kept(app):
+    before = app.counts()
+    sent = body(session_id="", data={"host": 1}, timestamp="yesterday", user=7)
+    answer = app.send(sent)
+    assert answer.status == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem["type"]) == (422, "about:blank")
+    assert [each["pointer"] for each in problem["errors"]] == [
+        "/session_id", "/timestamp", "/user", "/data/path", "/data/element", "/data/host",
+    ]  # fmt: skip
+    assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    assert (kept["app"], kept["body"], kept["errors"]) == (app.id, sent.decode(), problem["errors"])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", kept["received_at"])
+
+
+def test_what_is_no_json_is_kept_too_in_base64_if_it_is_no_text(app):
+    for sent, shown in (
+        (b"{", {"body": "{"}),
+        (b"", {"body": ""}),
+        (b"\xff", {"body": "/w==", "encoding": "base64"}),
+    ):
+        answer = app.send(sent)
+        assert answer.status == 400
+        assert answer.json()["errors"][0]["pointer"] == ""
+        kept = app.ask("/rejected-events?limit=1").json()["rejected_events"][0]
+        assert {name: kept[name] for name in shown} == shown
+        assert ("encoding" in kept) == ("encoding" in shown)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+        "x",
+        "",
+    ],
+)
+def test_another_type_is_not_taken_and_kept(app, kind):
+    before = app.counts()
+    assert app.send(body(), kind=kind).status == 415
+    assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
+    assert app.ask("/rejected-events").json()["rejected_events"][0]["body"] == body().decode()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"'],
+)
+def test_json_is_taken_however_its_type_is_written(app, kind):
+    assert app.send(body(), kind=kind).status == 202
+
+
+def test_json_is_taken_without_a_type(app):
+    who = {"Authorization": f"Bearer {app.secret_token}"}
+    assert app.server.ask("/events", "POST", body(), **who).status == 202
+
+
+def test_a_body_beyond_the_limit_is_refused(app):
+    answer = app.send(b"[" + b" " * 300_000 + b"]")
+    assert answer.status == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_another_method_is_told_which_there_are(app):
+    answer = app.ask("/events", "PATCH")
+    assert answer.status == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_a_sender_that_repeats_itself_is_answered_as_the_first_time(app):
+    before = app.counts()
+    first = app.send(body(sender_id="a"))
+    again = app.send(json.dumps(dict(reversed({**GOOD, "sender_id": "a"}.items()))).encode())
+    assert (again.status, again.text) == (202, first.text)
+    other = app.send(body(sender_id="a", name="other"))
+    assert (other.status, other.json()["errors"][0]["pointer"]) == (409, "/sender_id")
+    assert gained(before, app.counts()) == {
+        "received": 3, "stored": 1, "duplicate": 1, "rejected": 1,
+    }  # fmt: skip
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    assert kept["body"] == body(sender_id="a", name="other").decode()
+
+
+def test_two_apps_may_use_the_same_sender_id(app, served):
+    first = app.send(body(sender_id="b")).json()
+    assert App(served).send(body(sender_id="b")).json() != first
+
+
+def test_a_bad_item_does_not_sink_its_neighbours(app):
+    before = app.counts()
+    sent = [
+        body(),
+        b"{}",
+        body(sender_id="c"),
+        b"5",
+        body(sender_id="c"),
+        body(sender_id="c", name="x"),
+    ]
+    for joined, kind in (
+        (b"[" + b" ,\n".join(sent) + b"]", "application/json"),
+        (b"\n".join(sent), "application/x-ndjson"),
+        (b"\r\n\r\n".join(sent) + b"\n", "application/x-ndjson; charset=utf-8"),
+        (b"\n \n" + b"\n".join(sent), "application/jsonl"),
+    ):
+        answer = app.send(joined, kind=kind)
+        assert answer.status == 202
+        results = answer.json()["results"]
+        first = "accepted" if kind == "application/json" else "duplicate"
+        assert [each["status"] for each in results] == [
+            "accepted", "rejected", first, "rejected", "duplicate", "rejected",
+        ]  # fmt: skip
+        assert results[2]["id"] == results[4]["id"]
+        assert len(results[1]["errors"]) == 5
+        assert results[5]["errors"][0]["pointer"] == "/sender_id"
+    assert gained(before, app.counts()) == {
+        "received": 24, "stored": 5, "duplicate": 7, "rejected": 12,
+    }  # fmt: skip
+    kept = app.ask("/rejected-events?limit=1000").json()["rejected_events"]
+    assert len(kept) == 12
+    assert {each["body"].strip() for each in kept} == {sent[at].decode() for at in (1, 3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (b"[]", "application/json"),
+        (b"", "application/x-ndjson"),
+        (b" \n\n", "application/x-ndjson"),
+    ],
+)
+def test_a_batch_of_nothing_has_no_results(app, sent, kind):
+    before = app.counts()
+    answer = app.send(sent, kind=kind)
+    assert (answer.status, answer.json()) == (202, {"results": []})
+    assert app.counts() == before
+
+
+def test_a_batch_of_a_thousand_has_a_result_for_each_in_order(app):
+    sent = [body(sender_id=f"{n:04}") for n in range(1_000)]
+    first = app.send(b"\n".join(sent[:600]), kind="application/x-ndjson").json()["results"]
+    every = app.send(b"\n".join(sent), kind="application/x-ndjson").json()["results"]
+    assert [each["status"] for each in every] == ["duplicate"] * 600 + ["accepted"] * 400
+    assert [each["id"] for each in every[:600]] == [each["id"] for each in first]
+    ids = [int(each["id"]) for each in every]
+    assert ids == sorted(set(ids))
+
+
+def test_what_is_no_batch_is_one_rejected_item(app):
+    before = app.counts()
+    for sent, kind, status in (
+        (b"[1,]", "application/json", 400),
+        (b"[" + body() + b",", "application/json", 400),
+        (b"[" + b"1," * 50_000 + b"1]", "application/json", 422),
+        (b"1\n" * 50_000, "application/x-ndjson", 422),
+    ):
+        assert app.send(sent, kind=kind).status == status
+    assert gained(before, app.counts()) == {"received": 4, "rejected": 4}
+
+
+def test_strict_apps_send_only_what_has_a_rule(served):
+    strict = App(served, strict=True)
+    assert strict.send(body()).status == 202
+    answer = strict.send(body(name="unheard of"))
+    assert (answer.status, answer.json()["errors"][0]["pointer"]) == (422, "/name")
+    assert App(served).send(body(name="unheard of")).status == 202
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "data"),
+    [
+        ("pageview", "page interaction", {"host": "h", "path": "/"}),
+        ("cta click", "page interaction", {"host": "h", "path": "/", "element": "e"}),
+        ("submit", "form interaction", {"host": "h", "path": "/", "form": NAMED}),
+    ],
+)  # fmt: skip
+def test_the_three_types_of_the_field_have_rules_from_the_start(app, name, category, data):
+    assert app.send(body(name=name, category=category, data=data)).status == 202
+    for missing in data:
+        less = {each: part for each, part in data.items() if each != missing}
+        answer = app.send(body(name=name, category=category, data=less))
+        assert answer.json()["errors"] == [{"pointer": f"/data/{missing}", "message": "is missing"}]
+
+
+def rule(name, more=""):
+    return f"/api/v1/schemas/{quote('a/b c', safe='')}/{quote(name, safe='')}{more}"
+
+
+def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
+    admin = app.token("admin")
+    typed = {"category": "a/b c", "name": f"näme {app.id}", "data": {"n": 1}}
+    address = rule(typed["name"])
+    assert app.send(body(**typed)).status == 202
+    assert app.ask(address, token=admin).status == 404
+    schema = {"properties": {"n": {"type": "string"}}}
+    answer = app.ask(address, "PUT", json.dumps(schema).encode(), token=admin)
+    assert answer.status == 201
+    assert answer.json()["schema"] == schema
+    assert {name: answer.json()[name] for name in ("category", "name", "app")} == {
+        "category": "a/b c", "name": typed["name"], "app": None,
+    }  # fmt: skip
+    wrong = app.send(body(**typed))
+    assert (wrong.status, wrong.json()["errors"][0]["pointer"]) == (422, "/data/n")
+    assert app.ask(address, "PUT", b"{}", token=admin).status == 200
+    assert app.send(body(**typed)).status == 202
+    assert app.ask(address, "PUT", b"false", token=admin).status == 200
+    assert app.send(body(**typed)).status == 422
+    assert app.ask(address, token=admin).json()["schema"] is False
+    assert typed["name"] in {
+        each["name"] for each in app.ask("/api/v1/schemas", token=admin).json()["schemas"]
+    }
+    assert app.ask(address, "DELETE", token=admin).status == 204
+    assert app.ask(address, "DELETE", token=admin).status == 404
+    assert app.send(body(**typed)).status == 202
+
+
+@pytest.mark.parametrize("schema", [{"required": ["a"], "x-team": 1}, {}, True, False])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_rule_may_be_put_back_as_it_is_shown(app, schema, own):
+    admin, more = app.token("admin"), f"?app={app.id}" if own else ""
+    address = rule(f"back {app.id}", more)
+    assert app.ask(address, "PUT", json.dumps(schema).encode(), token=admin).status == 201
+    shown = app.ask(address, token=admin)
+    again = app.ask(address, "PUT", shown.body, token=admin)
+    assert (again.status, again.body) == (200, shown.body)
+    assert app.ask(address, token=admin).body == shown.body
+    tried = app.ask(rule(f"back {app.id}", f"/dry-run{more}"), "POST", shown.body, token=admin)
+    assert tried.status == 200
+
+
+def test_a_built_in_rule_may_be_put_back_as_it_is_shown(app):
+    admin, address = app.token("admin"), "/api/v1/schemas/page%20interaction/pageview"
+    shown = app.ask(address, token=admin)
+    assert shown.json()["changed_at"] is None
+    assert app.ask(address, "PUT", shown.body, token=admin).body == shown.body
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"category": "other"}, "/category"),
+        ({"name": "other"}, "/name"),
+        ({"app": 1}, "/app"),
+        ({"other": 1}, "/other"),
+        ({"properties": {}}, "/properties"),
+        ({"schema": {"propertes": {}}}, "/schema/propertes"),
+        ({"schema": {"schema": {}}}, "/schema/schema"),
+        ({"schema": 5}, ""),
+    ],
+)
+def test_a_rule_as_it_is_shown_must_be_that_of_its_address(app, change, pointer):
+    admin, name = app.token("admin"), f"kept {app.id}"
+    assert app.ask(rule(name), "PUT", b"false", token=admin).status == 201
+    shown = app.ask(rule(name), token=admin)
+    sent = json.dumps({**shown.json(), **change}).encode()
+    answer = app.ask(rule(name), "PUT", sent, token=admin)
+    assert answer.status == 422
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert app.ask(rule(name), token=admin).body == shown.body
+
+
+@pytest.mark.parametrize("word", ["propertes", "id", "nullable", "category", "Required", ""])
+def test_a_member_that_is_no_keyword_is_refused(app, word):
+    sent = json.dumps({"type": "object", word: {}}).encode()
+    for path, method in ((rule("typo"), "PUT"), (rule("typo", "/dry-run"), "POST")):
+        answer = app.ask(path, method, sent, token=app.token("admin"))
+        assert answer.status == 422
+        (error,) = answer.json()["errors"]
+        assert error["pointer"] == f"/{word}"
+        assert error["message"].startswith("is not a keyword of JSON Schema 2020-12")
+        assert word != "propertes" or "did you mean properties?" in error["message"]
+    assert app.ask(rule("typo"), token=app.token("admin")).status == 404
+
+
+def test_a_rule_for_one_app_takes_the_place_of_that_for_all(app, served):
+    admin, other = app.token("admin"), App(served)
+    typed = {"category": "a/b c", "name": f"own {app.id}"}
+    assert app.ask(rule(typed["name"]), "PUT", b"false", token=admin).status == 201
+    assert app.ask(rule(typed["name"], f"?app={app.id}"), "PUT", b"true", token=admin).status == 201
+    assert app.send(body(**typed)).status == 202
+    assert other.send(body(**typed)).status == 422
+    assert app.ask(rule(typed["name"], f"?app={app.id}"), "DELETE", token=admin).status == 204
+    assert app.send(body(**typed)).status == 422
+
+
+@pytest.mark.parametrize(
+    ("more", "sent", "status", "pointer"),
+    [
+        ("", b"", 400, ""),
+        ("", b"{", 400, ""),
+        ("", b"5", 422, ""),
+        ("", b'{"type":"strng"}', 422, "/type"),
+        ("", b'{"$ref":"http://127.0.0.1:1/"}', 422, "/$ref"),
+        ("?app=99999", b"{}", 422, None),
+        ("?app=x", b"{}", 422, None),
+        ("?app=-1", b"{}", 422, None),
+        ("?app=%FF", b"{}", 400, None),
+    ],
+)
+def test_what_cannot_be_a_rule_is_refused_with_the_reason(app, more, sent, status, pointer):
+    answer = app.ask(rule("bad", more), "PUT", sent, token=app.token("admin"))
+    assert answer.status == status
+    if pointer is not None:
+        assert answer.json()["errors"][0]["pointer"] == pointer
+    assert app.ask(rule("bad"), token=app.token("admin")).status == 404
+
+
+def test_rules_are_the_owners_alone(app):
+    for method, more in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/dry-run")):
+        sent = b"true" if method in ("PUT", "POST") else None
+        assert app.ask(rule("x", more), method, sent).status == 403
+        assert app.server.ask(rule("x", more), method, sent).status == 401
+
+
+def test_a_dry_run_tells_what_a_rule_would_have_rejected(app):
+    admin, name = app.token("admin"), f"dry {app.id}"
+    for number in range(30):
+        assert app.send(body(category="a/b c", name=name, data={"n": number})).status == 202
+    schema = json.dumps({"properties": {"n": {"maximum": 9}}}).encode()
+    found = app.ask(rule(name, "/dry-run"), "POST", schema, token=admin).json()
+    assert (found["looked_at"], found["rejected"], len(found["examples"])) == (30, 20, 10)
+    assert found["examples"][0]["data"] == {"n": 29}
+    assert found["examples"][0]["errors"][0]["pointer"] == "/data/n"
+    other = app.ask(rule(name, "/dry-run?app=999999"), "POST", schema, token=admin).json()
+    assert (other["looked_at"], other["rejected"]) == (0, 0)
+    assert app.send(body(category="a/b c", name=name, data={"n": 99})).status == 202
+
+
+def test_a_dry_run_looks_at_the_newest_that_happened_of_the_type_however_many_others_came(app):
+    admin, name = app.token("admin"), f"dry {app.id}"
+    # The later ones came first.
+    lines = [
+        body(
+            category="dry",
+            name=f"{name}{'' if number % 2 else ' other'}",
+            timestamp=f"2021-01-01 {number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}",
+            data={"n": number},
+        )
+        for number in reversed(range(24_000))
+    ]
+    for start in range(0, len(lines), 1_000):
+        sent = b"\n".join(lines[start : start + 1_000])
+        assert app.send(sent, kind="application/x-ndjson").status == 202
+    path = f"/api/v1/schemas/dry/{quote(name)}/dry-run"
+    for least, wrong in ((4_000, 0), (4_002, 1), (23_999, 9_999)):
+        schema = json.dumps({"properties": {"n": {"minimum": least}}}).encode()
+        found = app.ask(path, "POST", schema, token=admin).json()
+        assert (found["looked_at"], found["rejected"]) == (10_000, wrong)
+    # And at those that are acknowledged, whether or not the views have them yet.
+    sent = body(category="dry", name=name, data={"n": -1})
+    assert app.send(sent).status == 202
+    schema = json.dumps({"properties": {"n": {"minimum": 0}}}).encode()
+    found = app.ask(path, "POST", schema, token=admin).json()
+    assert (found["rejected"], [each["data"] for each in found["examples"]]) == (1, [{"n": -1}])
+
+
+def test_rejected_events_are_listed_newest_first_in_pages(app, served):
+    other = App(served)
+    other.send(b"0")
+    for number in range(7):
+        app.send(b"%d" % number)
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = app.ask(f"/rejected-events?limit=3{cursor and '&cursor=' + cursor}").json()
+        assert len(page["rejected_events"]) <= 3
+        seen += [each["body"] for each in page["rejected_events"]]
+        cursor = page["cursor"]
+    assert seen == ["6", "5", "4", "3", "2", "1", "0"]
+    admin = app.token("admin")
+    every = app.ask("/rejected-events?limit=8", token=admin).json()["rejected_events"]
+    assert [each["app"] for each in every] == [app.id] * 7 + [other.id]
+    of_other = app.ask(f"/rejected-events?app={other.id}", token=admin).json()["rejected_events"]
+    assert [each["body"] for each in of_other] == ["0"]
+    assert app.ask(f"/rejected-events?app={other.id}").status == 403
+    moment = every[3]["received_at"]
+    later = app.ask(f"/rejected-events?from={moment}").json()["rejected_events"]
+    earlier = app.ask(f"/rejected-events?to={moment}").json()["rejected_events"]
+    assert [each["body"] for each in later] == ["6", "5", "4", "3"]
+    assert [each["body"] for each in earlier] == ["2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "limit=", "cursor=x", "cursor=-1", "app=x", "from=x",
+     "to=2021", "from=2021-02-30", "cursor=99999999999999999999"],
+)  # fmt: skip
+def test_a_query_that_is_wrong_is_told_where(app, query):
+    answer = app.ask(f"/rejected-events?{query}")
+    assert answer.status == 422
+    assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
+
+
+def test_a_reject_is_replayed_once_when_its_rule_has_changed(app):
+    admin, name = app.token("admin"), f"replay {app.id}"
+    address = rule(name)
+    app.ask(address, "PUT", b"false", token=admin)
+    assert app.send(body(category="a/b c", name=name)).status == 422
+    before = app.counts()
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    replay = f"/rejected-events/{kept['id']}/replay"
+    still = app.ask(replay, "POST", b"")
+    assert (still.status, still.json()["errors"][0]["pointer"]) == (422, "/data")
+    app.ask(address, "DELETE", token=admin)
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(app.ask(replay, "POST", b"")))
+        for _ in range(8)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(each.status for each in answers) == [200] + [404] * 7
+    (done,) = (each.json() for each in answers if each.status == 200)
+    assert done["status"] == "stored"
+    assert gained(before, app.counts()) == {"stored": 1, "rejected": -1}
+    assert app.ask("/rejected-events").json()["rejected_events"] == []
+
+
+def test_a_replay_is_for_who_may_write_and_of_ones_own(app, served):
+    app.send(b"{}")
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    replay = f"/rejected-events/{kept['id']}/replay"
+    assert app.server.ask(replay, "POST", b"").status == 401
+    assert app.ask(replay, "POST", b"", token=app.token("read")).status == 403
+    assert App(served).ask(replay, "POST", b"").status == 404
+    assert app.ask(replay, "POST", b"", token=app.token("admin")).status == 422
+    assert app.ask("/rejected-events/1/replay", "POST", b"").status == 404
+    assert app.ask(f"/rejected-events/{'9' * 19}/replay", "POST", b"").status == 404
+
+
+def test_a_replay_of_what_was_sent_again_meanwhile_stores_nothing(app):
+    app.send(body(sender_id="r"), kind="text/plain")
+    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    first = app.send(body(sender_id="r")).json()["id"]
+    before = app.counts()
+    answer = app.ask(f"/rejected-events/{kept['id']}/replay", "POST", b"").json()
+    assert answer == {"id": first, "status": "duplicate"}
+    assert gained(before, app.counts()) == {"duplicate": 1, "rejected": -1}
+
+
+def test_a_thousand_hostile_bodies_are_each_refused_with_a_reason(app):
+    sent = [*hostile()]
+    assert len(sent) > 1_000
+    before = app.counts()
+    connection = app.server.connect()
+    headers = {"Authorization": f"Bearer {app.secret_token}", "Content-Type": "application/json"}
+    items = 0
+    for each in sent:
+        connection.request("POST", "/events", each, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status == 202:
+            assert {one["status"] for one in answer["results"]} == {"rejected"}, each[:80]
+            items += len(answer["results"])
+        else:
+            assert response.status in (400, 422), each[:80]
+            assert answer["errors"] and all(one["message"] for one in answer["errors"])
+            items += 1
+    connection.close()
+    assert gained(before, app.counts()) == {"received": items, "rejected": items}
+    assert app.send(body()).status == 202
+
+
+def test_counts_are_the_same_after_a_restart(start):
+    server = start()
+    app = App(server)
+    app.send(
+        b"\n".join([body(sender_id="a"), body(sender_id="a"), b"{}"]), kind="application/x-ndjson"
+    )
+    before = app.counts()
+    assert before == {"received": 3, "stored": 1, "duplicate": 1, "rejected": 1, "refused": 0}
+    assert server.stop() == 0
+    app.server = start(data=server.data)
+    assert app.counts() == before
+    assert app.send(body(sender_id="a")).json()["id"]
+    assert app.counts()["duplicate"] == 2
+
+
+def test_lanes_answer_alike_on_tornados_own_server(start):
+    app = App(start("--server", "tornado"))
+    assert app.send(body()).status == 202
+    assert app.send(b"{}").status == 422
+    assert app.send(b"[" + body() + b",{}]").json()["results"][1]["status"] == "rejected"
+    assert app.server.ask("/events", "POST", body()).status == 401
+    assert app.ask("/events", "PATCH").status == 405

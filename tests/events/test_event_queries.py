@@ -1,0 +1,158 @@
+"""Asking for events, on a real server."""
+
+import csv
+import io
+import json
+import re
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.events.event_queries_api import at, found, ids, send
+from tests.support.events.events_api import App
+from tests.support.events.hostile_bodies import body
+
+ID = re.compile(r"\d{19}")
+SEEN = {
+    "id", "sender_id", "app", "source", "session_id", "category", "name", "data",
+    "timestamp", "received_at",
+}  # fmt: skip
+
+
+@pytest.fixture
+def app(served):
+    return App(served)
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/", "/api/v1/events"])
+def test_an_event_is_found_by_the_very_next_request(app, path):
+    for number in range(20):
+        answer = app.send(
+            body(sender_id=f"s{number}", data={"host": "h", "path": "/é", "element": "e"})
+        )
+        page = app.ask(f"{path}?session_id=e2085be5-9137-4e4e-80b5-f1ffddc25423&limit=1000").json()
+        assert page["cursor"] is None
+        assert len(page["events"]) == number + 1
+        last = page["events"][-1]
+    assert set(last) == SEEN
+    assert last["id"] == answer.json()["id"]
+    assert last["data"] == {"host": "h", "path": "/é", "element": "e"}
+    assert (last["app"], last["source"], last["sender_id"]) == (app.id, "app", "s19")
+    assert last["timestamp"] == "2021-01-01T09:15:27.243860Z"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", last["received_at"])
+    assert app.ask(f"/events/{last['id']}").json() == last
+
+
+def test_events_come_in_order_of_occurrence_then_of_arrival_in_pages(app):
+    sent = send(app, *(at(second) for second in (5, 3, 5, 1, 9, 3)))
+    order = [sent[index] for index in (3, 1, 5, 0, 2, 4)]
+    assert ids(found(app)) == order
+    assert ids(found(app, "order=asc")) == order
+    assert ids(found(app, "order=desc")) == order[::-1]
+    for direction in ("asc", "desc"):
+        seen, cursor = [], ""
+        while cursor is not None:
+            page = app.ask(
+                f"/events?limit=2&order={direction}{cursor and '&cursor=' + quote(cursor)}"
+            )
+            seen += ids(page.json()["events"])
+            cursor = page.json()["cursor"]
+        assert seen == (order if direction == "asc" else order[::-1])
+
+
+def test_events_are_found_by_what_they_are(app):
+    a, b, c, d = send(
+        app,
+        at(1, session_id="a"),
+        at(2, session_id="b", category="other"),
+        at(3, session_id="a", category="other"),
+        body(timestamp="2021-01-01 00:00:04", session_id="a", category="other", name="z"),
+    )
+    assert ids(found(app, "session_id=a")) == [a, c, d]
+    assert ids(found(app, "category=other")) == [b, c, d]
+    assert ids(found(app, "category=other&name=asked")) == [b, c]
+    assert ids(found(app, "name=z")) == [d]
+    assert ids(found(app, "session_id=a&category=other&name=z")) == [d]
+    assert ids(found(app, "from=2021-01-01T00:00:02Z&to=2021-01-01T00:00:04Z")) == [b, c]
+    assert ids(found(app, "from=2021-01-01+00:00:03.5")) == [d]
+    assert ids(found(app, "to=2021-01-01")) == []
+    assert ids(found(app, "source=app&limit=1")) == [a]
+    assert found(app, "source=click") == found(app, "session_id=") == []
+
+
+def test_an_app_sees_its_own_events_and_the_owner_all(app, served):
+    other = App(served)
+    (mine,), (theirs,) = send(app, at(1, session_id="both")), send(other, at(2, session_id="both"))
+    assert ids(found(app, "session_id=both")) == [mine]
+    assert ids(found(other, "session_id=both")) == [theirs]
+    admin = app.token("admin")
+    assert {mine, theirs} <= set(ids(found(app, "session_id=both", token=admin)))
+    assert ids(found(app, f"session_id=both&app={other.id}", token=admin)) == [theirs]
+    assert app.ask(f"/events?app={other.id}").status == 403
+    assert app.ask(f"/events/{theirs}").status == 404
+    assert app.ask(f"/events/{theirs}", token=admin).status == 200
+    assert app.ask("/events", token=app.token("write")).status == 403
+    assert served.ask("/events").status == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("GET", "/events?categry=a", "category"),
+        ("GET", "/events/export?formatt=csv", "format"),
+        ("DELETE", "/events?session_id=s&ap=1", "app"),
+    ],
+)
+def test_a_misspelt_argument_is_told_and_does_nothing(app, method, path, meant):
+    app.send(body(session_id="s"))
+    answer = app.ask(path, method, token=app.token("admin"))
+    assert answer.status == 422
+    assert f"is unknown: did you mean `{meant}`?" in answer.json()["detail"]
+    assert ids(found(app, "session_id=s"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=a", "order=up", "source=x", "app=x", "from=x", "to=1",
+     "cursor=x", "cursor=%00", "cursor=" + "A" * 300, "cursor=", "cursor=" + "A" * 22 + "!",
+     "cursor=" + "A" * 21 + "%2B"],
+)  # fmt: skip
+def test_a_query_that_is_wrong_is_told_where(app, query):
+    answer = app.ask(f"/events?{query}")
+    assert answer.status == 422
+    assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
+
+
+def test_what_is_not_there_is_not_found(app):
+    for number in ("0", "1", "9" * 19):
+        assert app.ask(f"/events/{number}").status == 404
+    assert app.ask("/events/x").status == 404
+
+
+def test_an_export_is_all_that_is_asked_for_as_lines_or_as_a_table(app):
+    wild = ['=1+1"', "+a", "-b", "@c", "\ttab", "d,e", "é"]
+    sent = send(app, *(at(second, session_id=each) for second, each in enumerate(wild)))
+    plain = app.ask("/events/export")
+    assert plain.headers["Content-Type"] == "application/x-ndjson"
+    events = [json.loads(line) for line in plain.text.splitlines()]
+    assert events == found(app)
+    assert ids(events) == sent
+    table = app.ask("/events/export?format=csv&order=desc")
+    assert table.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert 'filename="events.csv"' in table.headers["Content-Disposition"]
+    head, *rows = csv.reader(io.StringIO(table.text, newline=""))
+    assert head[:5] == ["id", "sender_id", "app", "source", "session_id"]
+    assert [row[0] for row in rows] == sent[::-1]
+    # No cell that a spreadsheet would run.
+    assert [row[4] for row in rows[::-1]] == [f"'{each}" for each in wild[:5]] + wild[5:]
+    assert json.loads(rows[0][-1]) == events[0]["data"]
+    assert app.ask("/events/export?session_id=none").text == ""
+    assert app.ask("/events/export?format=xml").status == 422
+    assert app.ask("/events/export?format=").status == 422
+    assert app.ask("/events/export", token=app.token("write")).status == 403
+
+
+def test_an_export_is_as_long_as_what_is_asked_for(app):
+    send(app, *(at(second % 60) for second in range(1_800)))
+    assert len(app.ask("/events/export").text.splitlines()) == 1_800
+    assert len(app.ask("/events/export?from=2021-01-01T00:00:30Z").text.splitlines()) == 900

@@ -1,0 +1,99 @@
+"""No deadline of a client's look-up ends what the server reads for itself."""
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support import ROOT
+from tests.support.faults.server_load import Server, event, new_load, said
+
+HEADS = {
+    "clicks_1.csv": "click_id,banner_id,campaign_id\n",
+    "conversions_1.csv": "conversion_id,click_id,revenue\n",
+    "impressions_1.csv": "banner_id,campaign_id\n",
+}
+
+
+def test_whoever_needs_a_look_up_that_fails_is_told_to_ask_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    load = new_load(data)
+    public = said(data, "app", "create", "site", "--hosts", "www.example.com")["public_token"]
+    for words in ((), ("--server", "tornado")):
+        server = Server(data, *words, changed="ends_every_look_up")
+        try:
+            for method, path, body in (
+                ("POST", "/events", json.dumps(event("k"))),
+                ("GET", "/events", ""),
+                ("GET", "/api/v1/campaigns/1/candidates", ""),
+                ("GET", f"/api/v1/stories/{public}", ""),
+                ("GET", f"/api/v1/stories/cached/{public}", ""),
+                ("POST", f"/api/v1/event/{public}", '{"story_id": 1, "event_type": "x"}'),
+                ("GET", f"/api/v1/dau/{public}?date=2026-01-01", ""),
+                ("GET", "/banners/1", ""),
+            ):
+                connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
+                with contextlib.closing(connection):
+                    headers = {"Authorization": f"Bearer {load.token}"}
+                    connection.request(method, path, body, headers)
+                    answer = connection.getresponse()
+                    assert answer.status in (404, 503), (path, answer.status, answer.read())
+                    if answer.status == 503:
+                        assert answer.headers["Retry-After"], path
+                        assert answer.headers["Cache-Control"] == "no-store", path
+        finally:
+            server.kill()
+
+
+def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_its_deadline(
+    tmp_path: Path,
+) -> None:
+    data, folder = tmp_path / "data", tmp_path / "folder"
+    (folder / "1").mkdir(parents=True)
+    said(data, "app", "create", "one")
+    load = new_load(data)
+    pairs = [(banner, campaign) for campaign in range(1, 40) for banner in range(100, 120)]
+    lines = "".join(f"{banner},{campaign}\n" for banner, campaign in pairs)
+    for name, head in HEADS.items():
+        (folder / "1" / name).write_text(head + lines * name.startswith("impressions"))
+    said(data, "import", str(folder))
+    server = Server(data, changed="ends_every_look_up")
+    try:
+        assert json.loads(server.ask("/readyz"))["ready"]
+        assert server.ask("/campaigns/39/").count(b"<img") == 1
+        assert server.answer("/api/v1/campaigns/39/candidates")[0] == 503
+        (folder / "1" / "impressions_1.csv").write_text(HEADS["impressions_1.csv"] + "7,40\n" * 9)
+        assert said(data, "import", str(folder))["number"] == 2
+        assert server.ask("/campaigns/40/").count(b"<img") == 1
+        assert "faults" in str(said(data, "app", "list"))
+        for each in ("stories", "user"):
+            said(data, each, "list")
+    finally:
+        server.kill()
+    whole = Server(data)  # an app's token is looked up, too
+    try:
+        load.run(whole, 1.0)
+    finally:
+        whole.kill()
+    server = Server(data, changed="ends_every_look_up")
+    try:
+        deadline = time.monotonic() + 60
+        while b"marquee_fold_lag_events 0.0" not in server.ask("/metrics"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert said(data, "rebuild")["events"] == load.missing(data) + server.counts()["stored"]
+    finally:
+        server.kill()
+    done = subprocess.run(
+        [sys.executable, "server.py", "doctor", "--data", str(data), "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert found["views"]["state"] == "well", found

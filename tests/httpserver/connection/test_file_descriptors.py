@@ -1,0 +1,127 @@
+"""Out of file descriptors: who is in is served, the loop and the log stay calm, and it passes."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.httpserver.raw_client import Peer, get
+
+CHILD = """
+import asyncio, contextlib, logging, resource, sys, time
+import uvloop
+from tornado.web import Application
+from httpserver import FastRoute, Response, Server, bind_tcp
+
+def spent(_):
+    return Response(200, (), str(time.process_time()).encode())
+
+def files(_):
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(open("/dev/null"))
+    return Response(200, (), b"200")
+
+async def run():
+    lanes = [FastRoute("GET", "/spent", spent), FastRoute("GET", "/files", files)]
+    server = Server(Application(), lanes)
+    sockets = bind_tcp("127.0.0.1", 0)
+    await server.listen(sockets)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (left, left))
+    print(sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await server.drain(2)
+
+logging.basicConfig()
+known, left = map(int, sys.argv[2:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (known, known))
+factory = uvloop.new_event_loop if sys.argv[1] == "uvloop" else asyncio.new_event_loop
+with asyncio.Runner(loop_factory=factory) as runner:
+    runner.run(run())
+"""
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def child(request: pytest.FixtureRequest, log: Path) -> Iterator["subprocess.Popen[str]"]:
+    with running(request.param, 1_024, 60, log) as child:
+        yield child
+
+
+@contextlib.contextmanager
+def running(loop: str, known: int, left: int, log: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A server in a process that may have so many files open, at its start and from then on."""
+    with (
+        log.open("w") as logged,
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, loop, str(known), str(left)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=logged,
+            text=True,
+        ) as child,
+    ):
+        yield child
+        child.kill()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def spent(peer: Peer) -> float:
+    """The CPU seconds that the server says it has used."""
+    return float(peer.ask(get("/spent")).body)
+
+
+def served(address: tuple[str, int]) -> bool:
+    with Peer(address) as peer:
+        try:
+            return spent(peer) > 0
+        except EOFError:
+            return False
+
+
+def test_running_out_of_descriptors_is_borne(child: "subprocess.Popen[str]", log: Path) -> None:
+    assert child.stdout
+    address = ("127.0.0.1", int(child.stdout.readline()))
+    with contextlib.ExitStack() as stack:
+        early = stack.enter_context(Peer(address))
+        spent(early)
+        for _ in range(150):
+            stack.enter_context(Peer(address))
+        time.sleep(0.3)
+        before = spent(early)
+        time.sleep(1.2)
+        assert spent(early) - before < 0.25
+    begun = time.monotonic()
+    while not served(address):
+        assert time.monotonic() - begun < 60
+        time.sleep(0.05)
+    child.communicate(timeout=120)
+    assert child.returncode == 0
+    assert len(log.read_text().splitlines()) < 20
+
+
+def test_fewer_connections_are_accepted_than_leave_no_descriptors_for_files(log: Path) -> None:
+    """All that is accepted counts, also the connections too many, which are told so."""
+    with contextlib.ExitStack() as stack:
+        child = stack.enter_context(running("uvloop", 700, 700, log))
+        assert child.stdout
+        address = ("127.0.0.1", int(child.stdout.readline()))
+        early = stack.enter_context(Peer(address))
+        spent(early)
+        for _ in range(1_000):
+            stack.enter_context(Peer(address))
+        for _ in range(5):
+            assert early.ask(get("/files")).body == b"200"
+        with Peer(address) as late:
+            assert not late.rest() or b" 503 " in late.rest()
+    assert "it takes 252" in log.read_text()
+    assert "no connection can be accepted" not in log.read_text()

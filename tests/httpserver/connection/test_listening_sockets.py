@@ -1,0 +1,349 @@
+"""TLS, Unix sockets, inherited sockets, and whose word about a client is taken."""
+
+import fcntl
+import os
+import socket
+import ssl
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tornado.web import Application, RequestHandler
+
+from httpserver import FastRoute, Request, Response, Server, ServerLimits, bind_tcp, bind_unix
+from tests.support import ROOT
+from tests.support.httpserver.echo_application import LANES, application
+from tests.support.httpserver.raw_client import Answer, Peer, answers_of, get, request
+from tests.support.httpserver.server_thread import Served, Stage
+
+
+def who(asked: Request) -> Response:
+    return Response(200, (), f"{asked.remote} {asked.secure}".encode())
+
+
+class Who(RequestHandler):
+    def get(self) -> None:
+        self.write(f"{self.request.remote_ip} {self.request.protocol == 'https'}")
+
+
+class Large(RequestHandler):
+    async def get(self) -> None:
+        for _ in range(100):
+            self.write(b"x" * 20_000)
+            await self.flush()
+
+    def post(self) -> None:
+        self.write(str(len(self.request.body)))
+
+
+def serve(stage: Stage, **options: object) -> Served:
+    app = application()
+    app.add_handlers(r".*", [(r"/app/who", Who), (r"/app/large", Large)])
+    return stage.serve(app, [*LANES, FastRoute("GET", "/lane/who", who)], **options)  # type: ignore[arg-type]
+
+
+# TLS.
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Iterator[tuple[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        pair = (f"{folder}/cert.pem", f"{folder}/key.pem")
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost", "-out", pair[0], "-keyout", pair[1]]
+        subprocess.run(command, check=True, capture_output=True)
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def trusting(certificate: tuple[str, str]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate[0])
+
+
+@pytest.fixture(scope="module")
+def context(certificate: tuple[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture(scope="module")
+def secure(stage: Stage, context: ssl.SSLContext) -> Served:
+    return serve(stage, tls=context, limits=ServerLimits(linger_seconds=0.3))
+
+
+@pytest.fixture(scope="module")
+def hasty(stage: Stage, context: ssl.SSLContext) -> Served:
+    """Gives nobody much time."""
+    return serve(stage, tls=context, limits=ServerLimits(header_seconds=0.5, idle_seconds=0.5))
+
+
+def test_both_planes_over_tls(secure: Served, trusting: ssl.SSLContext) -> None:
+    with secure.peer(tls=trusting) as peer:
+        assert peer.ask(get("/lane/who")).body == b"127.0.0.1 True"
+        assert peer.ask(get("/app/who")).body == b"127.0.0.1 True"
+        assert peer.ask(request("POST", "/lane/echo", body=b"x" * 200_000)).body.endswith(b"xxx")
+        assert peer.ask(request("POST", "/app/large", body=b"x" * 200_000)).body == b"200000"
+        assert peer.ask(get("/app/large")).body == b"x" * 2_000_000
+        peer.send(get("/app/late/20") + get("/lane/late/10") + get("/lane/hello"))
+        assert [peer.answer().body for _ in range(3)] == [b"late 20", b"late 10", b"hello"]
+        answer = peer.ask(get("/lane/hello", "Connection: close"))
+        assert answer.closes
+        assert peer.closed()
+
+
+def test_what_is_malformed_is_refused_over_tls_too(
+    secure: Served, trusting: ssl.SSLContext
+) -> None:
+    with secure.peer(tls=trusting) as peer:
+        peer.send(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n" + get())
+        assert [each.status for each in answers_of(peer.rest())] == [400]
+
+
+def test_every_byte_apart_over_tls(secure: Served, trusting: ssl.SSLContext) -> None:
+    with secure.peer(tls=trusting) as peer:
+        for byte in request("POST", "/lane/echo", body=b"12345"):
+            peer.send(bytes([byte]))
+        assert peer.answer().body.endswith(b"\n12345")
+
+
+def test_who_speaks_no_tls_harms_nobody(hasty: Served, trusting: ssl.SSLContext) -> None:
+    for sent in (get(), b"\x16\x03\x01\x02\x00\x01", b"\x00" * 100, b""):
+        with hasty.peer() as peer:
+            peer.send(sent)
+            peer.half_close()
+            peer.rest()
+    with hasty.peer() as silent:
+        silent.rest()
+    with hasty.peer(tls=trusting) as peer:
+        assert peer.ask(get()).body == b"hello"
+
+
+def test_an_idle_peer_over_tls_does_not_hold_up_a_stop(
+    stage: Stage, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    served = serve(stage, tls=context)
+    with served.peer(tls=trusting) as peer:
+        assert peer.ask(get("/lane/hello")).status == 200
+        time.sleep(0.5)
+        # It reads nothing, and so says no goodbye.
+        stage.run(served.server.drain(600), 60)
+
+
+def test_the_idle_are_let_go_over_tls_too(hasty: Served, trusting: ssl.SSLContext) -> None:
+    with hasty.peer(tls=trusting) as peer:
+        peer.ask(get())
+        assert peer.closed()
+
+
+# Unix sockets.
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "s"
+
+
+def test_a_unix_socket(stage: Stage, place: Path) -> None:
+    served = serve(stage, sockets=[bind_unix(place)])
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    with served.peer() as peer:
+        assert peer.ask(get("/lane/hello")).body == b"hello"
+        assert peer.ask(request("POST", "/app/echo", body=b"12345")).body.endswith(b"\n12345")
+        lane, app = peer.ask(get("/lane/who")).body, peer.ask(get("/app/who")).body
+        assert lane.endswith(b" False")
+        assert app.endswith(b" False")
+    served.stop()
+
+
+def test_a_unix_socket_replaces_the_one_of_a_server_that_has_gone(place: Path) -> None:
+    with bind_unix(place):
+        pass
+    with bind_unix(place, 0o660):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o660
+        with Peer(str(place)):
+            pass
+
+
+def test_a_unix_socket_replaces_nothing_else(place: Path) -> None:
+    place.write_text("somebody's")
+    with pytest.raises(OSError):
+        bind_unix(place)
+    assert place.read_text() == "somebody's"
+
+
+def test_several_sockets_at_once(stage: Stage, place: Path) -> None:
+    sockets = [*bind_tcp("127.0.0.1", 0, 10), *bind_tcp("127.0.0.1", 0, 10), bind_unix(place)]
+    served = serve(stage, sockets=sockets)
+    for each in sockets:
+        with Peer(each.getsockname()) as peer:
+            assert peer.ask(get("/lane/hello")).body == b"hello"
+    served.stop()
+
+
+# Sockets from whoever started us.
+
+LAUNCHER = """
+import os, sys
+for place, handed in enumerate(sys.argv[2:], 3):
+    os.dup2(int(handed), place)
+if "LISTEN_PID" not in os.environ:
+    os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+CHILD = """
+import asyncio, sys
+from tornado.web import Application
+from httpserver import FastRoute, Response, Server, inherited_sockets
+
+async def run():
+    sockets = inherited_sockets()
+    print(len(sockets), flush=True)
+    if sockets:
+        mine = FastRoute("GET", "/", lambda _: Response(200, (), b"mine"))
+        server = Server(Application(), [mine])
+        await server.listen(sockets)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await server.drain(2)
+
+asyncio.run(run())
+"""
+
+
+def test_sockets_of_systemd(place: Path) -> None:
+    with (
+        bind_tcp("127.0.0.1", 0, 10)[0] as tcp,
+        bind_unix(place) as unix,
+        started([tcp, unix], LISTEN_FDS="2") as child,
+    ):
+        assert child.stdout
+        assert child.stdout.readline() == "2\n"
+        for each in (tcp, unix):
+            with Peer(each.getsockname()) as peer:
+                assert peer.ask(get("/")).body == b"mine"
+        child.communicate(timeout=120)
+        assert child.returncode == 0
+
+
+@pytest.mark.parametrize("said", [{}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "x"}])
+def test_no_sockets_are_taken_that_are_not_ours(said: dict[str, str]) -> None:
+    with started([], **said) as child:
+        assert child.communicate(timeout=120)[0] == "0\n"
+
+
+def started(sockets: list[socket.socket], **said: str) -> "subprocess.Popen[str]":
+    """The child, started as systemd would: first a launcher, which becomes the child."""
+    environment = {key: each for key, each in os.environ.items() if not key.startswith("LISTEN_")}
+    # Out of the way of the places that they are put in.
+    handed = [fcntl.fcntl(each, fcntl.F_DUPFD, 20) for each in sockets]
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER, CHILD, *map(str, handed)],
+            env={**environment, **said},
+            cwd=ROOT,
+            pass_fds=handed,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        for each in handed:
+            os.close(each)
+
+
+# Proxies.
+
+CLIENT = "203.0.113.7"
+SAID = [
+    ((f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https"), f"{CLIENT} True"),
+    ((f"X-Forwarded-For: {CLIENT}",), f"{CLIENT} False"),
+    (("X-Forwarded-Proto: https",), "127.0.0.1 True"),
+    ((f"X-Forwarded-For: 10.9.9.9, 198.51.100.1, {CLIENT}",), f"{CLIENT} False"),
+    ((f"X-Forwarded-For: 198.51.100.1,{CLIENT}, 127.0.0.1",), f"{CLIENT} False"),
+    (("X-Forwarded-For: 198.51.100.1", f"X-Forwarded-For: {CLIENT}"), f"{CLIENT} False"),
+    (("X-Forwarded-For: 2001:db8::7",), "2001:db8::7 False"),
+    ((f"Forwarded: for={CLIENT};proto=https",), f"{CLIENT} True"),
+    ((f"Forwarded: For=198.51.100.1, for={CLIENT};host=a",), f"{CLIENT} False"),
+    ((f'Forwarded: for="{CLIENT}:4711";by=10.0.0.1',), f"{CLIENT} False"),
+    (('Forwarded: for="[2001:db8::7]:4711";proto=https',), "2001:db8::7 True"),
+    (("Forwarded: for=unknown",), "127.0.0.1 False"),
+    (("Forwarded: for=_hidden",), "127.0.0.1 False"),
+    (("Forwarded: nonsense;;=,",), "127.0.0.1 False"),
+    (("X-Forwarded-For: nonsense",), "127.0.0.1 False"),
+    (("X-Forwarded-For: ",), "127.0.0.1 False"),
+    (("X-Forwarded-For: 999.1.1.1",), "127.0.0.1 False"),
+    (("X-Forwarded-Proto: gopher",), "127.0.0.1 False"),
+    ((), "127.0.0.1 False"),
+]
+
+
+def asked(served: Served, headers: tuple[str, ...]) -> set[str]:
+    """What both planes say."""
+    with served.peer() as peer:
+        answers: list[Answer] = [
+            peer.ask(get(path, *headers)) for path in ("/lane/who", "/app/who") * 2
+        ]
+    assert {each.status for each in answers} == {200}
+    return {each.body.decode() for each in answers}
+
+
+@pytest.fixture(scope="module")
+def behind(stage: Stage) -> Served:
+    return serve(stage, proxies=["127.0.0.0/8", "10.0.0.1"])
+
+
+@pytest.fixture(scope="module")
+def alone(stage: Stage) -> Served:
+    return serve(stage, proxies=["10.0.0.1", "192.0.2.0/24", "::1"])
+
+
+@pytest.mark.parametrize(("headers", "expected"), SAID)
+def test_a_named_proxy_is_believed(behind: Served, headers: tuple[str, ...], expected: str) -> None:
+    assert asked(behind, headers) == {expected}
+
+
+@pytest.mark.parametrize(("headers", "expected"), SAID)
+def test_nobody_else_is(alone: Served, headers: tuple[str, ...], expected: str) -> None:
+    assert asked(alone, headers) == {"127.0.0.1 False"}
+
+
+def test_what_a_proxy_said_of_one_request_is_not_true_of_the_next(behind: Served) -> None:
+    with behind.peer() as peer:
+        for path in ("/lane/who", "/app/who"):
+            said = peer.ask(get(path, f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https"))
+            assert said.body == f"{CLIENT} True".encode()
+            assert peer.ask(get(path)).body == b"127.0.0.1 False"
+
+
+def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: Stage) -> None:
+    """It has no address any more, which one's own proxy over a Unix socket has not either."""
+    seen: list[str | None] = []
+
+    def note(asked: Request) -> Response:
+        seen.append(asked.remote)
+        return Response(204)
+
+    (listening,) = bind_tcp("127.0.0.1", 0)
+    for _ in range(20):
+        peer = socket.create_connection(listening.getsockname())
+        peer.sendall(get("/note", f"X-Forwarded-For: {CLIENT}"))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    lanes = [FastRoute("GET", "/note", note), *LANES]
+    served = stage.serve(application(), lanes, sockets=[listening], proxies=["unix"])
+    served.ping()
+    assert served.server.connections <= 1
+    assert seen == []
+
+
+def test_proxies_that_are_no_addresses_are_refused() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        Server(Application(), proxies=["nonsense"])

@@ -1,0 +1,489 @@
+"""What bodies hold, all of them together, is bounded; who finds no room is told before it sends."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from httpserver import (
+    FastRoute,
+    MemoryBudget,
+    MemoryReservation,
+    Request,
+    Response,
+    ServerLimits,
+    tornado_rules,
+)
+from httpserver import server as http_server
+from httpserver.connection.body_accounting import SMALL_REQUEST_BYTES, UNCOUNTED_BODY_BYTES
+from httpserver.memory_budget import reservation_owners
+from tests.support.httpserver.echo_application import Echo, silent
+from tests.support.httpserver.raw_client import Peer, chunked, get, request
+from tests.support.httpserver.server_thread import Served, Stage
+
+SIZE = 600_000
+BIG = 16_777_216
+LIMITS = ServerLimits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
+HALF = b"x" * 50_000
+WHOLE = HALF * 2
+ASKED: list[tuple[int, bool]] = []
+CALLED: list[int] = []
+CLOSED = Response(409, [("X-Why", "closed")], b"not now")
+
+
+def take(asked: Request) -> Response:
+    CALLED.append(len(asked.body))
+    return Response(200, (), str(len(asked.body)).encode())
+
+
+async def hold(asked: Request) -> Response:
+    await asyncio.sleep(0.3)
+    return take(asked)
+
+
+def admit(asked: Request, size: int, fits: bool) -> Any:
+    assert asked.body == b""
+    ASKED.append((size, fits))
+    said = asked.header("X-Say")
+    if said == "raise":
+        raise ValueError("no")
+    if said == "later":
+        return deny()
+    return CLOSED if said == "closed" else None
+
+
+async def deny() -> Response:
+    await asyncio.sleep(0.01)
+    return CLOSED
+
+
+@stream_request_body
+class Stream(RequestHandler):
+    def data_received(self, chunk: bytes) -> None:
+        pass
+
+    async def post(self) -> None:
+        await asyncio.sleep(0.2)
+        self.finish("stream")
+
+
+class Big(RequestHandler):
+    def get(self) -> None:
+        self.finish(b"x" * BIG)
+
+
+class Nothing(RequestHandler):
+    def get(self) -> None:
+        self.finish("nothing")
+
+
+LANES = [
+    FastRoute("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
+    FastRoute("POST", r"/lane/take", take),
+    FastRoute("POST", r"/lane/hold", hold),
+    FastRoute("POST", r"/lane/asks", take, admit=admit),
+]
+ROUTES = [
+    (r"/app/echo", Echo),
+    (r"/app/stream", Stream),
+    (r"/app/nothing", Nothing),
+    (r"/app/big", Big),
+]
+
+
+def application(room: MemoryBudget) -> Application:
+    rules = tornado_rules(LANES, ROUTES, Echo, room=room, body_limit=LIMITS.body)
+    return Application(rules, log_function=silent)
+
+
+class Site:
+    """A server, and the room that it has."""
+
+    def __init__(self, served: Served, room: MemoryBudget) -> None:
+        self.served = served
+        self.room = room
+
+    def peer(self, **options: Any) -> Peer:
+        return self.served.peer(**options)
+
+    def sending(self, *, path: str = "/lane/take", count: int = 2) -> list[Peer]:
+        """Peers that send a body each, and have not sent all of it; the caller closes them."""
+        peers = [self.peer() for _ in range(count)]
+        for peer in peers:
+            peer.send(request("POST", path, body=WHOLE)[:-1])
+        until(lambda: self.room.held == count * (len(WHOLE) - 1))
+        return peers
+
+    @contextmanager
+    def full(self, free: int = 0) -> Iterator[None]:
+        """A time in which `free` bytes are left."""
+        taken = SIZE - self.room.held - free
+        assert self.room.take(taken)
+        yield
+        self.room.leave(taken)
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture(params=["wire", "tornado"])
+def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site on each server; nothing is held when a test ends."""
+    ASKED.clear()
+    CALLED.clear()
+    room = MemoryBudget(SIZE)
+    if request.param == "tornado":
+        served = stage.serve_tornado(application(room))
+    else:
+        served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
+    yield Site(served, room)
+    until(lambda: room.held == 0)
+
+
+@pytest.fixture
+def wired(stage: Stage) -> Iterator[Site]:
+    room = MemoryBudget(SIZE)
+    served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
+    yield Site(served, room)
+    until(lambda: room.held == 0)
+
+
+def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connection(site: Site):
+    others = site.sending()
+    with site.peer() as peer:
+        with site.full():
+            peer.send(request("POST", "/lane/take", body=WHOLE)[:-1])
+            site.served.ping()
+            answer = peer.ask(b"x", "POST")
+            assert (answer.status, answer.header("Retry-After")) == (503, "1")
+            assert not answer.closes
+            assert peer.ask(get()).body == b"hello"
+        for other in others:
+            assert other.ask(b"x", "POST").body == b"100000"
+            other.close()
+        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
+    assert CALLED == [100_000] * 3
+
+
+def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
+    with wired.full(), wired.peer() as peer:
+        for size in (1, SMALL_REQUEST_BYTES):
+            answer = peer.ask(request("POST", "/lane/take", body=b"x" * size))
+            assert answer.body == str(size).encode()
+        assert (
+            peer.ask(request("POST", "/lane/take", body=b"x" * (SMALL_REQUEST_BYTES + 1))).status
+            == 503
+        )
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_a_small_body_in_two_pieces_needs_no_room(wired: Site, path: str):
+    with wired.full(), wired.peer() as peer:
+        sent = request("POST", path, body=b"x" * UNCOUNTED_BODY_BYTES)
+        peer.send(sent[:-UNCOUNTED_BODY_BYTES])
+        wired.served.ping()
+        assert peer.ask(sent[-UNCOUNTED_BODY_BYTES:], "POST").status == 200
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo", "/lane/chunks"])
+def test_what_is_announced_and_has_not_arrived_takes_no_room(wired: Site, path: str):
+    sent = request("POST", path, body=WHOLE)[: 1 - len(WHOLE)]
+    if path == "/lane/chunks":
+        sent = request("POST", "/lane/take", "Transfer-Encoding: chunked") + b"186A0\r\nx"
+    peers = [wired.peer() for _ in range(50)]
+    for peer in peers:
+        peer.send(sent)
+    wired.served.ping()
+    assert wired.room.held == 0
+    with wired.peer() as peer:
+        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str):
+    def send(number: int, token: int) -> Peer:
+        peer = wired.peer(source=f"127.0.0.{number}")
+        head = request("POST", path, f"Authorization: Bearer {token}", f"Content-Length: {10**5}")
+        peer.send(head + WHOLE[:-1])
+        wired.served.ping()
+        return peer
+
+    greedy = [send(2, number) for number in range(12)]
+    assert wired.room.held <= SIZE / 2
+    shared = [send(number, 100) for number in range(3, 12)]
+    assert wired.room.held <= SIZE * 3 / 4
+    with wired.peer(source="127.0.0.12") as peer:
+        assert peer.ask(request("POST", path, body=WHOLE)).status == 200
+    for each in (*greedy, *shared):
+        each.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("named", [True, False])
+def test_behind_a_named_proxy_shares_are_those_of_its_clients(stage: Stage, path: str, named: bool):
+    room = MemoryBudget(SIZE)
+    proxies = ["127.0.0.1"] if named else []
+    served = stage.serve(application(room), LANES, limits=LIMITS, room=room, proxies=proxies)
+    head = request("POST", path, "X-Forwarded-For: 192.0.2.1", f"Content-Length: {len(WHOLE)}")
+    peers = [served.peer() for _ in range(3)]
+    for peer in peers:
+        peer.send(head + WHOLE[:-1])
+        served.ping()
+    assert room.held == 3 * (len(WHOLE) - 1)
+    other = request("POST", path, "X-Forwarded-For: 192.0.2.2", f"Content-Length: {len(WHOLE)}")
+    with served.peer() as peer:
+        assert peer.ask(other + WHOLE, "POST").status == (200 if named else 503)
+    for peer in peers:
+        peer.close()
+    until(lambda: room.held == 0)
+
+
+@pytest.mark.parametrize("path", ["/lane/hello", "/app/nothing"])
+def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
+    method = "GET" if path == "/lane/hello" else "POST"
+    form = "Content-Type: multipart/form-data; boundary=x"
+    with wired.peer() as peer:
+        peer.send(request(method, path, form, body=WHOLE)[:-1])
+        wired.served.ping()
+        assert wired.room.held == 0
+        answer = peer.ask(b"x", method)
+        assert (answer.status, answer.closes) == (200 if method == "GET" else 405, False)
+        assert peer.ask(get()).body == b"hello"
+
+
+def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_complete(
+    wired: Site,
+):
+    peers = [wired.peer(source=f"127.0.0.{number}") for number in range(2, 18)]
+    for peer in peers:
+        peer.send(request("POST", "/lane/take", body=WHOLE)[: 30_000 - len(WHOLE)])
+    wired.served.ping()
+    for peer in peers:
+        peer.send(WHOLE[30_000:])
+    answers = [peer.answer("POST") for peer in peers]
+    assert {answer.status for answer in answers} == {200, 503}
+    for peer, answer in zip(peers, answers, strict=True):
+        assert answer.status == 200 or answer.header("Retry-After") == "1"
+        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).status == 200
+        peer.close()
+
+
+def test_room_is_held_until_the_answer(site: Site):
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/hold", body=WHOLE))
+        until(lambda: site.room.held == len(WHOLE))
+        assert peer.answer("POST").body == b"100000"
+        until(lambda: site.room.held == 0)
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str):
+    for peer in wired.sending(path=path):
+        peer.close()
+    until(lambda: wired.room.held == 0)
+
+
+def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
+    peers = wired.sending()
+    for peer in peers:
+        assert peer.answer("POST").status == 408
+        peer.close()
+    until(lambda: wired.room.held == 0)
+
+
+def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/hold", body=WHOLE))
+        until(lambda: site.room.held == len(WHOLE))
+    until(lambda: site.room.held == 0)
+
+
+@pytest.mark.parametrize("say", ["closed", "later"])
+def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
+    with site.peer() as peer:
+        peer.send(request("POST", "/lane/asks", f"X-Say: {say}", body=WHOLE)[:-1])
+        until(lambda: [(len(WHOLE), True)] == ASKED)
+        until(lambda: site.room.held == 0)
+        answer = peer.ask(b"x", "POST")
+        assert (answer.status, answer.body, answer.header("X-Why")) == (409, b"not now", "closed")
+        assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).body == b"100000"
+    assert CALLED == [100_000]
+
+
+def test_a_lane_is_told_that_there_is_no_room_and_cannot_make_any(site: Site):
+    with site.full(), site.peer() as peer:
+        assert peer.ask(request("POST", "/lane/asks", "X-Say: closed", body=WHOLE)).status == 409
+        assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).status == 503
+    assert [(len(WHOLE), False)] * 2 == ASKED
+
+
+def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any):
+    with site.peer() as peer:
+        assert peer.ask(request("POST", "/lane/asks", "X-Say: raise", body=WHOLE)).status == 500
+        assert peer.ask(get()).status == 200
+    (logged,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert "raised" in logged.getMessage()
+    caplog.clear()
+
+
+def test_who_asks_before_sending_is_turned_away_at_once(wired: Site):
+    ASKED.clear()
+    with wired.peer() as peer:
+        head = request("POST", "/lane/asks", "Content-Length: 9", "Expect: 100-continue")
+        answer = peer.ask(head.replace(b"\r\n\r\n", b"\r\nX-Say: later\r\n\r\n"))
+        assert (answer.status, answer.interim, answer.closes) == (409, [], True)
+        assert peer.closed()
+    with wired.peer() as peer:
+        assert peer.ask(head + b"x" * 9).interim == []  # it did not wait
+    with wired.peer() as peer:
+        peer.send(head)
+        until(lambda: len(ASKED) == 2)
+        answer = peer.ask(b"x" * 9, "POST")
+        assert (answer.status, answer.interim, answer.body) == (200, [100], b"9")
+
+
+def test_one_who_is_turned_away_may_leave_before_the_answer(wired: Site):
+    with wired.peer() as peer:
+        peer.send(request("POST", "/lane/asks", "X-Say: later", body=WHOLE)[:-1])
+        time.sleep(0.05)
+
+
+def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site):
+    others = wired.sending(path="/app/echo")
+    with wired.full():
+        with wired.peer() as peer:
+            answer = peer.ask(request("POST", "/app/echo", body=WHOLE))
+            assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
+        with wired.peer() as peer:
+            assert peer.ask(request("POST", "/app/stream", body=WHOLE)).body == b"stream"
+    for other in others:
+        assert other.ask(b"x", "POST").body.endswith(WHOLE)
+        other.close()
+
+
+@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
+    head = request("POST", path, "Transfer-Encoding: chunked")
+    with wired.full(free=80_000), wired.peer() as peer:
+        peer.send(head + chunked(b"x" * 30_000)[:-5])
+        until(lambda: wired.room.held == SIZE - 50_000)
+        answer = peer.ask(chunked(b"x" * 10_001), "POST")
+        closes = path == "/app/echo"
+        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", closes)
+    until(lambda: wired.room.held == 0)
+    with wired.peer() as peer:
+        assert peer.ask(head + chunked(WHOLE), "POST").status == 200
+
+
+def test_what_comes_behind_a_request_takes_room_too(wired: Site):
+    with wired.peer() as peer:
+        ahead = get() * 1_000
+        assert len(ahead) > SMALL_REQUEST_BYTES
+        peer.send(request("POST", "/lane/hold", body=b"x") + ahead)
+        until(lambda: wired.room.held == len(ahead))
+        assert peer.answer("POST").body == b"1"
+        for _ in range(1_000):
+            assert peer.answer().body == b"hello"
+        until(lambda: wired.room.held == 0)
+
+
+def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connection_ends(
+    wired: Site,
+):
+    with wired.full(), wired.peer() as peer:
+        peer.send(request("POST", "/lane/hold", body=b"x") + get() * 1_000)
+        answer = peer.answer("POST")
+        assert (answer.body, answer.closes) == (b"1", True)
+        assert peer.closed()
+
+
+def big_peer(wired: Site, number: int, path: str = "/app/big") -> Peer:
+    """A peer that asks for a large response and does not read it."""
+    peer = wired.peer(source=f"127.0.0.{number}", receive_buffer=4_096)
+    peer.send(get(path))
+    return peer
+
+
+def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
+    server = wired.served.server
+    server.unsent.size = 2 * BIG
+    peers = [big_peer(wired, number) for number in range(2, 10)]
+    until(lambda: server.stats.slow_readers > 3)
+    assert 0 < server.unsent.held <= server.unsent.size
+    with wired.peer() as peer:
+        assert peer.ask(get()).body == b"hello"
+    for peer in peers:
+        peer.close()
+    until(lambda: server.unsent.held == 0 and not server.slow)
+
+
+def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
+    wired: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(http_server, "_SLOW_READER_SECONDS", 0)
+    server = wired.served.server
+    server.unsent.size = 2 * BIG
+    slow = [big_peer(wired, number) for number in range(2, 10)]
+    with wired.peer(source="127.0.0.99") as peer:
+        assert len(peer.ask(get("/app/big")).body) == BIG
+    assert server.stats.slow_readers > 0
+    for each in slow:
+        each.close()
+    until(lambda: server.unsent.held == 0 and not server.slow)
+
+
+def test_slow_readers_at_one_address_make_room_for_each_other(
+    wired: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(http_server, "_SLOW_READER_SECONDS", 0)
+    server = wired.served.server
+    server.unsent.size = 4 * BIG
+    first = big_peer(wired, 2)
+    until(lambda: server.slow)
+    others = [big_peer(wired, 3) for _ in range(5)]
+    until(lambda: server.stats.slow_readers == 4)
+    assert "127.0.0.2" in [network for network, _ in server.slow.values()]
+    for each in (first, *others):
+        each.close()
+    until(lambda: server.unsent.held == 0 and not server.slow)
+
+
+@pytest.mark.parametrize("owned", [False, True])
+@given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=40))
+def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: list[tuple[int, int]]):
+    room = MemoryBudget(size)
+    shares = [MemoryReservation(room, [number] if owned else ()) for number in range(4)]
+    for number, count in steps:
+        before = [share.held for share in shares]
+        held = shares[number].hold(count)
+        wanted = sum(before) - before[number] + count
+        fair = not owned or count <= size - wanted
+        assert held is ((wanted <= size and fair) or count <= before[number])
+        if not held:
+            assert [share.held for share in shares] == before
+        assert room.held == sum(share.held for share in shares) <= size
+    for share in shares:
+        assert share.hold(0)
+    assert room.held == 0
+    assert all(room.fits(size // 2, [number]) for number in range(4))
+
+
+def test_an_address_of_ipv6_counts_as_its_network():
+    assert reservation_owners("2001:db8::1", None) == reservation_owners(
+        "2001:db8::ffff:2%eth0", None
+    )
+    assert reservation_owners("2001:db8::1", None) != reservation_owners("2001:db8:0:1::1", None)
+    assert reservation_owners("127.0.0.1", "a") != reservation_owners("127.0.0.1", "b")
+    assert reservation_owners("unix", None) == ("unix",)

@@ -1,0 +1,231 @@
+"""Whatever a client sends: an answer for each request that is one, no fault, no hang."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.support.httpserver.echo_application import LANES, SMUGGLED, application
+from tests.support.httpserver.raw_client import Answer, answers_of, get, pieces
+from tests.support.httpserver.reference_parser import Asked, End, read
+from tests.support.httpserver.server_thread import Served, Stage
+
+Cuts = list[tuple[str, float]]
+PLANES = ["/lane/echo", "/app/echo"]
+BOUND = 60.0  # seconds until the last answer; a busy machine is slow, a hang is for ever
+QUIET = settings(
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(scope="module")
+def served(stage: Stage) -> Served:
+    return stage.serve(application(), LANES)
+
+
+@pytest.fixture(autouse=True)
+def all_is_well_afterwards(served: Served) -> Iterator[None]:
+    yield
+    served.ping()
+    assert not SMUGGLED
+    served.stage.check()
+
+
+def exchange(served: Served, parts: list[bytes], methods: list[str]) -> list[Answer]:
+    """All answers to these parts, from a client that then closes its side."""
+    begun = time.monotonic()
+    with served.peer(seconds=BOUND) as peer:
+        for part in parts:
+            if not peer.send(part):
+                break
+            if part is not parts[-1]:
+                served.ping()  # by now the part has been read
+        peer.half_close()
+        answers = answers_of(peer.rest(), methods)
+    assert time.monotonic() - begun < BOUND
+    return answers
+
+
+def echoed(asked: Asked) -> bool:
+    """Whether an echo with a body answers this."""
+    path = asked.target.partition(b"?")[0].decode("latin-1")
+    if path not in PLANES or (path == "/lane/echo" and asked.method not in ("GET", "POST")):
+        return False
+    return asked.method not in ("HEAD", "OPTIONS")
+
+
+def judge(answers: list[Answer], data: bytes) -> None:
+    """Compare with what a strict reader makes of the same bytes."""
+    reading = read(data)
+    asked = reading.requests
+    assert len(answers) >= len(asked)
+    for request, answer in zip(asked, answers, strict=False):
+        if echoed(request):
+            assert answer.status == 200, (request, answer)
+            line, _, body = answer.body.split(b"\n", 2)
+            assert line == request.method.encode() + b" " + request.target
+            assert body == request.body
+        else:
+            assert answer.status in (200, 204, 404, 405)
+    others = answers[len(asked) :]
+    match reading.end:
+        case End.CLOSING:
+            assert not others
+        case End.WAITING:
+            large = len(data) > 16_384
+            assert [each.status for each in others] in ([], [400], *[[414], [431]] * large)
+        case End.REFUSED:
+            assert len(others) == 1
+            assert others[0].status in (400, 413, 414, 417, 431, 501, 505), others[0]
+            assert others[0].closes
+        case End.DOUBT:
+            pass
+
+
+# Requests that are right.
+
+token = st.text("abcXYZ019-_!~", min_size=1, max_size=12)
+value = st.text(
+    st.characters(min_codepoint=33, max_codepoint=255, blacklist_characters="\x7f",
+                  blacklist_categories=["Cc"]), max_size=20,
+)  # fmt: skip
+body = st.one_of(
+    st.binary(max_size=300),
+    st.sampled_from([b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n", b"0\r\n\r\n", b"\n\n"]),
+)
+
+
+USUAL = ["GET", "GET", "POST", "POST", "PUT", "DELETE", "OPTIONS"]
+
+
+@st.composite
+def right(draw: st.DrawFn, methods: Sequence[str] = ("HEAD", *USUAL)) -> bytes:
+    """One well-formed request."""
+    method = draw(st.sampled_from(methods))
+    path = draw(st.sampled_from([*PLANES, "/lane/late/1", "/app/late/1", "/missing"]))
+    query = draw(st.one_of(st.just(""), token.map("?a={}".format)))
+    lines = ["Host: " + draw(st.sampled_from(["a.example", "b:80", "[::1]"]))]
+    lines += [f"X-{name}: {text}" for name, text in draw(st.lists(st.tuples(token, value),
+              max_size=3))]  # fmt: skip
+    content = b""
+    match draw(st.sampled_from(["none", "none", "length", "chunks"])):
+        case "length":
+            content = draw(body)
+            lines.append(f"Content-Length: {len(content)}")
+        case "chunks":
+            lines.append("Transfer-Encoding: chunked")
+            for part in draw(st.lists(body.filter(bool), max_size=4)):
+                extension = draw(st.sampled_from([b"", b"", b";a", b";a=b"]))
+                content += b"%x%s\r\n%s\r\n" % (len(part), extension, part)
+            content += b"0\r\n" + draw(st.sampled_from([b"", b"", b"X-Trailer: 1\r\n"])) + b"\r\n"
+    lines = draw(st.permutations(lines))
+    head = "\r\n".join([f"{method} {path}{query} HTTP/1.1", *lines, "", ""])
+    return head.encode("latin-1") + content
+
+
+def cut(data: bytes, cuts: Cuts) -> list[bytes]:
+    """`data` in parts, cut at so many hundredths of its length, or of its number of lines."""
+    ends = [at + 1 for at, byte in enumerate(data) if byte == 10] or [0]
+    places = {"anywhere": range(len(data) + 1), "after a line": ends}
+    return pieces(data, [places[kind][int(at * (len(places[kind]) - 1))] for kind, at in cuts])
+
+
+cuts = st.lists(
+    st.tuples(st.sampled_from(["anywhere", "after a line"]), st.floats(0, 1)), max_size=6
+)
+
+
+@QUIET
+@given(st.lists(right(), max_size=6), cuts)
+def test_each_right_request_has_its_answer_in_order(
+    served: Served, requests: list[bytes], where: Cuts
+) -> None:
+    data = b"".join(requests)
+    reading = read(data)
+    assert len(reading.requests) == len(requests)
+    answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
+    assert len(answers) == len(requests)
+    judge(answers, data)
+
+
+# Requests that are nearly right.
+
+EDITS = [
+    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b" ", b"\t", b"\x00", b":", b";", b",", b"0", b"1",
+    b"f", b"-", b"+", b"\x7f", b"\xff", b"HTTP/1.0", b"HTTP/2.0", b"Content-Length: 3\r\n",
+    b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n",
+    b"Host: b\r\n", b"Connection: close\r\n", b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+    b"Expect: 100-continue\r\n", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"0\r\n\r\n", b"x",
+    b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"X: " ,
+]  # fmt: skip
+
+
+@st.composite
+def nearly(draw: st.DrawFn) -> bytes:
+    """Well-formed requests with a few bytes put in, left out or changed.
+
+    None of them is HEAD: nobody could tell where its answer ends, if it is in doubt at all.
+    """
+    data = b"".join(draw(st.lists(right(USUAL), min_size=1, max_size=4)))
+    for _ in range(draw(st.integers(1, 4))):
+        lines = [each for each in range(len(data)) if data[each : each + 1] == b"\n"]
+        anywhere = st.integers(0, len(data))
+        at = draw(st.one_of(anywhere, st.sampled_from(lines).map(lambda x: x + 1)) if lines
+                  else anywhere)  # fmt: skip
+        edit = draw(st.sampled_from(EDITS))
+        match draw(st.sampled_from(["put", "put", "cut", "change"])):
+            case "put":
+                data = data[:at] + edit + data[at:]
+            case "cut":
+                data = data[:at] + data[at + draw(st.integers(1, 20)) :]
+            case "change":
+                data = data[:at] + edit + data[at + len(edit) :]
+    return data
+
+
+SMUGGLERS = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def quiet_canary(data: bytes) -> bool:
+    """An edit that puts the canary between requests makes it a request like any other."""
+    return any(each.target == b"/smuggled" for each in read(data).requests)
+
+
+@QUIET
+@given(nearly(), cuts)
+@example(b"GET /lane/echo\nHost: a\r\nContent-Length: 40\r\n\r\n" + SMUGGLERS, [])
+@example(b"POST /lane/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n", [])
+@example(b"POST /lane/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLERS, [])
+@example(get("/lane/echo", "Connection: Upgrade", "Upgrade: h2c") * 2, [("anywhere", 0.9)])
+@example(get("/lane/echo") * 2 + get("/lane/echo", "X-A: b"), [("after a line", 0.6)])
+@example(get("/lane/echo"), [("anywhere", 0.05)])
+@example(get("/app/echo") + b"\r\n\r\n", [])
+@example(get("/lane/echo") + b"\r\n\r\n", [])
+def test_a_nearly_right_request_is_read_as_the_rfcs_say(
+    served: Served, data: bytes, where: Cuts
+) -> None:
+    reading = read(data)
+    answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
+    judge(answers, data)
+    if quiet_canary(data) or reading.end is End.DOUBT:
+        SMUGGLED.clear()
+    assert not SMUGGLED
+
+
+@QUIET
+@given(st.one_of(st.binary(max_size=400), st.lists(st.sampled_from(EDITS)).map(b"".join)), cuts)
+@example(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", [])
+@example(b"\x00" * 100_000, [])
+@example(b"\r\n" * 50_000, [])
+@example(b"A" * 100_000, [("anywhere", 0.5)])
+@example(b"GET / HTTP/1.1\r\n" + b"a" * 100_000, [("anywhere", 0.5)])
+@example(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 50_000, [("anywhere", 0.5)])
+def test_any_bytes_at_all(served: Served, data: bytes, where: Cuts) -> None:
+    reading = read(data)
+    answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
+    judge(answers, data)
+    SMUGGLED.clear()

@@ -1,0 +1,396 @@
+"""Applications and lanes that break the rules: the peer is told once, the log is told once."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    ResponseStartLine,
+)
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
+
+from httpserver import FastRoute, Request, Response
+from tests.support.httpserver.echo_application import LANES, application, silent
+from tests.support.httpserver.raw_client import Answer, Malformed, answers_of, get, head_of, request
+from tests.support.httpserver.server_thread import Stage
+
+LAST = get("/lane/hello", "Connection: close")
+
+
+class Rude(HTTPServerConnectionDelegate, HTTPMessageDelegate):
+    """A delegate that does what the path says, where the path says."""
+
+    def __init__(self, acts: dict[str, Callable[["Rude"], Any]]) -> None:
+        self.acts = acts
+        self.ended: list[str] = []
+
+    def start_request(self, server_conn: object, request_conn: Any) -> Any:
+        made = Rude(self.acts)
+        made.ended = self.ended
+        made.connection = request_conn
+        return made
+
+    connection: Any
+
+    def act(self, place: str) -> Any:
+        return self.acts[place](self) if place in self.acts else None
+
+    def headers_received(self, start_line: Any, headers: Any) -> Any:
+        return self.act("headers")
+
+    def data_received(self, chunk: bytes) -> Any:
+        return self.act("data")
+
+    def finish(self) -> Any:
+        self.ended.append("finish")
+        return self.act("finish")
+
+    def on_connection_close(self) -> None:
+        self.ended.append("close")
+        self.act("close")
+
+    def head(self, *headers: tuple[str, str], status: int = 200) -> None:
+        self.connection.write_headers(
+            ResponseStartLine("", status, "OK"), HTTPHeaders(dict([("Date", "x"), *headers]))
+        )
+
+
+def broken(_: Rude) -> None:
+    raise RuntimeError("a rude delegate")
+
+
+async def broken_late(_: Rude) -> None:
+    await asyncio.sleep(0.01)
+    raise RuntimeError("a rude delegate")
+
+
+def sent(stage: Stage, acts: dict[str, Callable[[Rude], Any]], data: bytes) -> list[Answer]:
+    """All answers to `data`; the server must be well afterwards."""
+    served = stage.serve(Rude(acts), LANES)
+    with served.peer() as peer:
+        peer.send(data + LAST)
+        answered = peer.rest()
+    served.ping()
+    served.stop()
+    stage.check()
+    return answers_of(answered)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged as an error, which is then forgotten."""
+    found = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    caplog.clear()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("headers", broken),
+        ("headers", broken_late),
+        ("data", broken),
+        ("data", broken_late),
+        ("finish", broken),
+    ],
+)
+def test_a_delegate_that_raises(
+    stage: Stage, place: str, fault: Callable[[Rude], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    (answer,) = sent(stage, {place: fault}, request("POST", "/x", body=b"12345"))
+    assert (answer.status, answer.closes) == (500, True)
+    assert len(errors(caplog)) == 1
+
+
+def test_a_delegate_that_cannot_be_made(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    class Unmade(HTTPServerConnectionDelegate):
+        def start_request(self, server_conn: object, request_conn: Any) -> Any:
+            raise RuntimeError("not made")
+
+    served = stage.serve(Unmade(), LANES)
+    with served.peer() as peer:
+        peer.send(get("/x") + LAST)
+        (answer,) = answers_of(peer.rest())
+    assert (answer.status, answer.closes) == (500, True)
+    assert len(errors(caplog)) == 1
+    served.ping()
+
+
+def test_a_delegate_that_raises_when_told_of_the_end(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = stage.serve(Rude({"close": broken}), LANES)
+    with served.peer() as peer:
+        peer.send(request("POST", "/x", "Content-Length: 9") + b"1234")
+        served.ping()
+    served.ping()
+    served.stop()
+    stage.check()
+    assert len(errors(caplog)) == 1
+
+
+def test_what_cannot_be_read_is_the_peer_s_fault(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unread(_: Rude) -> None:
+        raise HTTPInputError("no")
+
+    (answer,) = sent(stage, {"data": unread}, request("POST", "/x", body=b"12345"))
+    assert (answer.status, answer.closes) == (400, True)
+    assert errors(caplog) == []
+
+
+def test_a_delegate_is_told_of_one_end_only(stage: Stage) -> None:
+    """`finish` or `on_connection_close`, never both (HTTPMessageDelegate)."""
+    rude = Rude({})
+    served = stage.serve(rude, LANES)
+    with served.peer() as peer:
+        peer.send(request("POST", "/x", "Content-Length: 9") + b"1234")
+        served.ping()
+    served.ping()
+    with served.peer() as peer:
+        peer.send(request("POST", "/x", body=b"12345"))
+        served.ping()
+    served.ping()
+    served.stop()
+    assert rude.ended == ["close", "finish"]
+
+
+def twice(rude: Rude) -> None:
+    rude.head(("Content-Length", "2"))
+    rude.connection.write(b"ok")
+    rude.connection.finish()
+    rude.connection.finish()
+
+
+def after_the_end(rude: Rude) -> None:
+    rude.head(("Content-Length", "2"))
+    rude.connection.write(b"ok")
+    rude.connection.finish()
+    rude.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def too_much(rude: Rude) -> None:
+    rude.head(("Content-Length", "2"))
+    rude.connection.write(b"okay, and more")
+    rude.connection.finish()
+
+
+def too_little(rude: Rude) -> None:
+    rude.head(("Content-Length", "20"))
+    rude.connection.write(b"ok")
+    rude.connection.finish()
+
+
+def split_header(rude: Rude) -> None:
+    headers = HTTPHeaders()
+    # Past Tornado's own check.
+    headers._as_list["X-A"] = ["b\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK"]
+    rude.connection.write_headers(ResponseStartLine("", 200, "OK"), headers)
+    rude.connection.finish()
+
+
+def split_reason(rude: Rude) -> None:
+    start = ResponseStartLine("", 200, "OK\r\nX-A: b")
+    rude.connection.write_headers(start, HTTPHeaders({"Content-Length": "0"}))
+    rude.connection.finish()
+
+
+def bad_length(rude: Rude) -> None:
+    rude.head(("Content-Length", "2, 3"))
+    rude.connection.write(b"ok")
+    rude.connection.finish()
+
+
+def body_of_204(rude: Rude) -> None:
+    rude.head(status=204)
+    rude.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    rude.connection.finish()
+
+
+def body_of_304(rude: Rude) -> None:
+    rude.head(status=304)
+    rude.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    rude.connection.finish()
+
+
+def closing(rude: Rude) -> None:
+    rude.head(("Content-Length", "20"))
+    rude.connection.close()
+
+
+def detaching(rude: Rude) -> None:
+    rude.connection.detach()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        twice, after_the_end, too_much, too_little, split_header, split_reason, bad_length,
+        body_of_204, body_of_304, closing, detaching,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["headers", "finish"])
+def test_a_rude_delegate_cannot_forge_an_answer(
+    stage: Stage, act: Callable[[Rude], None], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it writes, a client never takes it for more than one answer."""
+    served = stage.serve(Rude({place: act}), LANES)
+    with served.peer() as peer:
+        peer.send(get("/x") + LAST)
+        data = peer.rest()
+    served.ping()
+    served.stop()
+    stage.check()
+    caplog.clear()
+    assert data.count(b"HTTP/1.1 ") <= 1 + data.count(b"\r\n\r\nhello")
+    assert b"X-A: b\r\n" not in data
+    try:
+        assert len(answers_of(data)) <= 2
+    except Malformed as error:
+        # Cut in the middle of the one answer; the client knows, for the connection is closed.
+        assert "breaks off" in str(error) or not data
+
+
+class Socket(WebSocketHandler):
+    def on_message(self, message: str | bytes) -> None:
+        raise AssertionError("there are no messages")
+
+
+def test_a_websocket_is_refused_clearly(stage: Stage) -> None:
+    served = stage.serve(Application([(r"/socket", Socket)], log_function=silent), LANES)
+    asked = get(
+        "/socket",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    with served.peer() as peer:
+        answer = peer.ask(asked)
+        assert answer.status in (400, 426, 501)
+        assert b"WebSocket" in answer.body
+    served.ping()
+
+
+# Lanes.
+
+
+async def late_nothing(_: Request) -> Any:
+    return None
+
+
+async def cancelled(_: Request) -> Any:
+    raise asyncio.CancelledError
+
+
+def unjust(_: Request) -> Any:
+    raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    "call", [lambda _: None, lambda _: "text", late_nothing, cancelled, unjust]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_lane_without_an_answer(
+    stage: Stage, call: Callable[[Request], Any], method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lane = FastRoute("GET", r"/bad", call)
+    served = stage.serve(application(), [*LANES, lane])
+    with served.peer() as peer:
+        peer.send(request(method, "/bad") + LAST)
+        first, *others = answers_of(peer.rest(), [method])
+    assert first.status == 500
+    assert [each.body for each in others] == ([] if first.closes else [b"hello"])
+    assert lane.statuses[500] == 1
+    assert len(errors(caplog)) == 1
+    served.stop()
+
+
+def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(status: int, detail: str) -> Response:
+        raise RuntimeError("no page")
+
+    served = stage.serve(application(), [*LANES, FastRoute("GET", "/bad", unjust)], error=failing)
+    for data in (b"nonsense\r\n\r\n", get("/bad", "Connection: close")):
+        with served.peer() as peer:
+            peer.send(data)
+            assert [each.status // 100 for each in answers_of(peer.rest())] in ([], [4], [5])
+    served.ping()
+    stage.check()
+    assert len(errors(caplog)) >= 2
+
+
+def test_a_lane_counts_its_answers(stage: Stage) -> None:
+    lane = FastRoute("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0])))
+    served = stage.serve(application(), [*LANES, lane])
+    with served.peer() as peer:
+        for status in (200, 404, 200):
+            peer.ask(get(f"/status/{status}"))
+        peer.ask(request("HEAD", "/status/200"))
+        peer.ask(get("/app/echo"))
+    assert dict(lane.statuses) == {200: 3, 404: 1}
+    assert served.server.stats.requests == 5  # type: ignore[union-attr]
+    assert served.server.stats.accepted == 1  # type: ignore[union-attr]
+
+
+def test_the_date_is_of_this_second(fast_stage: Stage) -> None:
+    class Dated(RequestHandler):
+        def get(self) -> None:
+            self.write("x")
+
+    served = fast_stage.serve(Application([(r"/app", Dated)], log_function=silent), LANES)
+    with served.peer() as peer:
+        for pause in (1.1, 0):
+            for path in ("/lane/hello", "/app"):
+                before = time.time()
+                said = parsedate_to_datetime(peer.ask(get(path)).header("Date") or "")
+                assert before - 1.1 < said.timestamp() <= time.time() + 0.1
+            time.sleep(pause)
+
+
+# Answers.
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=3),
+    st.integers(200, 599),
+    st.binary(max_size=20),
+)
+def test_an_answer_is_what_was_asked_for_or_is_refused(
+    headers: list[tuple[str, str]], status: int, body: bytes
+) -> None:
+    """No text can end a header line, or the head, before its time."""
+    try:
+        response = Response(status, headers, b"" if status in (204, 304) else body)
+    except ValueError:
+        return
+    said, _, fields, rest = head_of(response.head + b"\r\n")
+    assert said == status
+    assert rest == b""
+    own = [(name, value) for name, value in fields if name != "Content-Length"]
+    assert own == [(name, value.strip(" \t")) for name, value in headers]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("X-A", "b\r\nX-B: c"), ("X-A", "b\nX-B: c"), ("X-A", "b\rc"), ("X-A", "b\x00c"),
+        ("X-A\r\nX-B", "c"), ("X-A:", "b"), ("X A", "b"), ("", "b"), ("X-A\x00", "b"),
+        ("X-\xe4", "b"), ("X-A", "\u20ac"),
+    ],
+)  # fmt: skip
+def test_a_header_that_would_split_an_answer_is_refused(header: tuple[str, str]) -> None:
+    with pytest.raises(ValueError):
+        Response(200, [header])

@@ -1,0 +1,254 @@
+"""An unchanged Tornado application between its client and the wire: flow, ends, and limits."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+from tornado.iostream import StreamClosedError
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from tests.support.httpserver.echo_application import silent
+from tests.support.httpserver.raw_client import answers_of, get, request
+from tests.support.httpserver.server_thread import Served, Stage
+
+SAID: dict[str, list[object]] = {}
+
+
+def say(name: str, what: object) -> None:
+    SAID.setdefault(name, []).append(what)
+
+
+@stream_request_body
+class Slow(RequestHandler):
+    """Takes each part of a body in its own time."""
+
+    def prepare(self) -> None:
+        self.request.connection.set_max_body_size(64 << 20)  # type: ignore[union-attr]
+
+    async def data_received(self, chunk: bytes) -> None:
+        say("taken", len(chunk))
+        await asyncio.sleep(0.05)
+
+    def post(self) -> None:
+        self.write("taken")
+
+
+class Events(RequestHandler):
+    """Server-sent events, until the client leaves."""
+
+    left: asyncio.Event | None = None
+
+    async def get(self) -> None:
+        self.left = asyncio.Event()
+        self.set_header("Content-Type", "text/event-stream")
+        for number in range(2):
+            self.write(f"data: {number}\n\n")
+            await self.flush()
+        await self.left.wait()
+        say("events", "left")
+
+    def on_connection_close(self) -> None:
+        assert self.left is not None
+        self.left.set()
+
+
+class Stubborn(RequestHandler):
+    """Sends on when nobody is there."""
+
+    async def get(self) -> None:
+        self.write("a")
+        await self.flush()
+        try:
+            while True:
+                self.write(bytes(10_000))
+                await self.flush()
+                await asyncio.sleep(0.005)
+        except StreamClosedError:
+            say("stubborn", "closed")
+
+
+class Grabbing(RequestHandler):
+    """Wants the bare connection, at once or with an answer sent before."""
+
+    async def get(self, when: str) -> None:
+        match when:
+            case "upgraded":
+                self.set_status(101)
+                self.set_header("Upgrade", "x")
+                await self.flush()
+            case "begun":
+                self.write("begun")
+                await self.flush()
+            case "finished":
+                await self.finish("finished")
+        self.detach()
+
+
+class Framing(RequestHandler):
+    """Sets the header fields that the query has, and answers ten bytes."""
+
+    def get(self) -> None:
+        self.set_status(int(self.get_query_argument("status", "200")))
+        for name in ("Content-Length", "Transfer-Encoding"):
+            for value in self.get_query_arguments(name, strip=False):
+                self.add_header(name, value)
+        if self.get_status() != 204:
+            self.write(bytes(10))
+
+
+class Early(RequestHandler):
+    """Answers what it will not read."""
+
+    def prepare(self) -> None:
+        self.set_status(403)
+        self.finish("no")
+
+
+@stream_request_body
+class EarlyStreamed(Early):
+    def data_received(self, chunk: bytes) -> None:
+        say("early", chunk)
+
+
+class Who(RequestHandler):
+    def get(self) -> None:
+        asked = self.request
+        self.write(f"{asked.remote_ip} {asked.protocol} {asked.full_url()} {asked.version}")
+
+
+ROUTES = [
+    (r"/slow", Slow),
+    (r"/events", Events),
+    (r"/stubborn", Stubborn),
+    (r"/grabbing/(\w+)", Grabbing),
+    (r"/framing", Framing),
+    (r"/early", Early),
+    (r"/early/streamed", EarlyStreamed),
+    (r"/who", Who),
+]
+
+
+@pytest.fixture
+def served(stage: Stage) -> Served:
+    SAID.clear()
+    return stage.serve(Application(ROUTES, log_function=silent))  # type: ignore[arg-type]
+
+
+def ping(served: Served) -> None:
+    """Wait until what an earlier request logs after its answer is in the log."""
+    served.ping("/who")
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_body_is_not_read_faster_than_its_handler_takes_it(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(request("POST", "/slow", "Content-Length: 33554432"))
+        peer.socket.settimeout(0.25)
+        sent, began = 0, time.monotonic()
+        with pytest.raises(TimeoutError):
+            while sent < 33554432:
+                sent += peer.socket.send(bytes(1 << 20))
+        taken = sum(SAID["taken"])  # type: ignore[arg-type]
+        assert taken <= (time.monotonic() - began + 0.1) / 0.05 * 65536
+        assert sent - taken < 12 << 20  # what the kernels hold
+
+
+def test_an_event_stream_ends_when_its_client_leaves(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(get("/events"))
+        until(lambda: peer.more() and b"data: 1" in peer.held)
+        assert "events" not in SAID
+    until(lambda: SAID.get("events") == ["left"])
+
+
+def test_who_sends_to_nobody_is_told(served: Served) -> None:
+    with served.peer() as peer:
+        peer.send(get("/stubborn"))
+        peer.more()
+    until(lambda: SAID.get("stubborn") == ["closed"])
+
+
+@pytest.mark.parametrize(
+    ("when", "statuses"),
+    [("now", [501]), ("upgraded", [501]), ("begun", None), ("finished", [200])],
+)
+def test_detach_is_refused_and_closes_the_connection(
+    served: Served, when: str, statuses: list[int] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that detaches its connection is finished for Tornado: nobody else answers."""
+    with served.peer() as peer:
+        peer.send(get(f"/grabbing/{when}"))
+        data = peer.rest()
+        if statuses is None:
+            assert not data.endswith(b"0\r\n\r\n")  # cut, not completed
+        else:
+            assert [each.status for each in answers_of(data)] == statuses
+    assert (b"cannot detach" in data) == (statuses == [501])
+    ping(served)
+    caplog.clear()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Content-Length=%2B10",
+        "Content-Length=-10",
+        "Content-Length=1_0",
+        "Content-Length=10.0",
+        "Content-Length=0xA",
+        "Content-Length=10,10",
+        "Content-Length=10&Content-Length=10",
+        "Content-Length=10&Content-Length=9",
+        "Content-Length=10000000000000000000",
+        "Content-Length=ten",
+        "Transfer-Encoding=chunked",
+        "Transfer-Encoding=gzip",
+        "Transfer-Encoding=chunked&Content-Length=10",
+    ],
+)
+def test_a_field_that_would_frame_the_answer_wrongly_is_not_sent(
+    served: Served, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served.peer() as peer:
+        peer.send(get(f"/framing?{query}") + get("/who"))
+        (answer,) = answers_of(peer.rest())
+    assert answer.status == 500
+    assert answer.closes
+    assert answer.header("Content-Type") == "application/problem+json"
+    ping(served)
+    caplog.clear()
+
+
+def test_a_content_length_that_is_right_is_sent(served: Served) -> None:
+    with served.peer() as peer:
+        assert peer.ask(get("/framing?Content-Length=10")).body == bytes(10)
+        assert peer.ask(get("/framing?Content-Length=0010")).body == bytes(10)
+        none = peer.ask(get("/framing?status=204&Content-Length=0"))
+        assert (none.status, none.header("Content-Length")) == (204, None)
+
+
+@pytest.mark.parametrize(("path", "statuses"), [("/early", [403, 200]), ("/early/streamed", [403])])
+def test_an_answer_before_the_body_ends_the_connection(
+    served: Served, path: str, statuses: list[int]
+) -> None:
+    """A handler that does not stream has its body first, so that its connection goes on."""
+    with served.peer() as peer:
+        peer.send(request("POST", path, body=b"x" * 100_000) + get("/who", "Connection: close"))
+        assert [each.status for each in answers_of(peer.rest())] == statuses
+    assert "early" not in SAID
+
+
+def test_a_handler_knows_whom_it_talks_to(served: Served) -> None:
+    with served.peer() as peer:
+        assert peer.ask(get("/who?a=b")).body == (
+            b"127.0.0.1 http http://a.example/who?a=b HTTP/1.1"
+        )
+        asked = b"GET HTTP://b.example:81/who HTTP/1.1\r\nHost: a.example\r\n\r\n"
+        assert peer.ask(asked).body == b"127.0.0.1 http http://b.example:81/who HTTP/1.1"

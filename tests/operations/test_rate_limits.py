@@ -1,0 +1,173 @@
+"""Rate limits: off unless set; 429 with what is allowed and when to come again."""
+
+import contextlib
+import http.client
+import time
+
+import pytest
+
+from tests.support.events.events_api import App
+
+EVENT = b'{"session_id":"s","category":"a","name":"b","data":{},"timestamp":"2021-01-01 09:15:27"}'
+PATHS = ("/campaigns/1/", "/", "/api/v1/stories/token_1", "/static/marquee.css", "/nowhere")
+
+
+def problem_of(answer, name: str, most: int, seconds: int) -> None:
+    assert answer.status == 429
+    assert answer.headers["Content-Type"] in (
+        "application/problem+json",
+        "text/html; charset=utf-8",
+    )
+    assert answer.headers["RateLimit-Policy"] == f'"{name}";q={most};w={seconds}'
+    assert answer.headers["RateLimit"].startswith(f'"{name}";r=0;t=')
+    assert 1 <= int(answer.headers["Retry-After"]) <= seconds
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_an_address_is_told_when_it_asks_too_often_and_may_come_again(start, kind):
+    server = start("--sample", "--no-traffic", "--rate-per-address", "5/m", "--server", kind)
+    statuses = []
+    for number in range(7):
+        answer = server.ask(PATHS[number % len(PATHS)])
+        statuses.append(answer.status)
+    assert 429 not in statuses[:5]
+    assert statuses[5:] == [429, 429]
+    problem_of(server.ask("/"), "address", 5, 60)
+    problem_of(server.ask("/campaigns/1/"), "address", 5, 60)
+    assert server.ask("/healthz").status == 200
+
+
+def test_an_answer_tells_how_many_more_may_come(start):
+    server = start("--sample", "--no-traffic", "--rate-per-address", "3/h")
+    told = [server.ask("/campaigns/1/").headers["RateLimit"] for _ in range(3)]
+    assert [each.split(";")[1] for each in told] == ["r=2", "r=1", "r=0"]
+
+
+TOLD = ("/campaigns/1/", "/banners/100", "/readyz", "/nowhere", "/static/marquee.css", "/events")
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_every_answer_tells_it_be_it_late_or_an_error(start, kind):
+    server = start("--sample", "--no-traffic", "--rate-per-address", "900/h", "--server", kind)
+    app = App(server)
+    before = 900
+    answers = [server.ask(path) for path in (*TOLD, "/api/v1/stories/token_1")]
+    answers += [app.send(EVENT), app.send(b"{"), app.ask("/events"), app.send(EVENT, token="mq_1")]
+    for answer in answers:
+        assert answer.headers.get_all("RateLimit-Policy") == ['"address";q=900;w=3600']
+        (told,) = answer.headers.get_all("RateLimit")
+        left = int(told.split(";")[1].removeprefix("r="))
+        assert left < before
+        before = left
+
+
+def ask_in_two(server, path: str, body: bytes, headers: dict[str, str]):
+    """The answer to a request whose body comes a moment after its head."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", path)
+        for each in {"Content-Length": str(len(body)), **headers}.items():
+            connection.putheader(*each)
+        connection.endheaders()
+        time.sleep(0.1)
+        connection.send(body)
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+
+
+def test_what_is_refused_by_its_head_alone_counts_and_is_told(start):
+    server = start("--rate-per-address", "3/h")
+    answers = [ask_in_two(server, "/events", EVENT, {}) for _ in range(4)]
+    assert [answer.status for answer in answers] == [401, 401, 401, 429]
+    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert told == ["r=2", "r=1", "r=0", "r=0"]
+
+
+def test_what_a_token_may_not_send_counts_and_is_told_by_its_head_too(start):
+    server = start("--rate-per-token", "3/h")
+    app = App(server)
+    token = {"Authorization": f"Bearer {app.token('read')}"}
+    answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(4)]
+    assert [answer.status for answer in answers] == [403, 403, 403, 429]
+    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert told == ["r=2", "r=1", "r=0", "r=0"]
+
+
+def test_a_body_that_comes_late_is_counted_once(start):
+    server = start("--rate-per-address", "9/h")
+    token = {"Authorization": f"Bearer {App(server).secret_token}"}
+    answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(2)]
+    assert [answer.status for answer in answers] == [202, 202]
+    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert int(told[0][2:]) - int(told[1][2:]) == 1
+
+
+def test_what_cannot_be_read_is_told_too(start):
+    server = start("--rate-per-address", "9/h")
+    answer = server.ask("/live/toppages/?apikey=%ff")
+    assert answer.status == 400
+    assert answer.headers["RateLimit"].startswith('"address";r=8;')
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_a_token_is_told_of_its_own_beside_its_address_s(start, kind):
+    server = start(
+        *("--rate-per-address", "900/h", "--rate-per-token", "100/10m", "--server", kind)
+    )
+    app = App(server)
+    many = b"\n".join([EVENT] * 5_000)  # a stream
+    for number, answer in enumerate(
+        (app.send(EVENT), app.ask("/events"), app.send(many, kind="application/x-ndjson"))
+    ):
+        policies = ", ".join(answer.headers.get_all("RateLimit-Policy")).split(", ")
+        assert sorted(policies) == ['"address";q=900;w=3600', '"token";q=100;w=600']
+        told = ", ".join(answer.headers.get_all("RateLimit")).split(", ")
+        assert any(each.startswith(f'"token";r={99 - number};t=') for each in told)
+
+
+def test_it_is_let_in_again_when_its_time_has_come(start):
+    server = start("--rate-per-address", "2/s")
+    assert [server.ask("/").status for _ in range(2)] == [200, 200]
+    answer = server.ask("/")
+    if answer.status == 429:
+        time.sleep(int(answer.headers["Retry-After"]))
+    assert server.ask("/").status == 200
+
+
+@pytest.mark.parametrize("kind", ["wire", "tornado"])
+def test_a_token_has_its_own_rate_and_what_is_too_much_counts_as_refused(start, kind):
+    server = start("--rate-per-token", "4/h", "--server", kind)
+    mine, other = App(server), App(server)
+    assert [mine.send(EVENT).status for _ in range(3)] == [202, 202, 202]
+    many = b"\n".join([EVENT] * 5_000)  # a stream
+    assert mine.send(many, kind="application/x-ndjson").status == 202
+    problem_of(mine.send(EVENT), "token", 4, 3600)
+    problem_of(mine.send(EVENT, kind="application/x-ndjson"), "token", 4, 3600)
+    problem_of(mine.send(b'{"click_id":1,"revenue":1}', "/api/v1/conversions"), "token", 4, 3600)
+    problem_of(mine.ask("/events"), "token", 4, 3600)
+    assert other.send(EVENT).status == 202
+    time.sleep(0.2)
+    counts = mine.counts()
+    assert counts["stored"] == 5_004 and counts["refused"] == 3
+
+
+def test_nobody_spends_another_one_s_rate_with_a_token_that_is_wrong(start):
+    server = start("--rate-per-token", "2/h")
+    app = App(server)
+    number = app.secret_token.split("_")[1]
+    for _ in range(5):
+        assert app.send(EVENT, token=f"mq_{number}_{'x' * 43}").status == 401
+    assert app.send(EVENT).status == 202
+
+
+def test_without_a_limit_nothing_is_said_of_one(served):
+    answer = served.ask("/")
+    assert "RateLimit" not in answer.headers and "RateLimit-Policy" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["--rate-per-address", "--rate-per-token"])
+def test_a_rate_that_is_none_is_told(run, name):
+    done = run("serve", name, "fast")
+    assert done.returncode == 2
+    assert "is no rate; give such as 20/s" in done.stderr

@@ -1,0 +1,165 @@
+"""Every route has a row: who may call it, and by what. A route without one fails here."""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from handlers.common.trailing_slash import optional_slash
+from server import DATABASE_FILE, PROJECTIONS_FILE, Marquee
+from store.sqlite.core.database import Database
+from store.sqlite.events.event_log import EventLog
+from store.sqlite.events.event_schemas import EventSchemaStore
+from store.sqlite.projections.projections import Projections
+from tests.support.events.events_api import App
+from tests.support.web.admin_session import FORM, Visitor, owner_of
+from tests.support.web.route_table import OWNER, ROWS, TOKEN, Row
+
+# Who may call: anyone; a token with one of these scopes; an owner who is logged in, by a cookie.
+# These take `write` alone, or `admin` alone.
+IDS = [f"{row.method} {row.path}" for row in ROWS]
+# An image is sent as what it is: opened by itself it may do nothing.
+SANDBOXED = {r"/banners/(\d{1,19})"}
+# Kept, and asked for again by its ETag.
+ASKED_AGAIN = {
+    f"/api/v1/stories/{TOKEN}",
+    f"/api/v1/stories/cached/{TOKEN}",
+    r"/api/v1/openapi\.json",
+}
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def routes(tmp_path: Path) -> set[tuple[str, str]]:
+    """All that the application answers, by lane or handler: (method, pattern)."""
+
+    async def look() -> set[tuple[str, str]]:
+        database = await Database.open(tmp_path / DATABASE_FILE)
+        views = await Projections.open(database, tmp_path / PROJECTIONS_FILE)
+        log, rules = await EventLog.open(database), await EventSchemaStore.open(database)
+        marquee = Marquee(Settings(), database, tmp_path, log, rules, views, b"salt")
+        found = {(lane.method, lane.pattern) for lane in marquee.lanes}
+        for rule in marquee.application().wildcard_router.rules:
+            if hasattr(rule.matcher, "regex"):
+                pattern = rule.matcher.regex.pattern.removesuffix("$")
+                found |= {(method, pattern) for method in rule.target.own - {"HEAD"}}
+        await views.close()
+        await database.close()
+        return found
+
+    return asyncio.run(look())
+
+
+def test_every_route_has_a_row_and_every_row_a_route(tmp_path):
+    rows = [(row.method, optional_slash(row.pattern)) for row in ROWS]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == routes(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def keys(sampled) -> dict[str, dict[str, str]]:
+    """What each asker shows."""
+    app = App(sampled)
+    shown = {
+        scope: {"Authorization": f"Bearer {app.token(scope)}"}
+        for scope in ("write", "read", "admin")
+    }
+    time.sleep(0.3)
+    owner = Visitor(sampled).log_in(*owner_of(sampled))
+    return {"anyone": {}, **shown, "owner": {"Cookie": owner.cookie}}
+
+
+def ask(server, row: Row, key: dict[str, str]):
+    """Only the head is read of what does not end."""
+    named = {**key, **(FORM if row.path.startswith("/admin") and row.method == "POST" else {})}
+    with contextlib.closing(server.connect()) as connection:
+        headers = {name.replace("_", "-"): value for name, value in named.items()}
+        connection.request(
+            row.method, row.path, b"" if row.method in ("POST", "PUT") else None, headers
+        )
+        return connection.getresponse()
+
+
+def let_in(row: Row, answer) -> bool:
+    location = answer.headers["Location"] or ""
+    away = answer.status == 303 and location.startswith("/admin/login") and row.who == OWNER
+    return answer.status not in (401, 403) and not away
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_it_is_for_those_whom_its_row_names_and_for_nobody_else(sampled, keys, row):
+    for name, key in keys.items():
+        if row.path == "/admin/logout" and name == "owner":
+            continue  # the others need the session
+        answer = ask(sampled, row, key)
+        allowed = name in row.who
+        assert let_in(row, answer) == allowed, f"{name}: {answer.status}"
+        if not allowed and row.who != OWNER:
+            assert answer.status == (403 if "Authorization" in key else 401), name
+
+
+SLASHED = [row for row in ROWS if row.path != "/" and not row.path.startswith("/static/")]
+
+
+@pytest.mark.parametrize("row", SLASHED, ids=[f"{row.method} {row.path}" for row in SLASHED])
+def test_a_slash_at_the_end_of_an_address_makes_no_difference(sampled, row):
+    """Asked without a token: who lacks one is refused by the same handler."""
+    path, mark, query = row.path.partition("?")
+    answers = []
+    for each in (path.rstrip("/"), path.rstrip("/") + "/"):
+        with contextlib.closing(sampled.connect()) as connection:
+            named = FORM if row.path.startswith("/admin") and row.method == "POST" else {}
+            headers = {name.replace("_", "-"): value for name, value in named.items()}
+            connection.request(row.method, each + mark + query, headers=headers)
+            answer = connection.getresponse()
+            # Wrong logins of other tests may have used up what an address may try.
+            status = 422 if answer.status == 429 else answer.status
+            answers.append((status, answer.headers.get("Allow")))
+            if answer.status == 404:
+                assert b"There is nothing at this address" not in answer.read()
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("path", ["/events", "/api/v1/stories/token_1", "/admin/apps", "/healthz"])
+def test_two_slashes_at_the_end_are_another_address(sampled, path):
+    assert sampled.ask(f"{path}//").status == 404
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+@pytest.mark.parametrize("name", ["anyone", "admin", "owner"])
+def test_every_answer_has_its_security_headers(sampled, keys, row, name):
+    if row.path == "/admin/logout" and name == "owner":
+        return
+    answer = ask(sampled, row, keys[name])
+    for header, value in SECURITY.items():
+        assert answer.headers[header] == value, header
+    policy = answer.headers["Content-Security-Policy"]
+    if row.pattern in SANDBOXED:
+        assert "sandbox" in policy and "default-src 'none'" in policy
+    else:
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+    if row.pattern not in SANDBOXED and not row.path.startswith("/static/"):
+        # Stories are asked for again by their ETag; a preflight has an age of its own.
+        kept = "no-cache" if row.pattern in ASKED_AGAIN else "no-store"
+        assert row.method == "OPTIONS" or answer.headers["Cache-Control"] in (kept, "no-store")
+    assert "Server" not in answer.headers
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "row",
+    # Where the public token is in the address, no cookie is looked at, and other sites may ask.
+    [row for row in ROWS if row.method not in ("GET", "OPTIONS") and TOKEN not in row.pattern],
+)
+def test_a_cookie_does_nothing_where_a_form_of_another_site_leads(sampled, keys, row):
+    with contextlib.closing(sampled.connect()) as connection:
+        headers = {**keys["owner"], "Sec-Fetch-Site": "cross-site", "Origin": "https://x.example"}
+        connection.request(row.method, row.path, b"", headers)
+        assert connection.getresponse().status in (401, 403)

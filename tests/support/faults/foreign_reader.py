@@ -1,0 +1,24 @@
+"""Another program that holds a read transaction open."""
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+READER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM event").fetchone()
+print("reading", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@contextlib.contextmanager
+def foreign_reader(path: Path, seconds: float):
+    words = [sys.executable, "-c", READER, str(path), str(seconds)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
+        yield reader
+        reader.terminate()

@@ -1,0 +1,223 @@
+"""A real server under load, and what its senders were told."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support import PROGRAMS, ROOT
+from tests.support.programs.log_sender import Told, missing_from
+
+SENDERS = 6
+COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
+
+
+class NotStarted(RuntimeError):
+    """A server that ended before it served; it holds the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it did not start: status {status}")
+        self.status = status
+
+
+class Server:
+    """A server process on a data folder, until it is killed; `changed` as in altered_server.py.
+
+    What it logs is added to the file `log`.
+    """
+
+    def __init__(
+        self, data: Path, *words: str, changed: str = "", log: Path | None = None, **environ: str
+    ) -> None:
+        program = [str(PROGRAMS / "altered_server.py"), changed] if changed else ["server.py"]
+        command = [*program, "serve", "--port", "0", "--data", str(data), *words]
+        with open(log or os.devnull, "ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=os.environ | environ,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://([\w.]+):(\d+)/", line):
+                self.host, self.port = found[1], int(found[2])
+                return
+        with self.process:
+            self.process.wait(60)
+        raise NotStarted(self.process.returncode)
+
+    def counts(self) -> dict[str, int]:
+        text = self.ask("/metrics").decode()
+        return {name: int(float(value)) for name, value in COUNT.findall(text)}
+
+    def answer(self, path: str, token: str = "") -> tuple[int, bytes]:
+        """The status and body of an answer."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def ask(self, path: str, token: str = "") -> bytes:
+        """The body of an answer that has to be 200."""
+        status, body = self.answer(path, token)
+        assert status == 200, body
+        return body
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        (line,) = (it for it in self.ask("/metrics").decode().splitlines() if it.startswith(name))
+        return float(line.split()[1])
+
+    def cpu(self) -> float:
+        """CPU seconds that it has used."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    def files(self) -> int:
+        """How many files it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def memory(self) -> float:
+        """Its resident memory in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def kill(self) -> None:
+        self.process.kill()
+        with self.process:
+            pass
+
+
+class Load:
+    """Senders that go on over a server's kills, each with what it has yet to hear of."""
+
+    def __init__(self, token: str) -> None:
+        self.told = Told()
+        self.lines: list[tuple[int, str]] = []  # what was told, and at which moment
+        self.moment: Callable[[], int] = lambda: 0
+        self.token = token
+        self.may_refuse = False  # whether 503 is an answer, too
+        self.refused = 0
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+
+    def missing(self, data: Path) -> int:
+        """How many events that were acknowledged a data folder lacks."""
+        with contextlib.closing(sqlite3.connect(data / "marquee.db")) as connection:
+            return missing_from(connection, self.told)
+
+    def run(
+        self, server: Server, seconds: float = 240, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Send to a server for so long, or until it ends or `until` holds, then kill it."""
+        again = self.told.unanswered()
+        shares = [again[each::SENDERS] for each in range(SENDERS)]
+        senders = [threading.Thread(target=self._send, args=(server, share)) for share in shares]
+        try:
+            for sender in senders:
+                sender.start()
+            end = time.monotonic() + seconds
+            while not until() and server.process.poll() is None and time.monotonic() < end:
+                time.sleep(min(0.02, seconds))
+        finally:
+            server.kill()
+        for sender in senders:
+            sender.join(60)
+
+    def run_until_acknowledged(self, server: Server, events: int) -> None:
+        """Send to a server until so many more events are acknowledged, then kill it."""
+        enough = len(self.told.acked) + events
+        self.run(server, until=lambda: len(self.told.acked) >= enough)
+
+    def _send(self, server: Server, again: list[str]) -> None:
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            contextlib.closing(connection),
+        ):
+            while True:
+                if again:
+                    keys, again = again[:50], again[50:]
+                else:
+                    many = random.choice((1, 1, 1, 20))
+                    keys = [f"k{next(self._numbers)}" for _ in range(many)]
+                    keys = [key + "-" * (random.random() < 0.3) for key in keys]
+                self._post(connection, keys)
+
+    def _post(self, connection: http.client.HTTPConnection, keys: list[str]) -> None:
+        self._tell("".join(f"s {key}\n" for key in keys))
+        lines = [json.dumps(event(key)) for key in keys]
+        single = len(keys) == 1
+        kind = "application/json" if single else "application/x-ndjson"
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
+        connection.request("POST", "/events", "\n".join(lines).encode(), headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status == 503 and self.may_refuse:
+            assert response.headers["Retry-After"] and answer["status"] == 503, answer
+            self.refused += 1
+            time.sleep(0.01)
+            return
+        assert response.status == 202, answer
+        results = [answer] if single else answer["results"]
+        pairs = zip(keys, results, strict=True)
+        self._tell("".join(f"a {key} {each['id']}\n" for key, each in pairs))
+
+    def _tell(self, lines: str) -> None:
+        with self._lock:
+            self.told.add(lines)
+            self.lines.append((self.moment(), lines))
+
+
+def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something holds; a machine that is busy may take long."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        time.sleep(0.02)
+
+
+def new_load(data: Path) -> Load:
+    """The load of an app just made in a data folder."""
+    return Load(str(said(data, "app", "create", "faults")["secret_token"]))
+
+
+def said(data: Path, *words: str, sent: str = "") -> dict[str, object]:
+    """What a command says as JSON, to which `sent` was typed; raises if it fails."""
+    done = subprocess.run(
+        [sys.executable, "server.py", *words, "--data", str(data), "--json"],
+        cwd=ROOT,
+        input=sent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    told: dict[str, object] = json.loads(done.stdout)
+    return told
+
+
+def event(key: str) -> dict[str, object]:
+    made: dict[str, object] = {
+        "session_id": key,
+        "category": "faults",
+        "name": "kill",
+        "data": {"padding": "x" * (sum(key.encode()) % 300)},
+        "timestamp": "2021-01-01 09:15:27.243860",
+    }
+    return made if key.endswith("-") else made | {"sender_id": key}

@@ -1,0 +1,126 @@
+"""Programs whose disk fails them: `python failing_disk.py NAME FOLDER`, with the shim preloaded."""
+
+import asyncio
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from store.api.errors import StoreFailed, StoreFull
+from store.sqlite.core import database
+from store.sqlite.core.database import Database
+from store.sqlite.events.commit_batch import AppendOutcome, EventRow
+from store.sqlite.events.event_log import EventLog
+
+EVENT: EventRow = (1, 1, "s", None, "page interaction", "pageview", 0, None, None, "{}")
+
+
+def fault(call: str = "", suffix: str = "", error: int = 0) -> None:
+    """From now on, syncs (`s`) or writes (`w`) of what ends in a suffix fail; no word, none do."""
+    ctypes.CDLL(None).disk_fault(ctypes.c_char(call.encode() or b"\0"), suffix.encode(), error)
+
+
+async def append(log: EventLog, many: int = 1) -> list[AppendOutcome]:
+    return await log.append([EVENT] * many)
+
+
+async def fails(error: type[Exception], log: EventLog, many: int = 1) -> None:
+    try:
+        await append(log, many)
+    except error:
+        return
+    raise AssertionError(f"no {error.__name__}")
+
+
+async def stays_failed(data: Database, log: EventLog) -> None:
+    """A failed log is failed also when the disk is well again, until a restart."""
+    assert isinstance(data.failed, StoreFailed)
+    fault()
+    await fails(StoreFailed, log)
+
+
+async def a_sync_of_the_wal(data: Database, log: EventLog) -> None:
+    await append(log)
+    fault("s", "-wal", errno.EIO)
+    await fails(StoreFailed, log)
+    await stays_failed(data, log)
+
+
+async def a_write(data: Database, log: EventLog) -> None:
+    await append(log)
+    fault("w", "-wal", errno.EIO)
+    await fails(StoreFailed, log)
+    await stays_failed(data, log)
+
+
+async def a_sync_in_a_checkpoint(data: Database, log: EventLog) -> None:
+    """What was acknowledged is in the WAL; that no more than a second of it comes is the point."""
+    database.CHECKPOINT_INTERVAL_SECONDS = 0.1
+    fault("s", "marquee.db", errno.EIO)
+    for _ in range(100):
+        await append(log, 100)
+        await asyncio.sleep(0.01)
+        if data.failed is not None:
+            break
+    await stays_failed(data, log)
+
+
+async def no_room(data: Database, log: EventLog) -> None:
+    await append(log)
+    fault("w", "-wal", errno.ENOSPC)
+    await fails(StoreFull, log, 3)
+    await fails(StoreFull, log, 2)
+    fault()
+    assert data.failed is None
+    await append(log, 4)
+    counts = log.counts
+    assert (counts.received, counts.stored, counts.refused) == (10, 5, 5)
+
+
+async def no_room_to_checkpoint(data: Database, log: EventLog) -> None:
+    """Commits go on in the WAL, and the checkpoint comes when it can."""
+    database.CHECKPOINT_INTERVAL_SECONDS = 0.1
+    wal = data.path.with_name("marquee.db-wal")
+    fault("w", "marquee.db", errno.ENOSPC)
+    for _ in range(20):
+        await append(log, 1_000)
+        await asyncio.sleep(0.01)
+    assert data.failed is None
+    fault()
+    await append(log, 1_000)
+    grown = wal.stat().st_size
+    for _ in range(20):
+        await append(log, 1_000)
+    assert wal.stat().st_size == grown
+
+
+FAULTS: list[Callable[[Database, EventLog], Awaitable[None]]] = [
+    a_sync_of_the_wal,
+    a_write,
+    a_sync_in_a_checkpoint,
+    no_room,
+    no_room_to_checkpoint,
+]
+
+
+async def main(name: str, folder: Path) -> None:
+    data = await Database.open(folder / "marquee.db")
+    try:
+        [chosen] = [each for each in FAULTS if each.__name__ == name]
+        log = await EventLog.open(data)
+        await chosen(data, log)
+        print(log.counts.stored)
+        sys.stdout.flush()
+    finally:
+        if data.failed is not None:
+            # As the server ends: at once, as nothing more is to be kept.
+            os._exit(0)
+        await data.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

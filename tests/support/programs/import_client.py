@@ -1,0 +1,28 @@
+"""Import a folder as the command does, and print `reading` once the first row is read.
+
+`import_client.py DATA FOLDER`
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from commands.admin_backend import open_admin_backend
+from imports.importer import import_folder
+
+
+async def main(data: Path, folder: Path) -> None:
+    async with open_admin_backend(data, begins=True) as open_desk:
+        told = False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if not told:
+                print("reading", flush=True)
+            told = True
+
+        result = await import_folder(folder, open_desk.intake(), progress)
+        print("done", result.number, result.stored, flush=True)
+
+
+asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))

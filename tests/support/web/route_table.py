@@ -1,0 +1,139 @@
+"""Every route with its method, an example address, and the callers it admits."""
+
+from typing import NamedTuple
+
+ANYONE, OWNER = frozenset({"anyone", "write", "read", "admin", "owner"}), frozenset({"owner"})
+
+
+WRITE, READ = frozenset({"write", "admin"}), frozenset({"read", "admin"})
+
+
+SEND, RULE = frozenset({"write"}), frozenset({"admin"})
+
+
+class Row(NamedTuple):
+    """A method of a route, an address for it, and who may call it there."""
+
+    method: str
+    pattern: str
+    path: str
+    who: frozenset[str]
+
+
+EVENTS = r"(?:/api/v1)?/events"
+REJECTED = r"(?:/api/v1)?/rejected-events"
+SCHEMAS = r"/api/v1/schemas"
+TOKEN = r"([\w.~-]{1,100})"
+HOST = r"([^/]{1,260})"
+ROWS = [
+    Row("GET", r"/", "/", ANYONE),
+    Row("GET", r"/healthz", "/healthz", ANYONE),
+    Row("GET", r"/readyz", "/readyz", ANYONE),
+    Row("GET", r"/metrics", "/metrics", ANYONE),
+    Row("GET", r"/api/v1/openapi\.json", "/api/v1/openapi.json", ANYONE),
+    Row("GET", r"/api/v1/docs", "/api/v1/docs/", ANYONE),
+    Row("GET", r"/static/(.*)", "/static/marquee.css", ANYONE),
+    Row("GET", r"/banners/(\d{1,19})", "/banners/101", ANYONE),
+    Row("GET", r"/campaigns/(\d{1,19})", "/campaigns/1/", ANYONE),
+    Row(
+        "GET",
+        r"/campaigns/(\d{1,19})/banners/(\d{1,19})/click",
+        "/campaigns/1/banners/101/click",
+        ANYONE,
+    ),
+    # With a token, which is one with `read`, figures too (test_pages.py).
+    Row(
+        "GET",
+        r"/api/v1/campaigns/(\d{1,19})/candidates",
+        "/api/v1/campaigns/1/candidates",
+        ANYONE - {"write", "admin"},
+    ),
+    # An app's public token in the address is all that these ask for.
+    *(
+        Row(method, pattern.format(TOKEN), pattern.format("token_1"), ANYONE)
+        for methods, pattern in (
+            ("GET OPTIONS", "/api/v1/stories/{}"),
+            ("GET OPTIONS", "/api/v1/stories/cached/{}"),
+            ("GET", "/api/v1/stories/{}/counts"),
+            ("GET", "/api/v1/dau/{}"),
+            ("POST OPTIONS", "/api/v1/event/{}"),
+        )
+        for method in methods.split()
+    ),
+    # And these for one as `apikey`: without, they are 401 (test_audience.py).
+    *(
+        Row("GET", pattern, path + "?host=played.example&apikey=token_played", ANYONE)
+        for pattern, path in (
+            (r"/api/v1\.0/increasingconcurrents", "/api/v1.0/increasingconcurrents"),
+            (r"/live/toppages", "/live/toppages/"),
+            (r"/live/toppages/v3", "/live/toppages/v3/"),
+            (rf"/live/{HOST}", "/live/played.example"),
+            (rf"/live/{HOST}/stream", "/live/played.example/stream"),
+            (rf"/api/v1/audience/{HOST}/rising", "/api/v1/audience/played.example/rising"),
+            (rf"/api/v1/audience/{HOST}/history", "/api/v1/audience/played.example/history"),
+            (rf"/api/v1/audience/{HOST}/stream", "/api/v1/audience/played.example/stream"),
+        )
+    ),
+    Row("GET", r"/static/beacon\.js", "/static/beacon.js", ANYONE),
+    Row("POST", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
+    Row("OPTIONS", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
+    Row("POST", r"/api/v1/conversions", "/api/v1/conversions", SEND),
+    Row("POST", rf"{EVENTS}", "/events", SEND),
+    Row("GET", rf"{EVENTS}", "/events", READ),
+    Row("DELETE", rf"{EVENTS}", "/events?session_id=nobody", WRITE),
+    Row("GET", rf"{EVENTS}/export", "/events/export", READ),
+    Row("GET", rf"{EVENTS}/(\d{{1,19}})", "/events/1", READ),
+    Row("PUT", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
+    Row("DELETE", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
+    Row("GET", REJECTED, "/rejected-events", READ),
+    Row("POST", rf"{REJECTED}/(\d{{1,19}})/replay", "/rejected-events/1/replay", WRITE),
+    Row("GET", SCHEMAS, "/api/v1/schemas", RULE),
+    Row("GET", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
+    Row("PUT", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
+    Row("DELETE", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
+    Row("POST", rf"{SCHEMAS}/([^/]+)/([^/]+)/dry-run", "/api/v1/schemas/a/b/dry-run", RULE),
+    Row("GET", r"/admin/login", "/admin/login", ANYONE),
+    Row("POST", r"/admin/login", "/admin/login", ANYONE),
+    Row("POST", r"/admin/logout", "/admin/logout", ANYONE),
+    # By the link's token alone: to others there is nothing (test_login.py).
+    Row("GET", r"/admin/setup", "/admin/setup", ANYONE),
+    Row("POST", r"/admin/setup", "/admin/setup", ANYONE),
+    *(
+        Row(method, pattern, path or pattern, OWNER)
+        for methods, pattern, path in (
+            ("GET", r"/admin", "/admin/"),
+            ("GET", r"/admin/live", ""),
+            ("GET", r"/admin/health", ""),
+            ("GET", r"/admin/audit", ""),
+            ("GET POST", r"/admin/account", ""),
+            ("GET POST", r"/admin/users", ""),
+            ("GET POST", r"/admin/users/remove", ""),
+            ("GET", r"/admin/campaigns", ""),
+            ("GET", r"/admin/campaigns/(\d{1,19})", "/admin/campaigns/1"),
+            ("GET", r"/admin/campaigns/(\d{1,19})/preview", "/admin/campaigns/1/preview"),
+            ("GET POST", r"/admin/campaigns/upload", ""),
+            ("GET", r"/admin/uploads/(\w{1,40})", "/admin/uploads/x"),
+            ("GET", r"/admin/imports", ""),
+            ("GET", r"/admin/imports/(\d{1,18})", "/admin/imports/1"),
+            ("GET POST", r"/admin/apps", ""),
+            ("GET POST", r"/admin/apps/(\d{1,18})", "/admin/apps/1"),
+            ("POST", r"/admin/apps/(\d{1,18})/tokens", "/admin/apps/1/tokens"),
+            ("GET POST", r"/admin/apps/(\d{1,18})/revoke", "/admin/apps/1/revoke"),
+            ("GET", r"/admin/audience", ""),
+            ("GET", r"/admin/stories", ""),
+            ("GET POST", r"/admin/stories/edit", ""),
+            ("GET POST", r"/admin/stories/(\d{1,19})/remove", "/admin/stories/999/remove"),
+            ("GET", r"/admin/events", ""),
+            ("GET", r"/admin/events/(\d{1,19})", "/admin/events/1"),
+            ("GET POST", r"/admin/events/(\d{1,19})/delete", "/admin/events/1/delete"),
+            ("GET", r"/admin/sessions", "/admin/sessions?id=x"),
+            ("GET POST", r"/admin/sessions/erase", ""),
+            ("GET", r"/admin/schemas", ""),
+            ("GET POST", r"/admin/schemas/edit", ""),
+            ("GET", r"/admin/rejected-events", ""),
+            ("POST", r"/admin/rejected-events/replay", ""),
+            ("GET POST", r"/admin/rejected-events/(\d{1,19})", "/admin/rejected-events/1"),
+        )
+        for method in methods.split()
+    ),
+]
