@@ -18,8 +18,6 @@ from tests.support.events.events_api import App
 from tests.support.web.admin_session import FORM, Visitor, owner_of
 from tests.support.web.route_table import OWNER, ROWS, TOKEN, Row
 
-# Who may call: anyone; a token with one of these scopes; an owner who is logged in, by a cookie.
-# These take `write` alone, or `admin` alone.
 IDS = [f"{row.method} {row.path}" for row in ROWS]
 # An image is sent as what it is: opened by itself it may do nothing.
 SANDBOXED = {r"/banners/(\d{1,19})"}

@@ -21,7 +21,6 @@ from tests.support.faults.server_load import Server, new_load, said, wait_until
 ENDLESS = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
 MEGABYTE = 1_000_000
 FILL = "INSERT INTO event_reject (app, received, errors, body) VALUES (1, 1, '[]', zeroblob(?))"
-# A program that is none of ours, and reads for so many seconds.
 
 
 def endless(connection: sqlite3.Connection) -> object:

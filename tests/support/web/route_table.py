@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
+# Callers: anyone, a token with one of these scopes, or a logged-in owner with the session cookie.
 ANYONE, OWNER = frozenset({"anyone", "write", "read", "admin", "owner"}), frozenset({"owner"})
-
-
 WRITE, READ = frozenset({"write", "admin"}), frozenset({"read", "admin"})
-
-
+# Sending requires the `write` scope, schemas require `admin`.
 SEND, RULE = frozenset({"write"}), frozenset({"admin"})
 
 
@@ -41,7 +39,7 @@ ROWS = [
         "/campaigns/1/banners/101/click",
         ANYONE,
     ),
-    # With a token, which is one with `read`, figures too (test_pages.py).
+    # With a token, which is one with `read`, figures too (test_campaign_page.py).
     Row(
         "GET",
         r"/api/v1/campaigns/(\d{1,19})/candidates",
