@@ -120,7 +120,7 @@ def test_a_slash_at_the_end_of_an_address_makes_no_difference(sampled, row):
             status = 422 if answer.status == 429 else answer.status
             answers.append((status, answer.headers.get("Allow")))
             if answer.status == 404:
-                assert b"There is nothing at this address" not in answer.read()
+                assert b"There is no page or resource at this address" not in answer.read()
     assert answers[0] == answers[1]
 
 
