@@ -10,6 +10,7 @@ from tornado.web import Application
 
 from app.settings import SettingError, Settings, refuse_passphrase
 from handlers.common.responses import problem_response
+from handlers.operations.control_socket import IMPORT_IDLE_TIMEOUT_SECONDS
 from httpserver import (
     FastRoute,
     MemoryBudget,
@@ -18,7 +19,12 @@ from httpserver import (
     Server,
     ServerLimits,
     bind_tcp,
+    bind_unix,
 )
+from store.sqlite.core.data_folder import CONTROL_SOCKET
+
+# Commands are typed by people.
+MAX_CONTROL_CONNECTIONS = 100
 
 
 def load_tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -59,6 +65,16 @@ def base_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
     named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     host = f"[{named}]" if ":" in named else named
     return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+
+
+async def start_control_server(data: Path, application: Application) -> Server:
+    """Serve commands on the control socket in the data folder."""
+    limits = ServerLimits(
+        connections=MAX_CONTROL_CONNECTIONS, idle_seconds=IMPORT_IDLE_TIMEOUT_SECONDS
+    )
+    server = Server(application, limits=limits)
+    await server.listen([bind_unix(data / CONTROL_SOCKET)])
+    return server
 
 
 async def start_server(

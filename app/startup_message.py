@@ -1,72 +1,49 @@
-"""What is said at the start: where to look."""
+"""The message on stdout once the server is ready: its addresses and new credentials."""
 
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
+from app.core import Core
 from app.listeners import base_url
-from app.settings import Settings, command_line
-from demo import demo_traffic
 from demo.demo_data import DEMO_USER
-from store.sqlite.admin.apps import NewApp
-
-if TYPE_CHECKING:
-    from server import Marquee
 
 
-def startup_message(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    marquee: "Marquee",
-    made: Sequence[NewApp],
-    password: str | None,
-    as_json: bool,
-) -> str:
-    """What is said at the start: where to look, and the apps that the sample `made`.
+def print_startup_message(core: Core, sockets: Sequence[socket.socket], as_json: bool) -> None:
+    """Print the message as text, or as one JSON object.
 
-    `password` is that of the owner whom the sample made.
+    The secrets of apps and users that `--sample` created are shown only here.
     """
-    address, unix = base_url(settings, sockets), sockets[0].family == socket.AF_UNIX
-    data = str(marquee.data.resolve())
-    invitation = marquee.owners.invitation.token
-    first_user = f"{address}/admin/setup?token={invitation}" if invitation else None
-    if as_json:
-        said = {"address": f"{address}/", "data": data, "apps": made}
-        more = {
-            "setup": first_user,
-            "owner": password and {"name": DEMO_USER, "password": password},
-        }
-        return msgspec.json.encode(said | {k: v for k, v in more.items() if v}).decode()
-    lines = ["Marquee is ready."]
-    lines.append(
-        f"  socket      {sockets[0].getsockname()}" if unix else f"  address     {address}/"
-    )
-    if marquee.rotation.book.campaigns:
-        first = next(iter(marquee.rotation.book.campaigns))
-        lines.append(f"  a campaign  {address}/campaigns/{first}/")
-        lines.append(f"  and why     {address}/api/v1/campaigns/{first}/candidates")
-    else:
-        lines.append(f"  no campaign yet: {command_line('import DIR', settings.data)}")
-    if made:
-        lines.append(f"  stories     {address}/api/v1/stories/{made[0].public_token}")
-    if marquee.played:
-        lines.append(
-            f"  rising      {address}/live/{demo_traffic.DEMO_HOST}"
-            f"?apikey={demo_traffic.DEMO_TOKEN}"
-        )
-    if first_user:
-        lines.append(f"  your pages  {first_user}")
-        lines.append("              (make the first user there: the link works once)")
-    else:
-        lines.append(f"  your pages  {address}/admin/")
-    lines.append(f"  health      {address}/readyz and {address}/metrics")
-    lines.append(f"  data        {data}")
-    if password:
-        lines += ["", "Who may log in there, with a password that is told just this once:"]
-        lines.append(f"  name {DEMO_USER}  password {password}")
-    if made:
-        lines += ["", "The sample's apps, with secret tokens that are told just this once:"]
-    lines += [f"  {it.name}  public {it.public_token}  secret {it.secret_token}" for it in made]
-    return "\n".join(lines)
+    url = base_url(core.settings, sockets)
+    message = _json_message(core, url) if as_json else _text_message(core, url, sockets[0])
+    print(message, flush=True)
+
+
+def _json_message(core: Core, url: str) -> str:
+    message: dict[str, Any] = {
+        "address": f"{url}/",
+        "data": str(core.data.resolve()),
+        "apps": core.demo_apps,
+    }
+    if core.setup_token:
+        message["setup"] = f"{url}/admin/setup?token={core.setup_token}"
+    if core.demo_password:
+        message["owner"] = {"name": DEMO_USER, "password": core.demo_password}
+    return msgspec.json.encode(message).decode()
+
+
+def _text_message(core: Core, url: str, first: socket.socket) -> str:
+    is_unix = first.family == socket.AF_UNIX
+    lines = [f"socket      {first.getsockname()}" if is_unix else f"address     {url}/"]
+    lines += [line for feature in core.features for line in feature.startup_lines(url)]
+    text = ["Marquee is ready.", *(f"  {line}" for line in lines)]
+    if core.demo_password:
+        text += ["", "Who may log in there, with a password that is told just this once:"]
+        text.append(f"  name {DEMO_USER}  password {core.demo_password}")
+    if core.demo_apps:
+        text += ["", "The sample's apps, with secret tokens that are told just this once:"]
+    for app in core.demo_apps:
+        text.append(f"  {app.name}  public {app.public_token}  secret {app.secret_token}")
+    return "\n".join(text)

@@ -1,6 +1,6 @@
 """The server's figures, as Prometheus text."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from handlers.common.base_handler import BaseHandler
-from httpserver import FastRoute
 
 
 class MetricSample(NamedTuple):
@@ -25,36 +24,31 @@ class MetricSample(NamedTuple):
 
 
 class MetricsCollector(Collector):
-    """Gathers what the parts count for themselves: nothing is counted twice, or on the way."""
+    """Reads the counts of all components at each scrape; requests carry no extra counters."""
 
     def __init__(
         self,
-        lanes: Sequence[FastRoute],
-        routes: Callable[[], Iterable[tuple[str, int, int]]],
-        figures: Callable[[], Iterable[MetricSample]],
+        request_counts: Callable[[], Mapping[tuple[str, int], int]],
+        samples: Callable[[], Iterable[MetricSample]],
     ) -> None:
-        """`routes` gives (route, status, count) of the control plane; `figures` all else."""
-        self._lanes = lanes
-        self._routes = routes
-        self._figures = figures
+        """`request_counts` returns the number of responses by (route name, status)."""
+        self._request_counts = request_counts
+        self._samples = samples
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
     def collect(self) -> Iterable[Metric]:
-        """The families, fresh."""
+        """Return the metric families with their current values."""
         requests = CounterMetricFamily(
-            "marquee_http_requests", "Answers by route and status", labels=["route", "status"]
+            "marquee_http_requests", "Responses by route and status", labels=["route", "status"]
         )
-        for lane in self._lanes:
-            for status, count in lane.statuses.items():
-                requests.add_metric([lane.name, str(status)], count)
-        for route, status, count in self._routes():
+        for (route, status), count in self._request_counts().items():
             requests.add_metric([route, str(status)], count)
         yield requests
-        for name, figures in groupby(self._figures(), key=lambda figure: figure.name):
-            yield _metric_family(name, list(figures))
+        for name, samples in groupby(self._samples(), key=lambda sample: sample.name):
+            yield _metric_family(name, list(samples))
 
 
 def _metric_family(name: str, figures: list[MetricSample]) -> Metric:

@@ -43,7 +43,8 @@ def tornado_rules(
     handler too, for the methods that no lane takes: that of the route with the same pattern, or
     one made of `base`. It and each route's handler answer OPTIONS, and 405 with `Allow`, for all
     methods that the path has, by lane or handler; what has GET has HEAD. `error`,
-    `body_limit` and `room` are the server's.
+    `body_limit` and `room` are the server's. The handlers' `route_name` is that of the route
+    or lane.
     """
     limit = body_limit or ServerLimits().body
     room = room or MemoryBudget()
@@ -55,7 +56,11 @@ def tornado_rules(
         for lane in lanes
     ]
     ruled = [_add_route_methods(route, methods) for route in routes]
-    rules += [(pattern, _add_allow_handling(base, taken, ())) for pattern, taken in methods.items()]
+    names = {lane.pattern: lane.name for lane in lanes}
+    rules += [
+        (pattern, _add_allow_handling(base, taken, (), names[pattern]))
+        for pattern, taken in methods.items()
+    ]
     return rules + ruled
 
 
@@ -68,7 +73,8 @@ def _add_route_methods(route: Any, methods: dict[str, list[str]]) -> Any:
         return route
     taken = methods.pop(pattern.removesuffix("$"), []) + methods.pop(pattern, [])
     own = [each for each in HTTP_METHODS if _implements(handler, each)]
-    return (pattern, _add_allow_handling(handler, taken, own), *more)
+    name = more[1] if len(more) > 1 and more[1] else pattern
+    return (pattern, _add_allow_handling(handler, taken, own, name), *more)
 
 
 def _implements(handler: type[RequestHandler], method: str) -> bool:
@@ -77,9 +83,9 @@ def _implements(handler: type[RequestHandler], method: str) -> bool:
 
 
 def _add_allow_handling(
-    handler: type[RequestHandler], taken: Sequence[str], own: Sequence[str]
+    handler: type[RequestHandler], taken: Sequence[str], own: Sequence[str], name: str
 ) -> type[RequestHandler]:
-    members: dict[str, Any] = {"__module__": handler.__module__}
+    members: dict[str, Any] = {"__module__": handler.__module__, "route_name": name}
     if "GET" in own and "HEAD" not in own:  # RFC 9110 9.1: a server has both
         own = [*own, "HEAD"]
         members["head"] = handler.get

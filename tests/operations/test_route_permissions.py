@@ -3,17 +3,17 @@
 import asyncio
 import contextlib
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from app import lifecycle
+from app.core import Core
+from app.http_application import build_application
 from app.settings import Settings
 from handlers.common.trailing_slash import optional_slash
-from server import DATABASE_FILE, PROJECTIONS_FILE, Marquee
-from store.sqlite.core.database import Database
-from store.sqlite.events.event_log import EventLog
-from store.sqlite.events.event_schemas import EventSchemaStore
-from store.sqlite.projections.projections import Projections
+from server import FEATURES
 from tests.support.events.events_api import App
 from tests.support.web.admin_session import FORM, Visitor, owner_of
 from tests.support.web.route_table import OWNER, ROWS, TOKEN, Row
@@ -38,17 +38,14 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     """All that the application answers, by lane or handler: (method, pattern)."""
 
     async def look() -> set[tuple[str, str]]:
-        database = await Database.open(tmp_path / DATABASE_FILE)
-        views = await Projections.open(database, tmp_path / PROJECTIONS_FILE)
-        log, rules = await EventLog.open(database), await EventSchemaStore.open(database)
-        marquee = Marquee(Settings(), database, tmp_path, log, rules, views, b"salt")
-        found = {(lane.method, lane.pattern) for lane in marquee.lanes}
-        for rule in marquee.application().wildcard_router.rules:
-            if hasattr(rule.matcher, "regex"):
-                pattern = rule.matcher.regex.pattern.removesuffix("$")
-                found |= {(method, pattern) for method in rule.target.own - {"HEAD"}}
-        await views.close()
-        await database.close()
+        async with AsyncExitStack() as opened:
+            core = await Core.open(Settings(data=str(tmp_path)), opened)
+            lifecycle.build(core, FEATURES)
+            found = {(route.method, route.pattern) for route in core.fast_routes}
+            for rule in build_application(core).wildcard_router.rules:
+                if hasattr(rule.matcher, "regex"):
+                    pattern = rule.matcher.regex.pattern.removesuffix("$")
+                    found |= {(method, pattern) for method in rule.target.own - {"HEAD"}}
         return found
 
     return asyncio.run(look())

@@ -15,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import server
+from app import core
 from background.common.sse_hub import SseListener
 from background.events import retention_worker
 from domain.common import clock_state
@@ -77,7 +78,7 @@ def answers_before_the_commit() -> None:
             first = self.last - len(rows) + 1
             waiter.settled([(first + number, "stored") for number in range(len(rows))])
 
-    server.EventLog = Early  # type: ignore[misc]
+    core.EventLog = Early  # type: ignore[misc]
 
 
 class Deaf:

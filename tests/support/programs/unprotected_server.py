@@ -24,7 +24,7 @@ responses.SECURITY_HEADERS = ()
 cors.VARY_ORIGIN = ("X-Nothing", "here")
 
 import server  # noqa: E402
-from app import logging_setup  # noqa: E402
+from app import http_application, logging_setup  # noqa: E402
 from background.audience import toppages_client  # noqa: E402
 from commands import events  # noqa: E402
 from domain.admin import login_throttle  # noqa: E402
@@ -53,12 +53,12 @@ def what_others_said_is_markup() -> None:
 
 def forms_come_from_anywhere() -> None:
     """No look at where a form comes from."""
-    made = server.RateLimitedApplication
+    made = http_application.RateLimitedApplication
 
     def open_to_all(*rules: Any, **settings: Any) -> Any:
         return made(*rules, **{**settings, "cross_origin_protection": False})
 
-    server.RateLimitedApplication = open_to_all  # type: ignore[misc,assignment]
+    http_application.RateLimitedApplication = open_to_all  # type: ignore[misc,assignment]
 
 
 def a_login_leads_anywhere() -> None:

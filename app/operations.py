@@ -1,0 +1,195 @@
+"""The operations feature: health, metrics, retention, control socket, home page, API reference."""
+
+import os
+import platform
+from collections.abc import Iterable
+from functools import partial
+from time import monotonic
+
+from app.core import STATIC_SETTINGS, Core
+from app.feature import Feature, OverviewPart
+from background.events.projection_worker import REST_RATIO
+from background.events.retention_worker import RetentionWorker
+from domain.common import formatting
+from domain.common.timestamp import format_timestamp
+from handlers.admin import health as admin_health
+from handlers.admin.overview import DashboardChart
+from handlers.common.base_handler import StaticAssetHandler
+from handlers.common.route import Route
+from handlers.openapi import docs_page
+from handlers.operations import health
+from handlers.operations.control_socket import ControlService
+from handlers.operations.home import HomeHandler
+from handlers.operations.metrics import MetricSample, MetricsCollector, MetricsHandler
+from httpserver import Server
+from store.sqlite.core.clock_record import save_clock_state
+from store.sqlite.core.data_folder import DATABASE_FILE, IMAGES_FOLDER, PROJECTIONS_FILE
+from store.sqlite.core.integrity_check import SAFE_SQLITE_VERSION, SQLITE_VERSION
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.rejected_event_replay import RejectedEventReplayer
+from store.sqlite.imports.import_staging import ImportStaging
+
+SQLITE_VERSION_TEXT = ".".join(map(str, SQLITE_VERSION))
+
+
+def build(core: Core) -> Feature:
+    """Build the feature."""
+    database = core.database
+    staging = ImportStaging(database, core.data / IMAGES_FOLDER)
+    control = ControlService(
+        database,
+        staging,
+        core.import_published,
+        partial(core.projections.rebuild, rest=REST_RATIO),
+        EventQueries(database, core.projections, internal=True),
+        RejectedEventReplayer(database, core.event_log, core.schemas),
+    )
+    retention = RetentionWorker(
+        core.retention_steps,
+        core.cleanup_steps,
+        trust=core.clock_state,
+        note=partial(save_clock_state, database),
+    )
+    readiness = Route(r"/readyz", health.ReadinessHandler, {"readiness": core.readiness}, "readyz")
+    collector = MetricsCollector(core.request_counts, core.metrics)
+
+    def notes() -> Iterable[str]:
+        yield from _database_notes(core)
+        yield from filter(None, (retention.doubt, retention.failing))
+
+    def metrics() -> Iterable[MetricSample]:
+        yield MetricSample("marquee_ready", "Whether visitors may come", core.readiness().ready)
+        yield from _database_metrics(core)
+        yield MetricSample(
+            "marquee_retention_failing",
+            "Whether the last step of retention failed",
+            bool(retention.failing),
+        )
+        yield from _request_metrics(core)
+        if isinstance(core.http_server, Server):
+            yield from _connection_metrics(core.http_server)
+
+    return Feature(
+        name="operations",
+        fast_routes=health.fast_routes(),
+        routes=[
+            Route(r"/", HomeHandler, {"pages": core.pages}, "home"),
+            readiness,
+            Route(r"/metrics", MetricsHandler, {"metrics": collector}, "metrics"),
+            *docs_page.routes(core.pages),
+            Route(
+                r"/static/(.*)",
+                StaticAssetHandler,
+                {"path": STATIC_SETTINGS["static_path"]},
+                "static file",
+            ),
+        ],
+        control_routes=[*control.routes(), readiness],
+        admin_pages=admin_health.routes(core.readiness, core.metrics, lambda: _process_facts(core)),
+        workers=[retention.run, staging.clear],
+        close=control.close,
+        metrics=metrics,
+        readiness_checks={
+            "migrated": lambda: True,  # `Database.open` fails otherwise
+            "writer": lambda: database.failed is None,
+            "taking": lambda: not core.stopping.is_set(),
+        },
+        readiness_notes=notes,
+        startup_lines=lambda base_url: [
+            f"health      {base_url}/readyz and {base_url}/metrics",
+            f"data        {core.data.resolve()}",
+        ],
+        overview=OverviewPart(
+            count_charts=[
+                (DashboardChart("commits", "Commits", "a second"), lambda: database.commits)
+            ]
+        ),
+    )
+
+
+def _database_notes(core: Core) -> Iterable[str]:
+    database = core.database
+    if SQLITE_VERSION < SAFE_SQLITE_VERSION:
+        yield (
+            f"SQLite {SQLITE_VERSION_TEXT} can harm a database that two connections write "
+            "(mended in 3.51.3); one connection alone writes here, so keep other programs out"
+        )
+    if database.held_back:
+        yield (
+            f"marquee.db-wal has {database.wal_bytes // 1_000_000} MB: some program has "
+            "been reading marquee.db for long; it is emptied when that one ends"
+        )
+    if database.lost:
+        yield f"at the start, {database.lost} commits in marquee.db-wal were gone"
+    elif core.events_lost_at is not None:
+        yield (
+            f"on {format_timestamp(core.events_lost_at)[:10]}, acknowledged events were found to "
+            f"be gone from {DATABASE_FILE} (a damaged or removed {DATABASE_FILE}-wal, or an older "
+            "copy put back)"
+        )
+
+
+def _database_metrics(core: Core) -> Iterable[MetricSample]:
+    database = core.database
+    yield MetricSample("marquee_commits_total", "Commits to marquee.db", database.commits)
+    yield MetricSample("marquee_wal_bytes", "Size of marquee.db-wal", database.wal_bytes)
+    yield MetricSample(
+        "marquee_longest_hold_seconds",
+        "The longest that a step held the writer",
+        database.longest_hold / 1000,
+    )
+
+
+def _request_metrics(core: Core) -> Iterable[MetricSample]:
+    yield MetricSample("marquee_held_bytes", "Bytes that bodies hold", core.memory_budget.held)
+    for limit in filter(None, (core.rate_limits.per_address, core.rate_limits.per_token)):
+        yield MetricSample(
+            "marquee_limited_total",
+            "Requests turned away as too many came",
+            limit.rejected_count,
+            ("by", limit.name),
+        )
+
+
+def _connection_metrics(server: Server) -> Iterable[MetricSample]:
+    stats = server.stats
+    yield MetricSample("marquee_connections", "Connections open", server.connections)
+    yield MetricSample("marquee_connections_total", "Connections accepted", stats.accepted)
+    yield MetricSample("marquee_connections_refused_total", "Connections too many", stats.refused)
+    yield MetricSample(
+        "marquee_turned_away_total",
+        "Requests turned away by their heads, for want of room or of a right",
+        stats.turned_away,
+    )
+    yield MetricSample(
+        "marquee_slow_readers_total",
+        "Connections closed because too many bytes waited for slow readers",
+        stats.slow_readers,
+    )
+    yield MetricSample("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
+    for kind in ("header", "body", "idle", "write"):
+        yield MetricSample(
+            "marquee_timeouts_total",
+            "Connections cut for the time that they took",
+            stats.timeouts[kind],
+            ("kind", kind),
+        )
+
+
+def _process_facts(core: Core) -> dict[str, str]:
+    """Return the facts of `/admin/health` by label."""
+    sizes = []
+    for name in (DATABASE_FILE, PROJECTIONS_FILE):
+        path = core.data / name
+        sizes.append(
+            f"{name} {formatting.format_size(path.stat().st_size if path.exists() else 0)}"
+        )
+    return {
+        "Running for": formatting.format_duration(monotonic() - core.started_at),
+        "Data folder": str(core.data.resolve()),
+        "Size": ", ".join(sizes),
+        "Time zone": core.settings.tz,
+        "Python": platform.python_version(),
+        "SQLite": SQLITE_VERSION_TEXT,
+        "Process": str(os.getpid()),
+    }
