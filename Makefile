@@ -1,5 +1,5 @@
-# Two commands do everything on a fresh machine: `make run` and `make test`.
-# Variables: PORT and DATA of `make run`, PYTHON (3.11 or later) that .venv is made with.
+# On a fresh machine, `make run` and `make test` install everything they need.
+# Variables: PORT and DATA for `make run`; PYTHON (3.11 or later), which creates .venv.
 PORT ?= 8000
 DATA ?= data
 PYTHON ?= python3
@@ -8,47 +8,47 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help run install install-dev test test-long lint format lock audit bench dist clean
 
-help: ## say what there is (also plain `make`)
+help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-run: install ## serve on port 8000 with sample data: make run PORT=8080 DATA=data
+run: install ## serve sample data on port 8000: make run PORT=8080 DATA=data
 	@exec $(BIN)/python server.py serve --sample --data "$(DATA)" --port "$(PORT)"
 
-install: ## make .venv hold what serves; downloads only what is not there
+install: ## install the locked packages into .venv, unless done
 	@$(PYTHON) deploy/install.py
 
 install-dev: install
 	@$(PYTHON) deploy/install.py --dev
 
-# Half as many again as there are cores: tests of servers and browsers wait much.
-test: install-dev ## run the tests, some files at once: make test ARGS=tests/stories
+# 1.5 processes per core, as tests of servers and browsers mostly wait.
+test: install-dev ## run the tests in parallel: make test ARGS=tests/stories
 	$(BIN)/python -m pytest -n $$(( $$(nproc) * 3 / 2 )) --dist loadfile $(ARGS)
 
-test-long: install-dev ## run the tests that take minutes
+test-long: install-dev ## run the tests that take minutes each
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-# All four, whatever the first ones say: one run then shows all there is to mend.
-lint: install-dev ## check style, types and who imports whom
+# Every check runs, also after a failed one, so that one run lists all problems.
+lint: install-dev ## check style, types and imports between layers
 	@status=0; for check in "ruff check" "ruff format --check" "mypy" "lint-imports"; do \
 		echo "$$check"; $(BIN)/$$check || status=1; \
 	done; exit $$status
 
-format: install-dev ## bring all code into the one form
+format: install-dev ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format
 
-lock: ## choose the newest versions that setup.cfg allows, and lock them
+lock: ## update the lock files to the newest versions that setup.cfg allows
 	$(PYTHON) deploy/lock.py
 
-audit: ## look locked packages up among the known vulnerabilities
+audit: ## check locked packages for known vulnerabilities
 	@$(PYTHON) deploy/audit.py
 
-bench: install ## measure on this machine (minutes): make bench ARGS=FOLDER
+bench: install ## run the benchmarks (minutes): make bench ARGS=FOLDER
 	$(BIN)/python -m bench $(ARGS)
 
-dist: ## make dist/marquee, one file that needs no Python where it runs
+dist: ## build dist/marquee, a single file that needs no Python
 	@$(PYTHON) deploy/dist.py
 
-clean: ## remove what can be made again; keeps DATA
+clean: ## remove everything generated; keeps DATA
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
-"""Look all locked packages up among the known vulnerabilities: `make audit`.
+"""Check all locked packages against the known vulnerabilities: `make audit`.
 
-The exit status is 0 only if every package of every lock file was looked up and nothing is known of
-any: 1 if something is, 2 if some could not be looked up, which is no good news.
+The exit status is 0 if every package of every lock file was checked and none is vulnerable, 1 if
+one is vulnerable, and 2 if a package could not be checked.
 """
 
 import json
@@ -16,49 +16,47 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-dist.lock")
 
 
 def main() -> int:
-    """Audit each lock file, in an environment of the tool's own."""
+    """Audit each lock file with pip-audit, which has an environment of its own."""
     tool = ROOT / "build" / "audit"
     python = tool / "bin" / "python"
     if not (tool / "bin" / "pip-audit").exists():
         venv.create(tool, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-audit"], check=True)
-    found = set()
+    statuses = set()
     for name in LOCKS:
-        lines, status = judge(look_up(python, ROOT / name))
+        lines, status = summarize(run_pip_audit(python, ROOT / name))
         sys.stdout.write("".join(f"{name}: {line}\n" for line in lines))
-        found.add(status)
-    return 1 if 1 in found else max(found)
+        statuses.add(status)
+    return 1 if 1 in statuses else max(statuses)
 
 
-def look_up(python: Path, lock: Path) -> Any:
-    """What pip-audit tells of a lock file, whose hashes it needs no download for."""
+def run_pip_audit(python: Path, lock: Path) -> Any:
+    """Return the JSON report of pip-audit; with hashes it needs no download of the packages."""
     options = ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
     command = [str(python), "-m", "pip_audit", *options, "--requirement", str(lock)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout)
     except ValueError:
-        return {"failed": done.stderr.strip().splitlines()[-1:] or ["pip-audit said nothing"]}
+        return {"failed": done.stderr.strip().splitlines()[-1:] or ["pip-audit printed nothing"]}
 
 
-def judge(said: Any) -> tuple[list[str], int]:
-    """What is to be told of a lock file, and the status that this comes to."""
-    if "failed" in said:
-        return [f"not looked up: {said['failed'][0]}"], 2
+def summarize(report: Any) -> tuple[list[str], int]:
+    """Return the lines to print for a lock file, and its exit status."""
+    if "failed" in report:
+        return [f"not checked: {report['failed'][0]}"], 2
     lines, vulnerable, unknown = [], 0, 0
-    for package in said["dependencies"]:
+    for package in report["dependencies"]:
         if "skip_reason" in package:
             unknown += 1
-            lines.append(f"not looked up: {package['name']}: {package['skip_reason']}")
+            lines.append(f"not checked: {package['name']}: {package['skip_reason']}")
         for each in package.get("vulns", ()):
             vulnerable += 1
-            mended = ", ".join(each["fix_versions"]) or "no version yet"
-            lines.append(
-                f"{package['name']} {package['version']}: {each['id']}, mended in {mended}"
-            )
-    looked_up = len(said["dependencies"]) - unknown
-    lines.append(f"{looked_up} packages looked up, {vulnerable} vulnerabilities known")
-    return lines, 1 if vulnerable else 2 if unknown or not looked_up else 0
+            fixed = ", ".join(each["fix_versions"]) or "no version yet"
+            lines.append(f"{package['name']} {package['version']}: {each['id']}, fixed in {fixed}")
+    checked = len(report["dependencies"]) - unknown
+    lines.append(f"{checked} packages checked, {vulnerable} known vulnerabilities")
+    return lines, 1 if vulnerable else 2 if unknown or not checked else 0
 
 
 if __name__ == "__main__":

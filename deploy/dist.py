@@ -1,10 +1,10 @@
-"""Make the one file: `make dist` writes dist/marquee, which needs no Python where it runs.
+"""Build dist/marquee, a single file that runs on machines without Python: `make dist`.
 
-PyInstaller gathers the program, its packages and Python into a folder. That folder goes, squeezed,
-behind a head in shell (onefile.sh), which unpacks it when it is started for the first time, and
-becomes the program then. PyInstaller's own one file would unpack at each start, leave a parent
-process in between, to which a supervisor's signals, sockets and watchdog are addressed, and leave
-its files behind whenever it is killed.
+PyInstaller collects the program, its packages and Python in a folder. The result is that folder,
+compressed, behind a shell script (onefile.sh) that unpacks it at the first start and then executes
+the program. PyInstaller's own one-file mode is not used: it unpacks at each start, leaves its files
+behind when killed, and puts a parent process between the supervisor and the server. That parent
+would receive the supervisor's signals, sockets and watchdog settings.
 """
 
 import ctypes
@@ -17,39 +17,42 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import venv
 from pathlib import Path
+
+from install import install_lock
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "dist"
 TARGET = ROOT / "dist" / "marquee"
 LOCK = ROOT / "requirements-dist.lock"
-HEAD = ROOT / "deploy" / "onefile.sh"
+LAUNCHER = ROOT / "deploy" / "onefile.sh"
 CODE = (
     *("app", "commands", "demo", "handlers", "background", "imports"),
     *("store", "domain", "httpserver"),
 )
-# Read as files, by their places beside the code.
+# Files that the code opens by a path relative to itself.
 DATA = ("store/sqlite/migrations", "store/sqlite/projections/sql", "templates", "static")
-# Found by name alone.
-HIDDEN = ("tzdata",)
-# What nothing of ours asks for.
-EXCLUDED = ("tkinter", "curses", "unittest", "pydoc", "lib2to3", "setuptools", "pip", "distutils")
+# Packages that no import statement names.
+HIDDEN_IMPORTS = ("tzdata",)
+# Modules that PyInstaller would add although Marquee does not use them.
+EXCLUDED_MODULES = (
+    *("tkinter", "curses", "unittest", "pydoc", "lib2to3", "setuptools", "pip", "distutils"),
+)
 
 
 def main() -> None:
-    """Build, unless that was done of these very sources."""
-    digest = sources()
-    if TARGET.exists() and made_of(TARGET) == digest:
-        say(f"{TARGET.relative_to(ROOT)} is of these sources")
+    """Build the file, unless it exists and was built from the current sources."""
+    digest = hash_sources()
+    if TARGET.exists() and read_source_hash(TARGET) == digest:
+        say(f"{TARGET.relative_to(ROOT)} is up to date")
         return
     if missing := missing_packages():
-        needed = "; ".join(f"{what} is missing" for what in missing)
+        needed = "; ".join(f"{tool} is missing" for tool in missing)
         sys.exit(f"dist: {needed}. On Debian: apt install {' '.join(missing.values())}")
-    python = environment()
-    say("gathering ...")
-    gather(python)
-    say("packing ...")
+    python = install_lock(ROOT / "build" / f"dist-venv-{sysconfig.get_python_version()}", LOCK)
+    say("running PyInstaller ...")
+    run_pyinstaller(python)
+    say("compressing ...")
     TARGET.parent.mkdir(exist_ok=True)
     part = TARGET.with_name(".marquee")
     part.write_bytes(pack(BUILD / "out" / "marquee", digest))
@@ -59,13 +62,13 @@ def main() -> None:
 
 
 def missing_packages(path: str | None = None) -> dict[str, str]:
-    """Return what PyInstaller needs and this machine lacks, each with its Debian package.
+    """Map each missing prerequisite of PyInstaller to the Debian package that contains it.
 
-    Programs are looked for in `path`, or in PATH.
+    Programs are searched in `path`, by default in PATH.
     """
     missing = {}
     try:
-        # Not every python3 is linked with it; PyInstaller needs the library.
+        # PyInstaller needs the shared library; a python3 that is linked statically lacks it.
         ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
     except OSError:
         missing["the shared library of this Python"] = "libpython3-dev"
@@ -75,72 +78,49 @@ def missing_packages(path: str | None = None) -> dict[str, str]:
     return missing
 
 
-def say(words: str) -> None:
-    """One line for people."""
-    print(f"dist: {words}", flush=True)
+def say(message: str) -> None:
+    """Print a progress line at once, also into a pipe."""
+    print(f"dist: {message}", flush=True)
 
 
-def sources() -> str:
-    """A hash of all that goes into the file."""
-    summed = hashlib.sha256()
-    paths = [LOCK, HEAD, Path(__file__), *ROOT.glob("*.py")]
+def hash_sources() -> str:
+    """Return the SHA-256 over the names, sizes and contents of every input file."""
+    digest = hashlib.sha256()
+    paths = [LOCK, LAUNCHER, Path(__file__), *ROOT.glob("*.py")]
     for folder in (*CODE, *DATA):
         paths += [path for path in (ROOT / folder).rglob("*") if path.suffix != ".pyc"]
     for path in sorted({path for path in paths if path.is_file()}):
-        summed.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
-        summed.update(path.read_bytes())
-    return summed.hexdigest()
+        digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
-def made_of(path: Path) -> str:
-    """The hash of the sources of which a file was made."""
+def read_source_hash(path: Path) -> str:
+    """Return the hash of the sources from which the file `path` was built."""
     with path.open("rb") as file:
-        head = file.read(HEAD.stat().st_size + 200)
+        head = file.read(LAUNCHER.stat().st_size + 200)
     return head.partition(b"sources=")[2][:64].decode("ascii", "replace")
 
 
-def environment() -> Path:
-    """The Python of an environment that holds what the lock names; made if it does not."""
-    folder = ROOT / "build" / "dist-venv"
-    python, stamp = folder / "bin" / "python", folder / "lock.sha256"
-    wanted = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        say(f"making {folder.relative_to(ROOT)} ...")
-        venv.create(folder, with_pip=True, clear=True)
-        install = [
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-        ]
-        quiet = ["--disable-pip-version-check", "--require-hashes", "-r", str(LOCK)]
-        subprocess.run([*install, *quiet], check=True)
-        stamp.write_text(wanted)
-    return python
-
-
-def gather(python: Path) -> None:
-    """Have PyInstaller make the folder."""
+def run_pyinstaller(python: Path) -> None:
+    """Collect the program in the folder `out/marquee` of BUILD."""
     command = [str(python), "-m", "PyInstaller", "--noconfirm", "--log-level=ERROR", "--onedir"]
     command += ["--clean", "--strip", "--name=marquee", f"--paths={ROOT}"]
     command += [f"--workpath={BUILD / 'work'}", f"--distpath={BUILD / 'out'}"]
     command += [f"--specpath={BUILD}"]
     command += [f"--add-data={ROOT / name}:{name}" for name in DATA]
-    command += [f"--collect-all={name}" for name in HIDDEN]
-    command += [f"--exclude-module={name}" for name in EXCLUDED]
+    command += [f"--collect-all={name}" for name in HIDDEN_IMPORTS]
+    command += [f"--exclude-module={name}" for name in EXCLUDED_MODULES]
     command.append(str(ROOT / "server.py"))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{done.stdout}{done.stderr}dist: PyInstaller has failed")
+        sys.exit(f"{done.stdout}{done.stderr}dist: PyInstaller failed")
 
 
-def pack(folder: Path, digest: str) -> bytes:
-    """The folder behind the head: the same bytes of the same files."""
+def pack(folder: Path, source_hash: str) -> bytes:
+    """Return the launcher followed by `folder` as tar.gz; equal input gives equal bytes."""
 
-    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    def without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime = entry.uid = entry.gid = 0
         entry.uname = entry.gname = ""
         return entry
@@ -151,20 +131,20 @@ def pack(folder: Path, digest: str) -> bytes:
         tarfile.open(fileobj=squeezed, mode="w") as tar,
     ):
         for path in sorted(folder.rglob("*")):
-            tar.add(path, str(path.relative_to(folder)), recursive=False, filter=plain)
+            tar.add(path, str(path.relative_to(folder)), recursive=False, filter=without_owner)
     body = packed.getvalue()
     values = {
-        "version": runpy.run_path(str(ROOT / "release.py"))["VERSION"],
-        "sources": digest,
+        "version": runpy.run_path(str(ROOT / "domain/common/version.py"))["VERSION"],
+        "sources": source_hash,
         "payload": hashlib.sha256(body).hexdigest()[:16],
     }
-    head = HEAD.read_text()
+    launcher = LAUNCHER.read_text()
     for name, value in values.items():
-        head = head.replace(f"{name}=\n", f"{name}={value}\n")
-    # Where the payload begins is a number of as many digits, whatever it is.
-    size = len(head.encode()) + 8
-    head = head.replace("begin=\n", f"begin={size + 1:08d}\n")
-    return head.encode() + body
+        launcher = launcher.replace(f"{name}=\n", f"{name}={value}\n")
+    # Eight digits always, so that writing the offset does not change the launcher's size.
+    size = len(launcher.encode()) + 8
+    launcher = launcher.replace("begin=\n", f"begin={size + 1:08d}\n")
+    return launcher.encode() + body
 
 
 if __name__ == "__main__":

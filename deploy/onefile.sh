@@ -1,8 +1,8 @@
 #!/bin/sh
-# Marquee in one file: this head in shell, and behind it the program with its Python, compressed.
-# Started for the first time it unpacks itself (45 MB) into a folder of the user's own: the first of
-#   $CACHE_DIRECTORY (which systemd sets), $XDG_CACHE_HOME, ~/.cache, $TMPDIR or /tmp
-# that can be written to and run from. It may be removed when no Marquee runs.
+# Marquee as a single file: this launcher, followed by the program and its Python as tar.gz.
+# The first start unpacks it (45 MB) into a folder of the user: the first of
+#   $CACHE_DIRECTORY (set by systemd), $XDG_CACHE_HOME, ~/.cache, $TMPDIR or /tmp
+# that is writable and allows execution. The folder can be removed while Marquee is stopped.
 version=
 sources=
 payload=
@@ -10,7 +10,7 @@ begin=
 PATH="${PATH:+$PATH:}/usr/bin:/bin"
 umask 077
 
-# A folder that others could have prepared is not to be trusted.
+# Another user could have put a program into a folder that this user does not own.
 ours() { mkdir -p -m 700 "$1" 2>/dev/null && [ -O "$1" ] && [ ! -L "$1" ] && [ -w "$1" ]; }
 
 unpack() {
@@ -18,7 +18,7 @@ unpack() {
 	rm -rf "$part"
 	mkdir "$part" || return 1
 	if tail -c "+$((1$begin - 100000000))" "$0" | tar -x -z -f - -C "$part" && [ -x "$part/marquee" ]; then
-		# Two at once: the second finds the first one's there.
+		# A concurrent start may have unpacked it first.
 		mv -T "$part" "$1" 2>/dev/null || rm -rf "$part"
 	else
 		rm -rf "$part"
@@ -34,5 +34,5 @@ for base in "${CACHE_DIRECTORY%%:*}" "$XDG_CACHE_HOME" "${HOME:+$HOME/.cache}" "
 		exec "$place/marquee" "$@"
 	fi
 done
-echo "marquee: there is no folder to unpack into and run from: set XDG_CACHE_HOME to one, and see that 100 MB are free" >&2
+echo "marquee: no folder is writable and executable with 100 MB free: set XDG_CACHE_HOME to such a folder" >&2
 exit 1

@@ -1,4 +1,4 @@
-"""`deploy/install.py`, with packages made here: no network, from many a state of `.venv`."""
+"""`deploy/install.py` with wheels built here, so that no test needs a network."""
 
 import base64
 import hashlib
@@ -7,15 +7,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from install import is_usable
 
 from tests.support import ROOT
 
 INSTALL = ROOT / "deploy" / "install.py"
-OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "/nowhere"}
 
 
 class Checkout:
@@ -24,36 +23,36 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.venv = root / ".venv"
-        self.python = self.venv / "bin" / "python"
 
-    def run(self, *arguments: str, wheels: str = "wheels", **env: str) -> str:
-        """What the installer says (stderr after stdout); raises where it fails."""
-        return self.call([sys.executable, "deploy/install.py", *arguments], wheels, **env)
-
-    def call(self, command: list[str], wheels: str = "wheels", **env: str) -> str:
-        surroundings = {**os.environ, **OFFLINE, "PIP_FIND_LINKS": str(self.root / wheels), **env}
+    def install(self, *arguments: str, wheels: str = "wheels") -> str:
+        """Run the installer with the files of one folder as its only index; return the output."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        env |= {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+        env["PIP_FIND_LINKS"] = str(self.root / wheels)
+        command = [sys.executable, "deploy/install.py", *arguments]
         done = subprocess.run(
-            command, cwd=self.root, env=surroundings, capture_output=True, text=True, check=False
+            command, cwd=self.root, env=env, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
-        return done.stdout + done.stderr
+        return done.stdout
 
-    def versions(self, *names: str) -> list[str]:
-        """Versions by the packages' own word, in `.venv`'s Python."""
-        show = f"import {', '.join(names)}; print({'.VERSION, '.join(names)}.VERSION)"
-        return self.call([str(self.python), "-I", "-c", show]).split()
+    def run_script(self, name: str) -> str:
+        """Return what an installed command prints: its version and its environment."""
+        command = [self.venv / "bin" / name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     @property
-    def site(self) -> Path:
+    def site_packages(self) -> Path:
         return next(self.venv.glob("lib/python*/site-packages"))
 
 
-def wheel(folder: Path, name: str, version: str) -> str:
-    """Make a wheel of one module and one command; → its line for a lock file."""
+def build_wheel(folder: Path, name: str, version: str) -> str:
+    """Write a wheel with one module and one command; return its line for a lock file."""
     info = f"{name}-{version}.dist-info"
+    main = f"def main(): print({version!r}, __import__('sys').prefix)\n"
     files = {
-        f"{name}.py": f"VERSION = {version!r}\ndef main(): print(__import__('sys').prefix)\n",
+        f"{name}.py": main,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
@@ -74,256 +73,86 @@ def wheel(folder: Path, name: str, version: str) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout after its first install; to be copied, not changed."""
+    """A checkout after its first installation, shared by tests that leave it usable."""
     root = tmp_path_factory.mktemp("first") / "marquee"
     (root / "deploy").mkdir(parents=True)
     shutil.copy(INSTALL, root / "deploy")
     (root / "wheels").mkdir()
-    lock = "# A comment\n" + wheel(root / "wheels", "alpha", "1.0.post1")
-    lock += wheel(root / "wheels", "beta", "2.0")
+    lock = build_wheel(root / "wheels", "alpha", "1.0") + build_wheel(root / "wheels", "beta", "2")
     (root / "requirements.lock").write_text(lock)
-    more = "\n# Another comment\n" + wheel(root / "wheels", "gamma_ray", "3")
-    (root / "requirements-dev.lock").write_text(lock + more.replace("gamma_ray", "Gamma.Ray"))
+    (root / "requirements-dev.lock").write_text(lock + build_wheel(root / "wheels", "gamma", "3"))
     checkout = Checkout(root)
-    said = checkout.run()
-    assert "making .venv" in said
-    assert "installing alpha, beta" in said
+    assert "creating" in checkout.install()
     return checkout
 
 
-@pytest.fixture
-def checkout(installed: Checkout, tmp_path: Path) -> Checkout:
-    """A copy of an installed checkout, in another place."""
-    shutil.copytree(installed.root, tmp_path / "copy", symlinks=True)
-    return Checkout(tmp_path / "copy")
+def test_first_run_installs_the_locked_versions(installed: Checkout) -> None:
+    assert installed.run_script("alpha") == f"1.0 {installed.venv}\n"
+    assert installed.run_script("beta") == f"2 {installed.venv}\n"
+    assert not list(installed.site_packages.glob("gamma*"))
 
 
-def test_a_first_install_brings_what_the_lock_names(installed: Checkout) -> None:
-    assert installed.versions("alpha", "beta") == ["1.0.post1", "2.0"]
-    assert not list(installed.site.glob("gamma*"))
+def test_second_run_downloads_nothing(installed: Checkout) -> None:
+    assert installed.install(wheels="none") == ""
 
 
-def test_a_second_install_needs_no_network_and_no_pip(installed: Checkout) -> None:
-    before = installed.site.stat().st_mtime_ns
-    assert installed.run(wheels="none") == (
-        "install: .venv has all 2 packages of requirements.lock\n"
-    )
-    assert installed.site.stat().st_mtime_ns == before
+def test_larger_lock_downloads_only_the_new_packages(installed: Checkout) -> None:
+    (installed.root / "new").mkdir()
+    shutil.copy(installed.root / "wheels" / "gamma-3-py3-none-any.whl", installed.root / "new")
+    assert "creating" not in installed.install("--dev", wheels="new")
+    assert installed.run_script("gamma") == f"3 {installed.venv}\n"
+    assert installed.install("--dev", wheels="none") == ""
 
 
-def test_dev_adds_what_tests_need_and_leaves_the_rest(checkout: Checkout) -> None:
-    before = (checkout.site / "alpha.py").stat()
-    assert "installing gamma-ray" in checkout.run("--dev")
-    assert checkout.versions("alpha", "beta", "gamma_ray") == ["1.0.post1", "2.0", "3"]
-    assert (checkout.site / "alpha.py").stat() == before
-    assert "all 2 packages" in checkout.run(wheels="none")
+def test_interrupted_installation_is_completed(installed: Checkout) -> None:
+    """A process killed while pip wrote a package leaves the package without a module."""
+    for stamp in installed.venv.glob("*.sha256"):
+        stamp.unlink()
+    (installed.venv / "installation-unfinished").touch()
+    (installed.site_packages / "beta.py").unlink()
+    with pytest.raises(RuntimeError, match="No matching distribution"):
+        installed.install(wheels="none")
+    assert installed.run_script("alpha") == f"1.0 {installed.venv}\n"  # kept without a network
+    installed.install()
+    assert installed.run_script("beta") == f"2 {installed.venv}\n"
+    assert installed.install(wheels="none") == ""
 
 
-def dangling_python(it: Checkout) -> None:
-    for link in it.python.parent.glob("python*"):
+def break_python(environment: Path) -> None:
+    """What an upgrade of the system's Python leaves behind."""
+    for link in environment.glob("bin/python*"):
         link.unlink()
         link.symlink_to("/nowhere/python3")
 
 
-def python_that_fails(it: Checkout) -> None:
-    for link in it.python.parent.glob("python*"):
-        link.unlink()
-    it.python.write_text("#!/bin/sh\nexit 1\n")
-    it.python.chmod(0o755)
+def test_environment_without_python_is_replaced(installed: Checkout) -> None:
+    break_python(installed.venv)
+    assert "creating" in installed.install()
+    assert installed.run_script("beta") == f"2 {installed.venv}\n"
+    assert installed.install(wheels="none") == ""
 
 
-def python_of_another_place(it: Checkout) -> None:
-    (it.venv / "pyvenv.cfg").unlink()
-
-
-def empty_folder(it: Checkout) -> None:
-    shutil.rmtree(it.venv)
-    it.venv.mkdir()
-
-
-def file_in_its_place(it: Checkout) -> None:
-    shutil.rmtree(it.venv)
-    it.venv.write_text("")
-
-
-def link_to_nowhere(it: Checkout) -> None:
-    shutil.rmtree(it.venv)
-    it.venv.symlink_to("nowhere")
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        dangling_python,
-        python_of_another_place,
-        file_in_its_place,
-        pytest.param(python_that_fails, marks=pytest.mark.long),
-        pytest.param(empty_folder, marks=pytest.mark.long),
-        pytest.param(link_to_nowhere, marks=pytest.mark.long),
-    ],
-)
-def test_an_environment_past_mending_is_made_anew(
-    checkout: Checkout, spoil: Callable[[Checkout], None]
+def test_environment_is_usable_only_where_it_was_created(
+    installed: Checkout, tmp_path: Path
 ) -> None:
-    spoil(checkout)
-    assert "making it anew with" in checkout.run()
-    assert checkout.versions("alpha", "beta") == ["1.0.post1", "2.0"]
-    assert "all 2 packages" in checkout.run(wheels="none")
+    shutil.copytree(installed.venv, tmp_path / "copy", symlinks=True)
+    assert is_usable(installed.venv)
+    assert not is_usable(tmp_path / "copy")  # its scripts start the Python of the original
+    (tmp_path / "link").symlink_to(installed.venv)
+    assert is_usable(tmp_path / "link")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert not is_usable(tmp_path / "dangling")
+    (installed.site_packages / "pip" / "__init__.py").rename(tmp_path / "aside")
+    assert not is_usable(installed.venv)
+    (tmp_path / "aside").rename(installed.site_packages / "pip" / "__init__.py")
 
 
-def no_pip(it: Checkout) -> None:
-    for rest in it.site.glob("pip*"):
-        shutil.rmtree(rest)
-    (it.python.parent / "pip").unlink()
-
-
-def half_a_pip(it: Checkout) -> None:
-    (it.site / "pip" / "__init__.py").unlink()
-
-
-@pytest.mark.parametrize("spoil", [half_a_pip, pytest.param(no_pip, marks=pytest.mark.long)])
-def test_a_pip_that_is_gone_comes_back_without_a_download(
-    checkout: Checkout, spoil: Callable[[Checkout], None]
-) -> None:
-    spoil(checkout)
-    assert "bringing it back" in checkout.run(wheels="none")
-    assert checkout.call([str(checkout.python), "-m", "pip", "--version"]).startswith("pip ")
-
-
-def missing_package(it: Checkout) -> None:
-    (it.site / "beta.py").unlink()
-    shutil.rmtree(it.site / "beta-2.0.dist-info")
-
-
-def missing_file(it: Checkout) -> None:
-    (it.site / "beta.py").unlink()
-
-
-def cut_file(it: Checkout) -> None:
-    (it.site / "beta.py").write_text("VERS")
-
-
-def missing_script(it: Checkout) -> None:
-    (it.python.parent / "beta").unlink()
-
-
-def other_version(it: Checkout) -> None:
-    wheel(it.root / "wheels", "beta", "1.9")
-    pip = [str(it.python), "-m", "pip", "install", "--no-deps", "beta==1.9"]
-    it.call([*pip, "--disable-pip-version-check"])
-    assert it.versions("beta") == ["1.9"]
-
-
-@pytest.mark.parametrize(
-    "spoil", [missing_package, missing_file, cut_file, missing_script, other_version]
-)
-def test_only_what_is_amiss_is_installed(
-    checkout: Checkout, spoil: Callable[[Checkout], None]
-) -> None:
-    spoil(checkout)
-    (checkout.root / "wheels" / "alpha-1.0.post1-py3-none-any.whl").unlink()
-    said = checkout.run()
-    assert "installing beta ...\n" in said
-    assert "anew" not in said
-    assert checkout.versions("alpha", "beta") == ["1.0.post1", "2.0"]
-    assert "all 2 packages" in checkout.run(wheels="none")
-
-
-def missing_record(it: Checkout) -> None:
-    (it.site / "beta-2.0.dist-info" / "RECORD").unlink()
-
-
-def cut_record(it: Checkout) -> None:
-    record = it.site / "beta-2.0.dist-info" / "RECORD"
-    record.write_text(record.read_text()[:40])
-
-
-def two_versions_at_once(it: Checkout) -> None:
-    shutil.copytree(it.site / "beta-2.0.dist-info", it.site / "beta-1.0.dist-info")
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [missing_record, cut_record, pytest.param(two_versions_at_once, marks=pytest.mark.long)],
-)
-def test_what_pip_was_killed_at_is_mended(
-    checkout: Checkout, spoil: Callable[[Checkout], None]
-) -> None:
-    spoil(checkout)
-    checkout.run()
-    assert checkout.versions("alpha", "beta") == ["1.0.post1", "2.0"]
-    assert "all 2 packages" in checkout.run(wheels="none")
-
-
-@pytest.mark.parametrize("spoil", [missing_file, missing_record])
-def test_without_a_network_what_still_works_is_kept(
-    checkout: Checkout, spoil: Callable[[Checkout], None]
-) -> None:
-    spoil(checkout)
-    with pytest.raises(RuntimeError, match="pip could not fetch them; what it said stands above"):
-        checkout.run(wheels="none")
-    assert checkout.versions("alpha") == ["1.0.post1"]
-
-
-def test_a_copied_checkout_runs_its_own_python_without_a_download(checkout: Checkout) -> None:
-    assert "turning the scripts of .venv" in checkout.run(wheels="none")
-    assert checkout.call([str(checkout.venv / "bin" / "alpha")]) == f"{checkout.venv}\n"
-    assert "turning" not in checkout.run(wheels="none")
-
-
-def test_a_file_with_another_hash_is_refused(checkout: Checkout) -> None:
-    missing_package(checkout)
-    lock = checkout.root / "requirements.lock"
-    head, _, digest = lock.read_text().rpartition("sha256:")
-    lock.write_text(f"{head}sha256:{digest[::-1].strip()}\n")
+def test_package_with_another_hash_is_refused(installed: Checkout) -> None:
+    lock = installed.root / "requirements.lock"
+    before = lock.read_text()
+    build_wheel(installed.root / "wheels", "beta", "4")
+    lock.write_text(before.replace("beta==2", "beta==4"))
     with pytest.raises(RuntimeError, match="DO NOT MATCH THE HASHES"):
-        checkout.run()
-    assert not (checkout.site / "beta.py").exists()
-
-
-def test_a_lock_without_hashes_is_refused(checkout: Checkout) -> None:
-    (checkout.root / "requirements.lock").write_text("beta==2.0\n")
-    with pytest.raises(RuntimeError, match=r"requirements\.lock is not understood at 'beta==2.0'"):
-        checkout.run()
-
-
-def test_two_at_once_do_not_spoil_each_other(checkout: Checkout) -> None:
-    missing_package(checkout)
-    command = [sys.executable, "deploy/install.py"]
-    env = {**os.environ, **OFFLINE, "PIP_FIND_LINKS": str(checkout.root / "wheels")}
-    both = [
-        subprocess.Popen(command, cwd=checkout.root, env=env, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [one.communicate(timeout=60)[0] for one in both]
-    assert [one.returncode for one in both] == [0, 0]
-    assert sorted("installing" in words for words in said) == [False, True]
-    assert checkout.versions("beta") == ["2.0"]
-
-
-def test_settings_of_pip_that_name_another_place_are_not_followed(checkout: Checkout) -> None:
-    missing_package(checkout)
-    aside = str(checkout.root / "aside")
-    checkout.run(PIP_TARGET=aside, PIP_USER="1", PYTHONPATH=aside, PIP_PREFIX=aside)
-    assert checkout.versions("beta") == ["2.0"]
-    assert not Path(aside).exists()
-
-
-def test_an_old_python_is_told_so(checkout: Checkout) -> None:
-    pretend = "import sys, runpy; sys.version_info = (3, 9, 2); sys.version = '3.9.2 (x)'; "
-    with pytest.raises(RuntimeError, match=r"Python 3.11 or later is needed, \S+ is 3.9.2; name"):
-        checkout.call(
-            [sys.executable, "-c", pretend + "runpy.run_path('deploy/install.py', {}, '__main__')"]
-        )
-
-
-def test_a_python_without_venv_is_told_what_to_install_and_removes_nothing(
-    checkout: Checkout,
-) -> None:
-    dangling_python(checkout)
-    pretend = "import sys, runpy; sys.modules['ensurepip'] = None; "
-    with pytest.raises(RuntimeError, match="apt install python3-venv"):
-        checkout.call(
-            [sys.executable, "-c", pretend + "runpy.run_path('deploy/install.py', {}, '__main__')"]
-        )
-    assert (checkout.site / "alpha.py").exists()
+        installed.install()
+    assert installed.run_script("beta") == f"2 {installed.venv}\n"
+    lock.write_text(before)
