@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from background.events.retention_worker import RetentionTask
 from handlers.admin.overview import DashboardChart
+from handlers.common.route import Route
 from handlers.operations.metrics import MetricSample
 from httpserver import FastRoute
 
@@ -57,10 +58,10 @@ class Feature:
 
     name: str
     fast_routes: Sequence[FastRoute] = ()
-    routes: Sequence[Any] = ()
-    admin_pages: Sequence[Any] = ()
+    routes: Sequence[Route] = ()
+    admin_pages: Sequence[Route] = ()
     # Handlers of the control socket in the data folder, which only its owner can open.
-    control_routes: Sequence[Any] = ()
+    control_routes: Sequence[Route] = ()
     # Each runs as a task from the start to the stop. One that fails stops the server.
     workers: Sequence[Worker] = ()
     # Before the first request: fill caches, read state.

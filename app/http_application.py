@@ -1,7 +1,5 @@
 """The Tornado application and the fast routes, with what applies to all routes of all features."""
 
-from typing import Any
-
 from tornado.web import Application, RequestHandler
 
 from app.core import Core
@@ -11,6 +9,7 @@ from handlers.common.base_handler import NotFoundHandler
 from handlers.common.ingest import map_store_error
 from handlers.common.rate_limits import RateLimitedApplication
 from handlers.common.responses import problem_response
+from handlers.common.route import Route
 from handlers.common.trailing_slash import fast_route_with_slash, route_with_slash
 from httpserver import tornado_rules
 
@@ -30,7 +29,7 @@ def prepare_fast_routes(core: Core) -> None:
 
 def build_application(core: Core) -> Application:
     """Return the application of the public address; it contains the fast routes, too."""
-    routes: list[Any] = []
+    routes: list[Route] = []
     for feature in core.features:
         routes += (*feature.routes, *feature.admin_pages)
 

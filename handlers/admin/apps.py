@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 from domain.common.formatting import format_moment
 from handlers.admin.admin_page import AdminPage, store_error_refusal
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreError
 from store.sqlite.admin.apps import (
     SCOPES,
@@ -24,14 +25,16 @@ from store.sqlite.core.database import Database
 APPS_PER_PAGE = 100
 
 
-def routes(database: Database) -> list[Any]:
+def routes(database: Database) -> list[Route]:
     """Where these are."""
     parts = {"database": database}
     return [
-        (r"/admin/apps", AdminAppsPage, parts),
-        (r"/admin/apps/(\d{1,18})", AdminAppDetailPage, parts),
-        (r"/admin/apps/(\d{1,18})/tokens", AdminAppTokensPage, parts),
-        (r"/admin/apps/(\d{1,18})/revoke", AdminTokenRevokePage, parts),
+        Route(r"/admin/apps", AdminAppsPage, parts, "admin apps"),
+        Route(r"/admin/apps/(\d{1,18})", AdminAppDetailPage, parts, "admin app"),
+        Route(r"/admin/apps/(\d{1,18})/tokens", AdminAppTokensPage, parts, "admin app tokens"),
+        Route(
+            r"/admin/apps/(\d{1,18})/revoke", AdminTokenRevokePage, parts, "admin token revocation"
+        ),
     ]
 
 

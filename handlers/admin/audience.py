@@ -1,12 +1,13 @@
 """The audience: which hosts are watched, who is there, and which pages rise."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from background.audience.host_poller import HostPoller, PolledHost
 from domain.audience.visitor_history import DEFAULT_WINDOW_SECONDS
 from domain.common import formatting
 from handlers.admin.admin_page import AdminPage
+from handlers.common.route import Route
 from store.sqlite.admin.apps import ListApps
 from store.sqlite.core.database import Database
 
@@ -27,13 +28,14 @@ class RisingPageRow(NamedTuple):
     stale: str  # how old the reading is, if it is older than it should be
 
 
-def routes(database: Database, sampler: HostPoller, threshold: float) -> list[Any]:
+def routes(database: Database, sampler: HostPoller, threshold: float) -> list[Route]:
     """Where this is; `threshold` is how surprising a gain is that is called rising."""
     return [
-        (
+        Route(
             r"/admin/audience",
             AdminAudiencePage,
             {"database": database, "sampler": sampler, "threshold": threshold},
+            "admin audience",
         )
     ]
 

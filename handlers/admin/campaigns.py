@@ -9,6 +9,7 @@ from domain.banners.rotation import next_candidate_index
 from domain.banners.slots import SLOTS
 from handlers.admin.admin_page import AdminPage
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.sqlite.banners.campaign_stats import CampaignStats
 
 CAMPAIGNS_PER_PAGE = 50
@@ -20,13 +21,18 @@ RankCampaign = Callable[[int, int], Awaitable[Ranking | None]]
 
 def routes(
     book: Callable[[], CampaignStats], present: Callable[[], int], rank: RankCampaign
-) -> list[Any]:
+) -> list[Route]:
     """Where these are; `present` tells the slot now, `rank` ranks a (campaign, slot)."""
     parts = {"book": book, "present": present, "rank": rank}
     return [
-        (r"/admin/campaigns", AdminCampaignsPage, parts),
-        (r"/admin/campaigns/(\d{1,19})", AdminCampaignDetailPage, parts),
-        (r"/admin/campaigns/(\d{1,19})/preview", AdminCampaignPreviewPage, parts),
+        Route(r"/admin/campaigns", AdminCampaignsPage, parts, "admin campaigns"),
+        Route(r"/admin/campaigns/(\d{1,19})", AdminCampaignDetailPage, parts, "admin campaign"),
+        Route(
+            r"/admin/campaigns/(\d{1,19})/preview",
+            AdminCampaignPreviewPage,
+            parts,
+            "admin campaign preview",
+        ),
     ]
 
 

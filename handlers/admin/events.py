@@ -2,7 +2,6 @@
 
 import re
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 
@@ -13,6 +12,7 @@ from handlers.admin.admin_page import AdminPage, store_error_refusal
 from handlers.common.api_handler import MAX_INT64
 from handlers.common.base_handler import ApiError
 from handlers.common.event_filter import event_filter
+from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.audit_log import add_audit_entry
@@ -35,15 +35,17 @@ EVENTS_UNAVAILABLE = (
 )
 
 
-def routes(database: Database, events: EventQueries, changes: EventMutations) -> list[Any]:
+def routes(database: Database, events: EventQueries, changes: EventMutations) -> list[Route]:
     """Where these are."""
     parts = {"database": database, "events": events, "changes": changes}
     return [
-        (r"/admin/events", AdminEventsPage, parts),
-        (r"/admin/events/(\d{1,19})", AdminEventDetailPage, parts),
-        (r"/admin/events/(\d{1,19})/delete", AdminEventDeletePage, parts),
-        (r"/admin/sessions", AdminSessionPage, parts),
-        (r"/admin/sessions/erase", AdminSessionErasePage, parts),
+        Route(r"/admin/events", AdminEventsPage, parts, "admin events"),
+        Route(r"/admin/events/(\d{1,19})", AdminEventDetailPage, parts, "admin event"),
+        Route(
+            r"/admin/events/(\d{1,19})/delete", AdminEventDeletePage, parts, "admin event deletion"
+        ),
+        Route(r"/admin/sessions", AdminSessionPage, parts, "admin session"),
+        Route(r"/admin/sessions/erase", AdminSessionErasePage, parts, "admin session erasure"),
     ]
 
 

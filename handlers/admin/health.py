@@ -5,6 +5,7 @@ from typing import Any
 
 from domain.common import formatting
 from handlers.admin.admin_page import AdminPage
+from handlers.common.route import Route
 from handlers.operations.health import ReadinessReport
 from handlers.operations.metrics import MetricSample
 
@@ -20,10 +21,10 @@ def routes(
     readiness: Callable[[], ReadinessReport],
     figures: Callable[[], Iterable[MetricSample]],
     facts: Callable[[], dict[str, str]],
-) -> list[Any]:
+) -> list[Route]:
     """Where this is; `facts` are words by their names."""
     parts = {"readiness": readiness, "figures": figures, "facts": facts}
-    return [(r"/admin/health", AdminHealthPage, parts)]
+    return [Route(r"/admin/health", AdminHealthPage, parts, "admin health")]
 
 
 class AdminHealthPage(AdminPage):

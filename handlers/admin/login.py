@@ -5,7 +5,6 @@ import hmac
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from domain.admin.login_throttle import LoginThrottle
 from domain.admin.password_policy import MAX_PASSWORD_LENGTH as LONGEST_PASSWORD
@@ -13,6 +12,7 @@ from domain.admin.password_policy import password_problem
 from domain.admin.user_names import normalize_password, normalize_user_name, user_name_key
 from handlers.admin.admin_page import AdminPage
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreRefused
 from store.sqlite.admin.login_sessions import MAX_SESSION_SECONDS, LoggedInUser, LoginSessions
 from store.sqlite.admin.password_hashing import hash_password
@@ -39,13 +39,13 @@ class SetupInvitation:
 
 def routes(
     database: Database, logins: LoginSessions, invitation: SetupInvitation, attempts: LoginThrottle
-) -> list[Any]:
+) -> list[Route]:
     """Where these are; `attempts` are the wrong ones so far."""
     parts = {"logins": logins, "invitation": invitation, "attempts": attempts}
     return [
-        (r"/admin/login", AdminLoginPage, {**parts, "clock": monotonic}),
-        (r"/admin/logout", AdminLogoutPage, {"logins": logins}),
-        (r"/admin/setup", AdminSetupPage, {**parts, "database": database}),
+        Route(r"/admin/login", AdminLoginPage, {**parts, "clock": monotonic}, "admin login"),
+        Route(r"/admin/logout", AdminLogoutPage, {"logins": logins}, "admin logout"),
+        Route(r"/admin/setup", AdminSetupPage, {**parts, "database": database}, "admin setup"),
     ]
 
 

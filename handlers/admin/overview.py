@@ -16,6 +16,7 @@ from domain.common import formatting
 from handlers.admin.admin_page import AdminPage
 from handlers.common.base_handler import ApiError
 from handlers.common.responses import PageTemplates
+from handlers.common.route import Route
 from handlers.operations.health import ReadinessReport
 
 # Who watches at once.
@@ -93,12 +94,17 @@ def routes(
     board: DashboardRenderer,
     readiness: Callable[[], ReadinessReport],
     glance: Callable[[], Awaitable[dict[str, Any]]],
-) -> list[Any]:
+) -> list[Route]:
     """Where these are; `glance` gives what else stands there at once."""
     parts = {"board": board}
     return [
-        (r"/admin", AdminOverviewPage, {**parts, "readiness": readiness, "glance": glance}),
-        (r"/admin/live", AdminOverviewStreamHandler, parts),
+        Route(
+            r"/admin",
+            AdminOverviewPage,
+            {**parts, "readiness": readiness, "glance": glance},
+            "admin overview",
+        ),
+        Route(r"/admin/live", AdminOverviewStreamHandler, parts, "admin overview stream"),
     ]
 
 

@@ -12,6 +12,7 @@ from domain.events.event import InvalidEvent
 from handlers.admin.admin_page import AdminPage
 from handlers.common.api_handler import MAX_INT64
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreError, StoreRefused
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.audit_log import add_audit_entry
@@ -32,13 +33,23 @@ MAX_LISTED_APPS = 200
 BODY_PREVIEW_LENGTH = 120
 
 
-def routes(database: Database, replays: RejectedEventReplayer) -> list[Any]:
+def routes(database: Database, replays: RejectedEventReplayer) -> list[Route]:
     """Where these are."""
     parts = {"database": database, "replays": replays}
     return [
-        (r"/admin/rejected-events", AdminRejectedEventsPage, parts),
-        (r"/admin/rejected-events/replay", AdminRejectedReplayPage, parts),
-        (r"/admin/rejected-events/(\d{1,19})", AdminRejectedDetailPage, parts),
+        Route(r"/admin/rejected-events", AdminRejectedEventsPage, parts, "admin rejected events"),
+        Route(
+            r"/admin/rejected-events/replay",
+            AdminRejectedReplayPage,
+            parts,
+            "admin rejected events replay",
+        ),
+        Route(
+            r"/admin/rejected-events/(\d{1,19})",
+            AdminRejectedDetailPage,
+            parts,
+            "admin rejected event",
+        ),
     ]
 
 

@@ -14,6 +14,7 @@ from domain.events.schema_dry_run import SchemaDryRun
 from domain.events.schema_registry import ALL_APPS, SchemaKey
 from handlers.admin.admin_page import AdminPage, store_error_refusal
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.database import Database
@@ -26,12 +27,12 @@ NEW_SCHEMA_TEMPLATE = (
 )
 
 
-def routes(database: Database, rules: EventSchemaStore, events: EventQueries) -> list[Any]:
+def routes(database: Database, rules: EventSchemaStore, events: EventQueries) -> list[Route]:
     """Where these are."""
     parts = {"database": database, "rules": rules, "events": events}
     return [
-        (r"/admin/schemas", AdminSchemasPage, parts),
-        (r"/admin/schemas/edit", AdminSchemaEditPage, parts),
+        Route(r"/admin/schemas", AdminSchemasPage, parts, "admin schemas"),
+        Route(r"/admin/schemas/edit", AdminSchemaEditPage, parts, "admin schema edit"),
     ]
 
 

@@ -2,7 +2,6 @@
 
 import json
 from time import time_ns
-from typing import Any
 from urllib.parse import urlencode
 
 from domain.admin.charts import axis_maximum, line_chart_svg
@@ -14,6 +13,7 @@ from domain.stories.story import InvalidStory
 from domain.stories.story import parse_story as read
 from handlers.admin.admin_page import AdminPage, store_error_refusal
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.database import Database
@@ -42,13 +42,15 @@ def join_event_types(some: list[str]) -> str:
     )
 
 
-def routes(database: Database, usage: StoryStats) -> list[Any]:
+def routes(database: Database, usage: StoryStats) -> list[Route]:
     """Where these are."""
     parts = {"database": database}
     return [
-        (r"/admin/stories", AdminStoriesPage, {**parts, "usage": usage}),
-        (r"/admin/stories/edit", AdminStoryEditPage, parts),
-        (r"/admin/stories/(\d{1,19})/remove", AdminStoryRemovePage, parts),
+        Route(r"/admin/stories", AdminStoriesPage, {**parts, "usage": usage}, "admin stories"),
+        Route(r"/admin/stories/edit", AdminStoryEditPage, parts, "admin story edit"),
+        Route(
+            r"/admin/stories/(\d{1,19})/remove", AdminStoryRemovePage, parts, "admin story removal"
+        ),
     ]
 
 

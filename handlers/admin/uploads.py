@@ -10,6 +10,7 @@ from tornado.web import stream_request_body
 from background.banners.upload_worker import UploadWorker
 from handlers.admin.admin_page import AdminPage
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from imports.import_report import FileImportReport
 from imports.upload_folder import UploadFolder, UploadForm
 from store.api.errors import StoreBusy, StoreError
@@ -24,18 +25,24 @@ MAX_CONCURRENT_UPLOADS, UPLOAD_TIMEOUT_SECONDS = 3, 3_600.0
 MAX_FORM_OVERHEAD_BYTES = 16 * 1024 * 1024
 
 
-def routes(database: Database, uploads: UploadWorker, data: Path, most: int) -> list[Any]:
+def routes(database: Database, uploads: UploadWorker, data: Path, most: int) -> list[Route]:
     """Where these are; an upload lies in `data` meanwhile, and may have `most` bytes."""
     parts = {"database": database}
     return [
-        (
+        Route(
             r"/admin/campaigns/upload",
             AdminUploadPage,
             {"uploads": uploads, "data": data, "most": most},
+            "admin upload",
         ),
-        (r"/admin/uploads/(\w{1,40})", AdminUploadProgressPage, {**parts, "uploads": uploads}),
-        (r"/admin/imports", AdminImportsPage, parts),
-        (r"/admin/imports/(\d{1,18})", AdminImportDetailPage, parts),
+        Route(
+            r"/admin/uploads/(\w{1,40})",
+            AdminUploadProgressPage,
+            {**parts, "uploads": uploads},
+            "admin upload progress",
+        ),
+        Route(r"/admin/imports", AdminImportsPage, parts, "admin imports"),
+        Route(r"/admin/imports/(\d{1,18})", AdminImportDetailPage, parts, "admin import"),
     ]
 
 

@@ -8,6 +8,7 @@ from domain.admin.login_throttle import LoginThrottle
 from domain.admin.password_policy import password_problem
 from domain.admin.user_names import normalize_password, user_name_key
 from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.common.route import Route
 from store.api.errors import StoreError
 from store.sqlite.admin.login_sessions import LoginSessions
 from store.sqlite.admin.password_hashing import generate_password, hash_password
@@ -18,14 +19,19 @@ from store.sqlite.core.database import Database
 AUDIT_ENTRIES_PER_PAGE = 50
 
 
-def routes(database: Database, logins: LoginSessions, attempts: LoginThrottle) -> list[Any]:
+def routes(database: Database, logins: LoginSessions, attempts: LoginThrottle) -> list[Route]:
     """Where these are; `attempts` are the wrong passwords so far."""
     parts = {"database": database}
     return [
-        (r"/admin/users", AdminUsersPage, parts),
-        (r"/admin/users/remove", AdminUserRemovePage, parts),
-        (r"/admin/account", AdminAccountPage, {**parts, "logins": logins, "attempts": attempts}),
-        (r"/admin/audit", AdminAuditPage, parts),
+        Route(r"/admin/users", AdminUsersPage, parts, "admin users"),
+        Route(r"/admin/users/remove", AdminUserRemovePage, parts, "admin user removal"),
+        Route(
+            r"/admin/account",
+            AdminAccountPage,
+            {**parts, "logins": logins, "attempts": attempts},
+            "admin account",
+        ),
+        Route(r"/admin/audit", AdminAuditPage, parts, "admin audit log"),
     ]
 
 

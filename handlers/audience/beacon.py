@@ -72,7 +72,7 @@ class BeaconIngest:
         pattern = r"/api/v1/beacon/([\w.~-]{1,100})"
         return [
             FastRoute("POST", pattern, self.post, body_limit=MAX_BEACON_BYTES, name="beacon"),
-            FastRoute("OPTIONS", pattern, self.options, name="beacon"),
+            FastRoute("OPTIONS", pattern, self.options, name="beacon preflight"),
             FastRoute("GET", r"/static/beacon\.js", _script_response, name="beacon script"),
         ]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from time import time
-from typing import Any
 
 import msgspec
 from cachetools import LRUCache
@@ -18,6 +17,7 @@ from handlers.common.audience_base import (
     reading_timestamp,
 )
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from httpserver import MemoryBudget
 from store.sqlite.audience.audience_history import AudienceHistory
 
@@ -36,19 +36,20 @@ MAX_WAITING_HISTORIES = 32
 HistoryCache = LRUCache[tuple[PolledHost, str, int, int], tuple[int, bytes]]
 
 
-def routes(audience: AudienceContext, kept: AudienceHistory) -> list[Any]:
+def routes(audience: AudienceContext, kept: AudienceHistory) -> list[Route]:
     """Where these are."""
     made: HistoryCache = LRUCache(MAX_CACHED_HISTORIES)
     base = r"/api/v1/audience/" + HOST_PATTERN
     parts = {"audience": audience}
     return [
-        (base + "/rising", RisingPagesHandler, parts),
-        (
+        Route(base + "/rising", RisingPagesHandler, parts, "rising pages"),
+        Route(
             base + "/history",
             PageHistoryHandler,
             {"kept": kept, "made": made, "places": MemoryBudget(MAX_WAITING_HISTORIES), **parts},
+            "page history",
         ),
-        (base + "/stream", RisingStreamHandler, parts),
+        Route(base + "/stream", RisingStreamHandler, parts, "rising pages stream"),
     ]
 
 

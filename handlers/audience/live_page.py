@@ -4,13 +4,14 @@ The page comes whole from here, so that it reads well without scripts; with them
 replaced by what a stream sends, which is the same list, made once for all who look.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from background.audience.host_poller import PolledHost
 from domain.admin.sparkline import sparkline_points
 from domain.audience.visitor_history import DEFAULT_WINDOW_SECONDS
 from handlers.common.audience_base import AudienceContext, PolledHostHandler, reading_timestamp
 from handlers.common.responses import HTML_CONTENT_TYPE, PageTemplates
+from handlers.common.route import Route
 
 # Pages that are shown, and minutes of each.
 MAX_LIVE_PAGES, SPARKLINE_MINUTES = 40, 30
@@ -30,12 +31,12 @@ class LivePageRow(NamedTuple):
     line: str  # the points of its last minutes
 
 
-def routes(audience: AudienceContext, pages: PageTemplates) -> list[Any]:
+def routes(audience: AudienceContext, pages: PageTemplates) -> list[Route]:
     """Where these are."""
     parts = {"audience": audience, "pages": pages}
     return [
-        (r"/live/([^/]{1,260})", LivePageHandler, parts),
-        (r"/live/([^/]{1,260})/stream", LivePageStreamHandler, parts),
+        Route(r"/live/([^/]{1,260})", LivePageHandler, parts, "live page"),
+        Route(r"/live/([^/]{1,260})/stream", LivePageStreamHandler, parts, "live page stream"),
     ]
 
 

@@ -165,6 +165,7 @@ class RateLimitedHandler(BaseHandler):
     """Responds 429 to a request above its limit."""
 
     body_methods = frozenset()
+    route_name = "rate limited"
 
     def initialize(self, limit: RequestRateLimit, decision: RateDecision) -> None:
         """Set the exceeded limit and its decision."""

@@ -1,11 +1,11 @@
 """`/events/{id}`: read, replace or delete one event."""
 
 from time import time_ns
-from typing import Any
 
 from domain.events.event import InvalidEvent, parse_event, remove_server_members
 from handlers.common.api_handler import MAX_INT64, ApiHandler
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreError, StoreRefused
 from store.sqlite.admin.apps import AppAccess, TokenAuthenticator
 from store.sqlite.events.event_mutations import EventMutations
@@ -22,10 +22,10 @@ def routes(
     mutations: EventMutations,
     apps: TokenAuthenticator,
     schemas: EventSchemaStore,
-) -> list[Any]:
+) -> list[Route]:
     """Return the Tornado route; `apps` tells which apps are strict."""
     arguments = {"events": events, "mutations": mutations, "apps": apps, "schemas": schemas}
-    return [(EVENT_PATTERN, EventDetailHandler, arguments)]
+    return [Route(EVENT_PATTERN, EventDetailHandler, arguments, "event")]
 
 
 class EventDetailHandler(ApiHandler):

@@ -1,11 +1,10 @@
 """`GET /events/export`: all events of a filter as a stream."""
 
-from typing import Any
-
 from tornado.iostream import StreamClosedError
 
 from handlers.common.api_handler import ApiHandler
 from handlers.common.event_filter import FILTER_PARAMETERS, event_filter, is_newest_first
+from handlers.common.route import Route
 from httpserver import MemoryBudget, MemoryReservation, reservation_owners
 from store.api.errors import StoreBusy
 from store.sqlite.events.event_export import EventExport, ExportFormat
@@ -19,10 +18,10 @@ EXPORT_CONTENT_TYPES: dict[ExportFormat, str] = {
 EXPORT_BUFFER_BYTES = 524_288
 
 
-def routes(events: EventQueries, export_budget: MemoryBudget) -> list[Any]:
+def routes(events: EventQueries, export_budget: MemoryBudget) -> list[Route]:
     """Return the Tornado route; all exports in progress share `export_budget`."""
     arguments = {"events": events, "export_budget": export_budget}
-    return [(r"(?:/api/v1)?/events/export", EventExportHandler, arguments)]
+    return [Route(r"(?:/api/v1)?/events/export", EventExportHandler, arguments, "event export")]
 
 
 class EventExportHandler(ApiHandler):

@@ -13,6 +13,7 @@ from domain.events.schema_dry_run import SchemaDryRun
 from domain.events.schema_registry import ALL_APPS, SchemaKey
 from handlers.common.api_handler import ApiHandler
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreRefused
 from store.sqlite.events.event_queries import EventFilter, EventQueries
 from store.sqlite.events.event_schemas import EventSchemaStore, StoredEventSchema
@@ -22,13 +23,18 @@ MAX_TYPE_NAME_LENGTH = 100
 MAX_DRY_RUN_EVENTS = 10_000
 
 
-def routes(schemas: EventSchemaStore, events: EventQueries) -> list[Any]:
+def routes(schemas: EventSchemaStore, events: EventQueries) -> list[Route]:
     """Return the Tornado routes; dry runs read from `events`."""
     arguments = {"schemas": schemas, "events": events}
     return [
-        (r"/api/v1/schemas", EventSchemaListHandler, arguments),
-        (r"/api/v1/schemas/([^/]+)/([^/]+)", EventSchemaHandler, arguments),
-        (r"/api/v1/schemas/([^/]+)/([^/]+)/dry-run", SchemaDryRunHandler, arguments),
+        Route(r"/api/v1/schemas", EventSchemaListHandler, arguments, "event schemas"),
+        Route(r"/api/v1/schemas/([^/]+)/([^/]+)", EventSchemaHandler, arguments, "event schema"),
+        Route(
+            r"/api/v1/schemas/([^/]+)/([^/]+)/dry-run",
+            SchemaDryRunHandler,
+            arguments,
+            "event schema dry run",
+        ),
     ]
 
 

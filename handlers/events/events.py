@@ -4,7 +4,6 @@ A fast route serves `POST /events` with small bodies (handlers/events/event_inge
 """
 
 import contextlib
-from typing import Any
 
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
@@ -13,6 +12,7 @@ from handlers.common.api_handler import ApiHandler
 from handlers.common.base_handler import ApiError
 from handlers.common.event_filter import FILTER_PARAMETERS, event_filter, is_newest_first
 from handlers.common.ingest import BATCH_RESPONSE_END, batch_response
+from handlers.common.route import Route
 from handlers.events.event_ingest import EVENTS_PATTERN
 from handlers.events.event_ingest_stream import EventStream, EventStreamContext
 from store.api.errors import StoreBusy
@@ -22,10 +22,10 @@ from store.sqlite.events.event_queries import EventQueries, InvalidEventCursor
 
 def routes(
     events: EventQueries, mutations: EventMutations, stream: EventStreamContext
-) -> list[Any]:
+) -> list[Route]:
     """Return the Tornado route of `/events`."""
     arguments = {"events": events, "mutations": mutations, "stream": stream}
-    return [(EVENTS_PATTERN, EventsHandler, arguments)]
+    return [Route(EVENTS_PATTERN, EventsHandler, arguments, "event list and stream")]
 
 
 @stream_request_body

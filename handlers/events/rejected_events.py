@@ -1,10 +1,9 @@
 """`/rejected-events`: list invalid events, and replay one against the current schemas."""
 
-from typing import Any
-
 from domain.events.event import InvalidEvent
 from handlers.common.api_handler import MAX_INT64, ApiHandler
 from handlers.common.base_handler import ApiError
+from handlers.common.route import Route
 from store.api.errors import StoreError, StoreRefused
 from store.sqlite.core.database import Database
 from store.sqlite.events.rejected_event_queries import RejectedEventFilter, rejected_events_page
@@ -13,14 +12,20 @@ from store.sqlite.events.rejected_event_replay import RejectedEventReplayer
 REJECTED_EVENTS_PATTERN = r"(?:/api/v1)?/rejected-events"
 
 
-def routes(database: Database, replayer: RejectedEventReplayer) -> list[Any]:
+def routes(database: Database, replayer: RejectedEventReplayer) -> list[Route]:
     """Return the Tornado routes of the list and the replay."""
     return [
-        (REJECTED_EVENTS_PATTERN, RejectedEventsHandler, {"database": database}),
-        (
+        Route(
+            REJECTED_EVENTS_PATTERN,
+            RejectedEventsHandler,
+            {"database": database},
+            "rejected events",
+        ),
+        Route(
             REJECTED_EVENTS_PATTERN + r"/(\d{1,19})/replay",
             RejectedEventReplayHandler,
             {"replayer": replayer},
+            "rejected event replay",
         ),
     ]
 

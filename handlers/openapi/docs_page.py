@@ -17,6 +17,7 @@ from cachetools import TTLCache
 from domain.common.content_negotiation import accepts_coding
 from handlers.common.base_handler import BaseHandler
 from handlers.common.responses import HTML_CONTENT_TYPE, PageTemplates
+from handlers.common.route import Route
 from handlers.openapi import admin, audience, banners, events, operations, schemas, stories
 from handlers.openapi.document import SAME_AS_EXTENSION, build_document
 from handlers.openapi.operation import EXAMPLE_API_KEY
@@ -34,14 +35,18 @@ API_RESOURCES = (
 SCHEMA_REF_PREFIX = "#/components/schemas/"
 
 
-def routes(pages: PageTemplates) -> list[Any]:
+def routes(pages: PageTemplates) -> list[Route]:
     """Return the Tornado routes of the document and the page."""
     body = msgspec.json.encode(build_document(API_RESOURCES))
     document = msgspec.json.decode(body)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return [
-        (r"/api/v1/openapi\.json", OpenApiHandler, {"body": body, "tag": tag}),
-        (r"/api/v1/docs", ApiDocsHandler, {"pages": pages, "document": document}),
+        Route(
+            r"/api/v1/openapi\.json", OpenApiHandler, {"body": body, "tag": tag}, "openapi document"
+        ),
+        Route(
+            r"/api/v1/docs", ApiDocsHandler, {"pages": pages, "document": document}, "api reference"
+        ),
     ]
 
 

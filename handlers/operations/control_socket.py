@@ -14,6 +14,7 @@ from tornado.web import RequestHandler, stream_request_body
 
 from handlers.common.base_handler import ApiError
 from handlers.common.responses import PROBLEM_CONTENT_TYPE, problem_body
+from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreError, StoreRefused
 from store.api.import_session import IMPORT_CALLS, MAX_IMAGE_BYTES
 from store.sqlite.control_protocol import COMMAND_TYPES, STATUS_ERRORS
@@ -73,16 +74,18 @@ class ControlService:
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def routes(self) -> list[Any]:
+    def routes(self) -> list[Route]:
         """The rules of a Tornado application that listens on the owner's socket alone."""
         parts = {"control": self}
         return [
-            (r"/ask/(\w+)", ControlCommandHandler, parts),
-            (r"/rebuild", ControlRebuildHandler, parts),
-            (r"/export", ControlExportHandler, parts),
-            (r"/replay/(\d{1,19})", ControlReplayHandler, parts),
-            (r"/import", ControlImportHandler, parts),
-            (r"/import/(\d{1,18})/(\w+)", ControlImportCallHandler, parts),
+            Route(r"/ask/(\w+)", ControlCommandHandler, parts, "control command"),
+            Route(r"/rebuild", ControlRebuildHandler, parts, "control rebuild"),
+            Route(r"/export", ControlExportHandler, parts, "control export"),
+            Route(r"/replay/(\d{1,19})", ControlReplayHandler, parts, "control replay"),
+            Route(r"/import", ControlImportHandler, parts, "control import"),
+            Route(
+                r"/import/(\d{1,18})/(\w+)", ControlImportCallHandler, parts, "control import call"
+            ),
         ]
 
     async def close(self) -> None:

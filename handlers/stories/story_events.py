@@ -76,7 +76,7 @@ class StoryEventIngest:
                 body_limit=MAX_STORY_EVENT_BYTES,
                 name="story events",
             ),
-            FastRoute("OPTIONS", STORY_EVENT_PATTERN, self.options, name="story events"),
+            FastRoute("OPTIONS", STORY_EVENT_PATTERN, self.options, name="story events preflight"),
         ]
 
     async def options(self, request: Request) -> Response:

@@ -145,8 +145,10 @@ class AppStories:
     def lanes(self) -> list[FastRoute]:
         """Both addresses."""
         return [
-            FastRoute("GET", CACHED_STORIES_PATTERN, self.cached, name="stories cached"),
+            FastRoute("GET", CACHED_STORIES_PATTERN, self.cached, name="cached stories"),
             FastRoute("GET", STORIES_PATTERN, self.fresh, name="stories"),
-            FastRoute("OPTIONS", CACHED_STORIES_PATTERN, self.options, name="stories cached"),
-            FastRoute("OPTIONS", STORIES_PATTERN, self.options, name="stories"),
+            FastRoute(
+                "OPTIONS", CACHED_STORIES_PATTERN, self.options, name="cached stories preflight"
+            ),
+            FastRoute("OPTIONS", STORIES_PATTERN, self.options, name="stories preflight"),
         ]

@@ -7,6 +7,7 @@ from domain.common.days import InvalidDate, format_day, parse_day
 from handlers.common.api_handler import ApiHandler
 from handlers.common.base_handler import ApiError
 from handlers.common.cors import ALLOW_CREDENTIALS, ALLOW_ORIGIN, VARY_ORIGIN, is_allowed_origin
+from handlers.common.route import Route
 from httpserver import MemoryBudget
 from store.api.errors import StoreBusy
 from store.sqlite.stories.story_cache import StoryCache, VisibleStories
@@ -23,12 +24,14 @@ MAX_STATS_DAYS = 1_000
 SPAN_FIELD_NAMES = dict(zip(ACTIVE_SPAN_DAYS, ("dau", "wau", "mau"), strict=True))
 
 
-def routes(usage: StoryStats, shelves: StoryCache[Any]) -> list[Any]:
+def routes(usage: StoryStats, shelves: StoryCache[Any]) -> list[Route]:
     """Where these are."""
     parts = {"usage": usage, "shelves": shelves, "places": MemoryBudget(MAX_WAITING_QUERIES)}
     return [
-        (r"/api/v1/stories/([\w.~-]{1,100})/counts", StoryCountsHandler, parts),
-        (r"/api/v1/dau/([\w.~-]{1,100})", ActiveUsersHandler, parts),
+        Route(
+            r"/api/v1/stories/([\w.~-]{1,100})/counts", StoryCountsHandler, parts, "story counts"
+        ),
+        Route(r"/api/v1/dau/([\w.~-]{1,100})", ActiveUsersHandler, parts, "daily active users"),
     ]
 
 

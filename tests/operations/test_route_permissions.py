@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -34,27 +34,50 @@ SECURITY = {
 }
 
 
-def routes(tmp_path: Path) -> set[tuple[str, str]]:
-    """All that the application answers, by lane or handler: (method, pattern)."""
+class RouteNames(NamedTuple):
+    """The routes of all features, as (method, pattern), and the names that `/metrics` shows."""
 
-    async def look() -> set[tuple[str, str]]:
+    routes: set[tuple[str, str]]
+    names: list[str]
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> RouteNames:
+    data = tmp_path_factory.mktemp("routes")
+
+    async def build() -> RouteNames:
         async with AsyncExitStack() as opened:
-            core = await Core.open(Settings(data=str(tmp_path)), opened)
+            core = await Core.open(Settings(data=str(data)), opened)
             lifecycle.build(core, FEATURES)
-            found = {(route.method, route.pattern) for route in core.fast_routes}
+            routes = {(route.method, route.pattern) for route in core.fast_routes}
+            names = [route.name for route in core.fast_routes]
             for rule in build_application(core).wildcard_router.rules:
                 if hasattr(rule.matcher, "regex"):
                     pattern = rule.matcher.regex.pattern.removesuffix("$")
-                    found |= {(method, pattern) for method in rule.target.own - {"HEAD"}}
-        return found
+                    routes |= {(method, pattern) for method in rule.target.own - {"HEAD"}}
+            for feature in core.features:
+                names += [route.name for route in (*feature.routes, *feature.admin_pages)]
+        return RouteNames(routes, names)
 
-    return asyncio.run(look())
+    return asyncio.run(build())
 
 
-def test_every_route_has_a_row_and_every_row_a_route(tmp_path):
+def test_table_lists_every_declared_route(declared):
     rows = [(row.method, optional_slash(row.pattern)) for row in ROWS]
     assert len(rows) == len(set(rows))
-    assert set(rows) == routes(tmp_path)
+    assert set(rows) == declared.routes
+
+
+def test_every_route_has_a_unique_name_in_metrics(declared):
+    assert len(declared.names) == len(set(declared.names))
+
+
+def test_metrics_label_requests_by_route_name(sampled):
+    for method, path in (("GET", "/readyz"), ("POST", "/healthz"), ("GET", "/nowhere")):
+        sampled.ask(path, method=method)
+    text = sampled.ask("/metrics").body.decode()
+    for name, status in (("readyz", 200), ("healthz", 405), ("unknown", 404)):
+        assert f'marquee_http_requests_total{{route="{name}",status="{status}"}}' in text
 
 
 @pytest.fixture(scope="module")
