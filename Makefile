@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev test test-long lint format lock audit bench dist clean
+.PHONY: help run install install-dev test test-long lint format docs lock audit bench dist clean
 
 help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,11 @@ lint: install-dev ## check style, types and imports between layers
 format: install-dev ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format
+
+docs: install ## write the generated pages and diagrams of docs/
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/diagrams.py
+	$(BIN)/python docs/collection.py
 
 lock: ## update the lock files to the newest versions that setup.cfg allows
 	$(PYTHON) deploy/lock.py

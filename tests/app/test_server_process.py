@@ -23,7 +23,7 @@ from tests.support import ROOT
 from tests.support.web.admin_session import owner_of
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text()
 
 
 def test_port_0_takes_a_free_one_and_says_which(start):
@@ -282,15 +282,15 @@ def test_help_shows_an_example(command, run):
     assert "xample" in answer.stdout
 
 
-def test_every_setting_stands_in_help_and_readme_with_its_default(run):
+def test_help_and_reference_have_every_setting_with_its_default(run):
     from app.settings import settings_table
 
     text = run("serve", "--help").stdout
     for name, kind, default, _, _ in settings_table():
         assert f"--{name.replace('_', '-')}" in text or f"--[no-]{name}" in text
         shown = str(default).lower() if kind is bool else str(default)
-        row = re.search(rf"^\| `{name}` \|.*$", README, re.MULTILINE)
-        assert row, f"the README's table lacks {name}"
+        row = re.search(rf"^\| `{name}` \|.*$", SETTINGS, re.MULTILINE)
+        assert row, f"docs/reference/settings.md lacks {name}"
         assert f"MARQUEE_{name.upper()}" in row[0]
         assert f"`{shown}`" in row[0] or default == ""
 

@@ -98,21 +98,3 @@ def test_a_wrong_file_is_told_what_is_wrong(tmp_path, text, words):
 def test_a_missing_file_is_told():
     with pytest.raises(SettingError, match="cannot be read"):
         resolve_settings({}, {}, "/nowhere/marquee.toml")
-
-
-def test_the_readme_has_a_row_for_each_setting():
-    text = (ROOT / "README.md").read_text("utf-8")
-    head = "| setting | environment | default | what it is |\n| --- | --- | --- | --- |\n"
-    rows = text.partition(head)[2].partition("\n\n")[0].splitlines()
-    assert rows == [_row(*each) for each in settings_table()]
-
-
-def _row(name, _, default, description, choices):
-    among = f" ({', '.join(sorted(choices))})" if choices else ""
-    return f"| `{name}` | `MARQUEE_{name.upper()}` | {_default(default)} | {description}{among} |"
-
-
-def _default(value):
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return "" if value == "" else f"`{value}`"

@@ -83,5 +83,5 @@ def test_litestream_replicates_backups_and_never_the_live_database() -> None:
 def test_make_dist_names_missing_debian_packages(tmp_path: Path) -> None:
     missing = dist.missing_packages(str(tmp_path))
     assert missing["objdump and strip"] == "binutils"
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "how-to" / "one-file.md").read_text("utf-8")
     assert "apt install libpython3-dev binutils" in text.partition("make dist")[0]

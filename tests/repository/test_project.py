@@ -28,7 +28,9 @@ CODE = (
 FOLDERS = {"static", "templates", "tests", "bench", "client", "deploy", "docs", ".ci"}
 FILES = {"server.py"}
 TOOLS = {"setup.cfg", "ruff.toml", "Makefile", "Dockerfile", ".dockerignore"}
-DOCUMENTS = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".gitignore"}
+DOCUMENTS = {
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".gitignore"),
+}
 LOCKS = {"requirements.lock", "requirements-dev.lock", "requirements-dist.lock"}
 # Package registries and paths of one machine; the brackets keep this file from matching itself.
 FORBIDDEN = re.compile(
@@ -118,7 +120,7 @@ def test_top_level_has_only_known_entries() -> None:
 
 
 def test_changelog_begins_with_this_version(config: ConfigParser) -> None:
-    versions = re.findall(r"(?m)^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text())
+    versions = re.findall(r"(?m)^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text())
     assert config["metadata"]["version"] == "attr: domain.common.version.VERSION"
     assert versions[0] == VERSION
 
@@ -213,11 +215,3 @@ def test_migrations_are_numbered_without_gaps() -> None:
         int(file.name[:3]) for file in sorted((ROOT / "store/sqlite/migrations").glob("*.sql"))
     ]
     assert numbers == [*range(1, len(numbers) + 1)]
-
-
-@pytest.mark.parametrize("document", ["README.md", "bench/README.md", "SECURITY.md"])
-def test_every_file_that_a_document_names_exists(document: str) -> None:
-    text = (ROOT / document).read_text()
-    named = re.findall(r"(?<![\w/])(?:tests|bench|docs|deploy|client)/[\w./-]*\w", text)
-    assert named
-    assert [each for each in named if not (ROOT / each).exists()] == []

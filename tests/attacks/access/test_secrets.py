@@ -128,7 +128,7 @@ class Talkative:
             f"{name} in {where}"
             for name, secret in self.secrets.items()
             for where, content in there.items()
-            # What is asked about stands in the list of what is watched: the README says so.
+            # The keys of polled hosts are stored: docs/how-to/audience.md says so.
             if not (name == "the upstream's key" and where.startswith("marquee.db"))
             for form in forms(secret)
             if form.encode() in content
@@ -307,7 +307,7 @@ def test_the_log_tells_of_each_request_all_the_same(used):
 
 
 def test_what_is_kept_of_them_is_there(used):
-    """The search would find what there is: a name, and the key that is told of in the README."""
+    """The search finds what is stored: a name, and the key of a polled host."""
     held = b"".join(path.read_bytes() for path in used.server.data.glob("marquee.db*"))
     assert b"maria" in held and KEY.encode() in held and b"$argon2id$" in held
 
