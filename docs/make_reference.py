@@ -18,8 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from commands.parser import build_parser  # noqa: E402
 from app.settings import PROGRAM_COMMAND, SETTING_NAMES, settings_table  # noqa: E402
+from commands.parser import build_parser  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
 CALL = ".venv/bin/python server.py"
@@ -171,7 +171,8 @@ def _section(words: str, found: argparse.ArgumentParser) -> str:
     own = [
         each
         for each in found._actions
-        if each.dest not in (*SHARED, "help") and not (each.option_strings and each.dest in SETTING_NAMES)
+        if each.dest not in (*SHARED, "help")
+        and not (each.option_strings and each.dest in SETTING_NAMES)
     ]
     usage = " ".join([CALL, words, *(_usage(each) for each in own)])
     text = found.description or f"{_summary(words)[:1].upper()}{_summary(words)[1:]}."

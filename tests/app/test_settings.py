@@ -10,7 +10,6 @@ from app.settings import (
     service_links,
     settings_table,
 )
-from tests.support import ROOT
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path):
