@@ -1,7 +1,7 @@
-// Puts what the stream sends in the place of the list.
-const place = document.querySelector("[data-stream]");
-const said = document.querySelector("[data-said]");
-const stream = new EventSource(place.dataset.stream);
-stream.onopen = () => { said.textContent = "live"; };
-stream.onmessage = (event) => { place.innerHTML = event.data; };
-stream.onerror = () => { said.textContent = "no connection; trying again"; };
+// Replaces the list by the HTML that the stream sends.
+const list = document.querySelector("[data-stream]");
+const status = document.querySelector("[data-status]");
+const stream = new EventSource(list.dataset.stream);
+stream.onopen = () => { status.textContent = "live"; };
+stream.onmessage = (event) => { list.innerHTML = event.data; };
+stream.onerror = () => { status.textContent = "disconnected; reconnecting"; };

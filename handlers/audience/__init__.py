@@ -1,1 +1,1 @@
-"""The audience of a host: beacon, rising pages, live page."""
+"""Audience of a host: beacon, rising pages, page history, live page."""

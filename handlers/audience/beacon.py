@@ -1,6 +1,7 @@
-"""What `static/beacon.js` sends: pageviews, which are logged, and heartbeats, which are not.
+"""Fast routes of the beacon script and its endpoint.
 
-It comes as `text/plain`, which browsers send to other hosts without asking first.
+The event log stores pageviews; heartbeats only update the active visitors in memory. The script
+sends `text/plain`, which needs no CORS preflight.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ BEACON_SCRIPT = b"".join(
     if not (line := each.strip()).startswith(b"//")
 )
 SCRIPT_ETAG = f'"{hashlib.sha256(BEACON_SCRIPT).hexdigest()[:32]}"'
-# Every page of a site carries it: it is asked for anew once an hour, and then by its tag.
+# Every page of a site loads the script: browsers revalidate its ETag once an hour.
 SCRIPT_HEADERS = (
     ("ETag", SCRIPT_ETAG),
     ("Cache-Control", "public, max-age=3600, stale-while-revalidate=86400"),
@@ -50,9 +51,9 @@ ALLOWED_METHODS = "POST, OPTIONS"
 MAX_BEACON_BYTES = 8_192
 BEACON_HEADERS = (NO_STORE, *SECURITY_HEADERS, VARY_ORIGIN)
 NO_CONTENT = Response(204, BEACON_HEADERS)
-UNKNOWN_TOKEN = problem_response(404, "No app has this public token.")
+UNKNOWN_TOKEN = problem_response(404, "Unknown public token.")
 OVERLOADED = DelayedResponse(
-    problem_response(503, "More events are waiting than can be held.", RETRY_AFTER),
+    problem_response(503, "The event log is overloaded.", RETRY_AFTER),
     OVERLOAD_DELAY_SECONDS,
 )
 
@@ -60,15 +61,15 @@ CommitFuture = asyncio.Future[list[AppendOutcome]]
 
 
 class BeaconIngest:
-    """The lanes of `POST /api/v1/beacon/{public_token}`, and of the script that sends it."""
+    """The fast routes of `POST /api/v1/beacon/{public_token}` and of the script."""
 
-    def __init__(self, sites: SiteRegistry, presence: ActiveVisitors, log: EventLog) -> None:
+    def __init__(self, sites: SiteRegistry, active_visitors: ActiveVisitors, log: EventLog) -> None:
         self._sites = sites
-        self._presence = presence
+        self._active_visitors = active_visitors
         self._log = log
 
-    def lanes(self) -> list[FastRoute]:
-        """Their addresses."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the routes of the endpoint, its CORS preflight and the script."""
         pattern = r"/api/v1/beacon/([\w.~-]{1,100})"
         return [
             FastRoute("POST", pattern, self.post, body_limit=MAX_BEACON_BYTES, name="beacon"),
@@ -77,58 +78,62 @@ class BeaconIngest:
         ]
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
-        """Take a sign of life: 204 at once, of a pageview when it is on disk."""
+        """Accept a beacon: 204 at once for a heartbeat, for a pageview once it is on disk."""
         if request.header("Sec-GPC") == "1" or request.header("DNT") == "1":
             return NO_CONTENT
         # A prerendered page reports again when it is shown.
         if is_prefetch(request):
             return NO_CONTENT
         site = self._sites.known(request.params[0])
-        return self._find(request) if site is None else self._take(request, site)
+        return self._accept_uncached(request) if site is None else self._accept(request, site)
 
-    async def _find(self, request: Request) -> Response:
+    async def _accept_uncached(self, request: Request) -> Response:
         site = await self._sites.find(request.params[0])
         if site is None:
             return UNKNOWN_TOKEN
-        answer = self._take(request, site)
-        return answer if isinstance(answer, Response) else await answer
+        response = self._accept(request, site)
+        return response if isinstance(response, Response) else await response
 
-    def _take(self, request: Request, site: AppSite) -> Response | Awaitable[Response]:
+    def _accept(self, request: Request, site: AppSite) -> Response | Awaitable[Response]:
         try:
-            sign = parse_beacon(request.body)
-        except InvalidEvent as wrong:
-            told = "; ".join(f"{fault.pointer} {fault.message}".strip() for fault in wrong.faults)
-            return problem_response(400, f"This is no sign of life: {told}.")
+            beacon = parse_beacon(request.body)
+        except InvalidEvent as error:
+            details = "; ".join(f"{each.pointer} {each.message}".strip() for each in error.faults)
+            return problem_response(400, f"Invalid beacon payload: {details}.")
         origin = request.header("Origin")
-        # A page may hide its origin, and then has none.
-        if origin not in (None, "null") and host_of_origin(origin or "") != sign.host:
+        # A sandboxed page sends the origin "null".
+        if origin not in (None, "null") and host_of_origin(origin or "") != beacon.host:
             return problem_response(
-                403, f"The page's host {sign.host!r} is not that of its origin.", VARY_ORIGIN
+                403, f"The host {beacon.host!r} differs from the origin of the page.", VARY_ORIGIN
             )
-        if site.listed(sign.host) is None:
+        if site.listed(beacon.host) is None:
             return problem_response(
-                403, f"This app does not list the host {sign.host!r}: add it.", VARY_ORIGIN
+                403,
+                f"This app does not list the host {beacon.host!r}: add it to the app.",
+                VARY_ORIGIN,
             )
-        if sign.kind == KIND_VIEW and not self._log.room(0):
+        if beacon.kind == KIND_VIEW and not self._log.room(0):
             return OVERLOADED
-        answer = with_cors_headers(NO_CONTENT, origin, site.hosts)
-        stored = self.keep(sign, site)
-        return answer if stored is None else _respond_when_stored(stored, answer)
+        response = with_cors_headers(NO_CONTENT, origin, site.hosts)
+        stored = self.record(beacon, site)
+        return response if stored is None else _respond_when_stored(stored, response)
 
-    def keep(self, sign: BeaconPayload, site: AppSite) -> CommitFuture | None:
-        """Take a sign: a heartbeat at once, a pageview when the future is done."""
-        if sign.kind == KIND_VIEW:
+    def record(self, beacon: BeaconPayload, site: AppSite) -> CommitFuture | None:
+        """Record a heartbeat and return None; append a pageview and return its future."""
+        if beacon.kind == KIND_VIEW:
             now = time_ns() // 1000
             return self._log.append(
-                (pageview_row(sign, site.app, now),), received=now, counted=False
+                (pageview_row(beacon, site.app, now),), received=now, counted=False
             )
-        entry = site.listed(sign.host)
+        entry = site.listed(beacon.host)
         if entry is not None:
-            self._presence.see(site.app, entry, sign.path, sign.session, title=sign.title)
+            self._active_visitors.see(
+                site.app, entry, beacon.path, beacon.session, title=beacon.title
+            )
         return None
 
     async def options(self, request: Request) -> Response:
-        """Answer the CORS preflight request of a page that sends JSON."""
+        """Return the response to the CORS preflight of a page that sends JSON."""
         site = await self._sites.find(request.params[0])
         hosts = () if site is None else site.hosts
         return preflight_response(ALLOWED_METHODS, request.header("Origin"), hosts)
@@ -138,9 +143,9 @@ def _script_response(request: Request) -> Response:
     return SCRIPT_NOT_MODIFIED if is_not_modified(request, SCRIPT_ETAG) else SCRIPT_RESPONSE
 
 
-async def _respond_when_stored(stored: CommitFuture, answer: Response) -> Response:
+async def _respond_when_stored(stored: CommitFuture, response: Response) -> Response:
     try:
         await stored
     except StoreError as error:
-        return problem_response(503, f"This was not stored ({error}).", RETRY_AFTER)
-    return answer
+        return problem_response(503, f"Not stored ({error}).", RETRY_AFTER)
+    return response

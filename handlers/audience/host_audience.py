@@ -1,4 +1,4 @@
-"""How the pages of a host do: which gain and lose, since when, and as it happens."""
+"""`/api/v1/audience/{host}/`: rising pages, their stream, and the history of a page."""
 
 from collections.abc import Iterator
 from time import time
@@ -22,44 +22,49 @@ from httpserver import MemoryBudget
 from store.sqlite.audience.audience_history import AudienceHistory
 
 HOST_PATTERN = r"([^/]{1,260})"
-# Seconds of history that are told if nothing else is asked for, and at most.
+# Default and maximum span of a page history.
 DEFAULT_HISTORY_SECONDS, MAX_HISTORY_SECONDS = 3 * 3600, 32 * 86_400
 # Windows other than the default that are computed for each reading of a host.
 MAX_EXTRA_WINDOWS = 8
 # History responses cached until the next reading, and the maximum bytes of one of them.
 MAX_CACHED_HISTORIES, MAX_CACHED_HISTORY_BYTES = 256, 65_536
-# Requests for histories that may wait; a client address may hold as many as stay free.
+# Waiting history requests; a client address may hold at most as many as stay free.
 MAX_WAITING_HISTORIES = 32
 
 
-# (number of the reading, response) by (watch, path, first minute, last minute).
+# (number of the reading, response) by (host, path, first minute, last minute).
 HistoryCache = LRUCache[tuple[PolledHost, str, int, int], tuple[int, bytes]]
 
 
-def routes(audience: AudienceContext, kept: AudienceHistory) -> list[Route]:
-    """Where these are."""
-    made: HistoryCache = LRUCache(MAX_CACHED_HISTORIES)
+def routes(audience: AudienceContext, history_store: AudienceHistory) -> list[Route]:
+    """Return the Tornado routes."""
+    history_cache: HistoryCache = LRUCache(MAX_CACHED_HISTORIES)
     base = r"/api/v1/audience/" + HOST_PATTERN
-    parts = {"audience": audience}
+    arguments = {"audience": audience}
     return [
-        Route(base + "/rising", RisingPagesHandler, parts, "rising pages"),
+        Route(base + "/rising", RisingPagesHandler, arguments, "rising pages"),
         Route(
             base + "/history",
             PageHistoryHandler,
-            {"kept": kept, "made": made, "places": MemoryBudget(MAX_WAITING_HISTORIES), **parts},
+            {
+                "history_store": history_store,
+                "history_cache": history_cache,
+                "waiting_budget": MemoryBudget(MAX_WAITING_HISTORIES),
+                **arguments,
+            },
             "page history",
         ),
-        Route(base + "/stream", RisingStreamHandler, parts, "rising pages stream"),
+        Route(base + "/stream", RisingStreamHandler, arguments, "rising pages stream"),
     ]
 
 
 def ceil_minutes(window: int) -> int:
-    """Return a window of seconds in minutes, rounded up."""
+    """Convert a window from seconds to minutes, rounded up."""
     return -(-window // MINUTE_SECONDS)
 
 
 class RisingPageResult(msgspec.Struct):
-    """A page as it is answered."""
+    """A page of the response; `rate` and `score` are its trend."""
 
     path: str
     title: str
@@ -72,7 +77,7 @@ class RisingPageResult(msgspec.Struct):
 
 
 class RawRisingResponse(msgspec.Struct):
-    """All that is answered."""
+    """The response, with its pages already encoded."""
 
     host: str
     window: int
@@ -86,57 +91,58 @@ class RisingPagesHandler(PolledHostHandler):
     """`GET /api/v1/audience/{host}/rising`."""
 
     async def get(self, host: str) -> None:
-        """The pages: what gains, most surprising first; what loses; then the largest."""
+        """Send the pages: gaining by trend score, then losing, then by visitors."""
         window, limit = self.window_argument(), self.limit_argument()
-        watch = await self.polled_host(host)
-        self.admit(watch, window)
+        polled = await self.polled_host(host)
+        self.limit_windows(polled, window)
         self.set_header("Content-Type", "application/json")
-        self.finish(self.told(watch, window, limit))
+        self.finish(self.encode_response(polled, window, limit))
 
-    def admit(self, watch: PolledHost, window: int) -> None:
+    def limit_windows(self, polled: PolledHost, window: int) -> None:
         """Raise 429 if too many windows were requested since the last reading.
 
-        Each costs some milliseconds, and anyone may ask; the default window is always answered.
+        Each window costs a few milliseconds, and requests are public. The default window always
+        works.
         """
         minutes = ceil_minutes(window)
-        if minutes == ceil_minutes(DEFAULT_WINDOW_SECONDS) or minutes in watch.windows:
+        if minutes == ceil_minutes(DEFAULT_WINDOW_SECONDS) or minutes in polled.windows:
             return
-        if len(watch.windows) >= MAX_EXTRA_WINDOWS:
+        if len(polled.windows) >= MAX_EXTRA_WINDOWS:
             period = max(1, round(self.audience.poller.period))
             raise ApiError(
                 429,
-                f"Too many different windows of this host. Use {DEFAULT_WINDOW_SECONDS}, the "
-                "default, or try again.",
+                f"Too many different windows of this host. Use the default, "
+                f"{DEFAULT_WINDOW_SECONDS}, or try again later.",
                 headers=[("Retry-After", str(period))],
             )
-        watch.windows.add(minutes)
+        polled.windows.add(minutes)
 
-    def told(self, watch: PolledHost, window: int, limit: int) -> bytes:
-        """The list as JSON."""
-        sampler = self.audience.poller
-        age = max(0.0, round(sampler.age(watch), 1))
-        pages = self._pages(watch, window, limit)
+    def encode_response(self, polled: PolledHost, window: int, limit: int) -> bytes:
+        """Return the response of the latest reading as JSON."""
+        poller = self.audience.poller
+        age = max(0.0, round(poller.age(polled), 1))
+        pages = self._encoded_pages(polled, window, limit)
         return msgspec.json.encode(
             RawRisingResponse(
-                watch.host, window, reading_timestamp(watch), age, sampler.stale(watch), pages
+                polled.host, window, reading_timestamp(polled), age, poller.stale(polled), pages
             )
         )
 
-    def _pages(self, watch: PolledHost, window: int, limit: int) -> msgspec.Raw:
-        # Computed once for each reading, window in minutes (the resolution of the history) and
-        # one of two lengths, whatever the limit is.
-        most = DEFAULT_RISING_LIMIT if limit <= DEFAULT_RISING_LIMIT else MAX_RISING_LIMIT
-        name = ("pages", ceil_minutes(window), most)
-        made: list[bytes] | None = watch.made.get(name)
-        if made is None:
-            made = [msgspec.json.encode(row) for row in self._rows(watch, window, most)]
-            watch.keep(name, made)
-        return msgspec.Raw(b"[%b]" % b",".join(made[:limit]))
+    def _encoded_pages(self, polled: PolledHost, window: int, limit: int) -> msgspec.Raw:
+        # Cached by reading, window in minutes (the resolution of the history) and one of two
+        # lengths, so that different limits share the work.
+        length = DEFAULT_RISING_LIMIT if limit <= DEFAULT_RISING_LIMIT else MAX_RISING_LIMIT
+        key = ("pages", ceil_minutes(window), length)
+        pages: list[bytes] | None = polled.made.get(key)
+        if pages is None:
+            pages = [msgspec.json.encode(row) for row in self._rows(polled, window, length)]
+            polled.keep(key, pages)
+        return msgspec.Raw(b"[%b]" % b",".join(pages[:limit]))
 
-    def _rows(self, watch: PolledHost, window: int, most: int) -> Iterator[RisingPageResult]:
-        titles = {} if watch.reading is None else watch.reading.titles
+    def _rows(self, polled: PolledHost, window: int, length: int) -> Iterator[RisingPageResult]:
+        titles = {} if polled.reading is None else polled.reading.titles
         seconds = ceil_minutes(window) * MINUTE_SECONDS
-        for page in watch.rising(seconds, most, self.audience.threshold):
+        for page in polled.rising(seconds, length, self.audience.threshold):
             expected, score, state = page.judged
             yield RisingPageResult(
                 page.path,
@@ -154,14 +160,14 @@ class RisingStreamHandler(RisingPagesHandler):
     """`GET /api/v1/audience/{host}/stream`."""
 
     async def get(self, host: str) -> None:
-        """The same list with each reading, as server-sent events."""
+        """Send the response of `rising` after each reading as server-sent events."""
         window, limit = self.window_argument(), self.limit_argument()
-        watch = await self.polled_host(host)
-        self.admit(watch, window)
+        polled = await self.polled_host(host)
+        self.limit_windows(polled, window)
         await self.send_stream(
             (window, limit),
-            watch,
-            lambda: self.told(watch, window, limit),
+            polled,
+            lambda: self.encode_response(polled, window, limit),
             reserved=(window, limit) == (DEFAULT_WINDOW_SECONDS, DEFAULT_RISING_LIMIT),
         )
 
@@ -172,21 +178,18 @@ class PageHistoryHandler(PolledHostHandler):
     def initialize(  # type: ignore[override]
         self,
         audience: AudienceContext,
-        kept: AudienceHistory,
-        made: HistoryCache,
-        places: MemoryBudget,
+        history_store: AudienceHistory,
+        history_cache: HistoryCache,
+        waiting_budget: MemoryBudget,
     ) -> None:
-        """`kept` has the stored minutes, `made` the cached responses of the latest reading.
-
-        Requests for others wait in the `places`.
-        """
+        """Set the dependencies; `waiting_budget` limits the requests that wait for the store."""
         super().initialize(audience)
-        self._places = places
-        self._kept = kept
-        self._made = made
+        self._history_store = history_store
+        self._history_cache = history_cache
+        self._waiting_budget = waiting_budget
 
     async def get(self, host: str) -> None:
-        """A page's average visitors in each minute that was read."""
+        """Send the average visitors of a page by minute; minutes without a reading are left out."""
         path = self.text_argument("path")
         if not path:
             raise self.argument_error("path", "is missing")
@@ -196,23 +199,23 @@ class PageHistoryHandler(PolledHostHandler):
         begin = end - DEFAULT_HISTORY_SECONDS * MICROS_PER_SECOND if begin is None else begin
         if end - begin > MAX_HISTORY_SECONDS * MICROS_PER_SECOND:
             raise self.argument_error(
-                "from", f"is more than {MAX_HISTORY_SECONDS // 86_400} days before `to`"
+                "from", f"must be at most {MAX_HISTORY_SECONDS // 86_400} days before `to`"
             )
-        watch = await self.polled_host(host)
+        polled = await self.polled_host(host)
         minute = MINUTE_SECONDS * MICROS_PER_SECOND
         first, last = -(-begin // minute), -(-end // minute)
-        asked, number = (watch, path, first, last), watch.number
-        made = self._made.get(asked)
-        if made is None or made[0] != number:
-            found = await self._found(watch, path, first, last)
-            answer = {"host": watch.host, "path": path, "minutes": msgspec.Raw(found)}
-            made = number, msgspec.json.encode(answer)
-            if len(made[1]) <= MAX_CACHED_HISTORY_BYTES:
-                self._made[asked] = made
+        key, number = (polled, path, first, last), polled.number
+        cached = self._history_cache.get(key)
+        if cached is None or cached[0] != number:
+            minutes = await self._read_minutes(polled, path, first, last)
+            members = {"host": polled.host, "path": path, "minutes": msgspec.Raw(minutes)}
+            cached = number, msgspec.json.encode(members)
+            if len(cached[1]) <= MAX_CACHED_HISTORY_BYTES:
+                self._history_cache[key] = cached
         self.set_header("Content-Type", "application/json")
-        self.finish(made[1])
+        self.finish(cached[1])
 
-    async def _found(self, watch: PolledHost, path: str, first: int, last: int) -> bytes:
-        """Return the minutes as JSON; 503 if there is no place among those that wait for theirs."""
-        with self.reserve(self._places, "Too many histories are being read now"):
-            return await self._kept.history((watch.key, watch.host), path, first, last)
+    async def _read_minutes(self, polled: PolledHost, path: str, first: int, last: int) -> bytes:
+        """Return the minutes as JSON; raise 503 if too many requests wait."""
+        with self.reserve(self._waiting_budget, "Too many requests wait for page histories"):
+            return await self._history_store.history((polled.key, polled.host), path, first, last)

@@ -1,4 +1,4 @@
-"""Which pages of a host have more visitors than at the reading before."""
+"""Fast route of `/api/v1.0/increasingconcurrents`: pages with more visitors than before."""
 
 from collections.abc import Awaitable
 from math import floor, inf
@@ -12,14 +12,14 @@ from handlers.common.responses import NO_STORE, SECURITY_HEADERS, problem_respon
 from httpserver import FastRoute, Request, Response
 from store.api.errors import StoreBusy, StoreRefused, UpstreamUnavailable
 
-# Targets that are known again.
+# Size of the cache of request targets.
 MAX_CACHED_TARGETS, MAX_CACHED_TARGET_BYTES = 4_096, 1_024
-MISSING_ARGUMENTS = problem_response(401, "This needs an `apikey` and a `host`.")
+MISSING_ARGUMENTS = problem_response(401, "The query arguments `apikey` and `host` are required.")
 RESPONSE_HEADERS = (("Content-Type", "application/json"), NO_STORE, *SECURITY_HEADERS)
 
 
 class PageGainResult(msgspec.Struct):
-    """A page that gained visitors."""
+    """A page that gained visitors since the previous reading; `i` is its path."""
 
     i: str
     change: int
@@ -29,69 +29,69 @@ _encode = msgspec.json.Encoder().encode
 
 
 class IncreasingConcurrents:
-    """The lane of `GET /api/v1.0/increasingconcurrents`."""
+    """The fast route of `GET /api/v1.0/increasingconcurrents`."""
 
-    def __init__(self, sampler: HostPoller) -> None:
-        self._sampler = sampler
-        # Those who ask, ask the same again and again.
-        self._met: dict[bytes, PolledHost] = {}
+    def __init__(self, poller: HostPoller) -> None:
+        self._poller = poller
+        # By request target: clients repeat their requests.
+        self._cached_hosts: dict[bytes, PolledHost] = {}
 
-    def lanes(self) -> list[FastRoute]:
-        """Its address."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the route."""
         pattern = r"/api/v1\.0/increasingconcurrents"
         return [FastRoute("GET", pattern, self.get, name="increasingconcurrents")]
 
     def get(self, request: Request) -> Response | Awaitable[Response]:
-        """The pages that gained, most first; with the age of what this goes by."""
-        watch = self._met.get(request.target)
-        if watch is not None:
+        """Return the pages by gain, with the age of the reading in `Age`."""
+        polled = self._cached_hosts.get(request.target)
+        if polled is not None:
             now = monotonic()
-            if now < watch.ready_until:
-                watch.asked = now
-                answer: Response = watch.ready
-                return answer
-        return self._answer(request)
+            if now < polled.ready_until:
+                polled.asked = now
+                response: Response = polled.ready
+                return response
+        return self._look_up(request)
 
-    def _answer(self, request: Request) -> Response | Awaitable[Response]:
+    def _look_up(self, request: Request) -> Response | Awaitable[Response]:
         key, host = request.argument("apikey"), request.argument("host")
         if not key or not host:
             return MISSING_ARGUMENTS
         host = canonical_host(host) or host.lower()
-        watch = self._sampler.look(key, host)
-        if watch is None:
-            return self._ask(key, host)
+        polled = self._poller.look(key, host)
+        if polled is None:
+            return self._start_polling(key, host)
         if len(request.target) <= MAX_CACHED_TARGET_BYTES:
-            if len(self._met) >= MAX_CACHED_TARGETS:
-                self._met.clear()
-            self._met[request.target] = watch
-        return self._tell(watch)
+            if len(self._cached_hosts) >= MAX_CACHED_TARGETS:
+                self._cached_hosts.clear()
+            self._cached_hosts[request.target] = polled
+        return self._respond(polled)
 
-    async def _ask(self, key: str, host: str) -> Response:
+    async def _start_polling(self, key: str, host: str) -> Response:
         try:
-            return self._tell(await self._sampler.ask(key, host))
+            return self._respond(await self._poller.ask(key, host))
         except StoreRefused as error:
             return problem_response(400, f"{_capitalize_first(error)}.")
         except (UpstreamUnavailable, StoreBusy) as error:
-            wait = error.wait if isinstance(error, UpstreamUnavailable) else self._sampler.period
-            again = ("Retry-After", str(max(1, round(wait))))
+            wait = error.wait if isinstance(error, UpstreamUnavailable) else self._poller.period
+            retry_after = ("Retry-After", str(max(1, round(wait))))
             return problem_response(
-                503, f"{_capitalize_first(error)}; try again in a moment.", again
+                503, f"{_capitalize_first(error)}; try again in a moment.", retry_after
             )
 
-    def _tell(self, watch: PolledHost) -> Response:
-        """The answer, which is good until the age is another, or there is a newer reading."""
-        body = watch.made.get("increases")
+    def _respond(self, polled: PolledHost) -> Response:
+        """Return the response and cache it until `Age` changes or a new reading arrives."""
+        body = polled.made.get("increases")
         if body is None:
-            body = _encode([PageGainResult(path, change) for change, path in watch.gains])
-            watch.keep("increases", body)
-        age = self._sampler.age(watch)
-        answer = Response(200, (*RESPONSE_HEADERS, ("Age", str(floor(age)))), body)
-        # What is stale is looked at each time: there may be a newer one to wait for.
-        fresh = not self._sampler.stale(watch)
-        watch.ready, watch.ready_until = answer, monotonic() + 1 - age % 1 if fresh else -inf
-        return answer
+            body = _encode([PageGainResult(path, change) for change, path in polled.gains])
+            polled.keep("increases", body)
+        age = self._poller.age(polled)
+        response = Response(200, (*RESPONSE_HEADERS, ("Age", str(floor(age)))), body)
+        # A stale reading is not cached, as a newer one may arrive at any time.
+        fresh = not self._poller.stale(polled)
+        polled.ready, polled.ready_until = response, monotonic() + 1 - age % 1 if fresh else -inf
+        return response
 
 
 def _capitalize_first(error: Exception) -> str:
-    words = str(error)
-    return words[:1].upper() + words[1:]
+    text = str(error)
+    return text[:1].upper() + text[1:]

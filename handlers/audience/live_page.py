@@ -1,7 +1,7 @@
-"""The live page of a host: which pages rise, as they rise.
+"""`/live/{host}`: an HTML page of rising pages that a stream keeps current.
 
-The page comes whole from here, so that it reads well without scripts; with them, its list is
-replaced by what a stream sends, which is the same list, made once for all who look.
+The server renders the complete page, which works without scripts. A script replaces the list by
+server-sent events. All clients share the rendered list of a reading.
 """
 
 from typing import NamedTuple
@@ -13,30 +13,30 @@ from handlers.common.audience_base import AudienceContext, PolledHostHandler, re
 from handlers.common.responses import HTML_CONTENT_TYPE, PageTemplates
 from handlers.common.route import Route
 
-# Pages that are shown, and minutes of each.
+# Rows of the list, and minutes of each sparkline.
 MAX_LIVE_PAGES, SPARKLINE_MINUTES = 40, 30
 SPARKLINE_WIDTH, SPARKLINE_HEIGHT = 120, 28
 
 
 class LivePageRow(NamedTuple):
-    """A page as it is shown."""
+    """A row of the list."""
 
     path: str
     title: str
-    link: str | None
+    url: str | None
     visitors: int
     change: str
     expected: str
     state: str
-    line: str  # the points of its last minutes
+    sparkline: str  # SVG points
 
 
 def routes(audience: AudienceContext, pages: PageTemplates) -> list[Route]:
-    """Where these are."""
-    parts = {"audience": audience, "pages": pages}
+    """Return the Tornado routes."""
+    arguments = {"audience": audience, "pages": pages}
     return [
-        Route(r"/live/([^/]{1,260})", LivePageHandler, parts, "live page"),
-        Route(r"/live/([^/]{1,260})/stream", LivePageStreamHandler, parts, "live page stream"),
+        Route(r"/live/([^/]{1,260})", LivePageHandler, arguments, "live page"),
+        Route(r"/live/([^/]{1,260})/stream", LivePageStreamHandler, arguments, "live page stream"),
     ]
 
 
@@ -44,69 +44,72 @@ class LivePageHandler(PolledHostHandler):
     """`GET /live/{host}?apikey=`."""
 
     def initialize(self, audience: AudienceContext, pages: PageTemplates) -> None:  # type: ignore[override]
-        """`pages` makes HTML."""
+        """Set the dependencies; called by Tornado for each request."""
         super().initialize(audience)
         self._pages = pages
 
     async def get(self, host: str) -> None:
-        """The page."""
-        watch = await self.polled_host(host)
+        """Send the page."""
+        polled = await self.polled_host(host)
         self.set_header(*HTML_CONTENT_TYPE)
         self.finish(
             self._pages.render(
-                "live.html", host=watch.host, key=watch.key, shown=self.fragment(watch).decode()
+                "live.html",
+                host=polled.host,
+                key=polled.key,
+                list_html=self.list_html(polled).decode(),
             )
         )
 
-    def fragment(self, watch: PolledHost) -> bytes:
-        """The list, as a part of the page."""
-        made: bytes | None = watch.made.get("fragment")
-        if made is None:
-            sampler = self.audience.poller
-            made = self._pages.render(
+    def list_html(self, polled: PolledHost) -> bytes:
+        """Return the list of the latest reading as HTML."""
+        cached: bytes | None = polled.made.get("list_html")
+        if cached is None:
+            reading = polled.reading
+            cached = self._pages.render(
                 "rising.html",
-                rows=live_page_rows(watch, self.audience.threshold),
-                visitors=0 if watch.reading is None else sum(watch.reading.visitors.values()),
-                as_of=reading_timestamp(watch),
-                stale=sampler.stale(watch),
+                rows=live_page_rows(polled, self.audience.threshold),
+                visitors=0 if reading is None else sum(reading.visitors.values()),
+                as_of=reading_timestamp(polled),
+                stale=self.audience.poller.stale(polled),
                 window=DEFAULT_WINDOW_SECONDS // 60,
-                wide=SPARKLINE_WIDTH,
-                high=SPARKLINE_HEIGHT,
+                width=SPARKLINE_WIDTH,
+                height=SPARKLINE_HEIGHT,
             )
-            watch.keep("fragment", made)
-        return made
+            polled.keep("list_html", cached)
+        return cached
 
 
 class LivePageStreamHandler(LivePageHandler):
-    """`GET /live/{host}/stream?apikey=`: the list with each reading, as server-sent events."""
+    """`GET /live/{host}/stream?apikey=`: the list as server-sent events."""
 
     async def get(self, host: str) -> None:
-        """The stream."""
-        watch = await self.polled_host(host)
-        await self.send_stream("live", watch, lambda: self.fragment(watch), reserved=True)
+        """Send the list after each reading."""
+        polled = await self.polled_host(host)
+        await self.send_stream("live", polled, lambda: self.list_html(polled), reserved=True)
 
 
-def live_page_rows(watch: PolledHost, threshold: float) -> list[LivePageRow]:
-    """The pages that are shown."""
-    titles = {} if watch.reading is None else watch.reading.titles
-    shown = []
-    for page in watch.rising(DEFAULT_WINDOW_SECONDS, MAX_LIVE_PAGES, threshold):
+def live_page_rows(polled: PolledHost, threshold: float) -> list[LivePageRow]:
+    """Return the rows of the list: gaining, then losing, then by visitors."""
+    titles = {} if polled.reading is None else polled.reading.titles
+    rows = []
+    for page in polled.rising(DEFAULT_WINDOW_SECONDS, MAX_LIVE_PAGES, threshold):
         expected, _, state = page.judged
-        line = sparkline_points(
-            watch.history.series(page.path, SPARKLINE_MINUTES),
+        sparkline = sparkline_points(
+            polled.history.series(page.path, SPARKLINE_MINUTES),
             SPARKLINE_WIDTH - 4,
             SPARKLINE_HEIGHT - 4,
         )
-        shown.append(
+        rows.append(
             LivePageRow(
                 page.path,
                 titles.get(page.path, page.path),
-                f"https://{watch.host}{page.path}" if page.path.startswith("/") else None,
+                f"https://{polled.host}{page.path}" if page.path.startswith("/") else None,
                 page.visitors,
                 f"{page.change:+d}".replace("-", "−") if page.change else "0",
                 "–" if expected is None else f"{expected:.0f}",
                 state,
-                line,
+                sparkline,
             )
         )
-    return shown
+    return rows

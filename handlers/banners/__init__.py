@@ -1,1 +1,1 @@
-"""Campaign pages, banner images and conversions."""
+"""Campaign pages, banner images, clicks, conversions and candidates."""

@@ -1,4 +1,4 @@
-"""A banner's image, or a drawn placeholder where there is none."""
+"""`/banners/{banner}`: the stored image of a banner, or a generated placeholder."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Collection
@@ -16,11 +16,11 @@ from httpserver import FastRoute, Request, Response
 from store.api.errors import StoreError
 from store.sqlite.banners.image_store import StoredImage
 
-# Long, as an image hardly ever changes under its banner's number; then its ETag is asked for.
+# An image rarely changes under its banner number; after this time browsers revalidate the ETag.
 IMAGE_CACHE_CONTROL = ("Cache-Control", "public, max-age=86400, stale-while-revalidate=604800")
-# An image may come with the next import, so a placeholder is not kept for long.
+# Short, as the next import may bring the image.
 PLACEHOLDER_CACHE_CONTROL = ("Cache-Control", "public, max-age=60")
-# An SVG opened by itself is a document: it may neither run nor load anything.
+# An SVG opened directly is a document: forbid scripts and subresources.
 IMAGE_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 IMAGE_HEADERS = (
     ("Content-Security-Policy", IMAGE_SECURITY_POLICY),
@@ -30,48 +30,47 @@ IMAGE_HEADERS = (
 
 
 class BannerImages:
-    """The lane of `/banners/`."""
+    """The fast route of `/banners/{banner}`."""
 
     def __init__(
         self,
         pages: PageTemplates,
-        known: Callable[[], Collection[int]],
-        image: Callable[[int], Awaitable[StoredImage | None]],
+        known_banners: Callable[[], Collection[int]],
+        load_image: Callable[[int], Awaitable[StoredImage | None]],
     ) -> None:
-        """`known` are the banners in existence, `image` gives one's picture if it has one."""
+        """`load_image` returns None for a banner without an image."""
         self._pages = pages
-        self._missing = pages.error_response(404, "There is no banner with this number.")
-        self._known = known
-        self._image = image
+        self._not_found = pages.error_response(404, "Unknown banner.")
+        self._known_banners = known_banners
+        self._load_image = load_image
 
     async def image(self, request: Request) -> Response:
-        """The image's bytes, typed by what they are; 304 to whom has them."""
+        """Return the image with the media type of its bytes, or 304 if the ETag matches."""
         banner = int(request.params[0])
         try:
-            picture = await self._image(banner) if banner <= MAX_INT64 else None
+            image = await self._load_image(banner) if banner <= MAX_INT64 else None
         except StoreError as error:
-            body = self._pages.render_error(503, f"This cannot be shown now: {error}.")
+            body = self._pages.render_error(503, f"The image is not available now: {error}.")
             return Response(
                 503, [HTML_CONTENT_TYPE, NO_STORE, ("Retry-After", "1"), *SECURITY_HEADERS], body
             )
-        if picture is None:
-            if banner not in self._known():
-                return self._missing
-            drawn = placeholder_svg(banner)
-            tag = f'"{hashlib.sha256(drawn).hexdigest()[:32]}"'
-            return _image_response(request, drawn, "image/svg+xml", tag, PLACEHOLDER_CACHE_CONTROL)
-        return _image_response(
-            request, picture.body, picture.type, picture.etag, IMAGE_CACHE_CONTROL
-        )
+        if image is None:
+            if banner not in self._known_banners():
+                return self._not_found
+            svg = placeholder_svg(banner)
+            etag = f'"{hashlib.sha256(svg).hexdigest()[:32]}"'
+            return _image_response(request, svg, "image/svg+xml", etag, PLACEHOLDER_CACHE_CONTROL)
+        return _image_response(request, image.body, image.type, image.etag, IMAGE_CACHE_CONTROL)
 
-    def lanes(self) -> list[FastRoute]:
-        """The image."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the route of the image."""
         return [FastRoute("GET", r"/banners/(\d{1,19})", self.image, name="banner image")]
 
 
 def _image_response(
-    request: Request, body: bytes, kind: str, tag: str, kept: tuple[str, str]
+    request: Request, body: bytes, media_type: str, etag: str, cache_control: tuple[str, str]
 ) -> Response:
-    if is_not_modified(request, tag):
-        return Response(304, [("ETag", tag), kept, *IMAGE_HEADERS])
-    return Response(200, [("Content-Type", kind), ("ETag", tag), kept, *IMAGE_HEADERS], body)
+    if is_not_modified(request, etag):
+        return Response(304, [("ETag", etag), cache_control, *IMAGE_HEADERS])
+    headers = [("Content-Type", media_type), ("ETag", etag), cache_control, *IMAGE_HEADERS]
+    return Response(200, headers, body)

@@ -1,4 +1,4 @@
-"""A campaign's page in a browser, and where a click on its banner leads."""
+"""Campaign pages, and the redirect of a click on a banner."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from random import random
@@ -15,160 +15,173 @@ from handlers.common.responses import (
 )
 from httpserver import FastRoute, Request, Response
 
-# A visitor forgets after an hour what was shown last.
+# Lifetime of the cookie with the last banner shown.
 LAST_BANNER_TTL_SECONDS = 3600
-# The argument that hands a click's id on to where it leads.
+# Query argument that passes the id of a click to the target.
 CLICK_ID_PARAMETER = "mq_click"
-# A cookie whose name begins so was set over TLS, or a browser would not have taken it.
+# Browsers accept a cookie with this prefix only over TLS (RFC 6265bis, 4.1.3.1).
 SECURE_COOKIE_PREFIX = "__Secure-"
 
-# Keeps a click by its (campaign, banner, slot).
+# Stores a click of (campaign, banner, slot) and returns its id; None if it cannot be stored.
 RecordClick = Callable[[int, int, int], Awaitable[int | None]]
 
 
 class PreparedPage:
-    """One banner of one campaign, ready to be sent, and how often it was since last counted."""
+    """The prepared responses for one banner of a campaign, and its uncollected impressions."""
 
-    __slots__ = ("banner", "plain", "secure", "views")
+    __slots__ = ("banner", "impressions", "response", "secure_response")
 
-    def __init__(self, banner: int, plain: Response, secure: Response) -> None:
+    def __init__(self, banner: int, response: Response, secure_response: Response) -> None:
+        """`secure_response` is for requests over TLS; its cookie is `Secure`."""
         self.banner = banner
-        self.plain = plain
-        self.secure = secure
-        self.views = 0
+        self.response = response
+        self.secure_response = secure_response
+        self.impressions = 0
 
 
 class CampaignRotation:
-    """A campaign's candidates in one slot: ready-made answers, and the cookie that tells them."""
+    """The prepared pages of a campaign in one slot, and the name of its cookie."""
 
-    __slots__ = ("cookie", "places", "secure_cookie", "shown")
+    __slots__ = ("cookie", "pages", "positions", "secure_cookie")
 
-    def __init__(self, cookie: str, shown: tuple[PreparedPage, ...]) -> None:
+    def __init__(self, cookie: str, pages: tuple[PreparedPage, ...]) -> None:
         self.cookie = cookie
         self.secure_cookie = SECURE_COOKIE_PREFIX + cookie
-        self.shown = shown
-        self.places = {str(each.banner): place for place, each in enumerate(shown)}
+        self.pages = pages
+        # Position by the banner number as it stands in the cookie.
+        self.positions = {str(each.banner): position for position, each in enumerate(pages)}
 
     @classmethod
-    def make(
+    def build(
         cls,
-        pages: PageTemplates,
+        templates: PageTemplates,
         campaign: int,
         ranking: Ranking,
-        known: "CampaignRotation | None" = None,
+        previous: "CampaignRotation | None" = None,
     ) -> "CampaignRotation":
-        """The stage of a campaign that shows its candidates; a `known` one, if it shows these."""
+        """Return the rotation of these candidates; `previous` if its banners are the same."""
         banners = {each.banner for each in ranking.candidates}
-        if known is not None and banners == {each.banner for each in known.shown}:
-            return known
+        if previous is not None and banners == {each.banner for each in previous.pages}:
+            return previous
         cookie = f"mq_last_{campaign}"
-        shown = (_prepare_page(pages, campaign, cookie, each.banner) for each in ranking.candidates)
-        return cls(cookie, tuple(shown))
+        return cls(
+            cookie,
+            tuple(
+                _prepare_page(templates, campaign, cookie, each.banner)
+                for each in ranking.candidates
+            ),
+        )
 
 
-def _prepare_page(pages: PageTemplates, campaign: int, cookie: str, banner: int) -> PreparedPage:
-    body = pages.render("campaign.html", campaign=campaign, banner=banner)
+def _prepare_page(
+    templates: PageTemplates, campaign: int, cookie: str, banner: int
+) -> PreparedPage:
+    body = templates.render("campaign.html", campaign=campaign, banner=banner)
     path = f"/campaigns/{campaign}"
-    told = f"{cookie}={banner}; Path={path}; Max-Age={LAST_BANNER_TTL_SECONDS}; HttpOnly"
+    value = f"{cookie}={banner}; Path={path}; Max-Age={LAST_BANNER_TTL_SECONDS}; HttpOnly"
     headers = [HTML_CONTENT_TYPE, NO_STORE, *SECURITY_HEADERS]
-    plain = Response(200, [*headers, ("Set-Cookie", f"{told}; SameSite=Lax")], body)
-    sealed = f"{SECURE_COOKIE_PREFIX}{told}; SameSite=Lax; Secure"
-    secure = Response(200, [*headers, ("Set-Cookie", sealed)], body)
-    return PreparedPage(banner, plain, secure)
+    response = Response(200, [*headers, ("Set-Cookie", f"{value}; SameSite=Lax")], body)
+    secure_value = f"{SECURE_COOKIE_PREFIX}{value}; SameSite=Lax; Secure"
+    secure_response = Response(200, [*headers, ("Set-Cookie", secure_value)], body)
+    return PreparedPage(banner, response, secure_response)
 
 
 class SlotPlan:
-    """What every campaign shows in one slot."""
+    """The rotations of all campaigns in one slot."""
 
     def __init__(
         self,
         slot: int,
-        stages: Mapping[str, CampaignRotation],
+        rotations: Mapping[str, CampaignRotation],
         banners: Collection[int],
-        targets: Mapping[int, str],
+        target_urls: Mapping[int, str],
     ) -> None:
-        """`stages` by the campaign's number as it stands in a path; `targets` by banner."""
+        """`rotations` is keyed by the campaign number in the path, `target_urls` by banner."""
         self.slot = slot
-        self.stages = stages
+        self.rotations = rotations
         self.banners = banners
-        self.targets = targets
+        self.target_urls = target_urls
 
-    def views(self) -> Iterator[tuple[tuple[int, int, int], int]]:
-        """Take the views counted since last asked, as ((slot, campaign, banner), count)."""
-        for campaign, stage in self.stages.items():
-            for shown in stage.shown:
-                if count := shown.views:
-                    shown.views = 0
-                    yield (self.slot, int(campaign), shown.banner), count
+    def take_impressions(self) -> Iterator[tuple[tuple[int, int, int], int]]:
+        """Yield ((slot, campaign, banner), impressions) and reset the counts."""
+        for campaign, rotation in self.rotations.items():
+            for page in rotation.pages:
+                if count := page.impressions:
+                    page.impressions = 0
+                    yield (self.slot, int(campaign), page.banner), count
 
 
 class CampaignPages:
-    """The lanes of `/campaigns/`, over whatever programme is on."""
+    """The fast routes of `/campaigns/`, which serve the active slot plan."""
 
     def __init__(
-        self, pages: PageTemplates, record: RecordClick, chance: Callable[[], float] = random
+        self,
+        templates: PageTemplates,
+        record_click: RecordClick,
+        random_float: Callable[[], float] = random,
     ) -> None:
-        """`record` keeps a click; its id, None if it could not be kept."""
-        self._record = record
-        self._chance = chance
-        self._off = pages.error_response(404, "There is no campaign with this number.")
-        self._gone = pages.error_response(404, "There is no such banner, or no such campaign.")
-        # After a 503, the browser repeats the request when the visitor arrives, which counts once.
-        self._early = pages.error_response(503, "This page cannot be prefetched.")
-        self._programme = SlotPlan(1, {}, (), {})
+        """`random_float` returns a number in [0, 1)."""
+        self._record_click = record_click
+        self._random_float = random_float
+        self._unknown_campaign = templates.error_response(404, "Unknown campaign.")
+        self._unknown_banner = templates.error_response(404, "Unknown campaign or banner.")
+        # After a 503 browsers repeat the request on the real visit, which then counts once.
+        self._prefetch_refused = templates.error_response(503, "This page cannot be prefetched.")
+        self._slot_plan = SlotPlan(1, {}, (), {})
 
     @property
-    def programme(self) -> SlotPlan:
-        """What is on."""
-        return self._programme
+    def slot_plan(self) -> SlotPlan:
+        """The active slot plan."""
+        return self._slot_plan
 
-    def show(self, programme: SlotPlan) -> None:
-        """Put `programme` on, at once and for every visitor."""
-        self._programme = programme
+    def activate(self, slot_plan: SlotPlan) -> None:
+        """Serve `slot_plan` from the next request on."""
+        self._slot_plan = slot_plan
 
     def page(self, request: Request) -> Response:
-        """One of the campaign's banners, by chance, but not the one this visitor saw last."""
-        stage = self._programme.stages.get(request.params[0])
-        if stage is None:
-            return self._off
+        """Return a random banner of the campaign, never the one this visitor saw last."""
+        rotation = self._slot_plan.rotations.get(request.params[0])
+        if rotation is None:
+            return self._unknown_campaign
         if is_prefetch(request):
-            return self._early
+            return self._prefetch_refused
         secure = request.secure
-        cookie = stage.secure_cookie if secure else stage.cookie
-        said = request.cookie(cookie)
-        last = stage.places.get(said)  # type: ignore[arg-type]
-        if last is None and said is not None:  # another path's cookie may stand before this one's
-            others = map(stage.places.get, request.cookies(cookie))
+        cookie = rotation.secure_cookie if secure else rotation.cookie
+        value = request.cookie(cookie)
+        last = rotation.positions.get(value)  # type: ignore[arg-type]
+        if last is None and value is not None:  # a cookie of another path may come first
+            others = map(rotation.positions.get, request.cookies(cookie))
             last = next((each for each in others if each is not None), None)
-        shown = stage.shown[next_candidate_index(len(stage.shown), last, self._chance)]
+        index = next_candidate_index(len(rotation.pages), last, self._random_float)
+        page = rotation.pages[index]
         if request.method == "GET":
-            shown.views += 1
-        return shown.secure if secure else shown.plain
+            page.impressions += 1
+        return page.secure_response if secure else page.response
 
     async def click(self, request: Request) -> Response:
-        """Record the click, and lead to the banner's stored target, or back to the page.
+        """Record the click and redirect to the target of the banner, or back to the page.
 
-        Never to where a request says. Whether or not the click could be recorded, its visitor is
-        led on; only a click that is on disk has an id to hand on.
+        The target is always the stored one, never part of the request. A click that cannot be
+        stored still redirects, without an id.
         """
         campaign, banner = request.params
-        programme = self._programme
-        if campaign not in programme.stages or int(banner) not in programme.banners:
-            return self._gone
+        plan = self._slot_plan
+        if campaign not in plan.rotations or int(banner) not in plan.banners:
+            return self._unknown_banner
         if is_prefetch(request):
-            return self._early
+            return self._prefetch_refused
         click = None
         if request.method == "GET":
-            click = await self._record(int(campaign), int(banner), programme.slot)
-        url = programme.targets.get(int(banner))
+            click = await self._record_click(int(campaign), int(banner), plan.slot)
+        url = plan.target_urls.get(int(banner))
         if url is None:
             url = f"/campaigns/{campaign}/"
         elif click is not None:
             url = add_query_argument(url, CLICK_ID_PARAMETER, str(click))
         return Response(302, [("Location", location_header(url)), NO_STORE, *SECURITY_HEADERS])
 
-    def lanes(self) -> list[FastRoute]:
-        """Page and click."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the routes of the page and the click."""
         return [
             FastRoute("GET", r"/campaigns/(\d{1,19})", self.page, name="campaign page"),
             FastRoute(

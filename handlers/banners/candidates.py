@@ -1,4 +1,4 @@
-"""What a campaign shows in a slot, and why."""
+"""`/api/v1/campaigns/{id}/candidates`: the candidates of a campaign in a slot."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,19 +14,19 @@ class CandidatesHandler(BaseHandler):
     """`GET /api/v1/campaigns/{id}/candidates?slot=N`."""
 
     def initialize(
-        self, present: Callable[[], int], rank: Callable[[int, int], Awaitable[Ranking | None]]
+        self, current_slot: Callable[[], int], rank: Callable[[int, int], Awaitable[Ranking | None]]
     ) -> None:
-        """`present` tells the slot now; `rank` ranks a (campaign, slot), None if unknown."""
-        self._present = present
+        """`rank` returns the ranking of (campaign, slot), None for an unknown campaign."""
+        self._current_slot = current_slot
         self._rank = rank
 
     async def get(self, campaign: str) -> None:
-        """The candidates in rank order; with a `read` token their figures too."""
-        slot = self._slot()
+        """Send the candidates, best first; with a `read` token also their stats."""
+        slot = self._slot_argument()
         access = await self.require_scope("read", required=False)
         ranking = await self._rank(int(campaign), slot)
         if ranking is None:
-            raise ApiError(404, "There is no campaign with this number.")
+            raise ApiError(404, "Unknown campaign.")
         banners: list[dict[str, object]] = []
         for each in ranking.candidates:
             row: dict[str, object] = {"banner": each.banner}
@@ -39,11 +39,11 @@ class CandidatesHandler(BaseHandler):
             {"campaign": int(campaign), "slot": slot, "rule": ranking.rule, "banners": banners}
         )
 
-    def _slot(self) -> int:
-        said = self.get_query_argument("slot", None, strip=False)
-        if said is None:
-            return self._present()
-        if said not in map(str, SLOTS):
-            fault = FieldError("/slot", "is a quarter of the hour: 1, 2, 3 or 4")
-            raise ApiError(422, f"`slot` {fault.message}.", [fault])
-        return int(said)
+    def _slot_argument(self) -> int:
+        slot = self.get_query_argument("slot", None, strip=False)
+        if slot is None:
+            return self._current_slot()
+        if slot not in map(str, SLOTS):
+            error = FieldError("/slot", "must be 1, 2, 3 or 4")
+            raise ApiError(422, f"`slot` {error.message}.", [error])
+        return int(slot)

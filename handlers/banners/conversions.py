@@ -1,4 +1,4 @@
-"""`POST /api/v1/conversions`: what a click on a banner has earned."""
+"""`POST /api/v1/conversions`: store the revenue of a click."""
 
 from time import time_ns
 
@@ -14,44 +14,44 @@ from store.sqlite.events.event_log import EventLog
 
 
 class ConversionsHandler(ApiHandler):
-    """Accepts `{"click_id": …, "revenue": …}`; with a `conversion_id`, a retry is stored once.
+    """Accepts `{"click_id": …, "revenue": …}`; with a `conversion_id` a retry is idempotent.
 
-    Conversion ids are unique within an app, and independent of those in imported files.
+    Conversion ids are unique per app, and independent of the ids in imported files.
     """
 
     def initialize(self, database: Database, log: EventLog) -> None:
-        """`database` knows the clicks, `log` takes the conversions."""
+        """`database` holds the clicks; `log` stores the conversions."""
         self._database = database
-        self._journal = log
-        self._has_own_id = False
+        self._event_log = log
+        self._has_conversion_id = False
 
     def count_refused(self) -> None:
-        """Count it among the events that were turned away."""
-        self._journal.refuse()
+        """Count the request among the refused events."""
+        self._event_log.refuse()
 
     async def post(self) -> None:
-        """Take a conversion; answer when it is on disk."""
+        """Store a conversion and respond when it is on disk."""
         access = await self.require_any_scope("write")
         body, now = self.request.body, time_ns() // 1000
-        self.require_log_capacity(self._journal, len(body))
+        self.require_log_capacity(self._event_log, len(body))
         try:
             row = await resolve_conversion(self._database, body, access.app, now)
-        except InvalidEvent as wrong:
-            reject = (access.app, body, encode_errors(wrong.faults))
+        except InvalidEvent as error:
+            rejected = (access.app, body, encode_errors(error.faults))
             await self.await_stored(
-                self._journal.append((), (reject,), received=now, size=len(body))
+                self._event_log.append((), (rejected,), received=now, size=len(body))
             )
-            words = "This is not a right conversion; it is kept among the rejected events."
-            raise ApiError(400 if wrong.malformed else 422, words, wrong.faults) from None
-        appended = self._journal.append((row,), received=now, size=len(body), bodies=(body,))
-        self._has_own_id = has_conversion_id(row)
+            detail = "The conversion is invalid; it is stored as a rejected event."
+            raise ApiError(400 if error.malformed else 422, detail, error.faults) from None
+        appended = self._event_log.append((row,), received=now, size=len(body), bodies=(body,))
+        self._has_conversion_id = has_conversion_id(row)
         number, _ = await self.await_stored(appended)
         self.set_status(202)
         self.send_json({"id": str(number)})
 
     def check_outcome(self, outcome: AppendOutcome) -> AppendOutcome:
-        """Return the outcome; raise `Refusal` for a conflict."""
-        if outcome[1] == "conflict" and self._has_own_id:
-            words = "Another conversion with this `conversion_id` exists and was kept."
-            raise ApiError(409, words, [CONVERSION_ID_CONFLICT])
+        """Return the outcome; raise 409 for a used `conversion_id`."""
+        if outcome[1] == "conflict" and self._has_conversion_id:
+            detail = "Another conversion has this `conversion_id`; the stored one is unchanged."
+            raise ApiError(409, detail, [CONVERSION_ID_CONFLICT])
         return super().check_outcome(outcome)

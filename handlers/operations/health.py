@@ -1,4 +1,4 @@
-"""Whether the process turns, and whether it is ready for visitors."""
+"""Liveness (`/healthz`) and readiness (`/readyz`)."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,14 +16,14 @@ ALIVE_RESPONSE = Response(
 
 
 class ReadinessReport(msgspec.Struct):
-    """What has to hold before visitors may come, and what an owner should know."""
+    """The readiness checks by name, and notes for the operator."""
 
     checks: Mapping[str, bool]
     notes: list[str]
 
     @property
     def ready(self) -> bool:
-        """Whether all of it holds."""
+        """Whether all checks pass."""
         return all(self.checks.values())
 
 
@@ -32,19 +32,19 @@ def _healthz(_: Request) -> Response:
 
 
 def fast_routes() -> list[FastRoute]:
-    """`/healthz`: an answer means that the loop turns."""
+    """Return the route of `/healthz`: a response means that the event loop runs."""
     return [FastRoute("GET", r"/healthz", _healthz, name="healthz")]
 
 
 class ReadinessHandler(BaseHandler):
-    """`/readyz`: 200 when ready, else 503, and why."""
+    """`GET /readyz`: 200 if all checks pass, else 503."""
 
     def initialize(self, readiness: Callable[[], ReadinessReport]) -> None:
-        """`readiness` tells how things are now."""
+        """`readiness` returns the current report."""
         self._readiness = readiness
 
     def get(self) -> None:
-        """The checks by name, and notes."""
-        now = self._readiness()
-        self.set_status(200 if now.ready else 503)
-        self.send_json({"ready": now.ready, "checks": now.checks, "notes": now.notes})
+        """Send the checks and notes."""
+        report = self._readiness()
+        self.set_status(200 if report.ready else 503)
+        self.send_json({"ready": report.ready, "checks": report.checks, "notes": report.notes})

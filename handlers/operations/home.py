@@ -1,17 +1,17 @@
-"""The front door."""
+"""The home page."""
 
 from handlers.common.base_handler import BaseHandler
 from handlers.common.responses import HTML_CONTENT_TYPE, PageTemplates
 
 
 class HomeHandler(BaseHandler):
-    """`/`: what this is, for who comes without an address."""
+    """`GET /`: links to the admin pages, the API reference and the metrics."""
 
     def initialize(self, pages: PageTemplates) -> None:
-        """`pages` makes the page."""
+        """Set the templates; called by Tornado for each request."""
         self._pages = pages
 
     def get(self) -> None:
-        """The page."""
+        """Send the page."""
         self.set_header(*HTML_CONTENT_TYPE)
         self.finish(self._pages.render("home.html"))

@@ -1,1 +1,1 @@
-"""Stories and their events."""
+"""Stories of an app, their events, counts and active users."""

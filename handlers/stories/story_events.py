@@ -1,7 +1,7 @@
-"""Taking the events of stories, from whoever has an app's public token.
+"""Fast route of `POST /api/v1/event/{public_token}`: events of stories.
 
-They are no authenticated requests: they are in no count of `/metrics`' sum, and one that is wrong
-is told so and not kept, as it may hold a user's own id, of which nothing is to stay here.
+The public token does not authenticate the client, so `/metrics` does not count these events as
+received. An invalid event is not stored as a rejected event, because it may contain a user id.
 """
 
 from collections.abc import Awaitable, Collection
@@ -11,9 +11,15 @@ from domain.common.validation_errors import FieldError
 from domain.events.event import InvalidEvent
 from domain.stories.story_event import parse_story_event, story_event_row, user_pseudonym
 from handlers.common.cors import VARY_ORIGIN, preflight_response, with_cors_headers
-from handlers.common.ingest import ACCEPTED as TAKEN
-from handlers.common.ingest import JSON, RETRY_AFTER, MicrosClock, body_type, now_micros
-from handlers.common.ingest import OVERLOADED as WAITING
+from handlers.common.ingest import (
+    ACCEPTED,
+    JSON,
+    OVERLOADED,
+    RETRY_AFTER,
+    MicrosClock,
+    body_type,
+    now_micros,
+)
 from handlers.common.responses import (
     NO_STORE,
     PROBLEM_CONTENT_TYPE,
@@ -29,45 +35,45 @@ from store.sqlite.stories.story_event_types import StoryEventTypes
 
 STORY_EVENT_PATTERN = r"/api/v1/event/([\w.~-]{1,100})"
 ALLOWED_METHODS = "POST, OPTIONS"
-# Bytes of a body: a word, a user's id, and room for how else they may be written.
+# A body has a word and a user id; the rest is for escapes and white space.
 MAX_STORY_EVENT_BYTES = 8_192
-UNKNOWN_TOKEN = problem_response(404, "There is no app with this public token.", VARY_ORIGIN)
-UNKNOWN_STORY = problem_response(404, "This app has no such story.", VARY_ORIGIN)
-OVERLOADED_CORS = WAITING.extended(VARY_ORIGIN)
+UNKNOWN_TOKEN = problem_response(404, "Unknown public token.", VARY_ORIGIN)
+UNKNOWN_STORY = problem_response(404, "Unknown story of this app.", VARY_ORIGIN)
+OVERLOADED_CORS = OVERLOADED.extended(VARY_ORIGIN)
 UNSTORABLE_EVENT = problem_response(422, "This event cannot be stored.", VARY_ORIGIN)
-# What a page sends without asking first is text to a browser.
+# Browsers send this type to other hosts without a CORS preflight.
 PLAIN_TEXT = "text/plain"
-UNSUPPORTED_TYPE = problem_response(415, f"Send an event as {JSON}, in UTF-8.", VARY_ORIGIN)
-ACCEPTED_CORS = TAKEN.extended(VARY_ORIGIN)
-# So many heads are known again, the short ones: those of a sender are mostly alike.
+UNSUPPORTED_TYPE = problem_response(415, f"Send the event as {JSON} in UTF-8.", VARY_ORIGIN)
+ACCEPTED_CORS = ACCEPTED.extended(VARY_ORIGIN)
+# Size of the cache of request heads. Clients repeat their heads; only short ones are cached.
 MAX_CACHED_HEADS, MAX_CACHED_HEAD_BYTES = 4_096, 512
 STATUS_DETAILS = {
-    400: "This is not JSON as it is read here.",
-    422: "This is not a right event of a story.",
+    400: "The body is not valid JSON.",
+    422: "The event is invalid.",
 }
 
 
 class StoryEventIngest:
-    """The lane of `POST /api/v1/event/{public_token}`."""
+    """The fast route of `POST /api/v1/event/{public_token}`."""
 
     def __init__(
         self,
-        shelves: StoryCache[Any],
+        story_cache: StoryCache[Any],
         log: EventLog,
         salt: bytes,
         types: StoryEventTypes,
         clock: MicrosClock = now_micros,
     ) -> None:
-        """`salt` is the installation's own; `clock` tells the microseconds since 1970."""
+        """`salt` is that of the installation; `clock` returns microseconds since 1970."""
         self._types = types
-        self._shelves = shelves
+        self._story_cache = story_cache
         self._log = log
         self._salt = salt
         self._clock = clock
-        self._met: dict[bytes, StoryRequestHead] = {}
+        self._cached_heads: dict[bytes, StoryRequestHead] = {}
 
-    def lanes(self) -> list[FastRoute]:
-        """The address."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the routes of POST and of its CORS preflight."""
         return [
             FastRoute(
                 "POST",
@@ -80,92 +86,90 @@ class StoryEventIngest:
         ]
 
     async def options(self, request: Request) -> Response:
-        """What a browser asks before a page may."""
-        shelf = await self._shelves.get(request.params[0])
-        hosts = () if shelf is None else shelf.shown.hosts
+        """Return the response to a CORS preflight."""
+        stories = await self._story_cache.get(request.params[0])
+        hosts = () if stories is None else stories.shown.hosts
         return preflight_response(ALLOWED_METHODS, request.header("Origin"), hosts)
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
-        """Take what the body holds."""
+        """Ingest one event."""
         try:
-            shelf = self._shelves.peek(request.params[0])
+            stories = self._story_cache.peek(request.params[0])
         except KeyError:
-            return self._introduced(request)
-        return self._take(request, shelf)
+            return self._load_stories_and_ingest(request)
+        return self._ingest(request, stories)
 
-    async def _introduced(self, request: Request) -> Response:
-        shelf = await self._shelves.get(request.params[0])
-        answer = self._take(request, shelf)
-        return answer if isinstance(answer, Response) else await answer
+    async def _load_stories_and_ingest(self, request: Request) -> Response:
+        stories = await self._story_cache.get(request.params[0])
+        response = self._ingest(request, stories)
+        return response if isinstance(response, Response) else await response
 
-    def _take(
-        self, request: Request, shelf: CachedStories[Any] | None
+    def _ingest(
+        self, request: Request, stories: CachedStories[Any] | None
     ) -> Response | Awaitable[Response]:
-        if shelf is None:
+        if stories is None:
             return UNKNOWN_TOKEN
-        said = self._met.get(request.head) or self._meet(request)
-        origin, hosts, body = said.origin, shelf.shown.hosts, request.body
-        if not said.is_json:
+        head = self._cached_heads.get(request.head) or self._parse_head(request)
+        origin, hosts, body = head.origin, stories.shown.hosts, request.body
+        if not head.is_json:
             return with_cors_headers(UNSUPPORTED_TYPE, origin, hosts)
         if not self._log.room(len(body)):
             return with_cors_headers(OVERLOADED_CORS, origin, hosts)
-        at = self._clock()
+        now = self._clock()
         try:
-            event = parse_story_event(body, at)
-        except InvalidEvent as wrong:
-            return with_cors_headers(_rejection_response(wrong), origin, hosts)
-        if event.story not in shelf.stories:
+            event = parse_story_event(body, now)
+        except InvalidEvent as error:
+            return with_cors_headers(_rejection_response(error), origin, hosts)
+        if event.story not in stories.stories:
             return with_cors_headers(UNKNOWN_STORY, origin, hosts)
-        app = shelf.shown.app
+        app = stories.shown.app
         try:
             if not self._types.takes(app, event.type):
-                return with_cors_headers(self._one_too_many(), origin, hosts)
+                return with_cors_headers(self._too_many_types(), origin, hosts)
         except KeyError:
-            return self._after_types(request, shelf)
+            return self._load_types_and_ingest(request, stories)
         user = None
-        if event.user is not None and not said.is_private:
+        if event.user is not None and not head.opted_out:
             user = user_pseudonym(self._salt, app, event.user)
-        rows, answer = (
-            (story_event_row(event, app, user),),
-            DeferredStoryEventResponse(origin, hosts),
-        )
-        self._log.take(answer, rows, received=at, size=len(body), counted=False)
-        return answer
+        rows = (story_event_row(event, app, user),)
+        response = DeferredStoryEventResponse(origin, hosts)
+        self._log.take(response, rows, received=now, size=len(body), counted=False)
+        return response
 
-    async def _after_types(self, request: Request, shelf: CachedStories[Any]) -> Response:
-        await self._types.load(shelf.shown.app)
-        answer = self._take(request, shelf)
-        return answer if isinstance(answer, Response) else await answer
+    async def _load_types_and_ingest(
+        self, request: Request, stories: CachedStories[Any]
+    ) -> Response:
+        await self._types.load(stories.shown.app)
+        response = self._ingest(request, stories)
+        return response if isinstance(response, Response) else await response
 
-    def _one_too_many(self) -> Response:
-        fault = FieldError(
-            "/event_type", f"is new, and this app has {self._types.most:,} types already"
-        )
-        return _rejection_response(InvalidEvent([fault]))
+    def _too_many_types(self) -> Response:
+        message = f"is new, and this app already has the maximum of {self._types.most:,} types"
+        return _rejection_response(InvalidEvent([FieldError("/event_type", message)]))
 
-    def _meet(self, request: Request) -> "StoryRequestHead":
-        said = StoryRequestHead(
+    def _parse_head(self, request: Request) -> "StoryRequestHead":
+        head = StoryRequestHead(
             request.header("Origin"),
             _is_json(request.header("Content-Type")),
             request.header("Sec-GPC") == "1" or request.header("DNT") == "1",
         )
         if len(request.head) <= MAX_CACHED_HEAD_BYTES:
-            if len(self._met) >= MAX_CACHED_HEADS:
-                self._met.clear()
-            self._met[request.head] = said
-        return said
+            if len(self._cached_heads) >= MAX_CACHED_HEADS:
+                self._cached_heads.clear()
+            self._cached_heads[request.head] = head
+        return head
 
 
 class StoryRequestHead(NamedTuple):
-    """What a request's head says: whose page it comes from, and how it is to be taken."""
+    """The relevant fields of a request head."""
 
     origin: str | None
     is_json: bool
-    is_private: bool  # by Global Privacy Control, or what was there before: nobody is to be counted
+    opted_out: bool  # by Global Privacy Control or DNT: the user is not counted
 
 
 class DeferredStoryEventResponse(DeferredResponse):
-    """The answer to an event, when it is on disk."""
+    """The response to an event that is not on disk yet; the event log completes it."""
 
     __slots__ = ("_hosts", "_origin")
 
@@ -175,31 +179,31 @@ class DeferredStoryEventResponse(DeferredResponse):
         self._hosts = hosts
 
     def settled(self, outcomes: list[AppendOutcome]) -> None:
-        """Answer what became of it; the log calls this."""
+        """Respond with the id of the stored event."""
         ((number, verdict),) = outcomes
-        answer = (
+        response = (
             ACCEPTED_CORS.with_body(b'{"id":"%d"}' % number)
             if verdict == "stored"
             else UNSTORABLE_EVENT
         )
-        self.come(with_cors_headers(answer, self._origin, self._hosts))
+        self.come(with_cors_headers(response, self._origin, self._hosts))
 
     def failed(self, error: Exception) -> None:
-        """Answer that it was not stored; the log calls this."""
-        answer = problem_response(
-            503, f"This was not stored ({error}); send it again.", RETRY_AFTER, VARY_ORIGIN
+        """Respond with 503: the event was not stored."""
+        response = problem_response(
+            503, f"Not stored ({error}); send it again.", RETRY_AFTER, VARY_ORIGIN
         )
-        self.come(with_cors_headers(answer, self._origin, self._hosts))
+        self.come(with_cors_headers(response, self._origin, self._hosts))
 
 
-def _is_json(said: str | None) -> bool:
-    """Whether a `Content-Type` is JSON's, or that which a page sends without asking first."""
-    if said is not None and said.lstrip().lower().startswith(PLAIN_TEXT):
-        said = JSON + said.lstrip()[len(PLAIN_TEXT) :]
-    return body_type(said) == JSON
+def _is_json(content_type: str | None) -> bool:
+    """Return whether a `Content-Type` is JSON, or `text/plain` as sent without a preflight."""
+    if content_type is not None and content_type.lstrip().lower().startswith(PLAIN_TEXT):
+        content_type = JSON + content_type.lstrip()[len(PLAIN_TEXT) :]
+    return body_type(content_type) == JSON
 
 
-def _rejection_response(wrong: InvalidEvent) -> Response:
-    status = 400 if wrong.malformed else 422
-    body = problem_body(status, STATUS_DETAILS[status], wrong.faults)
+def _rejection_response(error: InvalidEvent) -> Response:
+    status = 400 if error.malformed else 422
+    body = problem_body(status, STATUS_DETAILS[status], error.faults)
     return Response(status, [PROBLEM_CONTENT_TYPE, NO_STORE, VARY_ORIGIN, *SECURITY_HEADERS], body)

@@ -1,4 +1,4 @@
-"""What an app shows: read from the database each time, or from memory as ready-made bytes."""
+"""Fast routes of `/api/v1/stories/`: read from the database, or from memory as prepared bytes."""
 
 import hashlib
 from collections.abc import Awaitable
@@ -17,17 +17,17 @@ STORIES_PATTERN, CACHED_STORIES_PATTERN = (
     rf"/api/v1/stories/cached/{TOKEN_PATTERN}",
 )
 ALLOWED_METHODS = "GET, HEAD, OPTIONS"
-UNKNOWN_TOKEN = problem_response(404, "There is no app with this public token.", VARY_ORIGIN)
-# To be kept, and asked for again each time: a change shows at once.
+UNKNOWN_TOKEN = problem_response(404, "Unknown public token.", VARY_ORIGIN)
+# Caches must revalidate on each request, so that a change is visible at once.
 NO_CACHE = ("Cache-Control", "no-cache")
-# So many answers are found again; those of one second by their requests' heads, the short ones.
+# Size of the cache of responses within a second, keyed by request head; only short heads.
 MAX_CACHED_RESPONSES, MAX_CACHED_HEAD_BYTES = 4_096, 1_024
 
 
 class PreparedStories:
-    """The answer for what an app shows, but for its moment."""
+    """The response with the stories of an app, without its timestamp."""
 
-    __slots__ = ("_answer", "_head", "_tail", "_unchanged", "shown", "tag")
+    __slots__ = ("_head", "_not_modified", "_ok", "_tail", "etag", "shown")
 
     def __init__(self, shown: VisibleStories) -> None:
         stories = [{"id": number, "metadata": image} for number, image in shown.stories]
@@ -35,118 +35,123 @@ class PreparedStories:
         self._head = b'{"app_id":%d,"ts":' % shown.app
         self._tail = b',"metadata":%b}' % msgspec.json.encode(stories)
         digest = hashlib.blake2b(self._head + self._tail, digest_size=16).hexdigest()
-        # Weak, as it tells nothing of what changes by the second.
-        self.tag = f'W/"{digest}"'
-        headers = [("ETag", self.tag), NO_CACHE, VARY_ORIGIN, *SECURITY_HEADERS]
-        self._answer = Response(200, [("Content-Type", "application/json"), *headers])
-        self._unchanged = Response(304, headers)
+        # Weak, because the timestamp in the body changes every second.
+        self.etag = f'W/"{digest}"'
+        headers = [("ETag", self.etag), NO_CACHE, VARY_ORIGIN, *SECURITY_HEADERS]
+        self._ok = Response(200, [("Content-Type", "application/json"), *headers])
+        self._not_modified = Response(304, headers)
 
-    def answer(self, request: Request, now: int) -> Response:
-        """The answer at `now` (µs)."""
-        if is_not_modified(request, self.tag):
-            answer = self._unchanged
+    def respond(self, request: Request, now: int) -> Response:
+        """Return the response at the time `now` (µs)."""
+        if is_not_modified(request, self.etag):
+            response = self._not_modified
         else:
             body = b"%b%d%b" % (self._head, now // 1_000_000, self._tail)
-            answer = self._answer.with_body(body)
-        return with_cors_headers(answer, request.header("Origin"), self.shown.hosts)
+            response = self._ok.with_body(body)
+        return with_cors_headers(response, request.header("Origin"), self.shown.hosts)
 
 
 class DeferredStoriesResponse(DeferredResponse):
-    """An answer that is being read."""
+    """The response of a pending read; the reader completes it."""
 
-    __slots__ = ("_now", "_ready", "_request")
+    __slots__ = ("_now", "_prepared", "_request")
 
-    def __init__(self, request: Request, now: int, ready: dict[int, PreparedStories]) -> None:
-        """`ready` has by app what was answered before, which mostly is the same."""
+    def __init__(self, request: Request, now: int, prepared: dict[int, PreparedStories]) -> None:
+        """`prepared` holds the previous responses by app; stories rarely change."""
         super().__init__()
         self._request = request
         self._now = now
-        self._ready = ready
+        self._prepared = prepared
 
     def settled(self, shown: VisibleStories | None) -> None:
-        """Answer with what is shown; the store calls this."""
+        """Respond with the stories, or 404 for None."""
         if shown is None:
             self.come(UNKNOWN_TOKEN)
             return
-        ready = self._ready.get(shown.app)
-        if ready is None or ready.shown != shown:
-            if len(self._ready) >= MAX_CACHED_RESPONSES:
-                self._ready.clear()
-            ready = self._ready[shown.app] = PreparedStories(shown)
-        self.come(ready.answer(self._request, self._now))
+        prepared = self._prepared.get(shown.app)
+        if prepared is None or prepared.shown != shown:
+            if len(self._prepared) >= MAX_CACHED_RESPONSES:
+                self._prepared.clear()
+            prepared = self._prepared[shown.app] = PreparedStories(shown)
+        self.come(prepared.respond(self._request, self._now))
 
     def failed(self, error: Exception) -> None:
-        """Answer that it could not be read; the store calls this."""
+        """Respond with 503: the read failed."""
         self.come(
             problem_response(
-                503, f"This cannot be read now ({error}); ask again.", RETRY_AFTER, VARY_ORIGIN
+                503,
+                f"The stories cannot be read now ({error}); try again.",
+                RETRY_AFTER,
+                VARY_ORIGIN,
             )
         )
 
 
 class AppStories:
-    """The lanes of `/api/v1/stories/`."""
+    """The fast routes of `/api/v1/stories/`."""
 
     def __init__(
         self,
-        reads: BatchedStoryReader,
-        shelves: StoryCache[PreparedStories],
+        story_reader: BatchedStoryReader,
+        story_cache: StoryCache[PreparedStories],
         clock: MicrosClock = now_micros,
     ) -> None:
-        """`reads` reads, `shelves` remember; `clock` tells the microseconds since 1970."""
-        self._reads = reads
-        self._shelves = shelves
+        """`clock` returns microseconds since 1970."""
+        self._story_reader = story_reader
+        self._story_cache = story_cache
         self._clock = clock
-        self._read: dict[int, PreparedStories] = {}
-        # Answers of the second that `_begun` is in: many ask alike.
-        self._met: dict[tuple[str, bytes], Response] = {}
-        self._begun = self._until = self._version = 0
+        self._prepared_by_app: dict[int, PreparedStories] = {}
+        # By token and head, for the second that contains `_cache_start`: clients repeat requests.
+        self._cached_responses: dict[tuple[str, bytes], Response] = {}
+        self._cache_start = self._cache_end = self._cache_version = 0
 
-    def fresh(self, request: Request) -> Awaitable[Response]:
-        """What the database says now."""
-        answer = DeferredStoriesResponse(request, self._clock(), self._read)
-        self._reads.ask(request.params[0], answer)
-        return answer
+    def uncached(self, request: Request) -> Awaitable[Response]:
+        """Return the stories as read from the database."""
+        response = DeferredStoriesResponse(request, self._clock(), self._prepared_by_app)
+        self._story_reader.ask(request.params[0], response)
+        return response
 
     def cached(self, request: Request) -> Response | Awaitable[Response]:
-        """The same, from memory."""
-        now, shelves = self._clock(), self._shelves
-        if not self._begun <= now < self._until or self._version != shelves.version:
-            self._met.clear()
-            self._version = shelves.version
-            self._begun, self._until = now, (now // 1_000_000 + 1) * 1_000_000
+        """Return the stories from memory."""
+        now, cache = self._clock(), self._story_cache
+        if not self._cache_start <= now < self._cache_end or self._cache_version != cache.version:
+            self._cached_responses.clear()
+            self._cache_version = cache.version
+            self._cache_start, self._cache_end = now, (now // 1_000_000 + 1) * 1_000_000
         token, head = request.params[0], request.head
-        answer = self._met.get((token, head))
-        if answer is not None:
-            return answer
+        response = self._cached_responses.get((token, head))
+        if response is not None:
+            return response
         try:
-            shelf = shelves.peek(token)
+            stories = cache.peek(token)
         except KeyError:
-            return self._fetched(request)
-        if shelf is None:
+            return self._load_and_respond(request)
+        if stories is None:
             return UNKNOWN_TOKEN
-        answer = shelf.ready.answer(request, now)
-        if len(head) <= MAX_CACHED_HEAD_BYTES and len(self._met) < MAX_CACHED_RESPONSES:
-            self._met[token, head] = answer
-            self._until = min(self._until, shelf.until)
-        return answer
+        response = stories.ready.respond(request, now)
+        if (
+            len(head) <= MAX_CACHED_HEAD_BYTES
+            and len(self._cached_responses) < MAX_CACHED_RESPONSES
+        ):
+            self._cached_responses[token, head] = response
+            self._cache_end = min(self._cache_end, stories.until)
+        return response
 
-    async def _fetched(self, request: Request) -> Response:
-        shelf = await self._shelves.get(request.params[0])
-        return UNKNOWN_TOKEN if shelf is None else shelf.ready.answer(request, self._clock())
+    async def _load_and_respond(self, request: Request) -> Response:
+        stories = await self._story_cache.get(request.params[0])
+        return UNKNOWN_TOKEN if stories is None else stories.ready.respond(request, self._clock())
 
     async def options(self, request: Request) -> Response:
-        """What a browser asks before a page may."""
-        shelf = await self._shelves.get(request.params[0])
-        return preflight_response(
-            ALLOWED_METHODS, request.header("Origin"), () if shelf is None else shelf.shown.hosts
-        )
+        """Return the response to a CORS preflight."""
+        stories = await self._story_cache.get(request.params[0])
+        hosts = () if stories is None else stories.shown.hosts
+        return preflight_response(ALLOWED_METHODS, request.header("Origin"), hosts)
 
-    def lanes(self) -> list[FastRoute]:
-        """Both addresses."""
+    def fast_routes(self) -> list[FastRoute]:
+        """Return the routes of both paths and their CORS preflights."""
         return [
             FastRoute("GET", CACHED_STORIES_PATTERN, self.cached, name="cached stories"),
-            FastRoute("GET", STORIES_PATTERN, self.fresh, name="stories"),
+            FastRoute("GET", STORIES_PATTERN, self.uncached, name="stories"),
             FastRoute(
                 "OPTIONS", CACHED_STORIES_PATTERN, self.options, name="cached stories preflight"
             ),

@@ -199,17 +199,17 @@ def test_few_windows_are_answered_for_one_reading_and_the_default_always():
     refused = 0
     for minutes in range(6, 40):
         try:
-            handler.admit(watch, 60 * minutes)
+            handler.limit_windows(watch, 60 * minutes)
         except ApiError as refusal:
             assert (refusal.status_code, refusal.headers) == (429, [("Retry-After", "5")])
             refused += 1
-        handler.admit(watch, 300)
+        handler.limit_windows(watch, 300)
     assert refused == 34 - 8
     # What was computed already is answered, and all of it again after the next reading.
     for window in (241, 300, 301, 360, 361, 420, 779, 780):
-        handler.admit(watch, window)
+        handler.limit_windows(watch, window)
     with pytest.raises(ApiError):
-        handler.admit(watch, 781)
+        handler.limit_windows(watch, 781)
 
 
 def test_one_ranking_of_a_reading_serves_all_limits():
@@ -219,13 +219,13 @@ def test_one_ranking_of_a_reading_serves_all_limits():
     rising = watch.history.rising
     watch.history.rising = lambda *said, **more: calls.append(said) or rising(*said, **more)
     handler = rising_of(watch)
-    found = [json.loads(handler.told(watch, 300, limit))["pages"] for limit in range(1, 101)]
+    found = [json.loads(handler.encode_response(watch, 300, limit))["pages"] for limit in range(1, 101)]
     assert [len(each) for each in found] == list(range(1, 101))
     assert all(each == found[-1][: len(each)] for each in found)
     for window in range(241, 300):
-        assert json.loads(handler.told(watch, window, 100))["pages"] == found[-1]
+        assert json.loads(handler.encode_response(watch, window, 100))["pages"] == found[-1]
     assert len(calls) == 1
-    assert len(json.loads(handler.told(watch, 300, 150))["pages"]) == 150
+    assert len(json.loads(handler.encode_response(watch, 300, 150))["pages"]) == 150
     assert len(calls) == 2
 
 

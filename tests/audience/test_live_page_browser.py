@@ -88,7 +88,7 @@ def test_the_live_page_shows_what_rises_as_it_rises(browser, site, width, scheme
     site.crowd(90, "/up")
     until(lambda: rows(browser).get("/up") == ["rising", "90"])
     assert rows(browser)["/steady"] == ["steady", "20"]
-    assert browser.find_element(By.CSS_SELECTOR, "[data-said]").text == "live"
+    assert browser.find_element(By.CSS_SELECTOR, "[data-status]").text == "live"
     line = browser.find_element(By.CSS_SELECTOR, "tr.rising polyline")
     assert len(line.get_attribute("points").split()) > 5
     assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0

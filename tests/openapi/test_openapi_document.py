@@ -1,4 +1,4 @@
-"""The API's documentation: it tells of every path, and what it tells is so."""
+"""The OpenAPI document and the reference page match the routes and the responses."""
 
 import html
 import json
@@ -39,14 +39,14 @@ ADDRESS = "/api/v1/openapi.json"
 
 
 @pytest.fixture(scope="module")
-def told(sampled):
+def document(sampled):
     return sampled.ask(ADDRESS).json()
 
 
-def operations(told):
+def operations(document):
     return [
         (method.upper(), path, operation)
-        for path, methods in told["paths"].items()
+        for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
 
@@ -56,77 +56,77 @@ def path_with_examples(path: str) -> str:
 
 
 def alternatives(pattern: str) -> list[str]:
-    """A route's pattern, once with and once without what may be left out at its front."""
+    """Return the pattern of a route with and without the optional prefix `/api/v1`."""
     prefix = "(?:/api/v1)?"
     if not pattern.startswith(prefix):
         return [pattern]
     return ["/api/v1" + pattern.removeprefix(prefix), pattern.removeprefix(prefix)]
 
 
-def test_every_path_that_is_answered_is_told_of_and_every_one_told_of_is_answered(told):
-    told_of = {(method, path) for method, path, _ in operations(told)}
+def test_routes_and_documented_paths_are_the_same(document):
+    documented = {(method, path) for method, path, _ in operations(document)}
     routes = {(row.method, each) for row in ROWS for each in alternatives(row.pattern)}
     answered = {
         (method, path)
-        for method, path in told_of
+        for method, path in documented
         if any(
             method == each and re.fullmatch(pattern, path_with_examples(path))
             for each, pattern in routes
         )
     }
-    assert answered == told_of
-    untold = {
+    assert answered == documented
+    undocumented = {
         (method, pattern)
         for method, pattern in routes
         if not any(
             method == each and re.fullmatch(pattern, path_with_examples(path))
-            for each, path in told_of
+            for each, path in documented
         )
     }
-    assert not untold
+    assert not undocumented
 
 
-def test_the_document_is_openapi_3_1(told):
-    assert told["openapi"].startswith("3.1.")
-    OpenAPIV31SpecValidator(told).validate()
-    names = [operation["operationId"] for _, _, operation in operations(told)]
+def test_the_document_is_openapi_3_1(document):
+    assert document["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(document).validate()
+    names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
 
 
-def test_the_documents_version_is_the_programs(told):
+def test_the_document_has_the_version_of_the_program(document):
     config = ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
-    assert config["metadata"]["version"] == "attr: release.VERSION"
-    assert told["info"]["version"] == VERSION
+    assert config["metadata"]["version"] == "attr: domain.common.version.VERSION"
+    assert document["info"]["version"] == VERSION
 
 
-def test_every_operation_says_what_it_is_secured_by(told):
-    """An operation without `security` would have that of the whole document, which is unsaid."""
-    for method, path, operation in operations(told):
+def test_every_operation_has_security_requirements(document):
+    """Without `security` an operation inherits that of the document, which has none."""
+    for method, path, operation in operations(document):
         assert "security" in operation, (method, path)
         for each in operation["security"]:
-            assert each.keys() <= told["components"]["securitySchemes"].keys()
-    secured = {path: operation["security"] for _, path, operation in operations(told)}
+            assert each.keys() <= document["components"]["securitySchemes"].keys()
+    secured = {path: operation["security"] for _, path, operation in operations(document)}
     assert secured["/healthz"] == []
     assert secured["/api/v1/conversions"] == [{"token": []}]
     assert secured["/admin/apps"] == [{"owner": []}]
 
 
-def test_no_path_but_the_root_ends_with_a_slash(told):
-    assert [path for path in told["paths"] if path.endswith("/")] == ["/"]
+def test_no_path_but_the_root_ends_with_a_slash(document):
+    assert [path for path in document["paths"] if path.endswith("/")] == ["/"]
 
 
-def test_the_items_of_a_batch_are_events(told):
+def test_a_batch_is_an_array_of_events(document):
     for path in ("/events", "/api/v1/events"):
-        content = told["paths"][path]["post"]["requestBody"]["content"]
+        content = document["paths"][path]["post"]["requestBody"]["content"]
         one, many = content["application/json"]["schema"]["anyOf"]
-        assert one == {"$ref": "#/components/schemas/Event"}
+        assert one == {"$ref": "#/components/schemas/EventPayload"}
         assert many == {"type": "array", "items": one}
         assert content["application/x-ndjson"]["schema"]["type"] == "string"
 
 
 def untyped(schema, place: str):
-    """The places of lists whose items have no type: generated clients have `list[Any]` there."""
+    """Yield the lists without an item type; generated clients would have `list[Any]`."""
     if isinstance(schema, dict):
         if schema.get("type") == "array" and not {"$ref", "type", "anyOf"} & schema["items"].keys():
             yield place
@@ -137,31 +137,31 @@ def untyped(schema, place: str):
             yield from untyped(part, f"{place}/{number}")
 
 
-def test_every_list_says_of_what(told):
-    assert list(untyped(told, "")) == []
+def test_every_list_has_an_item_type(document):
+    assert list(untyped(document, "")) == []
 
 
-def test_who_has_the_document_is_told_so(sampled):
+def test_a_current_etag_of_the_document_gets_304(sampled):
     answer = sampled.ask(ADDRESS)
     again = sampled.ask(ADDRESS, If_None_Match=answer.headers["ETag"])
     assert (answer.status, again.status, again.body) == (200, 304, b"")
 
 
-def test_bodies_are_told_by_the_types_that_check_them(told):
-    schemas = told["components"]["schemas"]
-    assert schemas["Event"]["additionalProperties"] is False
-    assert schemas["Event"]["properties"]["category"]["maxLength"] == 100
-    assert schemas["SentStoryEvent"]["properties"]["event_type"]["maxLength"] == 50
-    assert schemas["Earned"]["required"] == ["click_id", "revenue"]
-    assert schemas["Sign"]["properties"]["kind"]["enum"] == ["beat", "view"]
+def test_body_schemas_come_from_the_validating_types(document):
+    schemas = document["components"]["schemas"]
+    assert schemas["EventPayload"]["additionalProperties"] is False
+    assert schemas["EventPayload"]["properties"]["category"]["maxLength"] == 100
+    assert schemas["StoryEventPayload"]["properties"]["event_type"]["maxLength"] == 50
+    assert schemas["ConversionPayload"]["required"] == ["click_id", "revenue"]
+    assert schemas["BeaconPayload"]["properties"]["kind"]["enum"] == ["beat", "view"]
 
 
-def test_every_example_is_as_its_schema_says(told):
+def test_every_example_is_valid_for_its_schema(document):
     def fits(schema, example) -> bool:
-        return jsonschema_rs.is_valid({**schema, "components": told["components"]}, example)
+        return jsonschema_rs.is_valid({**schema, "components": document["components"]}, example)
 
     seen = 0
-    for _, path, operation in operations(told):
+    for _, path, operation in operations(document):
         for each in operation.get("parameters", ()):
             if "example" in each:
                 assert fits(each["schema"], each["example"]), (path, each)
@@ -174,7 +174,7 @@ def test_every_example_is_as_its_schema_says(told):
 
 
 class Forms(HTMLParser):
-    """The forms of a page: method, address, names of the fields."""
+    """The forms of a page: method, action, field names."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -183,18 +183,18 @@ class Forms(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        said = dict(attrs)
+        attributes = dict(attrs)
         if tag == "form":
             self._within = True
-            self.found.append((said["method"].upper(), said["action"], set()))
-        elif self._within and said.get("name"):
-            self.found[-1][2].add(said["name"])
+            self.found.append((attributes["method"].upper(), attributes["action"], set()))
+        elif self._within and attributes.get("name"):
+            self.found[-1][2].add(attributes["name"])
 
     def handle_endtag(self, tag):
         self._within = self._within and tag != "form"
 
 
-def test_the_owners_forms_are_told_with_all_their_fields(sampled, told):
+def test_admin_forms_are_documented_with_all_fields(sampled, document):
     owner = Visitor(sampled).log_in(*owner_of(sampled))
     app = App(sampled)
     app.send(b"{}")
@@ -213,14 +213,14 @@ def test_the_owners_forms_are_told_with_all_their_fields(sampled, told):
     for method, action, names in found:
         (path,) = (
             path
-            for path in told["paths"]
+            for path in document["paths"]
             if path.startswith("/admin")
             and re.fullmatch(re.sub(r"{\w+}", r"\\d+", path), action)
-            and method.lower() in told["paths"][path]
+            and method.lower() in document["paths"][path]
         )
         seen.setdefault((method, path), set()).update(names)
     for (method, path), names in seen.items():
-        operation = told["paths"][path][method.lower()]
+        operation = document["paths"][path][method.lower()]
         arguments = {each["name"] for each in operation.get("parameters", ())}
         if method == "GET":
             assert names <= arguments, path
@@ -228,15 +228,17 @@ def test_the_owners_forms_are_told_with_all_their_fields(sampled, told):
         content = operation.get("requestBody", {}).get("content", {})
         fields = {name for kind in content.values() for name in kind["schema"]["properties"]}
         assert names == fields, path
-    forms = {(method, path) for method, path, _ in operations(told) if path.startswith("/admin")}
-    # By the link's token alone, and there is a user already (test_login.py).
+    forms = {
+        (method, path) for method, path, _ in operations(document) if path.startswith("/admin")
+    }
+    # The set-up form exists only before the first user (test_login.py).
     unseen = {each for each in forms if each[0] == "POST"} - seen.keys()
     assert unseen == {("POST", "/admin/setup")}
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_every_command_of_the_page_is_answered_as_it_stands_there(sampled):
-    """Those of one app, with a token that may all; the owner's need a browser."""
+def test_every_curl_command_of_the_page_works_unchanged(sampled):
+    """A token with all scopes runs the commands; admin pages need a browser."""
     page = sampled.ask("/api/v1/docs/").text
     token = App(sampled).token("write", "read", "admin")
     commands = map(html.unescape, re.findall("<pre><code>(.*?)</code></pre>", page, re.DOTALL))
@@ -249,18 +251,18 @@ def test_every_command_of_the_page_is_answered_as_it_stands_there(sampled):
             capture_output=True,
             text=True,
         )
-        # Nothing has the ids of the examples, and which app a command is for is the reader's.
+        # The example ids do not exist, so 404 is a valid status.
         fits = ("200", "201", "202", "204", "302", "404")
         fits += ("422",) if "/conversions" in command else ()
         assert done.stdout in fits, command
 
 
-def test_the_page_loads_nothing_else_and_reads_well_on_a_phone(sampled, browser):
+def test_the_page_loads_only_own_resources_and_fits_a_phone(sampled, browser):
     address = f"http://127.0.0.1:{sampled.port}"
     browser.set_window_size(390, 900)
     requested(browser)
     browser.get(f"{address}/api/v1/docs/")
-    assert browser.find_element(By.TAG_NAME, "h1").text == "Marquee's API"
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Marquee API"
     assert [each for each in requested(browser) if not each.startswith(address)] == []
     assert browser.get_log("browser") == []
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -294,22 +296,22 @@ def test_the_page_is_legible_in_light_and_dark(sampled, browser, scheme):
         assert contrast(ink, grounds[ground]) >= 4.5, place
 
 
-def test_the_page_says_the_same_with_scripts_off_and_styles_nothing_inline(sampled):
+def test_the_page_has_no_scripts_and_no_inline_styles(sampled):
     answer = sampled.ask("/api/v1/docs/")
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert not re.search(r"<script|<style| style=| on\w+=", answer.text)
 
 
-def test_the_page_is_small_on_its_way(sampled):
+def test_the_compressed_page_is_small(sampled):
     packed = sampled.ask("/api/v1/docs/", Accept_Encoding="gzip")
     assert packed.headers["Content-Encoding"] == "gzip"
     assert len(packed.body) < 30_000
 
 
-def asked_all_over(server, *words: str, **headers: str) -> str:
-    """What schemathesis says of the server, by the document that it gives.
+def run_schemathesis(server, *words: str, **headers: str) -> str:
+    """Test the server with schemathesis by its own document; return the output.
 
-    It leaves files where it runs: beside the server's data, not here.
+    Schemathesis writes files to its working directory, which is beside the data of the server.
     """
     named = [f"--header={name.replace('_', '-')}: {value}" for name, value in headers.items()]
     address = f"http://127.0.0.1:{server.port}{ADDRESS}"
@@ -327,54 +329,54 @@ def asked_all_over(server, *words: str, **headers: str) -> str:
     return done.stdout
 
 
-OWNERS = "--include-path-regex=^/admin"
-OTHERS = "--exclude-path-regex=^/admin"
-# Whoever is logged out by one of these gets nothing of the others.
-DOORS = "^/admin/(login|logout|setup)$"
+ADMIN_PATHS = "--include-path-regex=^/admin"
+OTHER_PATHS = "--exclude-path-regex=^/admin"
+# These pages end or replace the session, so they are tested on their own.
+LOGIN_PATHS = "^/admin/(login|logout|setup)$"
 
 
 @pytest.mark.parametrize(
     "examples", [5, pytest.param(100, marks=pytest.mark.long)], ids=["some", "many"]
 )
-def test_whatever_is_asked_is_answered_as_the_document_says(start, examples):
+def test_responses_to_generated_requests_match_the_document(start, examples):
     server = start("--sample")
-    said = asked_all_over(
+    output = run_schemathesis(
         server,
-        OTHERS,
+        OTHER_PATHS,
         f"--max-examples={examples}",
         Authorization=f"Bearer {App(server).token('write', 'read', 'admin')}",
     )
-    assert re.search(r"Tested: [4-9]\d", said), said
+    assert re.search(r"Tested: [4-9]\d", output), output
 
 
 @pytest.mark.parametrize(
     "examples", [1, pytest.param(50, marks=pytest.mark.long)], ids=["some", "many"]
 )
-def test_whatever_an_owner_asks_is_answered_as_the_document_says(start, examples):
+def test_admin_responses_to_generated_requests_match_the_document(start, examples):
     server = start("--sample")
     owner = Visitor(server).log_in(*owner_of(server))
-    asked_all_over(
+    run_schemathesis(
         server,
-        OWNERS,
-        f"--exclude-path-regex={DOORS}",
+        ADMIN_PATHS,
+        f"--exclude-path-regex={LOGIN_PATHS}",
         f"--max-examples={examples}",
         Cookie=owner.cookie,
         Sec_Fetch_Site="same-origin",
     )
 
 
-def test_whatever_a_visitor_asks_at_the_owners_door_is_answered_as_the_document_says(start):
+def test_login_responses_to_generated_requests_match_the_document(start):
     server = start("--sample")
-    doors = f"--include-path-regex={DOORS}"
-    asked_all_over(server, doors, "--max-examples=5", Sec_Fetch_Site="same-origin")
+    login_paths = f"--include-path-regex={LOGIN_PATHS}"
+    run_schemathesis(server, login_paths, "--max-examples=5", Sec_Fetch_Site="same-origin")
 
 
-def test_the_collection_is_made_from_this_document():
-    assert json.loads(collection.PATH.read_text()) == collection.collection()
+def test_the_collection_in_docs_is_current():
+    assert json.loads(collection.PATH.read_text()) == collection.build_collection()
 
 
 @pytest.mark.long
-def test_every_request_of_the_collection_is_answered(start):
+def test_newman_runs_every_request_of_the_collection(start):
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("newman comes by npm, which is not installed")
@@ -391,28 +393,30 @@ def test_every_request_of_the_collection_is_answered(start):
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def of_another_type(answers) -> None:
-    answers["200"]["content"] = {"application/json": {"schema": {"type": "object"}}}
+def with_another_type(responses) -> None:
+    responses["200"]["content"] = {"application/json": {"schema": {"type": "object"}}}
 
 
-def without_a_status(answers) -> None:
-    """`default` alone is no name for it."""
-    del answers["404"]
+def without_a_status(responses) -> None:
+    """The response `default` does not document a 404."""
+    del responses["404"]
 
 
 @pytest.mark.parametrize(
     ("path", "change", "words"),
     [
-        ("/healthz", of_another_type, "Content-Type"),
+        ("/healthz", with_another_type, "Content-Type"),
         ("/banners/{banner}", without_a_status, "Undocumented status code"),
     ],
 )
-def test_a_document_that_tells_otherwise_is_found_out(start, tmp_path, told, path, change, words):
-    """The same, by a document in which an answer is another: it has to fail."""
-    told = json.loads(json.dumps(told))
-    told["paths"] = {path: told["paths"][path]}
-    change(told["paths"][path]["get"]["responses"])
-    (tmp_path / "openapi.json").write_text(json.dumps(told))
+def test_schemathesis_finds_a_response_that_differs_from_the_document(
+    start, tmp_path, document, path, change, words
+):
+    """Control: the same run fails for a document with a changed response."""
+    document = json.loads(json.dumps(document))
+    document["paths"] = {path: document["paths"][path]}
+    change(document["paths"][path]["get"]["responses"])
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
     server = start("--sample")
     url = f"--url=http://127.0.0.1:{server.port}"
     command = [PROGRAM, "run", tmp_path / "openapi.json", url, "--no-color", "--max-examples=1"]

@@ -261,7 +261,7 @@ def test_nothing_of_an_upstream_runs_in_a_browser(driver, following):
     root = enter(driver, server, visitor.cookie)
     # Also what the stream sends to the page.
     assert not ran(driver, root + place)
-    until(lambda: "live" in driver.find_element("css selector", "[data-said]").text)
+    until(lambda: "live" in driver.find_element("css selector", "[data-status]").text)
     assert not driver.execute_script("return window.ran")
     assert not ran(driver, f"{root}/admin/audience")
 
