@@ -70,9 +70,9 @@ def build(core: Core) -> Feature:
     return Feature(
         name="audience",
         fast_routes=[
-            *increasing_concurrents.IncreasingConcurrents(poller).lanes(),
-            *toppages.TopPages(sites, visitors).lanes(),
-            *ingest.lanes(),
+            *increasing_concurrents.IncreasingConcurrents(poller).fast_routes(),
+            *toppages.TopPages(sites, visitors).fast_routes(),
+            *ingest.fast_routes(),
         ],
         routes=[
             *host_audience.routes(context, history),

@@ -42,13 +42,13 @@ def build(core: Core) -> Feature:
     images = ImageStore(database, core.data / IMAGES_FOLDER, settings.image_cache)
     pages = CampaignPages(core.pages, ClickLog(core.event_log).record)
     impressions = ImpressionWriter(
-        lambda: pages.programme.views(), lambda counts: add_impressions(database, counts)
+        lambda: pages.slot_plan.take_impressions(), lambda counts: add_impressions(database, counts)
     )
 
     def show(plan: SlotPlan) -> None:
         # The impressions of the plan before are counted in its pages.
         impressions.collect()
-        pages.show(plan)
+        pages.activate(plan)
 
     async def with_live_stats(stats: CampaignStats) -> CampaignStats:
         live = await load_live_stats(core.projections.read_internal)
@@ -68,8 +68,10 @@ def build(core: Core) -> Feature:
     )
     ranker = CampaignRanker(database, lambda: scheduler.book, settings.zone())
     upload_worker = UploadWorker(lambda *upload: _import_upload(core, *upload))
-    page_routes = pages.lanes()
-    image_routes = BannerImages(core.pages, lambda: pages.programme.banners, images.picture).lanes()
+    page_routes = pages.fast_routes()
+    image_routes = BannerImages(
+        core.pages, lambda: pages.slot_plan.banners, images.picture
+    ).fast_routes()
 
     async def start() -> None:
         await scheduler.reload()
@@ -109,7 +111,7 @@ def build(core: Core) -> Feature:
             Route(
                 r"/api/v1/campaigns/(\d{1,19})/candidates",
                 CandidatesHandler,
-                {"present": ranker.current_slot, "rank": ranker.rank},
+                {"current_slot": ranker.current_slot, "rank": ranker.rank},
                 "candidates",
             ),
             Route(

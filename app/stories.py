@@ -41,7 +41,7 @@ def build(core: Core) -> Feature:
 
     return Feature(
         name="stories",
-        fast_routes=[*stories.lanes(), *ingest.lanes()],
+        fast_routes=[*stories.fast_routes(), *ingest.fast_routes()],
         routes=story_stats.routes(StoryStats(core.projections, public=True), cache),
         admin_pages=admin_stories.routes(core.database, admin_stats),
         metrics=metrics,

@@ -42,7 +42,7 @@ class AdminHealthPage(AdminPage):
             for name, well in readiness.checks.items()
         ]
         rows = [
-            (figure.words, figure.label[1] if figure.label else "", _format_metric(figure))
+            (figure.description, figure.label[1] if figure.label else "", _format_metric(figure))
             for figure in self._parts["figures"]()
         ]
         self.show(

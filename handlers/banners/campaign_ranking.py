@@ -34,14 +34,17 @@ def rank_campaign(stats: CampaignStats, campaign: int, period: SlotPeriod) -> Ra
 
 
 def prepare_slot_plan(
-    pages: PageTemplates, stats: CampaignStats, period: SlotPeriod, before: SlotPlan | None
+    templates: PageTemplates,
+    stats: CampaignStats,
+    period: SlotPeriod,
+    previous: SlotPlan | None,
 ) -> SlotPlan:
-    """Render the pages of all campaigns for a slot period; reuse those of `before` that stay."""
+    """Render the pages of all campaigns for a slot period; reuse unchanged ones of `previous`."""
     rotations: dict[str, CampaignRotation] = {}
     for campaign in stats.campaigns:
-        known = None if before is None else before.stages.get(str(campaign))
+        known = None if previous is None else previous.rotations.get(str(campaign))
         ranking = rank_campaign(stats, campaign, period)
-        rotations[str(campaign)] = CampaignRotation.make(pages, campaign, ranking, known)
+        rotations[str(campaign)] = CampaignRotation.build(templates, campaign, ranking, known)
     return SlotPlan(period.slot, rotations, frozenset(stats.banners), stats.targets)
 
 
@@ -55,7 +58,7 @@ class CampaignRanker:
         zone: tzinfo,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`stats` returns those that the served pages follow from."""
+        """`stats` returns the stats that the served pages are based on."""
         self._database = database
         self._stats = stats
         self._zone = zone
@@ -66,7 +69,7 @@ class CampaignRanker:
         return slot_at(self._clock(), self._zone)
 
     async def rank(self, campaign: int, slot: int) -> Ranking | None:
-        """Return a campaign's candidates in a slot with their stats; None if it is unknown."""
+        """Return the ranking of a campaign in a slot with current stats; None if it is unknown."""
         stats = self._stats()
         if campaign not in stats.campaigns:
             return None

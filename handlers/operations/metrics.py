@@ -1,4 +1,4 @@
-"""The server's figures, as Prometheus text."""
+"""`/metrics`: the Prometheus exposition."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
@@ -15,10 +15,13 @@ from handlers.common.base_handler import BaseHandler
 
 
 class MetricSample(NamedTuple):
-    """One number; a name that ends in _total is a counter. Those of a name follow each other."""
+    """A sample of a metric; a name that ends in `_total` is a counter.
+
+    Samples with the same name must be adjacent.
+    """
 
     name: str
-    words: str
+    description: str
     value: float
     label: tuple[str, str] | None = None
 
@@ -51,23 +54,23 @@ class MetricsCollector(Collector):
             yield _metric_family(name, list(samples))
 
 
-def _metric_family(name: str, figures: list[MetricSample]) -> Metric:
-    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-    labels = [figure.label[0] for figure in figures[:1] if figure.label]
-    family = kind(name.removesuffix("_total"), figures[0].words, labels=labels)
-    for figure in figures:
-        family.add_metric([figure.label[1]] if figure.label else [], figure.value)
+def _metric_family(name: str, samples: list[MetricSample]) -> Metric:
+    family_type = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    labels = [sample.label[0] for sample in samples[:1] if sample.label]
+    family = family_type(name.removesuffix("_total"), samples[0].description, labels=labels)
+    for sample in samples:
+        family.add_metric([sample.label[1]] if sample.label else [], sample.value)
     return family
 
 
 class MetricsHandler(BaseHandler):
-    """`/metrics`."""
+    """`GET /metrics`."""
 
     def initialize(self, metrics: MetricsCollector) -> None:
-        """`metrics` are what is told."""
+        """Set the collector; called by Tornado for each request."""
         self._metrics = metrics
 
     def get(self) -> None:
-        """All figures, as text."""
+        """Send all metrics in the Prometheus text format."""
         self.set_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
         self.finish(generate_latest(self._metrics.registry))

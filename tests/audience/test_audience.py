@@ -219,7 +219,9 @@ def test_one_ranking_of_a_reading_serves_all_limits():
     rising = watch.history.rising
     watch.history.rising = lambda *said, **more: calls.append(said) or rising(*said, **more)
     handler = rising_of(watch)
-    found = [json.loads(handler.encode_response(watch, 300, limit))["pages"] for limit in range(1, 101)]
+    found = [
+        json.loads(handler.encode_response(watch, 300, limit))["pages"] for limit in range(1, 101)
+    ]
     assert [len(each) for each in found] == list(range(1, 101))
     assert all(each == found[-1][: len(each)] for each in found)
     for window in range(241, 300):
