@@ -37,9 +37,7 @@ def routes(story_stats: StoryStats, story_cache: StoryCache[Any]) -> list[Route]
             arguments,
             "story counts",
         ),
-        Route(
-            r"/api/v1/dau/([\w.~-]{1,100})", ActiveUsersHandler, arguments, "daily active users"
-        ),
+        Route(r"/api/v1/dau/([\w.~-]{1,100})", ActiveUsersHandler, arguments, "daily active users"),
     ]
 
 
