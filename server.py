@@ -68,16 +68,15 @@ def _main(words: Sequence[str]) -> int:
         print("marquee: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception as error:  # a corrupt disk can lead to any
-        LOG.critical("it cannot go on", exc_info=error)
+        LOG.critical("unexpected error", exc_info=error)
         doctor = command_line("doctor", settings.data)
-        words = f"it cannot go on ({error}); `{doctor}` looks the data folder over"
-        print(f"marquee: {words}", file=sys.stderr)
+        print(f"marquee: unexpected error: {error}; check with: {doctor}", file=sys.stderr)
         return 1
 
 
 def _serve(settings: Settings, as_json: bool) -> int:
     if linked := service_links(os.environ):
-        LOG.info("ignored service link variables, which are not settings: %s", ", ".join(linked))
+        LOG.info("ignored service link variables names=%s", ",".join(linked))
     make_loop = uvloop.new_event_loop if settings.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(lifecycle.serve(settings, FEATURES, as_json))

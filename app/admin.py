@@ -15,7 +15,7 @@ from handlers.admin.overview import DashboardChart, DashboardRenderer
 
 # The order of the charts by name; others follow.
 CHART_ORDER = ("events", "wait", "commits", "pages", "hits", "visitors", "lag")
-CACHE_HITS_CHART = DashboardChart("hits", "Found in memory", "% of look-ups", 100.0)
+CACHE_HITS_CHART = DashboardChart("hits", "Cache hits", "% of lookups", 100.0)
 
 
 class Dashboard:
@@ -89,13 +89,13 @@ def build(core: Core) -> Feature:
 
     def startup_lines(base_url: str) -> Iterable[str]:
         if core.setup_token:
-            yield f"your pages  {base_url}/admin/setup?token={core.setup_token}"
-            yield "            (make the first user there: the link works once)"
+            yield f"admin       {base_url}/admin/setup?token={core.setup_token}"
+            yield "            (create the first user there; the link works once)"
         else:
-            yield f"your pages  {base_url}/admin/"
+            yield f"admin       {base_url}/admin/"
 
     async def facts() -> list[OverviewFact]:
-        return [("Running for", "", formatting.format_duration(monotonic() - core.started_at))]
+        return [("Uptime", "", formatting.format_duration(monotonic() - core.started_at))]
 
     return Feature(
         name="admin",

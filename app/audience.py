@@ -91,7 +91,7 @@ def build(core: Core) -> Feature:
                 (
                     DashboardChart(
                         "visitors",
-                        "Visitors of watched hosts",
+                        "Visitors of polled hosts",
                         "now",
                         live_unit=lambda: admin_audience.visitors_unit(poller),
                     ),
@@ -119,30 +119,34 @@ def _source(settings: Settings, sites: SiteRegistry, visitors: ActiveVisitors) -
 def _metrics(
     visitors: ActiveVisitors, poller: HostPoller, streams: SseHub, source: ToppagesSource
 ) -> Iterable[MetricSample]:
-    yield MetricSample("marquee_visits", "Visits: a session on a page", visitors.visits)
+    yield MetricSample("marquee_visits", "Active visits (one session on one page)", visitors.visits)
     yield MetricSample(
-        "marquee_visits_turned_away_total",
-        "Signs of life for which there was no room",
+        "marquee_visits_rejected_total",
+        "Beacons rejected because the visit table was full",
         visitors.turned_away,
     )
     yield MetricSample(
-        "marquee_visits_displaced_total",
-        "Visits that made room for those of an app or host with fewer",
+        "marquee_visits_evicted_total",
+        "Visits evicted in favor of an app or host with fewer",
         visitors.displaced,
     )
-    yield MetricSample("marquee_watched_hosts", "Hosts that are watched", len(poller.watches))
-    yield MetricSample("marquee_readings_total", "Readings of watched hosts", poller.readings)
-    yield MetricSample("marquee_readings_failed_total", "Readings that failed", poller.failures)
-    yield MetricSample("marquee_listeners", "Listeners to streams", streams.listeners)
+    yield MetricSample("marquee_polled_hosts", "Polled hosts", len(poller.watches))
+    yield MetricSample("marquee_readings_total", "Readings of polled hosts", poller.readings)
     yield MetricSample(
-        "marquee_listeners_dropped_total", "Listeners let go, as they were slow", streams.dropped
+        "marquee_readings_failed_total", "Failed readings of polled hosts", poller.failures
+    )
+    yield MetricSample("marquee_sse_listeners", "Open server-sent event streams", streams.listeners)
+    yield MetricSample(
+        "marquee_sse_listeners_dropped_total",
+        "Streams closed because the client read too slowly",
+        streams.dropped,
     )
     if isinstance(source, UpstreamToppagesClient):
         yield MetricSample(
             "marquee_upstream_requests_total", "Requests to the upstream", source.requests
         )
         yield MetricSample(
-            "marquee_upstream_failed_total", "Of them, without an answer", source.failures
+            "marquee_upstream_failures_total", "Failed requests to the upstream", source.failures
         )
         yield MetricSample(
             "marquee_upstream_pages_skipped_total",

@@ -88,10 +88,10 @@ def build(core: Core) -> Feature:
     def startup_lines(base_url: str) -> Iterable[str]:
         first = next(iter(scheduler.book.campaigns), None)
         if first is None:
-            yield f"no campaign yet: {command_line('import DIR', settings.data)}"
+            yield f"campaign    none yet; run: {command_line('import DIR', settings.data)}"
         else:
-            yield f"a campaign  {base_url}/campaigns/{first}/"
-            yield f"and why     {base_url}/api/v1/campaigns/{first}/candidates"
+            yield f"campaign    {base_url}/campaigns/{first}/"
+            yield f"candidates  {base_url}/api/v1/campaigns/{first}/candidates"
 
     def page_count() -> int:
         return sum(it.statuses[200] for it in page_routes if it.name == "campaign page")
@@ -134,7 +134,7 @@ def build(core: Core) -> Feature:
         readiness_notes=notes,
         startup_lines=startup_lines,
         overview=OverviewPart(
-            count_charts=[(DashboardChart("pages", "Banner pages", "a second"), page_count)],
+            count_charts=[(DashboardChart("pages", "Banner pages", "per second"), page_count)],
             facts=facts,
             hints=hints,
             caches=[images.cache],

@@ -28,10 +28,10 @@ from store.sqlite.events.rejected_event_replay import RejectedEventReplayer
 
 EVENT_COUNTS = (
     ("received", "Events of authenticated requests"),
-    ("stored", "Events on disk"),
-    ("duplicate", "Events that were on disk already"),
-    ("rejected", "Events that were wrong"),
-    ("refused", "Events turned away, to be sent again"),
+    ("stored", "Events committed to the event log"),
+    ("duplicate", "Events with a known sender_id"),
+    ("rejected", "Events rejected as invalid"),
+    ("refused", "Events refused because of overload; senders retry"),
 )
 
 
@@ -52,25 +52,29 @@ def build(core: Core) -> Feature:
             yield MetricSample(f"marquee_events_{name}_total", words, getattr(log.counts, name))
         yield MetricSample(
             "marquee_projections_failing",
-            "Whether the last update of views.db failed, or it cannot be read",
+            "Whether the last projection update failed or views.db cannot be read",
             bool(projections.trouble or worker.failing),
         )
         yield MetricSample(
-            "marquee_folded_total", "Events folded into views.db", projections.folded
+            "marquee_projected_events_total", "Events added to the projections", projections.folded
         )
-        yield MetricSample("marquee_fold_lag_events", "Events not in views.db yet", projections.lag)
         yield MetricSample(
-            "marquee_fold_lag_seconds",
-            "How long the oldest of those has waited",
+            "marquee_projection_lag_events", "Events not in the projections yet", projections.lag
+        )
+        yield MetricSample(
+            "marquee_projection_lag_seconds",
+            "Age of the oldest event that is not in the projections yet",
             projections.lag_seconds,
         )
         yield MetricSample(
-            "marquee_dropped_events_total", "Events dropped for their age", retention.dropped
+            "marquee_retention_dropped_events_total",
+            "Events dropped by retention",
+            retention.dropped,
         )
 
     def notes() -> Iterable[str]:
         if projections.trouble:
-            yield f"events cannot be looked up: {projections.trouble}"
+            yield f"events cannot be queried: {projections.trouble}"
         if worker.failing:
             yield f"projection update failed: {worker.failing}"
 
@@ -114,15 +118,15 @@ def build(core: Core) -> Feature:
         readiness_notes=notes,
         overview=OverviewPart(
             count_charts=[
-                (DashboardChart("events", "Events", "a second"), lambda: log.counts.stored)
+                (DashboardChart("events", "Events", "per second"), lambda: log.counts.stored)
             ],
             level_charts=[
                 (
-                    DashboardChart("wait", "Until an event is on disk", "ms, 99 of 100", 1000.0),
+                    DashboardChart("wait", "Commit latency", "ms p99", 1000.0),
                     lambda: log.waits.take(0.99),
                 ),
                 (
-                    DashboardChart("lag", "Views behind the log", "events"),
+                    DashboardChart("lag", "Projection lag", "events"),
                     lambda: projections.lag,
                 ),
             ],

@@ -155,14 +155,14 @@ class Lifecycle:
         """Begin to stop; a second call ends the process at once."""
         if self._core.stopping.is_set():
             os._exit(1)
-        LOG.info("stopping: answering what is in flight (a second signal ends it at once)")
+        LOG.info("stopping: completing requests in flight (a second signal ends the process)")
         self._core.stopping.set()
 
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
         """Stop if a worker failed, so that the supervisor restarts the process."""
         error = None if task.cancelled() else task.exception()
         if error and not self._core.stopping.is_set():
-            LOG.critical("stopping, as a loop has failed", exc_info=error)
+            LOG.critical("worker failed; stopping", exc_info=error)
             self.exit_status = 1
             self.request_stop()
 
@@ -172,6 +172,6 @@ class Lifecycle:
         while database.failed is None:
             await asyncio.sleep(DATABASE_CHECK_INTERVAL_SECONDS)
             await database.tend()
-        LOG.critical("%s; stopping, as nothing more would be kept", database.failed)
+        LOG.critical("database failed; stopping error=%s", database.failed)
         self.exit_status = 1
         self.request_stop()

@@ -1,4 +1,4 @@
-"""Where it listens, and who answers there."""
+"""The sockets that Marquee listens on, and the servers behind them."""
 
 import socket
 import ssl
@@ -23,12 +23,12 @@ from httpserver import (
 )
 from store.sqlite.core.data_folder import CONTROL_SOCKET
 
-# Commands are typed by people.
+# People type commands, so few run at once.
 MAX_CONTROL_CONNECTIONS = 100
 
 
 def load_tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context of the settings, None without one; raises `SettingError`."""
+    """Return the TLS context, None without a certificate; raises `SettingError`."""
     if not settings.tls_cert:
         return None
     for name in ("tls_cert", "tls_key"):
@@ -42,26 +42,27 @@ def load_tls_context(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, refuse_passphrase)
     except (OSError, ssl.SSLError) as error:
-        words = f"are no certificate and its key in PEM, or do not fit: {error}"
-        raise SettingError(f"tls_cert, tls_key: {words}") from None
+        raise SettingError(
+            f"tls_cert, tls_key: not a PEM certificate and its private key: {error}"
+        ) from None
     return context
 
 
 def bind_sockets(settings: Settings) -> list[socket.socket]:
-    """Sockets on the settings' address; raises an `OSError` that names it."""
+    """Bind the address of the settings; raises an `OSError` that names it."""
     try:
         return bind_tcp(settings.host, settings.port)
     except OSError as error:
-        place = f"{settings.host}:{settings.port}"
-        raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
+        address = f"{settings.host}:{settings.port}"
+        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from None
 
 
 def base_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    """The address under which what is on `sockets` is found from this machine."""
+    """Return the URL of the server on `sockets` as seen from this machine."""
     if sockets[0].family == socket.AF_UNIX:
         return "http://localhost"
     host, port = sockets[0].getsockname()[:2]
-    # A wildcard is no address to open; this machine's own is.
+    # A browser cannot open a wildcard address.
     named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     host = f"[{named}]" if ":" in named else named
     return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
@@ -85,10 +86,10 @@ async def start_server(
     sockets: Sequence[socket.socket],
     tls: ssl.SSLContext | None,
 ) -> Server | HTTPServer:
-    """The server that the settings name, on `sockets`.
+    """Serve on `sockets` with the server that the settings name.
 
-    The wire answers by `lanes`, and by the application what is not theirs; Tornado's own server by
-    the application alone, in which they are mounted.
+    `wire` calls the fast routes from its parser, and the application for all other requests.
+    Tornado's own server calls only the application, which contains the fast routes.
     """
     proxies = settings.trusted()
     always: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Log lines on stderr: one line an event, as text for people or as JSON for collectors."""
+"""Logging to stderr, one line per event: text for people, JSON for log collectors."""
 
 import json
 import logging
@@ -6,9 +6,9 @@ import re
 import sys
 import time
 
-# What is never to be read in a log, however it got into a message.
+# Secret tokens are masked in every message.
 SECRET_TOKEN = re.compile(r"mq_[0-9A-Za-z]+_[0-9A-Za-z_-]+")
-# Of no line: what moves a terminal's cursor, ends a line, or turns the order of letters round.
+# Escaped in every line: control characters, line separators, bidirectional overrides.
 CONTROL_ESCAPES = {number: f"\\x{number:02x}" for number in [*range(32), 127]}
 UNICODE_ESCAPES = {
     number: f"\\u{number:04x}"
@@ -17,7 +17,7 @@ UNICODE_ESCAPES = {
 
 
 class TextFormatter(logging.Formatter):
-    """One line of text: time (UTC), level, logger, message, and a traceback behind it."""
+    """One line of text: time (UTC), level, logger, message, and the traceback of an exception."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -27,16 +27,16 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line without secrets; control characters are escaped."""
-        whole = super().format(record).replace("\n", " | ")
-        return SECRET_TOKEN.sub("mq_***", whole).translate(CONTROL_ESCAPES | UNICODE_ESCAPES)
+        """Return the record as one line, with secrets masked and control characters escaped."""
+        line = super().format(record).replace("\n", " | ")
+        return SECRET_TOKEN.sub("mq_***", line).translate(CONTROL_ESCAPES | UNICODE_ESCAPES)
 
 
 class JsonFormatter(TextFormatter):
-    """One JSON object a line: time, level, logger, message, and the traceback as `exception`."""
+    """One JSON object per line: time, level, logger, message, and a traceback as `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one JSON object without secrets."""
+        """Return the record as one JSON object with secrets masked."""
         entry = {
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
@@ -51,9 +51,9 @@ class JsonFormatter(TextFormatter):
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Send all logging to stderr at `level` (debug, info, …) in `form` (text or json)."""
+    """Log to stderr at `level` (debug, info, …) in `form` (text or json)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Each is a line a request or a connection, which the access log says better.
+    # Tornado logs each request there; the access log replaces it.
     logging.getLogger("tornado.access").setLevel(logging.CRITICAL)

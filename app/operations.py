@@ -58,11 +58,13 @@ def build(core: Core) -> Feature:
         yield from filter(None, (retention.doubt, retention.failing))
 
     def metrics() -> Iterable[MetricSample]:
-        yield MetricSample("marquee_ready", "Whether visitors may come", core.readiness().ready)
+        yield MetricSample(
+            "marquee_ready", "Whether all readiness checks hold", core.readiness().ready
+        )
         yield from _database_metrics(core)
         yield MetricSample(
             "marquee_retention_failing",
-            "Whether the last step of retention failed",
+            "Whether the last retention step failed",
             bool(retention.failing),
         )
         yield from _request_metrics(core)
@@ -101,7 +103,7 @@ def build(core: Core) -> Feature:
         ],
         overview=OverviewPart(
             count_charts=[
-                (DashboardChart("commits", "Commits", "a second"), lambda: database.commits)
+                (DashboardChart("commits", "Commits", "per second"), lambda: database.commits)
             ]
         ),
     )
@@ -111,41 +113,43 @@ def _database_notes(core: Core) -> Iterable[str]:
     database = core.database
     if SQLITE_VERSION < SAFE_SQLITE_VERSION:
         yield (
-            f"SQLite {SQLITE_VERSION_TEXT} can harm a database that two connections write "
-            "(mended in 3.51.3); one connection alone writes here, so keep other programs out"
+            f"SQLite {SQLITE_VERSION_TEXT} can corrupt a database that two connections write to "
+            "(fixed in 3.51.3); Marquee writes with one connection: let no other program write"
         )
     if database.held_back:
         yield (
-            f"marquee.db-wal has {database.wal_bytes // 1_000_000} MB: some program has "
-            "been reading marquee.db for long; it is emptied when that one ends"
+            f"marquee.db-wal has {database.wal_bytes // 1_000_000} MB: another program has "
+            "marquee.db open in a long read; the file shrinks when that read ends"
         )
     if database.lost:
-        yield f"at the start, {database.lost} commits in marquee.db-wal were gone"
+        yield f"{database.lost} commits in marquee.db-wal were missing at the start"
     elif core.events_lost_at is not None:
         yield (
-            f"on {format_timestamp(core.events_lost_at)[:10]}, acknowledged events were found to "
-            f"be gone from {DATABASE_FILE} (a damaged or removed {DATABASE_FILE}-wal, or an older "
-            "copy put back)"
+            f"on {format_timestamp(core.events_lost_at)[:10]}, acknowledged events were missing "
+            f"from {DATABASE_FILE} (a corrupt or removed {DATABASE_FILE}-wal, or an older copy "
+            "restored)"
         )
 
 
 def _database_metrics(core: Core) -> Iterable[MetricSample]:
     database = core.database
     yield MetricSample("marquee_commits_total", "Commits to marquee.db", database.commits)
-    yield MetricSample("marquee_wal_bytes", "Size of marquee.db-wal", database.wal_bytes)
+    yield MetricSample("marquee_wal_bytes", "Size of marquee.db-wal in bytes", database.wal_bytes)
     yield MetricSample(
-        "marquee_longest_hold_seconds",
-        "The longest that a step held the writer",
+        "marquee_writer_longest_hold_seconds",
+        "Longest time that one job held the writer connection",
         database.longest_hold / 1000,
     )
 
 
 def _request_metrics(core: Core) -> Iterable[MetricSample]:
-    yield MetricSample("marquee_held_bytes", "Bytes that bodies hold", core.memory_budget.held)
+    yield MetricSample(
+        "marquee_request_body_bytes", "Bytes of request bodies in memory", core.memory_budget.held
+    )
     for limit in filter(None, (core.rate_limits.per_address, core.rate_limits.per_token)):
         yield MetricSample(
-            "marquee_limited_total",
-            "Requests turned away as too many came",
+            "marquee_rate_limited_requests_total",
+            "Requests rejected by a rate limit",
             limit.rejected_count,
             ("by", limit.name),
         )
@@ -153,24 +157,30 @@ def _request_metrics(core: Core) -> Iterable[MetricSample]:
 
 def _connection_metrics(server: Server) -> Iterable[MetricSample]:
     stats = server.stats
-    yield MetricSample("marquee_connections", "Connections open", server.connections)
-    yield MetricSample("marquee_connections_total", "Connections accepted", stats.accepted)
-    yield MetricSample("marquee_connections_refused_total", "Connections too many", stats.refused)
+    yield MetricSample("marquee_connections", "Open connections", server.connections)
+    yield MetricSample("marquee_connections_total", "Accepted connections", stats.accepted)
     yield MetricSample(
-        "marquee_turned_away_total",
-        "Requests turned away by their heads, for want of room or of a right",
+        "marquee_connections_refused_total",
+        "Connections refused because of max_connections",
+        stats.refused,
+    )
+    yield MetricSample(
+        "marquee_requests_rejected_early_total",
+        "Requests rejected before the body was read (overload or missing scope)",
         stats.turned_away,
     )
     yield MetricSample(
         "marquee_slow_readers_total",
-        "Connections closed because too many bytes waited for slow readers",
+        "Connections closed because their unread responses filled the memory budget",
         stats.slow_readers,
     )
-    yield MetricSample("marquee_wire_errors_total", "Requests refused for their form", stats.errors)
+    yield MetricSample(
+        "marquee_malformed_requests_total", "Requests rejected as malformed HTTP", stats.errors
+    )
     for kind in ("header", "body", "idle", "write"):
         yield MetricSample(
-            "marquee_timeouts_total",
-            "Connections cut for the time that they took",
+            "marquee_connection_timeouts_total",
+            "Connections closed by a timeout",
             stats.timeouts[kind],
             ("kind", kind),
         )
@@ -185,7 +195,7 @@ def _process_facts(core: Core) -> dict[str, str]:
             f"{name} {formatting.format_size(path.stat().st_size if path.exists() else 0)}"
         )
     return {
-        "Running for": formatting.format_duration(monotonic() - core.started_at),
+        "Uptime": formatting.format_duration(monotonic() - core.started_at),
         "Data folder": str(core.data.resolve()),
         "Size": ", ".join(sizes),
         "Time zone": core.settings.tz,

@@ -40,10 +40,10 @@ def _text_message(core: Core, url: str, first: socket.socket) -> str:
     lines += [line for feature in core.features for line in feature.startup_lines(url)]
     text = ["Marquee is ready.", *(f"  {line}" for line in lines)]
     if core.demo_password:
-        text += ["", "Who may log in there, with a password that is told just this once:"]
+        text += ["", "Admin login (the password is shown only once):"]
         text.append(f"  name {DEMO_USER}  password {core.demo_password}")
     if core.demo_apps:
-        text += ["", "The sample's apps, with secret tokens that are told just this once:"]
+        text += ["", "Demo apps (the secret tokens are shown only once):"]
     for app in core.demo_apps:
         text.append(f"  {app.name}  public {app.public_token}  secret {app.secret_token}")
     return "\n".join(text)

@@ -26,8 +26,8 @@ def build(core: Core) -> Feature:
 
     def metrics() -> Iterable[MetricSample]:
         yield MetricSample(
-            "marquee_stories_reads_total",
-            "Times that an app's stories were read into memory",
+            "marquee_story_cache_loads_total",
+            "Reads of an app's stories into the story cache",
             cache.cache.loads,
         )
 

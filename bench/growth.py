@@ -33,7 +33,7 @@ STEP, SESSIONS, ASKED, PAGE = 2_000, 20_000, 2_000, 25
 DAYS, LATE = 30 * 86_400_000_000, 3_600_000_000  # µs
 WITHIN = 1.25  # of the value at the second size
 LAG = 2.0  # seconds
-FOLDED = re.compile(r"^marquee_fold_lag_(\w+) (\S+)", re.MULTILINE)
+FOLDED = re.compile(r"^marquee_projection_lag_(\w+) (\S+)", re.MULTILINE)
 
 
 def main() -> int:

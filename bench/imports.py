@@ -100,7 +100,7 @@ def run(folder: str, data: str) -> tuple[dict[str, int], float]:
 def longest_hold(running: Running) -> float:
     """What the server says of its writer, in ms."""
     text = running.get("/metrics")[2].decode()
-    found = re.search(r"^marquee_longest_hold_seconds (\S+)$", text, re.MULTILINE)
+    found = re.search(r"^marquee_writer_longest_hold_seconds (\S+)$", text, re.MULTILINE)
     if found is None:
         raise SpoiledError("/metrics does not tell the longest hold of the writer")
     return float(found[1]) * 1000

@@ -39,10 +39,10 @@ class Watch:
     def look(self) -> float:
         """Look now; events that are not in the views."""
         text = self._running.get("/metrics")[2].decode()
-        found = dict(re.findall(r"^(marquee_fold_lag_\w+) (\S+)", text, re.MULTILINE))
-        self.lag = max(self.lag, float(found["marquee_fold_lag_seconds"]))
+        found = dict(re.findall(r"^(marquee_projection_lag_\w+) (\S+)", text, re.MULTILINE))
+        self.lag = max(self.lag, float(found["marquee_projection_lag_seconds"]))
         self.rss = max(self.rss, self._running.rss())
-        return float(found["marquee_fold_lag_events"])
+        return float(found["marquee_projection_lag_events"])
 
     @contextmanager
     def looking(self) -> Iterator[None]:

@@ -114,7 +114,7 @@ Events of requests with a valid secret token satisfy, at every moment and also a
 `marquee_events_rejected_total` + `marquee_events_refused_total`. Events without a secret token
 (stories, beacon, banner clicks) are not part of this sum.
 
-`marquee_limited_total` exists only with a [rate limit](../how-to/rate-limits.md), and
+`marquee_rate_limited_requests_total` exists only with a [rate limit](../how-to/rate-limits.md), and
 `marquee_upstream_…` only with an `upstream`.
 
 | metric | type | labels | meaning |

@@ -431,5 +431,5 @@ def test_the_audience_and_what_rises_is_told(owner, sampled):
     Client(owner, "Watched by nobody", hosts="unwatched.example")
     assert "unwatched.example" in words(owner.get("/admin/audience"))
     front = words(owner.get("/admin/"))
-    assert "Rising pages" in front and "Visitors of watched hosts" in front
+    assert "Rising pages" in front and "Visitors of polled hosts" in front
     assert "Users of stories today" in front

@@ -237,7 +237,7 @@ def test_visitors_notice_a_kill_and_an_address_that_is_not_held(tmp_path, token,
     ],
 )
 def test_it_gives_signs_of_life_only_where_they_are_wanted(environ, patience):
-    assert SystemdNotifier(environ, 7).patience == patience
+    assert SystemdNotifier(environ, 7).watchdog_seconds == patience
 
 
 def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start, tmp_path):
@@ -245,7 +245,7 @@ def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start, tm
     time.sleep(0.5)
     assert server.ask("/healthz").status == 200
     assert server.stop() == 0
-    assert server.log.count("supervisor cannot be told") == 1
+    assert server.log.count("cannot notify the supervisor") == 1
 
 
 def unit(name: str) -> dict[str, str]:
@@ -331,8 +331,8 @@ def test_a_unit_lets_through_all_that_the_program_calls(name, tmp_path):
     if name == "marquee.service":
         serving = [*strace, "serve", "--sample", "--port", "0", "--data", data]
         with subprocess.Popen(serving, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            said = next(line for line in process.stdout if "a campaign" in line)
-            host, port = re.search(r"//([\d.]+):(\d+)/", said).groups()
+            line = next(line for line in process.stdout if " campaign " in line)
+            host, port = re.search(r"//([\d.]+):(\d+)/", line).groups()
             with socket.create_connection((host, int(port))) as peer:
                 peer.sendall(b"GET /campaigns/1/ HTTP/1.0\r\n\r\n")
                 assert peer.recv(20).startswith(b"HTTP/1.")

@@ -286,7 +286,7 @@ def test_streams_in_many_ways_do_not_keep_the_live_page_from_its_own(site):
         assert next(heard[-1]).startswith("retry")
     for each in heard:
         each.close()
-    until(lambda: figure(site.server, "marquee_listeners") == 0)
+    until(lambda: figure(site.server, "marquee_sse_listeners") == 0)
 
 
 def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
@@ -382,7 +382,7 @@ def test_a_restart_brings_back_who_was_there_and_what_was_watched(start, run):
     here.server = start(*QUICK)
     # Heartbeats are in memory alone; the next one is due within 15 s.
     assert here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 5}]
-    assert "marquee_watched_hosts 1.0" in here.server.ask("/metrics").text
+    assert "marquee_polled_hosts 1.0" in here.server.ask("/metrics").text
     path = f"/api/v1/audience/{HOST}/history"
     (minute, *_) = here.get(path, path="/a").json()["minutes"]
     assert 0 < minute["visitors"] <= 6
@@ -405,7 +405,7 @@ def test_who_leaves_before_a_stream_begins_is_no_listener(site):
             peer.sendall(f"GET {path}&limit={number + 1} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             if number % 2:
                 peer.shutdown(socket.SHUT_WR)
-    until(lambda: figure(site.server, "marquee_listeners") == 0)
+    until(lambda: figure(site.server, "marquee_sse_listeners") == 0)
 
 
 def test_the_head_of_a_stream_is_no_stream(site):
@@ -444,14 +444,16 @@ def test_a_thousand_listen_at_once_and_who_is_slow_is_let_go(run, start, peers):
         return peer
 
     quick = [listen(2) for _ in range(980)]
-    until(lambda: figure(here.server, "marquee_listeners") == 980)
+    until(lambda: figure(here.server, "marquee_sse_listeners") == 980)
     for _ in range(20):
         listen(200)
     for peer in quick:
         peer.setblocking(False)
     heard = dict.fromkeys(quick, 0)
     end = time.monotonic() + 240
-    while figure(here.server, "marquee_listeners_dropped_total") < 20 or min(heard.values()) < 3:
+    while (
+        figure(here.server, "marquee_sse_listeners_dropped_total") < 20 or min(heard.values()) < 3
+    ):
         assert time.monotonic() < end
         for peer in quick:
             try:
@@ -459,10 +461,10 @@ def test_a_thousand_listen_at_once_and_who_is_slow_is_let_go(run, start, peers):
                     heard[peer] += piece.count(b"id: ")
             except BlockingIOError:
                 continue
-    assert figure(here.server, "marquee_listeners_dropped_total") == 20
-    until(lambda: figure(here.server, "marquee_listeners") == 980)
+    assert figure(here.server, "marquee_sse_listeners_dropped_total") == 20
+    until(lambda: figure(here.server, "marquee_sse_listeners") == 980)
     for peer in peers:
         peer.close()
-    until(lambda: figure(here.server, "marquee_listeners") == 0)
+    until(lambda: figure(here.server, "marquee_sse_listeners") == 0)
     assert here.server.stop(signal.SIGTERM) == 0
     assert "Traceback" not in here.server.log

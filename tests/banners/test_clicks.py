@@ -179,7 +179,7 @@ def candidates(app, query=""):
 def folded(app, rows):
     """Wait until so many rows of the log are in the views."""
     end = time.monotonic() + 120
-    while f"\nmarquee_folded_total {rows}.0\n" not in app.server.ask("/metrics").text:
+    while f"\nmarquee_projected_events_total {rows}.0\n" not in app.server.ask("/metrics").text:
         assert time.monotonic() < end
         time.sleep(0.05)
 

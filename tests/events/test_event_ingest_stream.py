@@ -179,7 +179,7 @@ def test_who_leaves_while_it_is_let_in_holds_no_room(app, pause):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.sendall(head.encode())
         time.sleep(pause)
-    until(lambda: "marquee_held_bytes 0.0\n" in app.server.ask("/metrics").text)
+    until(lambda: "marquee_request_body_bytes 0.0\n" in app.server.ask("/metrics").text)
 
 
 def until(true, seconds=120.0):

@@ -79,7 +79,7 @@ def found(server: Server, token: str) -> set[str]:
 
 def folded(server: Server) -> None:
     """Wait until the views have all."""
-    wait_until(lambda: b"marquee_fold_lag_events 0.0" in server.ask("/metrics"))
+    wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.ask("/metrics"))
 
 
 def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[set[str], set[str]]:
@@ -104,7 +104,7 @@ def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[se
     def in_views() -> float:
         """How many events are in the views; none if the server has ended."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return server.metric("marquee_folded_total")
+            return server.metric("marquee_projected_events_total")
         return 0
 
     def some() -> None:

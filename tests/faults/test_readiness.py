@@ -81,7 +81,7 @@ def test_a_removed_wal_is_reported_as_a_loss_after_restarts_too(tmp_path: Path) 
     server = Server(data)
     try:
         send(server, load.token, *(f"k{number}" for number in range(20)))
-        wait_until(lambda: server.metric("marquee_folded_total") >= 20)
+        wait_until(lambda: server.metric("marquee_projected_events_total") >= 20)
     finally:
         server.kill()
     (data / "marquee.db-wal").unlink()
@@ -90,7 +90,7 @@ def test_a_removed_wal_is_reported_as_a_loss_after_restarts_too(tmp_path: Path) 
     for _ in range(2):
         server = Server(data)
         try:
-            assert "acknowledged events were found to be gone" in str(ready(server)["notes"])
+            assert "acknowledged events were missing" in str(ready(server)["notes"])
             assert ready(server)["ready"]
         finally:
             server.kill()

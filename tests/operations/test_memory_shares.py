@@ -79,7 +79,7 @@ def test_a_body_that_its_address_does_not_take_holds_nothing(served, path):
     with connect(served) as peer:
         peer.sendall(head("POST", path, ANNOUNCED) + b"x" * (ANNOUNCED - 1))
         assert served.ask("/healthz").status == 200
-        assert b"\nmarquee_held_bytes 0.0\n" in served.ask("/metrics").body
+        assert b"\nmarquee_request_body_bytes 0.0\n" in served.ask("/metrics").body
         peer.sendall(b"x")
         assert status_of(peer) in (404, 405)
 

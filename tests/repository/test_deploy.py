@@ -58,7 +58,7 @@ def test_files_copied_into_the_image_are_enough_to_serve(tmp_path: Path) -> None
             found = None
             for line in process.stdout:
                 output += line
-                if found := re.search(r"a campaign +http://([\d.]+):(\d+)(\S+)", line):
+                if found := re.search(r"campaign +http://([\d.]+):(\d+)(\S+)", line):
                     break
             assert found, output
             client = http.client.HTTPConnection(found[1], int(found[2]))

@@ -144,7 +144,7 @@ def test_make_run_serves_sample_data_and_prints_its_address(tmp_path: Path) -> N
     ) as process:
         try:
             assert process.stdout
-            pages = (re.search(r"a campaign +(http://\S+)", line) for line in process.stdout)
+            pages = (re.search(r"campaign +(http://\S+)", line) for line in process.stdout)
             page = next((match[1] for match in pages if match), None)
             assert page, "the server ended before it printed an address"
             with urllib.request.urlopen(page, timeout=120) as response:

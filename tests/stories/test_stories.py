@@ -133,7 +133,7 @@ def test_the_cached_answer_has_a_fresh_moment_and_costs_no_read(server):
 
 def loads(server) -> int:
     text = server.ask("/metrics").text
-    return int(float(re.search(r"^marquee_stories_reads_total (\S+)$", text, re.MULTILINE)[1]))
+    return int(float(re.search(r"^marquee_story_cache_loads_total (\S+)$", text, re.MULTILINE)[1]))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -53,7 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     connection.close()
     # The lag that /metrics shows is that of the last step, which may be older than the events.
     wait_until(lambda: min((data / name).stat().st_size for name in FILES) > 20_000)
-    wait_until(lambda: b"marquee_fold_lag_events 0.0" in server.ask("/metrics"))
+    wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.ask("/metrics"))
     server.kill()  # so that there are write-ahead logs
     (data / "marquee.sock").unlink(missing_ok=True)  # which cannot be copied
     for path in data.glob("*-shm"):
@@ -204,7 +204,7 @@ def test_a_bit_of_the_write_ahead_log_that_costs_events_is_told_of(
         assert "marquee: " in log.read_text()
     else:
         try:
-            assert b"commits in marquee.db-wal were gone" in server.ask("/readyz")
+            assert b"commits in marquee.db-wal were missing" in server.ask("/readyz")
         finally:
             server.kill()
         assert "commits that were in it are gone" in log.read_text()
@@ -220,7 +220,7 @@ def test_views_that_are_harmed_where_all_begins_are_made_anew(
     (data / "views.db").write_bytes(content)
     server = Server(data)
     try:
-        wait_until(lambda: b"marquee_fold_lag_events 0.0" in server.ask("/metrics"))
+        wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.ask("/metrics"))
         page = json.loads(server.ask("/events?limit=1000&category=faults", whole[1]))
         assert len(page["events"]) == 1_000
     finally:

@@ -81,7 +81,7 @@ def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_it
     server = Server(data, changed="ends_every_look_up")
     try:
         deadline = time.monotonic() + 60
-        while b"marquee_fold_lag_events 0.0" not in server.ask("/metrics"):
+        while b"marquee_projection_lag_events 0.0" not in server.ask("/metrics"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert said(data, "rebuild")["events"] == load.missing(data) + server.counts()["stored"]
