@@ -15,7 +15,7 @@ from handlers.admin.overview import DashboardChart, DashboardRenderer
 
 # The order of the charts by name; others follow.
 CHART_ORDER = ("events", "wait", "commits", "pages", "hits", "visitors", "lag")
-CACHE_HITS_CHART = DashboardChart("hits", "Cache hits", "% of lookups", 100.0)
+CACHE_HITS_CHART = DashboardChart("hits", "Cache hit ratio", "%", 100.0)
 
 
 class Dashboard:

@@ -91,9 +91,9 @@ def build(core: Core) -> Feature:
                 (
                     DashboardChart(
                         "visitors",
-                        "Visitors of polled hosts",
+                        "Active visitors",
                         "now",
-                        live_unit=lambda: admin_audience.visitors_unit(poller),
+                        current_unit=lambda: admin_audience.visitors_unit(poller),
                     ),
                     lambda: sum(map(admin_audience.visitor_count, poller.watches)),
                 )

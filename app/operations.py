@@ -197,9 +197,9 @@ def _process_facts(core: Core) -> dict[str, str]:
     return {
         "Uptime": formatting.format_duration(monotonic() - core.started_at),
         "Data folder": str(core.data.resolve()),
-        "Size": ", ".join(sizes),
+        "Database size": ", ".join(sizes),
         "Time zone": core.settings.tz,
         "Python": platform.python_version(),
         "SQLite": SQLITE_VERSION_TEXT,
-        "Process": str(os.getpid()),
+        "Process id": str(os.getpid()),
     }

@@ -37,7 +37,7 @@ def build(core: Core) -> Feature:
 
     async def facts() -> list[OverviewFact]:
         users = await admin_stats.users(day_from_micros(time_ns() // 1000))
-        return [("Users of stories today", "/admin/stories", f"{sum(users.values()):,}")]
+        return [("Story users today", "/admin/stories", f"{sum(users.values()):,}")]
 
     return Feature(
         name="stories",

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from domain.common.formatting import format_moment
-from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.admin.admin_page import AdminPage, to_api_error
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
 from store.api.errors import StoreError
@@ -26,7 +26,7 @@ APPS_PER_PAGE = 100
 
 
 def routes(database: Database) -> list[Route]:
-    """Where these are."""
+    """Return the routes of apps and tokens."""
     parts = {"database": database}
     return [
         Route(r"/admin/apps", AdminAppsPage, parts, "admin apps"),
@@ -39,152 +39,167 @@ def routes(database: Database) -> list[Route]:
 
 
 class AdminAppsBasePage(AdminPage):
-    """What has to do with apps."""
+    """The base of the pages about apps."""
 
     def initialize(self, database: Database) -> None:
-        """`database` holds them."""
+        """Keep the database, which holds the apps."""
         self.database = database
 
-    async def app(self, number: str) -> App:
-        """The app; raises 404."""
+    async def get_app(self, number: str) -> App:
+        """Return the app with this id; raise 404 if there is none."""
         for app in await ListApps().run(self.database):
             if app.id == int(number):
                 return app
-        raise ApiError(404, "There is no app with this number.")
+        raise ApiError(404, "There is no app with this id.")
 
     @property
-    def address(self) -> str:
+    def origin(self) -> str:
         """This server's origin, as the browser sees it."""
         return f"{self.request.protocol}://{self.request.host}"
 
-    def show_token(self, title: str, made: NewApp | NewToken, app: App, scopes: str) -> None:
-        """Answer with a token, which is not to be seen again, and how to use it."""
+    def send_token_page(
+        self, title: str, new_token: NewApp | NewToken, app: App, scopes: str
+    ) -> None:
+        """Send the page that shows a new secret token once, with an example request."""
         host = next(iter(app.hosts), "www.example.com")
-        self.show(
+        self.send_page(
             "new_token.html",
             title,
-            made=made,
+            new_token=new_token,
             app=app.id,
             scopes=scopes,
-            address=self.address,
+            origin=self.origin,
             host=host,
             now=format_moment(time_ns() // 1000),
         )
 
-    def one(self, app: App, status: int = 200, **more: Any) -> None:
-        """Send the page of an app; `more` are further values of its template."""
-        src = f"{self.address}/static/beacon.js"
+    def send_app_page(self, app: App, status: int = 200, **values: Any) -> None:
+        """Send the page of an app; `values` are added to its template's values."""
+        src = f"{self.origin}/static/beacon.js"
         snippet = f'<script src="{src}" data-token="{app.public_token}" defer></script>'
-        live = ""
+        live_url = ""
         if app.hosts:
             query = urlencode({"apikey": app.public_token})
-            live = f"/live/{quote(app.hosts[0], safe=':')}?{query}"
-        self.show(
-            "app.html", app.name, status, app=app, scopes=SCOPES, snippet=snippet, live=live, **more
+            live_url = f"/live/{quote(app.hosts[0], safe=':')}?{query}"
+        self.send_page(
+            "app.html",
+            app.name,
+            status,
+            app=app,
+            scopes=SCOPES,
+            snippet=snippet,
+            live_url=live_url,
+            **values,
         )
 
-    def hosts(self) -> tuple[str, ...]:
-        """The hosts of a form: one a line, or with commas or blanks between."""
-        return tuple(self.said("hosts").replace(",", " ").split())
+    def form_hosts(self) -> tuple[str, ...]:
+        """Return the hosts of a form, which commas or blanks separate."""
+        return tuple(self.form_text("hosts").replace(",", " ").split())
 
 
 class AdminAppsPage(AdminAppsBasePage):
-    """`/admin/apps`: all of them, and a new one."""
+    """`/admin/apps`: list apps and create one."""
 
     async def get(self) -> None:
-        """The list."""
-        await self.list()
+        """Send the list."""
+        await self.send_list()
 
     async def post(self) -> None:
-        """Make one, whose token is shown once."""
-        fields = {name: self.said(name) for name in ("name", "public_token", "hosts")}
+        """Create an app and show its secret token once."""
+        fields = {name: self.form_text(name) for name in ("name", "public_token", "hosts")}
         try:
-            made = await CreateApp(
+            new_app = await CreateApp(
                 fields["name"],
                 fields["public_token"] or None,
-                self.hosts(),
-                self.ticked("strict"),
-                by=self.by,
+                self.form_hosts(),
+                self.form_checkbox("strict"),
+                by=self.actor,
             ).run(self.database)
         except StoreError as error:
-            refusal = store_error_refusal(error)
-            await self.list(refusal.status_code, wrong=refusal.detail, fields=fields)
+            api_error = to_api_error(error)
+            await self.send_list(api_error.status_code, error=api_error.detail, fields=fields)
             return
-        app = await self.app(str(made.id))
-        self.show_token(f"{made.name} is made", made, app, "write read")
+        app = await self.get_app(str(new_app.id))
+        self.send_token_page(f"{new_app.name}: secret token", new_app, app, "write read")
 
-    async def list(self, status: int = 200, **more: Any) -> None:
-        """Answer with the list, and `more`."""
+    async def send_list(self, status: int = 200, **values: Any) -> None:
+        """Send a page of the list; `values` are added to its template's values."""
         after = self.int_argument("after") or 0
         apps = [app for app in await ListApps().run(self.database) if app.id > after]
-        further = (
-            self.query(after=apps[APPS_PER_PAGE - 1].id) if len(apps) > APPS_PER_PAGE else None
+        next_page_url = (
+            self.page_url(after=apps[APPS_PER_PAGE - 1].id) if len(apps) > APPS_PER_PAGE else None
         )
-        values = {"apps": apps[:APPS_PER_PAGE], "further": further, "fields": {}, **more}
-        self.show("apps.html", "Apps", status, **values)
+        values = {
+            "apps": apps[:APPS_PER_PAGE],
+            "next_page_url": next_page_url,
+            "fields": {},
+            **values,
+        }
+        self.send_page("apps.html", "Apps", status, **values)
 
 
 class AdminAppDetailPage(AdminAppsBasePage):
-    """`/admin/apps/{id}`."""
+    """`/admin/apps/{id}`: show and change an app."""
 
-    deeds = {"changed": "That is how it is now.", "revoked": "The token is refused from now on."}  # noqa: RUF012
+    done_messages = {"changed": "The app is saved.", "revoked": "The token is revoked."}  # noqa: RUF012
 
     async def get(self, number: str) -> None:
-        """The app and its tokens."""
-        self.one(await self.app(number))
+        """Send the page of the app and its tokens."""
+        self.send_app_page(await self.get_app(number))
 
     async def post(self, number: str) -> None:
-        """Change its hosts, and whether it is strict."""
-        app = await self.app(number)
+        """Change the hosts, and whether event types need a schema."""
+        app = await self.get_app(number)
         try:
             command = ChangeApp(
-                number, hosts=self.hosts(), strict=self.ticked("strict"), by=self.by
+                number, hosts=self.form_hosts(), strict=self.form_checkbox("strict"), by=self.actor
             )
             await command.run(self.database)
         except StoreError as error:
-            refusal = store_error_refusal(error)
-            self.one(app, refusal.status_code, wrong=refusal.detail)
+            api_error = to_api_error(error)
+            self.send_app_page(app, api_error.status_code, error=api_error.detail)
             return
-        self.done(f"/admin/apps/{app.id}", "changed")
+        self.redirect_done(f"/admin/apps/{app.id}", "changed")
 
 
 class AdminAppTokensPage(AdminAppsBasePage):
-    """`/admin/apps/{id}/tokens`: another one."""
+    """`/admin/apps/{id}/tokens`: create a token."""
 
     async def post(self, number: str) -> None:
-        """Make it, and show it once."""
-        app = await self.app(number)
+        """Create a token and show it once."""
+        app = await self.get_app(number)
         scopes = tuple(self.get_body_arguments("scopes"))
         try:
-            made = await CreateToken(str(app.id), scopes, by=self.by).run(self.database)
+            new_token = await CreateToken(str(app.id), scopes, by=self.actor).run(self.database)
         except StoreError as error:
-            refusal = store_error_refusal(error)
-            words = "Tick what the token may do." if not scopes else refusal.detail
-            self.one(app, refusal.status_code, wrong=words)
+            api_error = to_api_error(error)
+            detail = api_error.detail if scopes else "Select at least one scope."
+            self.send_app_page(app, api_error.status_code, error=detail)
             return
-        self.show_token(f"A token of {app.name}", made, app, " ".join(made.scopes))
+        scope_names = " ".join(new_token.scopes)
+        self.send_token_page(f"{app.name}: new token", new_token, app, scope_names)
 
 
 class AdminTokenRevokePage(AdminAppsBasePage):
-    """`/admin/apps/{id}/revoke?token=`: asks once more."""
+    """`/admin/apps/{id}/revoke?token=`: revoke a token."""
 
     async def get(self, number: str) -> None:
-        """The question."""
-        app = await self.app(number)
+        """Send the confirmation page."""
+        app = await self.get_app(number)
         token = self.int_argument("token")
         found = next((each for each in app.tokens if each.id == token), None)
         if found is None:
             raise ApiError(404, "This app has no such token.")
-        self.show("revoke_token.html", "Revoke a token", app=app, token=found)
+        self.send_page("revoke_token.html", "Revoke a token", app=app, token=found)
 
     async def post(self, number: str) -> None:
-        """Revoke it."""
-        app = await self.app(number)
-        token = self.whole("token")
+        """Revoke the token."""
+        app = await self.get_app(number)
+        token = self.form_number("token")
         if token not in (each.id for each in app.tokens):
             raise ApiError(404, "This app has no such token.")
         try:
-            await RevokeToken(str(token), by=self.by).run(self.database)
+            await RevokeToken(str(token), by=self.actor).run(self.database)
         except StoreError as error:
-            raise store_error_refusal(error) from None
-        self.done(f"/admin/apps/{app.id}", "revoked")
+            raise to_api_error(error) from None
+        self.redirect_done(f"/admin/apps/{app.id}", "revoked")

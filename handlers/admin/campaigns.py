@@ -1,4 +1,4 @@
-"""Campaigns: what each shows in each quarter of the hour, why, and how it looks."""
+"""Campaigns: their stats, the ranked candidates of a slot, and a preview."""
 
 from collections.abc import Awaitable, Callable
 from random import random
@@ -10,20 +10,27 @@ from domain.banners.slots import SLOTS
 from handlers.admin.admin_page import AdminPage
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
+from handlers.common.text import as_sentence
 from store.sqlite.banners.campaign_stats import CampaignStats
 
 CAMPAIGNS_PER_PAGE = 50
 MICROS_PER_UNIT = 1_000_000
-RANKING_REASONS = {REASON_REVENUE: "earned most", REASON_CLICKS: "clicked most"}
+RANKING_REASONS = {REASON_REVENUE: "most revenue", REASON_CLICKS: "most clicks"}
 
 RankCampaign = Callable[[int, int], Awaitable[Ranking | None]]
 
 
 def routes(
-    book: Callable[[], CampaignStats], present: Callable[[], int], rank: RankCampaign
+    campaign_stats: Callable[[], CampaignStats],
+    current_slot: Callable[[], int],
+    rank_campaign: RankCampaign,
 ) -> list[Route]:
-    """Where these are; `present` tells the slot now, `rank` ranks a (campaign, slot)."""
-    parts = {"book": book, "present": present, "rank": rank}
+    """Return the routes; `rank_campaign` returns the candidates of a (campaign, slot)."""
+    parts = {
+        "campaign_stats": campaign_stats,
+        "current_slot": current_slot,
+        "rank_campaign": rank_campaign,
+    }
     return [
         Route(r"/admin/campaigns", AdminCampaignsPage, parts, "admin campaigns"),
         Route(r"/admin/campaigns/(\d{1,19})", AdminCampaignDetailPage, parts, "admin campaign"),
@@ -37,102 +44,107 @@ def routes(
 
 
 class AdminCampaignsBasePage(AdminPage):
-    """What has to do with campaigns."""
+    """The base of the pages about campaigns."""
 
     def initialize(
-        self, book: Callable[[], CampaignStats], present: Callable[[], int], rank: RankCampaign
+        self,
+        campaign_stats: Callable[[], CampaignStats],
+        current_slot: Callable[[], int],
+        rank_campaign: RankCampaign,
     ) -> None:
-        """See `routes`."""
-        self.book = book
-        self.present = present
-        self.rank = rank
+        """Keep the parameters of `routes`."""
+        self.campaign_stats = campaign_stats
+        self.current_slot = current_slot
+        self.rank_campaign = rank_campaign
 
-    def slot(self) -> int:
-        """The slot that is asked for; the present one if none is."""
-        return self.int_argument("slot", minimum=SLOTS[0], maximum=SLOTS[-1]) or self.present()
+    def requested_slot(self) -> int:
+        """Return the query argument `slot`; by default the current slot."""
+        return self.int_argument("slot", minimum=SLOTS[0], maximum=SLOTS[-1]) or self.current_slot()
 
-    async def ranking(self, campaign: str, slot: int) -> Ranking:
-        """A campaign's candidates; raises 404."""
-        found = await self.rank(int(campaign), slot)
-        if found is None:
-            raise ApiError(404, "There is no campaign with this number.")
-        return found
+    async def get_ranking(self, campaign: str, slot: int) -> Ranking:
+        """Return the ranked candidates of a campaign; raise 404 for an unknown campaign."""
+        ranking = await self.rank_campaign(int(campaign), slot)
+        if ranking is None:
+            raise ApiError(404, "There is no campaign with this id.")
+        return ranking
 
-    def frame(self, campaign: str, slot: int) -> dict[str, Any]:
-        """What the pages of one campaign have in common."""
-        return {"campaign": int(campaign), "slot": slot, "slots": SLOTS, "present": self.present()}
+    def common_values(self, campaign: str, slot: int) -> dict[str, Any]:
+        """Return the template values that all these pages share."""
+        current = self.current_slot()
+        return {"campaign": int(campaign), "slot": slot, "slots": SLOTS, "current_slot": current}
 
 
 class AdminCampaignsPage(AdminCampaignsBasePage):
-    """`/admin/campaigns?slot=&after=&number=`."""
+    """`/admin/campaigns?slot=&after=&number=`: list campaigns."""
 
     def get(self) -> None:
-        """A page of them, by their numbers."""
-        book, slot = self.book(), self.slot()
-        wanted, after = self.int_argument("number"), self.int_argument("after") or -1
-        numbers = [number for number in book.campaigns if number > after]
-        if wanted is not None:
-            numbers = [number for number in numbers if number == wanted]
+        """Send a page of campaigns, ordered by id, with their stats in the slot."""
+        stats, slot = self.campaign_stats(), self.requested_slot()
+        wanted_id, after = self.int_argument("number"), self.int_argument("after") or -1
+        numbers = [number for number in stats.campaigns if number > after]
+        if wanted_id is not None:
+            numbers = [number for number in numbers if number == wanted_id]
         rows = []
         for number in numbers[:CAMPAIGNS_PER_PAGE]:
-            figures = book.counted(slot, number).values()
+            banner_stats = stats.counted(slot, number).values()
             sums = [
-                sum(getattr(each, name) for each in figures)
+                sum(getattr(each, name) for each in banner_stats)
                 for name in ("impressions", "clicks", "conversions", "revenue")
             ]
-            rows.append((number, len(book.campaigns[number]), *sums[:3], sums[3] / MICROS_PER_UNIT))
-        further = (
-            self.query(after=numbers[CAMPAIGNS_PER_PAGE - 1])
+            rows.append(
+                (number, len(stats.campaigns[number]), *sums[:3], sums[3] / MICROS_PER_UNIT)
+            )
+        next_page_url = (
+            self.page_url(after=numbers[CAMPAIGNS_PER_PAGE - 1])
             if len(numbers) > CAMPAIGNS_PER_PAGE
             else None
         )
-        self.show(
+        self.send_page(
             "campaigns.html",
             "Campaigns",
             rows=rows,
-            further=further,
-            asked=wanted,
-            **self.frame("0", slot),
+            next_page_url=next_page_url,
+            wanted_id=wanted_id,
+            **self.common_values("0", slot),
         )
 
 
 class AdminCampaignDetailPage(AdminCampaignsBasePage):
-    """`/admin/campaigns/{id}?slot=`."""
+    """`/admin/campaigns/{id}?slot=`: explain the ranking of a campaign."""
 
     async def get(self, campaign: str) -> None:
-        """The candidates of a slot, and why."""
-        slot = self.slot()
-        ranking = await self.ranking(campaign, slot)
+        """Send the candidates of a slot, best first, with the reason for each."""
+        slot = self.requested_slot()
+        ranking = await self.get_ranking(campaign, slot)
         rows = [
-            (place, each.banner, RANKING_REASONS.get(each.why, each.why), each.figures)
-            for place, each in enumerate(ranking.candidates, 1)
+            (rank, each.banner, RANKING_REASONS.get(each.why, each.why), each.figures)
+            for rank, each in enumerate(ranking.candidates, 1)
         ]
-        self.show(
+        self.send_page(
             "campaign.html",
             f"Campaign {int(campaign)}",
-            rule=ranking.rule,
+            ranking_rule=as_sentence(ranking.rule),
             rows=rows,
             micros=MICROS_PER_UNIT,
-            targets=self.book().targets,
-            **self.frame(campaign, slot),
+            **self.common_values(campaign, slot),
         )
 
 
 class AdminCampaignPreviewPage(AdminCampaignsBasePage):
-    """`/admin/campaigns/{id}/preview?slot=&last=`: as a visitor sees it; it counts for nothing."""
+    """`/admin/campaigns/{id}/preview?slot=&last=`: show a banner without counting it."""
 
     async def get(self, campaign: str) -> None:
-        """One of the candidates by chance, but not the `last` one."""
-        slot = self.slot()
-        banners = [each.banner for each in (await self.ranking(campaign, slot)).candidates]
+        """Send a random candidate other than the `last` one."""
+        slot = self.requested_slot()
+        banners = [each.banner for each in (await self.get_ranking(campaign, slot)).candidates]
         last = self.int_argument("last")
-        place = banners.index(last) if last in banners else None
-        banner = banners[next_candidate_index(len(banners), place, random)]
-        self.show(
+        last_index = banners.index(last) if last in banners else None
+        banner = banners[next_candidate_index(len(banners), last_index, random)]
+        self.send_page(
             "preview.html",
-            f"Campaign {int(campaign)}, as a visitor sees it",
+            f"Preview of campaign {int(campaign)}",
             banner=banner,
-            target=self.book().targets.get(banner),
-            another=self.query(last=banner, slot=slot),
-            **self.frame(campaign, slot),
+            target=self.campaign_stats().targets.get(banner),
+            next_preview_url=self.page_url(last=banner, slot=slot),
+            **self.common_values(campaign, slot),
         )

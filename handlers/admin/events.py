@@ -1,18 +1,17 @@
-"""The log: searched, followed through a session, one by one, deleted and forgotten."""
+"""Events: search, session timelines, details, deletion and erasure of a session."""
 
 import re
 from itertools import pairwise
 
-import msgspec
-
 from domain.common.formatting import format_count
 from domain.common.timestamp import parse_timestamp
 from domain.events.event import EVENT_SOURCES
-from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.admin.admin_page import AdminPage, to_api_error
 from handlers.common.api_handler import MAX_INT64
 from handlers.common.base_handler import ApiError
 from handlers.common.event_filter import event_filter
 from handlers.common.route import Route
+from handlers.common.text import indent_json, shorten
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.audit_log import add_audit_entry
@@ -20,24 +19,25 @@ from store.sqlite.core.database import Database
 from store.sqlite.events.event_mutations import EventMutations
 from store.sqlite.events.event_queries import (
     EventFilter,
+    EventPage,
     EventQueries,
     InvalidEventCursor,
     LoggedEvent,
 )
-from store.sqlite.events.event_queries import EventPage as Found
 
 EVENTS_PER_PAGE = 50
-# Types that are offered while one types, and apps that are offered in a list.
+# Event types suggested in the form, and apps offered in a drop-down list.
 MAX_SUGGESTIONS = 200
+EVENT_SEARCH_FIELDS = ("session_id", "category", "name", "app", "source", "from", "to")
 MINUTE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 EVENTS_UNAVAILABLE = (
-    "Events cannot be looked up now: the views are being made. Try again in a moment."
+    "Events cannot be searched now because the projections are not ready. Try again in a moment."
 )
 
 
-def routes(database: Database, events: EventQueries, changes: EventMutations) -> list[Route]:
-    """Where these are."""
-    parts = {"database": database, "events": events, "changes": changes}
+def routes(database: Database, events: EventQueries, mutations: EventMutations) -> list[Route]:
+    """Return the routes of events and sessions."""
+    parts = {"database": database, "events": events, "mutations": mutations}
     return [
         Route(r"/admin/events", AdminEventsPage, parts, "admin events"),
         Route(r"/admin/events/(\d{1,19})", AdminEventDetailPage, parts, "admin event"),
@@ -50,171 +50,154 @@ def routes(database: Database, events: EventQueries, changes: EventMutations) ->
 
 
 class AdminEventsBasePage(AdminPage):
-    """What has to do with events."""
+    """The base of the pages about events."""
 
-    def initialize(self, database: Database, events: EventQueries, changes: EventMutations) -> None:
-        """`changes` are how events go."""
+    def initialize(
+        self, database: Database, events: EventQueries, mutations: EventMutations
+    ) -> None:
+        """Keep the parameters of `routes`."""
         self.database = database
         self.events = events
-        self.changes = changes
+        self.mutations = mutations
 
     def time_argument(self, name: str) -> int | None:
-        """A moment as the fields of forms have it, too, which leave seconds out; UTC."""
-        said = self.text_argument(name)
-        if said is not None and MINUTE_PATTERN.fullmatch(said):
-            return parse_timestamp(f"{said}:00Z")
+        """Return a UTC timestamp in µs; browsers omit the seconds of `datetime-local` fields."""
+        text = self.text_argument(name)
+        if text is not None and MINUTE_PATTERN.fullmatch(text):
+            return parse_timestamp(f"{text}:00Z")
         return super().time_argument(name)
 
-    async def found(self, number: str) -> LoggedEvent:
-        """The event; raises 404."""
+    async def get_event(self, number: str) -> LoggedEvent:
+        """Return the event with this id; raise 404 if there is none."""
         event = await self.events.get(min(int(number), MAX_INT64))
         if event is None:
-            raise ApiError(404, "There is no such event.")
+            raise ApiError(404, "There is no event with this id.")
         return event
 
-    async def look(self, wanted: EventFilter, newest_first: bool) -> Found:
-        """A page of events; raises `Refusal`."""
+    async def find_page(self, conditions: EventFilter, newest_first: bool) -> EventPage:
+        """Return a page of events; raise 422 for an invalid cursor, 503 without projections."""
         try:
             return await self.events.find(
-                wanted,
+                conditions,
                 newest_first=newest_first,
                 limit=EVENTS_PER_PAGE,
                 cursor=self.text_argument("cursor"),
             )
         except InvalidEventCursor:
-            raise ApiError(422, "This page of the list is none. Begin anew.") from None
+            raise ApiError(422, "Invalid cursor. Start the search again.") from None
         except StoreBusy:
             raise ApiError(503, EVENTS_UNAVAILABLE) from None
 
 
 class AdminEventsPage(AdminEventsBasePage):
-    """`/admin/events?session_id=&category=&name=&app=&source=&from=&to=&order=&cursor=`."""
+    """`/admin/events`: search events by `EVENT_SEARCH_FIELDS`, with `order` and `cursor`."""
 
-    deeds = {  # noqa: RUF012
-        "deleted": "The event is gone, also from the files. Figures that counted it stay.",
-        "forgotten": "What there was of this session is gone, also from the files.",
+    done_messages = {  # noqa: RUF012
+        "deleted": "The event is deleted, also from the database files. Counts still include it.",
+        "erased": "All data of the session is erased, also from the database files.",
     }
 
     async def get(self) -> None:
-        """What was asked for, newest first unless said otherwise."""
-        page, wrong, status = Found([], None), "", 200
+        """Send the matching events, by default the newest first."""
+        page, error, status = EventPage([], None), "", 200
         newest_first = self.text_argument("order") != "asc"
         try:
-            page = await self.look(self.wanted(), newest_first)
-        except ApiError as refusal:
-            wrong, status = refusal.detail, refusal.status_code
+            page = await self.find_page(event_filter(self, self.int_argument("app")), newest_first)
+        except ApiError as api_error:
+            error, status = api_error.detail, api_error.status_code
         apps = await app_names(self.database)
-        fields = ("session_id", "category", "name", "app", "source", "from", "to")
-        self.show(
+        self.send_page(
             "events.html",
             "Events",
             status,
-            wrong=wrong,
+            error=error,
             events=page.events,
-            further=self.query(cursor=page.cursor) if page.cursor else None,
+            next_page_url=self.page_url(cursor=page.cursor) if page.cursor else None,
             newest_first=newest_first,
             apps=apps,
-            listed=len(apps) <= MAX_SUGGESTIONS,
+            has_app_list=len(apps) <= MAX_SUGGESTIONS,
             sources=EVENT_SOURCES,
-            kinds=await self.events.kinds(MAX_SUGGESTIONS),
-            asked={name: self.text_argument(name) or "" for name in fields},
-            shown=abbreviate_json,
+            event_types=await self.events.kinds(MAX_SUGGESTIONS),
+            filters={name: self.text_argument(name) or "" for name in EVENT_SEARCH_FIELDS},
+            shorten=shorten,
         )
-
-    def wanted(self) -> EventFilter:
-        """The filter; raises `Refusal`."""
-        return event_filter(self, self.int_argument("app"))
 
 
 class AdminSessionPage(AdminEventsBasePage):
-    """`/admin/sessions?id=`: what one person did, from the first to the last."""
+    """`/admin/sessions?id=`: the timeline of a session."""
 
     async def get(self) -> None:
-        """The timeline."""
+        """Send the events of the session, oldest first, with the time between them."""
         session = self.get_query_argument("id", "", strip=False)
         if not session:
-            self.done("/admin/events")
+            self.redirect_done("/admin/events")
             return
-        page = await self.look(EventFilter(session=session), newest_first=False)
+        page = await self.find_page(EventFilter(session=session), newest_first=False)
         times = [parse_timestamp(event.timestamp) for event in page.events]
         gaps = [later - one for one, later in pairwise([*times[:1], *times])]
-        self.show(
+        self.send_page(
             "session.html",
-            "A session",
+            "Session",
             session=session,
             events=list(zip(page.events, gaps, strict=True)),
             apps=await app_names(self.database),
-            further=self.query(cursor=page.cursor) if page.cursor else None,
-            shown=abbreviate_json,
+            next_page_url=self.page_url(cursor=page.cursor) if page.cursor else None,
+            shorten=shorten,
         )
 
 
 class AdminEventDetailPage(AdminEventsBasePage):
-    """`/admin/events/{id}`."""
+    """`/admin/events/{id}`: show an event."""
 
     async def get(self, number: str) -> None:
-        """All that is kept of it."""
-        event = await self.found(number)
+        """Send all members of the event."""
+        event = await self.get_event(number)
         apps = await app_names(self.database)
-        data = pretty_json(bytes(event.data))
-        self.show("event.html", event.name, event=event, data=data, apps=apps)
+        data = indent_json(bytes(event.data))
+        self.send_page("event.html", event.name, event=event, data=data, apps=apps)
 
 
 class AdminEventDeletePage(AdminEventsBasePage):
-    """`/admin/events/{id}/delete`: asks once more."""
+    """`/admin/events/{id}/delete`: delete an event after a confirmation."""
 
     async def get(self, number: str) -> None:
-        """The question."""
-        self.show("delete_event.html", "Delete an event", event=await self.found(number))
+        """Send the confirmation page."""
+        self.send_page("delete_event.html", "Delete event", event=await self.get_event(number))
 
     async def post(self, number: str) -> None:
-        """Delete it."""
-        event = await self.found(number)
+        """Delete the event."""
+        event = await self.get_event(number)
         try:
-            await self.changes.delete(int(event.id))
+            await self.mutations.delete(int(event.id))
             about = f"{event.id}; {event.category} / {event.name} of app {event.app or 'none'}"
-            await add_audit_entry(self.database, self.by, "deleted an event", about)
+            await add_audit_entry(self.database, self.actor, "deleted an event", about)
         except StoreError as error:
-            raise store_error_refusal(error) from None
-        self.done("/admin/events", "deleted")
+            raise to_api_error(error) from None
+        self.redirect_done("/admin/events", "deleted")
 
 
 class AdminSessionErasePage(AdminEventsBasePage):
-    """`/admin/sessions/erase?id=`: asks once more."""
+    """`/admin/sessions/erase?id=`: erase a session after a confirmation."""
 
     def get(self) -> None:
-        """The question."""
-        self.show(
+        """Send the confirmation page."""
+        self.send_page(
             "erase_session.html",
-            "Forget a session",
+            "Erase session",
             session=self.get_query_argument("id", "", False),
         )
 
     async def post(self) -> None:
-        """Leave nothing of the session."""
+        """Erase all events and rejected events of the session, in every app."""
         session = self.get_body_argument("id", "", strip=False)
         if not session:
-            raise ApiError(422, "Which session is to be forgotten?")
+            raise ApiError(422, "Name the session to erase.")
         try:
-            gone = await self.changes.forget(session, None)
-            # Whose session it was is what is to be forgotten.
+            gone = await self.mutations.forget(session, None)
+            # The session id is personal data, so the audit log must not contain it.
             rejected = format_count(gone.rejected_events, "rejected event")
             about = f"{format_count(gone.events, 'event')}, {rejected}"
-            await add_audit_entry(self.database, self.by, "forgot a session", about)
+            await add_audit_entry(self.database, self.actor, "erased a session", about)
         except StoreError as error:
-            raise store_error_refusal(error) from None
-        self.done("/admin/events", "forgotten")
-
-
-def abbreviate_json(data: msgspec.Raw) -> str:
-    """Data in one short line."""
-    said = bytes(data).decode()
-    return said if len(said) <= 120 else said[:117] + "…"
-
-
-def pretty_json(data: bytes) -> str:
-    """JSON in lines, for people; as it is if it is none."""
-    try:
-        return msgspec.json.format(data, indent=2).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return data.decode(errors="replace")
+            raise to_api_error(error) from None
+        self.redirect_done("/admin/events", "erased")

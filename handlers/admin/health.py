@@ -1,4 +1,4 @@
-"""How the server is: what `/readyz` and `/metrics` know, in words."""
+"""The health page: readiness checks and metrics with readable labels."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,59 +9,60 @@ from handlers.common.route import Route
 from handlers.operations.health import ReadinessReport
 from handlers.operations.metrics import MetricSample
 
+# Texts of a passed and a failed check, by the check's name in `/readyz`.
 READINESS_TEXTS = {
-    "migrated": ("The database has this program's tables", "The database is of another version"),
-    "warm": ("Campaigns are in memory", "Campaigns are still being read"),
-    "writer": ("The database can be written", "The database is broken: restart, look at the disk"),
-    "taking": ("Visitors may come", "The server is ending"),
+    "migrated": ("Database schema is current", "Database schema has another version"),
+    "warm": ("Campaigns are loaded", "Campaigns are loading"),
+    "writer": ("Database is writable", "Database is not writable: check the disk and restart"),
+    "taking": ("Requests are accepted", "Server is shutting down"),
 }
 
 
 def routes(
     readiness: Callable[[], ReadinessReport],
-    figures: Callable[[], Iterable[MetricSample]],
+    metrics: Callable[[], Iterable[MetricSample]],
     facts: Callable[[], dict[str, str]],
 ) -> list[Route]:
-    """Where this is; `facts` are words by their names."""
-    parts = {"readiness": readiness, "figures": figures, "facts": facts}
+    """Return the route; `facts` returns values of the server by label."""
+    parts = {"readiness": readiness, "metrics": metrics, "facts": facts}
     return [Route(r"/admin/health", AdminHealthPage, parts, "admin health")]
 
 
 class AdminHealthPage(AdminPage):
-    """`/admin/health`."""
+    """`/admin/health`: readiness, metrics and facts about the server."""
 
     def initialize(self, **parts: Any) -> None:
-        """See `routes`."""
+        """Keep the parameters of `routes`."""
         self._parts = parts
 
     async def get(self) -> None:
-        """All of it."""
+        """Send the page."""
         readiness: ReadinessReport = self._parts["readiness"]()
         checks = [
-            (well, READINESS_TEXTS.get(name, (name, name))[0 if well else 1])
-            for name, well in readiness.checks.items()
+            (passed, READINESS_TEXTS.get(name, (name, name))[0 if passed else 1])
+            for name, passed in readiness.checks.items()
         ]
         rows = [
-            (figure.description, figure.label[1] if figure.label else "", _format_metric(figure))
-            for figure in self._parts["figures"]()
+            (metric.description, metric.label[1] if metric.label else "", _format_metric(metric))
+            for metric in self._parts["metrics"]()
         ]
-        self.show(
+        self.send_page(
             "health.html",
             "Health",
             ready=readiness.ready,
             checks=checks,
             notes=readiness.notes,
-            figures=rows,
+            metrics=rows,
             facts=self._parts["facts"](),
         )
 
 
-def _format_metric(figure: MetricSample) -> str:
-    name = figure.name.removesuffix("_total")
+def _format_metric(metric: MetricSample) -> str:
+    name = metric.name.removesuffix("_total")
     if name.endswith("_seconds"):
-        return formatting.format_duration(figure.value)
+        return formatting.format_duration(metric.value)
     if name.endswith("_bytes"):
-        return formatting.format_size(figure.value)
+        return formatting.format_size(metric.value)
     if name == "marquee_ready":
-        return "yes" if figure.value else "no"
-    return formatting.format_number(figure.value)
+        return "yes" if metric.value else "no"
+    return formatting.format_number(metric.value)

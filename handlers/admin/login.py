@@ -1,4 +1,4 @@
-"""Logging in and out, and the first user."""
+"""Login, logout and the creation of the first user."""
 
 import asyncio
 import hmac
@@ -13,6 +13,7 @@ from domain.admin.user_names import normalize_password, normalize_user_name, use
 from handlers.admin.admin_page import AdminPage
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
+from handlers.common.text import as_sentence
 from store.api.errors import StoreBusy, StoreRefused
 from store.sqlite.admin.login_sessions import MAX_SESSION_SECONDS, LoggedInUser, LoginSessions
 from store.sqlite.admin.password_hashing import hash_password
@@ -20,28 +21,28 @@ from store.sqlite.admin.users import CreateUser
 from store.sqlite.core.database import Database
 
 LOG = logging.getLogger("marquee.admin")
-WRONG_CREDENTIALS = "This is not the name and password of a user."
-# Maximum characters; a password may be sent decomposed, which is up to four times as long.
+INVALID_CREDENTIALS = "Invalid user name or password."
+# Maximum characters; a decomposed password (Unicode NFD) is up to four times as long.
 MAX_NAME_LENGTH, MAX_PASSWORD_LENGTH = 100, 4 * LONGEST_PASSWORD
 
 
 class SetupInvitation:
-    """The one-time link by which the first user is made; valid until used."""
+    """The one-time link to create the first user; valid until it is used."""
 
     def __init__(self, token: str | None) -> None:
-        """None if there is a user already."""
+        """`token` is None if a user exists already."""
         self.token = token
 
-    def takes(self, said: str) -> bool:
-        """Whether this is the link's token."""
-        return self.token is not None and hmac.compare_digest(self.token.encode(), said.encode())
+    def matches(self, token: str) -> bool:
+        """Return whether this is the link's token, in constant time."""
+        return self.token is not None and hmac.compare_digest(self.token.encode(), token.encode())
 
 
 def routes(
-    database: Database, logins: LoginSessions, invitation: SetupInvitation, attempts: LoginThrottle
+    database: Database, logins: LoginSessions, invitation: SetupInvitation, throttle: LoginThrottle
 ) -> list[Route]:
-    """Where these are; `attempts` are the wrong ones so far."""
-    parts = {"logins": logins, "invitation": invitation, "attempts": attempts}
+    """Return the routes of login, logout and setup."""
+    parts = {"logins": logins, "invitation": invitation, "throttle": throttle}
     return [
         Route(r"/admin/login", AdminLoginPage, {**parts, "clock": monotonic}, "admin login"),
         Route(r"/admin/logout", AdminLogoutPage, {"logins": logins}, "admin logout"),
@@ -50,19 +51,19 @@ def routes(
 
 
 class AdminLoginBasePage(AdminPage):
-    """The base of what begins a session."""
+    """The base of the pages that start a session."""
 
-    open = True
+    is_public = True
 
-    async def enter(
-        self, logins: LoginSessions, attempts: LoginThrottle, owner: LoggedInUser, where: str
+    async def start_session(
+        self, logins: LoginSessions, throttle: LoginThrottle, user: LoggedInUser, next_url: str
     ) -> None:
-        """Begin a session and lead on; the client's address is known from now on."""
+        """Start a session, remember the client's address and redirect to `next_url`."""
         address = self.request.remote_ip or ""
-        attempts.succeeded(owner.name, address)
-        for before in self.session_tokens():
-            await logins.end(before)
-        cookie = await logins.begin(owner, attempts.hashed(address))
+        throttle.succeeded(user.name, address)
+        for old_token in self.session_tokens():
+            await logins.end(old_token)
+        cookie = await logins.begin(user, throttle.hashed(address))
         self.set_cookie(
             self.cookie_name,
             cookie,
@@ -72,144 +73,151 @@ class AdminLoginBasePage(AdminPage):
             samesite="Lax",
             secure=self.secure,
         )
-        self.done(where)
+        self.redirect_done(next_url)
 
 
 class AdminLoginPage(AdminLoginBasePage):
-    """`/admin/login`."""
+    """`/admin/login`: log in."""
 
-    deeds = {"password": "The new password holds. Log in with it."}  # noqa: RUF012
+    done_messages = {"password": "The password is changed. Log in with the new password."}  # noqa: RUF012
 
     def initialize(
         self,
         logins: LoginSessions,
         invitation: SetupInvitation,
-        attempts: LoginThrottle,
+        throttle: LoginThrottle,
         clock: Callable[[], float],
     ) -> None:
-        """`attempts` are the wrong ones so far, by `clock` (seconds)."""
+        """Keep the parameters of `routes`; `clock` returns seconds for the throttle."""
         self._logins = logins
         self._invitation = invitation
-        self._attempts = attempts
+        self._throttle = throttle
         self._clock = clock
 
     def get(self) -> None:
-        """The form."""
-        if self.owner is not None:
-            self.done(self._next(self.text_argument("next") or ""))
+        """Send the form."""
+        if self.current_user is not None:
+            self.redirect_done(self._safe_next_url(self.text_argument("next") or ""))
             return
-        self._form("", self.text_argument("next") or "")
+        self._send_form("", self.text_argument("next") or "")
 
     async def post(self) -> None:
-        """Begin a session; the same words and the same time for all that is wrong."""
-        name = normalize_user_name(self.said("name")[: 4 * MAX_NAME_LENGTH])[:MAX_NAME_LENGTH]
+        """Start a session; every invalid login gets the same response after the same time."""
+        name = normalize_user_name(self.form_text("name")[: 4 * MAX_NAME_LENGTH])[:MAX_NAME_LENGTH]
         password = self.get_body_argument("password", "", False)
-        address, wanted = self.request.remote_ip or "", self.said("next")
-        wait = self._attempts.wait(name, address, self._clock())
+        address, next_url = self.request.remote_ip or "", self.form_text("next")
+        wait = self._throttle.wait(name, address, self._clock())
         if wait > 0:
-            self._later(wait, wanted)
+            self._send_retry_later(wait, next_url)
             return
-        # It counts as wrong until it proves right: many at once are no way around the wait.
-        self._attempts.failed(name, address, self._clock())
-        known = self._attempts.known(name, address) or (
-            self.owner is not None and user_name_key(self.owner.name) == user_name_key(name)
+        # Counted as failed before the check: parallel logins must not bypass the throttle.
+        self._throttle.failed(name, address, self._clock())
+        known = self._throttle.known(name, address) or (
+            self.current_user is not None
+            and user_name_key(self.current_user.name) == user_name_key(name)
         )
         try:
-            # One that is too long is nobody's: it is not cut short, and takes as long.
+            # No password is this long. An empty one is checked instead, which takes as long.
             checked = password if len(password) <= MAX_PASSWORD_LENGTH else ""
-            owner = await self._logins.check(name, checked, known=known)
+            user = await self._logins.check(name, checked, known=known)
         except StoreBusy:
-            self._later(1.0, wanted)
+            self._send_retry_later(1.0, next_url)
             return
-        if owner is None:
-            LOG.warning("a wrong name or password came from %s", address)
-            self._form(WRONG_CREDENTIALS, wanted, 422)
+        if user is None:
+            LOG.warning("login failed address=%s", address)
+            self._send_form(INVALID_CREDENTIALS, next_url, 422)
             return
-        await self.enter(self._logins, self._attempts, owner, self._next(wanted))
+        await self.start_session(self._logins, self._throttle, user, self._safe_next_url(next_url))
 
-    def _later(self, wait: float, wanted: str) -> None:
+    def _send_retry_later(self, wait: float, next_url: str) -> None:
         seconds = int(wait) + 1
         self.set_header("Retry-After", str(seconds))
-        words = f"There were too many wrong ones. Try again in {seconds} s."
-        self._form(words, wanted, 429)
+        error = f"Too many failed logins. Try again in {seconds} s."
+        self._send_form(error, next_url, 429)
 
-    def _form(self, wrong: str, wanted: str, status: int = 200) -> None:
-        nobody = self._invitation.token is not None
-        self.show("login.html", "Log in", status, wrong=wrong, next=wanted, nobody=nobody)
+    def _send_form(self, error: str, next_url: str, status: int = 200) -> None:
+        self.send_page(
+            "login.html",
+            "Log in",
+            status,
+            error=error,
+            next_url=next_url,
+            has_users=self._invitation.token is None,
+        )
 
-    def _next(self, wanted: str) -> str:
-        """Where to go on: a page of ours, whatever was asked for."""
-        plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
-        return wanted if plain and wanted.startswith("/admin/") else "/admin/"
+    def _safe_next_url(self, next_url: str) -> str:
+        """Return `next_url` if it is an admin page, else the overview: no open redirect."""
+        plain = next_url.isascii() and next_url.isprintable() and "\\" not in next_url
+        return next_url if plain and next_url.startswith("/admin/") else "/admin/"
 
 
 class AdminLogoutPage(AdminPage):
-    """`/admin/logout`."""
+    """`/admin/logout`: log out."""
 
-    open = True
+    is_public = True
 
     def initialize(self, logins: LoginSessions) -> None:
-        """`logins` hold the session."""
+        """Keep `logins`, which holds the sessions."""
         self._logins = logins
 
     async def post(self) -> None:
-        """End the session, at once."""
+        """End the session and clear the browser cache."""
         for token in self.session_tokens():
             await self._logins.end(token)
         self.clear_cookie(self.cookie_name, path=self.cookie_path, secure=self.secure)
         self.set_header("Clear-Site-Data", '"cache"')
-        self.done("/admin/login")
+        self.redirect_done("/admin/login")
 
 
 class AdminSetupPage(AdminLoginBasePage):
-    """`/admin/setup?token=`: the first user is made here, by who has seen the terminal."""
+    """`/admin/setup?token=`: create the first user with the link from the terminal."""
 
     def initialize(
         self,
         database: Database,
         logins: LoginSessions,
         invitation: SetupInvitation,
-        attempts: LoginThrottle,
+        throttle: LoginThrottle,
     ) -> None:
-        """`invitation` is the link's."""
+        """Keep the parameters of `routes`."""
         self._database = database
-        self._attempts = attempts
+        self._throttle = throttle
         self._logins = logins
         self._invitation = invitation
 
     def get(self) -> None:
-        """The form."""
-        self._check(self.text_argument("token") or "")
-        self._form("")
+        """Send the form."""
+        self._require_token(self.text_argument("token") or "")
+        self._send_form("")
 
     async def post(self) -> None:
-        """Make the user, and begin a session."""
-        self._check(self.said("token"))
-        name, password = self.said("name"), self.get_body_argument("password", "", False)
+        """Create the user and start a session."""
+        self._require_token(self.form_text("token"))
+        name, password = self.form_text("name"), self.get_body_argument("password", "", False)
         if normalize_password(password) != normalize_password(
             self.get_body_argument("again", "", False)
         ):
-            self._form("The two passwords are not the same.", name)
+            self._send_form("The passwords do not match.", name)
             return
-        if (wrong := await asyncio.to_thread(password_problem, password, name)) is not None:
-            self._form(f"{wrong[:1].upper()}{wrong[1:]}.", name)
+        if (problem := await asyncio.to_thread(password_problem, password, name)) is not None:
+            self._send_form(as_sentence(problem), name)
             return
-        kept = await asyncio.to_thread(hash_password, password)
+        password_hash = await asyncio.to_thread(hash_password, password)
         try:
-            user = await CreateUser(name, kept, first=True, by=name).run(self._database)
+            user = await CreateUser(name, password_hash, first=True, by=name).run(self._database)
         except StoreRefused as error:
-            self._form(f"{str(error)[:1].upper()}{str(error)[1:]}.", name)
+            self._send_form(as_sentence(error), name)
             return
         self._invitation.token = None
-        owner = LoggedInUser(user.id, user.name, False)
-        await self.enter(self._logins, self._attempts, owner, "/admin/")
+        logged_in = LoggedInUser(user.id, user.name, False)
+        await self.start_session(self._logins, self._throttle, logged_in, "/admin/")
 
-    def _check(self, token: str) -> None:
-        if not self._invitation.takes(token):
-            words = "This link was used, or is not the one that the terminal named last."
-            raise ApiError(404, words)
+    def _require_token(self, token: str) -> None:
+        if not self._invitation.matches(token):
+            detail = "This link was used or replaced. Open the newest link from the terminal."
+            raise ApiError(404, detail)
 
-    def _form(self, wrong: str, name: str = "owner") -> None:
+    def _send_form(self, error: str, name: str = "owner") -> None:
         token = self._invitation.token
-        status = 422 if wrong else 200
-        self.show("setup.html", "Welcome", status, wrong=wrong, name=name, token=token)
+        status = 422 if error else 200
+        self.send_page("setup.html", "Welcome", status, error=error, name=name, token=token)

@@ -1,4 +1,4 @@
-"""The first page: what goes on, drawn on the server and sent on as it changes."""
+"""The overview: charts rendered on the server, updated by server-sent events."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,156 +19,153 @@ from handlers.common.responses import PageTemplates
 from handlers.common.route import Route
 from handlers.operations.health import ReadinessReport
 
-# Who watches at once.
 MAX_DASHBOARD_VIEWERS = 100
-# Beats after which a watcher's session is looked at again.
+# A stream checks its session once per this many samples.
 SESSION_CHECK_SAMPLES = 5
 
 
 class DashboardChart(NamedTuple):
-    """A figure of the pulse, and how it is told."""
+    """A value of the dashboard sampler with its title and unit."""
 
     name: str
     title: str
     unit: str
-    times: float = 1.0
-    # Returns the unit, if it varies.
-    live_unit: Callable[[], str] | None = None
+    factor: float = 1.0
+    # Returns the unit if it depends on the current values.
+    current_unit: Callable[[], str] | None = None
 
 
 class DashboardRenderer:
-    """The charts as HTML; made once a beat, however many look."""
+    """Renders the charts as HTML, once per sample for all viewers."""
 
     def __init__(
         self,
         pages: PageTemplates,
-        pulse: DashboardSampler,
+        sampler: DashboardSampler,
         charts: Sequence[DashboardChart],
-        rising: Callable[[], Sequence[Any]],
+        rising_pages: Callable[[], Sequence[Any]],
     ) -> None:
-        """`rising` are the pages that gain visitors now."""
-        self.pulse = pulse
-        self._rising = rising
+        """`rising_pages` returns the pages that gain visitors now."""
+        self.sampler = sampler
+        self._rising_pages = rising_pages
         self.viewers = 0
         self._pages = pages
         self._charts = charts
-        self._made: tuple[int, dict[str, str]] = (-1, {})
-        self._told: tuple[int, bytes] = (-1, b"")
+        # Both caches hold (sample number, value).
+        self._cached_cards: tuple[int, dict[str, str]] = (-1, {})
+        self._cached_message: tuple[int, bytes] = (-1, b"")
 
     def cards(self) -> dict[str, str]:
-        """What stands in each card."""
-        if self._made[0] != self.pulse.beats:
-            cards = {each.name: self._card(each) for each in self._charts}
-            rising = self._pages.render("admin/rising_pages.html", pages=self._rising())
-            self._made = self.pulse.beats, cards | {"rising": rising.decode()}
-        return self._made[1]
+        """Return the HTML of each card by its name."""
+        if self._cached_cards[0] != self.sampler.beats:
+            cards = {each.name: self._render_card(each) for each in self._charts}
+            rising = self._pages.render("admin/rising_pages.html", pages=self._rising_pages())
+            self._cached_cards = self.sampler.beats, cards | {"rising": rising.decode()}
+        return self._cached_cards[1]
 
-    def message(self) -> bytes:
-        """The same as a server-sent event."""
-        if self._told[0] != self.pulse.beats:
-            told = b"data: " + msgspec.json.encode(self.cards()) + b"\n\n"
-            self._told = self.pulse.beats, told
-        return self._told[1]
+    def sse_message(self) -> bytes:
+        """Return the cards as a server-sent event."""
+        if self._cached_message[0] != self.sampler.beats:
+            message = b"data: " + msgspec.json.encode(self.cards()) + b"\n\n"
+            self._cached_message = self.sampler.beats, message
+        return self._cached_message[1]
 
-    def _card(self, chart: DashboardChart) -> str:
-        kept = self.pulse.history.get(chart.name, ())
-        values = [None if value is None else value * chart.times for value in kept]
-        now = next((value for value in reversed(values) if value is not None), None)
-        if values and values[-1] is None:
-            now = None
-        shown = "–" if now is None else formatting.format_number(now)
-        unit = chart.unit if chart.live_unit is None else chart.live_unit()
-        label = f"{chart.title}: {shown} {unit}"
+    def _render_card(self, chart: DashboardChart) -> str:
+        samples = self.sampler.history.get(chart.name, ())
+        values = [None if value is None else value * chart.factor for value in samples]
+        current = values[-1] if values else None
+        value = "–" if current is None else formatting.format_number(current)
+        unit = chart.unit if chart.current_unit is None else chart.current_unit()
+        label = f"{chart.title}: {value} {unit}"
         return self._pages.render(
             "admin/chart_card.html",
             chart=chart,
             unit=unit,
-            value=shown,
-            top=formatting.format_number(axis_maximum(values)),
-            drawn=line_chart_svg(values, label),
+            value=value,
+            maximum=formatting.format_number(axis_maximum(values)),
+            chart_svg=line_chart_svg(values, label),
             minutes=int(MAX_SAMPLES * SAMPLE_INTERVAL_SECONDS / 60),
         ).decode()
 
 
 def routes(
-    board: DashboardRenderer,
+    dashboard: DashboardRenderer,
     readiness: Callable[[], ReadinessReport],
-    glance: Callable[[], Awaitable[dict[str, Any]]],
+    load_summary: Callable[[], Awaitable[dict[str, Any]]],
 ) -> list[Route]:
-    """Where these are; `glance` gives what else stands there at once."""
-    parts = {"board": board}
+    """Return the routes; `load_summary` returns template values besides the charts."""
+    parts = {"dashboard": dashboard}
+    overview_parts = {**parts, "readiness": readiness, "load_summary": load_summary}
     return [
-        Route(
-            r"/admin",
-            AdminOverviewPage,
-            {**parts, "readiness": readiness, "glance": glance},
-            "admin overview",
-        ),
+        Route(r"/admin", AdminOverviewPage, overview_parts, "admin overview"),
         Route(r"/admin/live", AdminOverviewStreamHandler, parts, "admin overview stream"),
     ]
 
 
 class AdminOverviewPage(AdminPage):
-    """`/admin/`."""
+    """`/admin/`: the overview."""
 
     def initialize(
         self,
-        board: DashboardRenderer,
+        dashboard: DashboardRenderer,
         readiness: Callable[[], ReadinessReport],
-        glance: Callable[[], Awaitable[dict[str, Any]]],
+        load_summary: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
-        """See `routes`."""
-        self._board = board
+        """Keep the parameters of `routes`."""
+        self._dashboard = dashboard
         self._readiness = readiness
-        self._glance = glance
+        self._load_summary = load_summary
 
     async def get(self) -> None:
-        """The page as of now."""
+        """Send the page with the current charts."""
         if self.request.path == "/admin":
             self.redirect("/admin/", status=303)
             return
-        self.show(
+        self.send_page(
             "overview.html",
             "Overview",
-            cards=self._board.cards(),
-            ready=self._readiness(),
-            **await self._glance(),
+            cards=self._dashboard.cards(),
+            readiness=self._readiness(),
+            **await self._load_summary(),
         )
 
 
 class AdminOverviewStreamHandler(AdminPage):
-    """`/admin/live`: the charts, beat for beat, as server-sent events."""
+    """`/admin/live`: the charts of each sample as server-sent events."""
 
-    def initialize(self, board: DashboardRenderer) -> None:
-        """`board` has them."""
-        self._board = board
+    def initialize(self, dashboard: DashboardRenderer) -> None:
+        """Keep `dashboard`, which renders the charts."""
+        self._dashboard = dashboard
 
     async def get(self) -> None:
-        """Tell each beat until the viewer leaves, is logged out, or the server ends."""
-        if self._board.viewers >= MAX_DASHBOARD_VIEWERS:
-            raise ApiError(503, "Too many are watching.")
+        """Send each sample until the client disconnects, is logged out, or the server stops."""
+        if self._dashboard.viewers >= MAX_DASHBOARD_VIEWERS:
+            raise ApiError(503, "Too many overview pages are open.")
         self.set_header("Content-Type", "text/event-stream")
-        # A proxy that gathers answers would hold back what is live.
+        # nginx would buffer the stream.
         self.set_header("X-Accel-Buffering", "no")
         if self.request.method == "HEAD":
             return
-        self._board.viewers += 1
+        self._dashboard.viewers += 1
         try:
             self.write(b"retry: 3000\n\n")
             await self.flush()
-            while await self._board.pulse.beat():
-                if self._board.pulse.beats % SESSION_CHECK_SAMPLES == 0 and not await self._still():
+            while await self._dashboard.sampler.beat():
+                if (
+                    self._dashboard.sampler.beats % SESSION_CHECK_SAMPLES == 0
+                    and not await self._still_logged_in()
+                ):
                     return
-                self.write(self._board.message())
+                self.write(self._dashboard.sse_message())
                 await self.flush()
         except StreamClosedError:
             return
         finally:
-            self._board.viewers -= 1
+            self._dashboard.viewers -= 1
 
-    def turn_away(self) -> None:
-        """A stream is nothing that one could be led on from."""
-        raise ApiError(401, "You are not logged in any more.")
+    def redirect_to_login(self) -> None:
+        """Raise 401: an `EventSource` cannot show the login page."""
+        raise ApiError(401, "Your session has ended.")
 
-    async def _still(self) -> bool:
+    async def _still_logged_in(self) -> bool:
         return await self.logged_in() is not None

@@ -1,8 +1,7 @@
-"""The events that were not right: listed, filtered, one by one, and replayed."""
+"""Rejected events: list, details and replay."""
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import msgspec
 
@@ -13,6 +12,7 @@ from handlers.admin.admin_page import AdminPage
 from handlers.common.api_handler import MAX_INT64
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
+from handlers.common.text import indent_json, shorten
 from store.api.errors import StoreError, StoreRefused
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.audit_log import add_audit_entry
@@ -26,16 +26,16 @@ from store.sqlite.events.rejected_event_queries import (
 from store.sqlite.events.rejected_event_replay import RecordReplay, RejectedEventReplayer
 
 REJECTED_PER_PAGE = 50
-# Rejects that one click replays; each is a commit, which others go before.
+# Events that one request replays. Each is a commit of its own behind those of ingest.
 MAX_REPLAYS_PER_REQUEST = 2_000
 MAX_LISTED_APPS = 200
-# Characters of a body that are shown in a list.
-BODY_PREVIEW_LENGTH = 120
+# Status for a store error during a replay of several events; its message follows.
+ERROR_PREFIX = "!"
 
 
-def routes(database: Database, replays: RejectedEventReplayer) -> list[Route]:
-    """Where these are."""
-    parts = {"database": database, "replays": replays}
+def routes(database: Database, replayer: RejectedEventReplayer) -> list[Route]:
+    """Return the routes of rejected events."""
+    parts = {"database": database, "replayer": replayer}
     return [
         Route(r"/admin/rejected-events", AdminRejectedEventsPage, parts, "admin rejected events"),
         Route(
@@ -54,156 +54,141 @@ def routes(database: Database, replays: RejectedEventReplayer) -> list[Route]:
 
 
 class AdminRejectedBasePage(AdminPage):
-    """What has to do with rejects."""
+    """The base of the pages about rejected events."""
 
-    def initialize(self, database: Database, replays: RejectedEventReplayer) -> None:
-        """`replays` judge them again."""
+    def initialize(self, database: Database, replayer: RejectedEventReplayer) -> None:
+        """Keep the parameters of `routes`."""
         self.database = database
-        self.replays = replays
+        self.replayer = replayer
 
 
 class AdminRejectedEventsPage(AdminRejectedBasePage):
-    """`/admin/rejected-events?app=&from=&to=&before=`."""
+    """`/admin/rejected-events?app=&from=&to=&before=`: list rejected events."""
 
-    deeds = {"replayed": "It is right now, and stored."}  # noqa: RUF012
+    done_messages = {"replayed": "The event is valid now and stored."}  # noqa: RUF012
 
     async def get(self) -> None:
-        """A page of them, newest first."""
-        await self.list()
-
-    async def list(self, status: int = 200, **more: Any) -> None:
-        """Answer with the list, and `more`."""
-        wrong, further = "", None
+        """Send a page of rejected events, newest first."""
+        error, status, next_page_url = "", 200, None
         found: list[RejectedEvent] = []
         try:
-            wanted = RejectedEventFilter(
+            event_filter = RejectedEventFilter(
                 self.int_argument("app"), self.time_argument("from"), self.time_argument("to")
             )
             found, cursor = await find_rejected_events(
-                self.database, wanted, before=self.int_argument("before"), limit=REJECTED_PER_PAGE
+                self.database,
+                event_filter,
+                before=self.int_argument("before"),
+                limit=REJECTED_PER_PAGE,
             )
-            further = self.query(before=cursor) if cursor else None
-        except ApiError as refusal:
-            wrong, status = refusal.detail, refusal.status_code
+            next_page_url = self.page_url(before=cursor) if cursor else None
+        except ApiError as api_error:
+            error, status = api_error.detail, api_error.status_code
         apps = await app_names(self.database)
-        values: dict[str, Any] = {"wrong": wrong, "result": None, **more}
-        self.show(
+        self.send_page(
             "rejected_events.html",
-            "Rejects",
+            "Rejected events",
             status,
-            rejects=[(each, stored_errors(each), body_preview(each.body)) for each in found],
+            error=error,
+            rejected_events=[(each, stored_errors(each), shorten(each.body)) for each in found],
             apps=apps,
-            listed=len(apps) <= MAX_LISTED_APPS,
-            asked={name: self.text_argument(name) or "" for name in ("app", "from", "to")},
-            further=further,
-            **values,
+            has_app_list=len(apps) <= MAX_LISTED_APPS,
+            filters={name: self.text_argument(name) or "" for name in ("app", "from", "to")},
+            next_page_url=next_page_url,
         )
 
 
 class AdminRejectedDetailPage(AdminRejectedBasePage):
-    """`/admin/rejected-events/{id}`: as it came, and why it was not taken."""
+    """`/admin/rejected-events/{id}`: show a rejected event and its errors."""
 
     async def get(self, number: str) -> None:
-        """The reject."""
-        await self.one(number, [])
+        """Send the body as received, and the errors."""
+        await self.send_detail(number, [])
 
     async def post(self, number: str) -> None:
-        """Judge it again."""
+        """Validate the event again; store it if it is valid now."""
         try:
-            event, verdict = await self.replays.replay(min(int(number), MAX_INT64))
-        except InvalidEvent as wrong:
-            await self.one(number, wrong.faults, 422, "It is still not a right event.")
+            event, verdict = await self.replayer.replay(min(int(number), MAX_INT64))
+        except InvalidEvent as invalid:
+            await self.send_detail(number, invalid.faults, 422, "The event is still invalid.")
             return
         except StoreRefused:
-            raise ApiError(404, "There is no such rejected event any more.") from None
+            raise ApiError(404, "This rejected event no longer exists.") from None
         except StoreError as error:
-            raise ApiError(503, f"It was not replayed: {error}. Try again in a moment.") from None
+            raise ApiError(
+                503, f"The event was not replayed: {error}. Try again in a moment."
+            ) from None
         if verdict in ("conflict", "rejected"):
-            words = "Another event came with the same `sender_id`, so this one cannot be stored."
-            await self.one(number, [], 422, words)
+            message = "Another event has the same `sender_id`, so this one cannot be stored."
+            await self.send_detail(number, [], 422, message)
             return
         await add_audit_entry(
-            self.database, self.by, "replayed a reject", f"{number}; stored as event {event}"
+            self.database,
+            self.actor,
+            "replayed a rejected event",
+            f"{number}; stored as event {event}",
         )
-        self.done("/admin/rejected-events", "replayed")
+        self.redirect_done("/admin/rejected-events", "replayed")
 
-    async def one(
-        self, number: str, still: list[FieldError], status: int = 200, wrong: str = ""
+    async def send_detail(
+        self, number: str, current_errors: list[FieldError], status: int = 200, error: str = ""
     ) -> None:
-        """Answer with the reject, and what is wrong with it still."""
+        """Send the page of a rejected event; without `current_errors`, show the stored ones."""
         found = await get_rejected_event(self.database, min(int(number), MAX_INT64))
         if found is None:
-            raise ApiError(404, "There is no such rejected event.")
-        kept, _ = found
-        self.show(
+            raise ApiError(404, "There is no rejected event with this id.")
+        rejected, _ = found
+        self.send_page(
             "rejected_event.html",
-            f"Rejected {format_moment(kept.received)}",
+            f"Rejected {format_moment(rejected.received)}",
             status,
-            wrong=wrong,
-            reject=kept,
-            faults=still or stored_errors(kept),
-            body=pretty_json(kept.body),
+            error=error,
+            rejected=rejected,
+            errors=current_errors or stored_errors(rejected),
+            body=indent_json(rejected.body),
             apps=await app_names(self.database),
         )
 
 
 class AdminRejectedReplayPage(AdminRejectedBasePage):
-    """`/admin/rejected-events/replay`: all of a filter, or of all apps."""
+    """`/admin/rejected-events/replay`: replay the rejected events of an app, or all."""
 
     async def post(self) -> None:
-        """Judge the newest of them again."""
-        said = self.said("app")
-        app = self.whole("app") if said else None
+        """Validate the newest rejected events again and store the valid ones."""
+        app = self.form_number("app") if self.form_text("app") else None
         counts: Counter[str] = Counter()
-        before, stopped = None, ""
-        while sum(counts.values()) < MAX_REPLAYS_PER_REQUEST and not stopped:
-            some, before = await find_rejected_events(
+        before, store_error = None, ""
+        while sum(counts.values()) < MAX_REPLAYS_PER_REQUEST and not store_error:
+            page, before = await find_rejected_events(
                 self.database, RejectedEventFilter(app=app), before=before, limit=REJECTED_PER_PAGE
             )
-            outcomes = await asyncio.gather(*map(self.replay, some))
+            outcomes = await asyncio.gather(*map(self.replay_one, page))
             counts.update(outcomes)
-            stopped = next((each for each in outcomes if each.startswith("!")), "")
+            store_error = next((each for each in outcomes if each.startswith(ERROR_PREFIX)), "")
             if before is None:
                 break
         stored = counts["stored"] + counts["duplicate"]
-        wrong = counts["wrong"]
-        result = f"{format_count(stored, 'event')} stored, {wrong:,} still wrong."
-        if stopped:
-            result += f" It ended early: {stopped[1:]}."
+        invalid = counts["wrong"]
+        result = f"{format_count(stored, 'event')} stored, {invalid:,} still invalid."
+        if store_error:
+            result += f" Replay stopped: {store_error.removeprefix(ERROR_PREFIX)}."
         elif before is not None:
-            result += (
-                f" That were the newest {MAX_REPLAYS_PER_REQUEST:,}; older ones were not looked at."
-            )
+            result += f" Only the newest {MAX_REPLAYS_PER_REQUEST:,} were replayed."
         if stored:
-            await RecordReplay(stored, wrong, by=self.by).run(self.database)
-        self.show("replay_report.html", "Replayed", result=result, app=app)
+            await RecordReplay(stored, invalid, by=self.actor).run(self.database)
+        self.send_page("replay_report.html", "Replay", result=result, app=app)
 
-    async def replay(self, kept: RejectedEvent) -> str:
-        """What became of one."""
+    async def replay_one(self, rejected: RejectedEvent) -> str:
+        """Return the status of the replay, or `ERROR_PREFIX` and a store error's message."""
         try:
-            return (await self.replays.told(kept.id)).status
+            return (await self.replayer.told(rejected.id)).status
         except StoreError as error:
-            return f"!{error}"
+            return f"{ERROR_PREFIX}{error}"
 
 
-def stored_errors(kept: RejectedEvent) -> list[FieldError]:
-    """Why it was not taken."""
+def stored_errors(rejected: RejectedEvent) -> list[FieldError]:
+    """Return the errors of the first validation; empty if they cannot be decoded."""
     try:
-        return msgspec.json.decode(kept.errors, type=list[FieldError])
+        return msgspec.json.decode(rejected.errors, type=list[FieldError])
     except msgspec.DecodeError:
         return []
-
-
-def body_preview(body: bytes) -> str:
-    """The beginning of a body."""
-    # A character has at most four bytes, so that none of those shown is cut.
-    said = body[: 4 * BODY_PREVIEW_LENGTH].decode(errors="replace")
-    return said if len(said) < BODY_PREVIEW_LENGTH else said[: BODY_PREVIEW_LENGTH - 3] + "…"
-
-
-def pretty_json(body: bytes) -> str:
-    """A body as it came; in lines where it is JSON."""
-    try:
-        return msgspec.json.format(body, indent=2).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode(errors="replace")

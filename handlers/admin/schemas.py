@@ -1,10 +1,8 @@
-"""The rules for events: listed, tried on what was taken, set and removed."""
+"""Event schemas: list, dry run on stored events, save and remove."""
 
 import asyncio
 from typing import Any
 from urllib.parse import urlencode
-
-import msgspec
 
 from domain.common.strict_json import InvalidJson, decode_json
 from domain.common.validation_errors import FieldError
@@ -12,24 +10,27 @@ from domain.events.event import APP_SOURCE
 from domain.events.event_schema import CompiledEventSchema, InvalidSchema, schema_from_request
 from domain.events.schema_dry_run import SchemaDryRun
 from domain.events.schema_registry import ALL_APPS, SchemaKey
-from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.admin.admin_page import AdminPage, to_api_error
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
+from handlers.common.text import indent_json
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_queries import EventFilter, EventQueries
 from store.sqlite.events.event_schemas import EventSchemaStore, StoredEventSchema
 
-SCHEMAS_PER_PAGE, MAX_DRY_RUN_EVENTS, MAX_TYPE_NAME_LENGTH, MAX_SUGGESTIONS = 100, 10_000, 100, 200
+SCHEMAS_PER_PAGE, MAX_DRY_RUN_EVENTS, MAX_TYPE_NAME_LENGTH = 100, 10_000, 100
+# Event types suggested in the form, and apps offered in a drop-down list.
+MAX_SUGGESTIONS = 200
 NEW_SCHEMA_TEMPLATE = (
-    '{"type": "object", "required": ["host", "path"], "properties": {"host": {"type": "string"}}}'
+    b'{"type": "object", "required": ["host", "path"], "properties": {"host": {"type": "string"}}}'
 )
 
 
-def routes(database: Database, rules: EventSchemaStore, events: EventQueries) -> list[Route]:
-    """Where these are."""
-    parts = {"database": database, "rules": rules, "events": events}
+def routes(database: Database, schemas: EventSchemaStore, events: EventQueries) -> list[Route]:
+    """Return the routes of event schemas; dry runs read `events`."""
+    parts = {"database": database, "schemas": schemas, "events": events}
     return [
         Route(r"/admin/schemas", AdminSchemasPage, parts, "admin schemas"),
         Route(r"/admin/schemas/edit", AdminSchemaEditPage, parts, "admin schema edit"),
@@ -37,146 +38,142 @@ def routes(database: Database, rules: EventSchemaStore, events: EventQueries) ->
 
 
 class AdminSchemasBasePage(AdminPage):
-    """What has to do with rules."""
+    """The base of the pages about event schemas."""
 
-    def initialize(self, database: Database, rules: EventSchemaStore, events: EventQueries) -> None:
-        """`rules` are those in force, `events` all that there are."""
+    def initialize(
+        self, database: Database, schemas: EventSchemaStore, events: EventQueries
+    ) -> None:
+        """Keep the parameters of `routes`."""
         self.database = database
-        self.rules = rules
+        self.schemas = schemas
         self.events = events
 
 
 class AdminSchemasPage(AdminSchemasBasePage):
-    """`/admin/schemas`."""
+    """`/admin/schemas`: list event schemas."""
 
-    deeds = {  # noqa: RUF012
-        "saved": "The rule is in force.",
-        "removed": "The rule no longer holds.",
+    done_messages = {  # noqa: RUF012
+        "saved": "The schema is saved and validates new events.",
+        "removed": "The schema is removed.",
     }
 
     async def get(self) -> None:
-        """All rules."""
+        """Send a page of schemas."""
         start = self.int_argument("start") or 0
-        kept = self.rules.kept
-        self.show(
+        stored = self.schemas.kept
+        self.send_page(
             "schemas.html",
-            "Event rules",
-            rules=[
-                (rule, schema_edit_url(rule.key)) for rule in kept[start : start + SCHEMAS_PER_PAGE]
+            "Event schemas",
+            schemas=[
+                (each, schema_edit_url(each.key))
+                for each in stored[start : start + SCHEMAS_PER_PAGE]
             ],
             apps=await app_names(self.database),
-            further=self.query(start=start + SCHEMAS_PER_PAGE)
-            if len(kept) > start + SCHEMAS_PER_PAGE
+            next_page_url=self.page_url(start=start + SCHEMAS_PER_PAGE)
+            if len(stored) > start + SCHEMAS_PER_PAGE
             else None,
         )
 
 
 class AdminSchemaEditPage(AdminSchemasBasePage):
-    """`/admin/schemas/edit?category=&name=&app=`: one rule, or a new one."""
+    """`/admin/schemas/edit?category=&name=&app=`: edit a schema or create one."""
 
     async def get(self) -> None:
-        """The form."""
+        """Send the form."""
         key = (
             self.int_argument("app") or ALL_APPS,
             self.text_argument("category") or "",
             self.text_argument("name") or "",
         )
-        rule = self.rules.get(key)
-        text = pretty_json(rule.schema if rule else NEW_SCHEMA_TEMPLATE)
-        await self.form(key, text, rule)
+        stored = self.schemas.get(key)
+        text = indent_json(bytes(stored.schema) if stored else NEW_SCHEMA_TEMPLATE)
+        await self.send_form(key, text, stored)
 
     async def post(self) -> None:
-        """Try it, set it or remove it, as the button says."""
-        key = (self.whole("app"), self.said("category"), self.said("name"))
+        """Dry-run, save or remove the schema, depending on the button."""
+        key = (self.form_number("app"), self.form_text("category"), self.form_text("name"))
         text = self.get_body_argument("schema", "", strip=False)
-        rule, action = self.rules.get(key), self.said("action")
+        stored, action = self.schemas.get(key), self.form_text("action")
         try:
             if action == "remove":
-                await self.rules.delete(key, self.by)
-                self.done("/admin/schemas", "removed")
+                await self.schemas.delete(key, self.actor)
+                self.redirect_done("/admin/schemas", "removed")
                 return
-            if not all(1 <= len(word) <= MAX_TYPE_NAME_LENGTH for word in key[1:]):
+            if not all(1 <= len(each) <= MAX_TYPE_NAME_LENGTH for each in key[1:]):
                 raise ApiError(
-                    422, f"Category and name have 1 to {MAX_TYPE_NAME_LENGTH} characters."
+                    422, f"Category and name must have 1 to {MAX_TYPE_NAME_LENGTH} characters."
                 )
-            sent = decode_json(text.encode("utf-8", "surrogatepass"))
+            decoded = decode_json(text.encode("utf-8", "surrogatepass"))
             app, category, name = key
-            schema = schema_from_request(sent, category, name, app or None)
+            schema = schema_from_request(decoded, category, name, app or None)
             if action == "save":
-                await self.rules.put(key, schema, self.by)
-                self.done("/admin/schemas", "saved")
+                await self.schemas.put(key, schema, self.actor)
+                self.redirect_done("/admin/schemas", "saved")
                 return
-            trial = await self.tried(key, await asyncio.to_thread(CompiledEventSchema, schema))
+            dry_run = await self.run_dry(key, await asyncio.to_thread(CompiledEventSchema, schema))
         except InvalidJson as error:
-            await self.form(key, text, rule, 422, faults=[error.fault])
-        except InvalidSchema as bad:
-            await self.form(key, text, rule, 422, faults=bad.faults)
+            await self.send_form(key, text, stored, 422, errors=[error.fault])
+        except InvalidSchema as invalid:
+            await self.send_form(key, text, stored, 422, errors=invalid.faults)
         except StoreError as error:
-            refusal = store_error_refusal(error)
-            await self.form(key, text, rule, refusal.status_code, wrong=refusal.detail)
-        except ApiError as refusal:
-            await self.form(key, text, rule, refusal.status_code, wrong=refusal.detail)
+            api_error = to_api_error(error)
+            await self.send_form(key, text, stored, api_error.status_code, error=api_error.detail)
+        except ApiError as api_error:
+            await self.send_form(key, text, stored, api_error.status_code, error=api_error.detail)
         else:
-            await self.form(key, text, rule, trial=trial)
+            await self.send_form(key, text, stored, dry_run=dry_run)
 
-    async def tried(self, key: SchemaKey, rule: CompiledEventSchema) -> SchemaDryRun:
-        """What the rule would have rejected among the newest events of its type."""
+    async def run_dry(self, key: SchemaKey, schema: CompiledEventSchema) -> SchemaDryRun:
+        """Validate the newest events of the type with the schema, without storing anything."""
         app, category, name = key
-        wanted = EventFilter(category=category, name=name, source=APP_SOURCE, app=app or None)
-        trial = SchemaDryRun()
+        event_filter = EventFilter(category=category, name=name, source=APP_SOURCE, app=app or None)
+        dry_run = SchemaDryRun()
         try:
-            async for some in self.events.export(wanted, newest_first=True):
+            async for batch in self.events.export(event_filter, newest_first=True):
                 events = [
-                    (each.id, each.data) for each in some[: MAX_DRY_RUN_EVENTS - trial.looked_at]
+                    (each.id, each.data) for each in batch[: MAX_DRY_RUN_EVENTS - dry_run.looked_at]
                 ]
-                await asyncio.to_thread(trial.judge, rule, events)
-                if trial.looked_at == MAX_DRY_RUN_EVENTS:
+                await asyncio.to_thread(dry_run.judge, schema, events)
+                if dry_run.looked_at == MAX_DRY_RUN_EVENTS:
                     break
         except StoreBusy:
-            raise ApiError(503, "Events cannot be looked up now. Try again in a moment.") from None
-        return trial
+            raise ApiError(503, "Events cannot be read now. Try again in a moment.") from None
+        return dry_run
 
-    async def form(
+    async def send_form(
         self,
         key: SchemaKey,
         text: str,
-        rule: StoredEventSchema | None,
+        stored: StoredEventSchema | None,
         status: int = 200,
-        **more: Any,
+        **values: Any,
     ) -> None:
-        """Answer with the form, and `more`."""
+        """Send the form with the schema's `text`; `values` are added to the template's values."""
         app, category, name = key
         apps = await app_names(self.database)
-        faults: list[FieldError] = more.pop("faults", [])
-        words = "This is not a JSON Schema that can be a rule." if faults else ""
-        title = f"{category} / {name}" if rule else "A new rule"
-        values = {"wrong": words, "trial": None, **more}
-        self.show(
+        errors: list[FieldError] = values.pop("errors", [])
+        error = "Invalid event schema." if errors else ""
+        title = f"{category} / {name}" if stored else "New event schema"
+        values = {"error": error, "dry_run": None, **values}
+        self.send_page(
             "schema.html",
             title,
             status,
-            rule=rule,
+            stored=stored,
             app=app,
             category=category,
             name=name,
-            schema=text,
+            schema_text=text,
             apps=apps,
-            listed=len(apps) <= MAX_SUGGESTIONS,
-            kinds=await self.events.kinds(MAX_SUGGESTIONS),
-            faults=faults,
-            pretty=pretty_json,
+            has_app_list=len(apps) <= MAX_SUGGESTIONS,
+            event_types=await self.events.kinds(MAX_SUGGESTIONS),
+            errors=errors,
             **values,
         )
 
 
 def schema_edit_url(key: SchemaKey) -> str:
-    """The address of a rule's form."""
+    """Return the URL of a schema's form."""
     app, category, name = key
-    said = {"category": category, "name": name, **({"app": str(app)} if app else {})}
-    return f"/admin/schemas/edit?{urlencode(said)}"
-
-
-def pretty_json(text: str | msgspec.Raw) -> str:
-    """JSON in lines."""
-    said = text if isinstance(text, str) else bytes(text).decode()
-    return msgspec.json.format(said, indent=2)
+    query = {"category": category, "name": name, **({"app": str(app)} if app else {})}
+    return f"/admin/schemas/edit?{urlencode(query)}"

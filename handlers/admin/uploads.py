@@ -1,4 +1,4 @@
-"""Campaign folders from a browser: taken as they come, imported beside what is served, told of."""
+"""Uploads of campaign folders, their progress, and the list of imports."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from store.sqlite.imports.import_list import ImportFileRecord, get_import, list_
 from store.sqlite.imports.rejected_rows import list_rejected_rows
 
 ROWS_PER_PAGE = 50
-# Uploads that come in at once, and seconds that one may take.
+# Concurrent uploads, and seconds until an upload times out.
 MAX_CONCURRENT_UPLOADS, UPLOAD_TIMEOUT_SECONDS = 3, 3_600.0
-# What stands around the files of a form, in bytes.
+# Bytes of a multipart form besides the contents of its files.
 MAX_FORM_OVERHEAD_BYTES = 16 * 1024 * 1024
 
 
-def routes(database: Database, uploads: UploadWorker, data: Path, most: int) -> list[Route]:
-    """Where these are; an upload lies in `data` meanwhile, and may have `most` bytes."""
+def routes(database: Database, uploads: UploadWorker, data: Path, max_bytes: int) -> list[Route]:
+    """Return the routes; an upload of at most `max_bytes` is stored in `data` until imported."""
     parts = {"database": database}
     return [
         Route(
             r"/admin/campaigns/upload",
             AdminUploadPage,
-            {"uploads": uploads, "data": data, "most": most},
+            {"uploads": uploads, "data": data, "max_bytes": max_bytes},
             "admin upload",
         ),
         Route(
@@ -48,190 +48,199 @@ def routes(database: Database, uploads: UploadWorker, data: Path, most: int) -> 
 
 @stream_request_body
 class AdminUploadPage(AdminPage):
-    """`/admin/campaigns/upload`."""
+    """`/admin/campaigns/upload`: receive a campaign folder as a multipart form."""
 
-    receiving = 0
+    # Of all instances.
+    active_uploads = 0
     upload: UploadFolder | None = None
-    reading: UploadForm | None = None
-    refused: StoreError | None = None
+    form_parser: UploadForm | None = None
+    upload_error: StoreError | None = None
 
-    def initialize(self, uploads: UploadWorker, data: Path, most: int) -> None:
-        """See `routes`."""
+    def initialize(self, uploads: UploadWorker, data: Path, max_bytes: int) -> None:
+        """Keep the parameters of `routes`."""
         self.uploads = uploads
         self.data = data
-        self.most = most
-        self.busy = self.gone = self.counted = False
+        self.max_bytes = max_bytes
+        # Whether a chunk is being written, the client left, and this upload is in active_uploads.
+        self.writing = self.disconnected = self.is_active = False
 
     async def prepare(self) -> None:
-        """Let in an owner's upload, if there is room for it."""
+        """Require a session and reserve one of the concurrent uploads."""
         await super().prepare()
         if self.request.method != "POST" or self._finished:
             return
         connection: Any = self.request.connection
-        connection.set_max_body_size(self.most + MAX_FORM_OVERHEAD_BYTES)
+        connection.set_max_body_size(self.max_bytes + MAX_FORM_OVERHEAD_BYTES)
         try:
-            if AdminUploadPage.receiving >= MAX_CONCURRENT_UPLOADS:
-                raise StoreBusy("other uploads are coming in")
+            if AdminUploadPage.active_uploads >= MAX_CONCURRENT_UPLOADS:
+                raise StoreBusy("too many uploads are in progress")
             self.uploads.check()
-            AdminUploadPage.receiving += 1
-            self.counted = True
+            AdminUploadPage.active_uploads += 1
+            self.is_active = True
             connection.set_body_timeout(UPLOAD_TIMEOUT_SECONDS)
-            self.upload = await asyncio.to_thread(UploadFolder, self.data, self.most)
-            self.reading = UploadForm(self.request.headers.get("Content-Type", ""), self.upload)
+            self.upload = await asyncio.to_thread(UploadFolder, self.data, self.max_bytes)
+            self.form_parser = UploadForm(self.request.headers.get("Content-Type", ""), self.upload)
         except StoreError as error:
-            self.refused = error
-        if self.gone:
-            self.leave()  # it left when there was nothing yet to let go of
+            self.upload_error = error
+        if self.disconnected:
+            self.release_upload()  # the client left before there was an upload to release
 
     async def data_received(self, chunk: bytes) -> None:
-        """Some of the files; once one was refused, the rest is passed over."""
-        if self.refused is not None or self.reading is None:
+        """Write a chunk to the upload folder; after an error, discard the rest of the body."""
+        if self.upload_error is not None or self.form_parser is None:
             return
-        self.busy = True
+        self.writing = True
         try:
-            await asyncio.to_thread(self.reading.write, chunk)
+            await asyncio.to_thread(self.form_parser.write, chunk)
         except StoreError as error:
-            self.refused = error
+            self.upload_error = error
         finally:
-            self.busy = False
-            if self.gone:
-                self.leave()
+            self.writing = False
+            if self.disconnected:
+                self.release_upload()
 
     def get(self) -> None:
-        """The form."""
-        self.form()
+        """Send the form."""
+        self.send_form()
 
     async def post(self) -> None:
-        """All of it has come: have it imported, and lead on to where that is told of."""
+        """Queue the received folder for import and redirect to its progress page."""
         try:
-            if self.refused is None and self.reading is not None:
-                await asyncio.to_thread(self.reading.end)
-            if self.refused is not None:
-                raise self.refused
+            if self.upload_error is None and self.form_parser is not None:
+                await asyncio.to_thread(self.form_parser.end)
+            if self.upload_error is not None:
+                raise self.upload_error
             assert self.upload is not None
             if not self.upload.files:
-                self.form(422, "No file was chosen.")
+                self.send_form(422, "No file was chosen.")
                 return
-            job = self.uploads.take(self.upload, self.by)
-            self.leave(remove=False)
+            job = self.uploads.take(self.upload, self.actor)
+            self.release_upload(remove=False)
         except StoreError as error:
-            words = str(error)
             status = 503 if isinstance(error, StoreBusy) else 422
-            self.form(status, f"Nothing was imported: {words}.")
+            self.send_form(status, f"Nothing was imported: {error}.")
             return
         finally:
-            self.leave()
-        self.done(f"/admin/uploads/{job.id}")
+            self.release_upload()
+        self.redirect_done(f"/admin/uploads/{job.id}")
 
     def on_connection_close(self) -> None:
-        """The browser left amid its upload."""
-        # What has come whole is imported all the same. Asked before `super`, which ends it.
-        whole = self.request._body_future.done()
+        """Release an incomplete upload when the browser disconnects."""
+        # A complete upload is still imported. `super` completes the future, so look at it first.
+        is_complete = self.request._body_future.done()
         super().on_connection_close()
-        self.gone = True
-        if not (whole or self.busy):
-            self.leave()
+        self.disconnected = True
+        if not (is_complete or self.writing):
+            self.release_upload()
 
     def on_finish(self) -> None:
-        """Whatever ended it, nothing is left."""
-        self.leave()
+        """Release the upload after an error."""
+        self.release_upload()
 
-    def leave(self, remove: bool = True) -> None:
-        """Let go of the upload, which is removed unless it is being imported."""
+    def release_upload(self, remove: bool = True) -> None:
+        """Free the concurrent upload; remove its folder unless the import worker owns it."""
         upload, self.upload = self.upload, None
-        AdminUploadPage.receiving -= self.counted
-        self.counted = False
+        AdminUploadPage.active_uploads -= self.is_active
+        self.is_active = False
         if upload is None:
             return
-        if self.reading is not None:
-            self.reading.close()
+        if self.form_parser is not None:
+            self.form_parser.close()
         if remove:
             asyncio.get_running_loop().run_in_executor(None, upload.remove)
 
-    def form(self, status: int = 200, wrong: str = "") -> None:
-        """Answer with the form."""
-        self.show("upload.html", "Upload campaigns", status, wrong=wrong, most=self.most)
+    def send_form(self, status: int = 200, error: str = "") -> None:
+        """Send the form with an error message."""
+        values = {"error": error, "max_bytes": self.max_bytes}
+        self.send_page("upload.html", "Upload campaigns", status, **values)
 
 
 class AdminUploadProgressPage(AdminPage):
-    """`/admin/uploads/{id}`: how far it is, and what became of it."""
+    """`/admin/uploads/{id}`: the progress and the result of an upload."""
 
     def initialize(self, database: Database, uploads: UploadWorker) -> None:
-        """`uploads` know it."""
+        """Keep the parameters of `routes`."""
         self.database = database
         self.uploads = uploads
 
     async def get(self, name: str) -> None:
-        """The page, which looks again by itself until it is over."""
+        """Send the page, which reloads itself until the import has ended."""
         job = self.uploads.get(name)
         if job is None:
-            raise ApiError(404, "This upload is not known any more; see the list of imports.")
+            raise ApiError(404, "This upload is no longer listed here. See the list of imports.")
         number = job.result.number if job.result else None
-        found = None
+        rejected_page = None
         if number is not None:
-            found = await list_rejected_rows(self.database, number=number, limit=ROWS_PER_PAGE)
+            rejected_page = await list_rejected_rows(
+                self.database, number=number, limit=ROWS_PER_PAGE
+            )
         files = group_image_rows(job.result.files) if job.result else []
-        self.show(
-            "upload_progress.html", "Upload", job=job, result=job.result, files=files, found=found
+        self.send_page(
+            "upload_progress.html",
+            "Upload",
+            job=job,
+            result=job.result,
+            files=files,
+            rejected_page=rejected_page,
         )
 
 
 def group_image_rows(
     files: Sequence[FileImportReport | ImportFileRecord],
 ) -> list[ImportFileRecord]:
-    """A row for each file, and one for all images of a folder of which nothing is to be said."""
+    """Return a row for each file; merge the images of a folder without rejected rows into one."""
     rows: dict[str, ImportFileRecord] = {}
     for each in files:
         folder, _, name = each.name.rpartition("/")
         image = name.startswith("image_") and not each.rejected
-        row = rows.get(said := f"{folder}/image_*" if image else each.name)
+        row = rows.get(row_name := f"{folder}/image_*" if image else each.name)
         counts = (each.read, each.stored, each.duplicate, each.rejected)
         if row is not None:
             sums = (row.read, row.stored, row.duplicate, row.rejected)
             counts = tuple(map(sum, zip(sums, counts, strict=True)))  # type: ignore[assignment]
-        rows[said] = ImportFileRecord(said, *counts)
+        rows[row_name] = ImportFileRecord(row_name, *counts)
     return list(rows.values())
 
 
 class AdminImportsPage(AdminPage):
-    """`/admin/imports?before=`."""
+    """`/admin/imports?before=`: list imports."""
 
     def initialize(self, database: Database) -> None:
-        """`database` holds them."""
+        """Keep `database`, which holds the imports."""
         self.database = database
 
     async def get(self) -> None:
-        """A page of them, newest first."""
+        """Send a page of imports, newest first."""
         found, more = await list_imports(
             self.database, before=self.int_argument("before"), limit=ROWS_PER_PAGE
         )
-        further = None if more is None else self.query(before=more)
-        self.show("imports.html", "Imports", imports=found, further=further)
+        next_page_url = None if more is None else self.page_url(before=more)
+        self.send_page("imports.html", "Imports", imports=found, next_page_url=next_page_url)
 
 
 class AdminImportDetailPage(AdminPage):
-    """`/admin/imports/{number}?before=`: its files, and the rows that it did not take."""
+    """`/admin/imports/{number}?before=`: the files and rejected rows of an import."""
 
     def initialize(self, database: Database) -> None:
-        """`database` holds it."""
+        """Keep `database`, which holds the imports."""
         self.database = database
 
-    async def get(self, said: str) -> None:
-        """The import."""
-        number = int(said)
+    async def get(self, import_id: str) -> None:
+        """Send the import with a page of its rejected rows."""
+        number = int(import_id)
         found = await get_import(self.database, number)
         if found is None:
-            raise ApiError(404, "There is no such import.")
+            raise ApiError(404, "There is no import with this number.")
         page = await list_rejected_rows(
             self.database, number=number, before=self.int_argument("before"), limit=ROWS_PER_PAGE
         )
         imported, files = found
-        self.show(
+        self.send_page(
             "import.html",
             f"Import {number}",
             imported=imported,
             files=group_image_rows(files),
-            rejected=page.rejected,
-            kept=page.kept,
-            further=self.query(before=page.next) if page.next else None,
+            rejected_rows=page.rejected,
+            rejected_count=page.kept,
+            next_page_url=self.page_url(before=page.next) if page.next else None,
         )

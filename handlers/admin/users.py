@@ -1,4 +1,4 @@
-"""Who may be here, and what they changed."""
+"""Users, the password of the current user, and the audit log."""
 
 import asyncio
 from time import monotonic
@@ -7,8 +7,9 @@ from typing import Any
 from domain.admin.login_throttle import LoginThrottle
 from domain.admin.password_policy import password_problem
 from domain.admin.user_names import normalize_password, user_name_key
-from handlers.admin.admin_page import AdminPage, store_error_refusal
+from handlers.admin.admin_page import AdminPage, to_api_error
 from handlers.common.route import Route
+from handlers.common.text import as_sentence
 from store.api.errors import StoreError
 from store.sqlite.admin.login_sessions import LoginSessions
 from store.sqlite.admin.password_hashing import generate_password, hash_password
@@ -19,8 +20,8 @@ from store.sqlite.core.database import Database
 AUDIT_ENTRIES_PER_PAGE = 50
 
 
-def routes(database: Database, logins: LoginSessions, attempts: LoginThrottle) -> list[Route]:
-    """Where these are; `attempts` are the wrong passwords so far."""
+def routes(database: Database, logins: LoginSessions, throttle: LoginThrottle) -> list[Route]:
+    """Return the routes of users, account and audit log."""
     parts = {"database": database}
     return [
         Route(r"/admin/users", AdminUsersPage, parts, "admin users"),
@@ -28,7 +29,7 @@ def routes(database: Database, logins: LoginSessions, attempts: LoginThrottle) -
         Route(
             r"/admin/account",
             AdminAccountPage,
-            {**parts, "logins": logins, "attempts": attempts},
+            {**parts, "logins": logins, "throttle": throttle},
             "admin account",
         ),
         Route(r"/admin/audit", AdminAuditPage, parts, "admin audit log"),
@@ -36,135 +37,137 @@ def routes(database: Database, logins: LoginSessions, attempts: LoginThrottle) -
 
 
 class AdminUsersPage(AdminPage):
-    """`/admin/users`: all of them, and a new one."""
+    """`/admin/users`: list users and create one."""
 
-    deeds = {"removed": "The user is gone, and logged out everywhere."}  # noqa: RUF012
+    done_messages = {"removed": "The user is removed, and all its sessions have ended."}  # noqa: RUF012
 
     def initialize(self, database: Database) -> None:
-        """`database` holds them."""
+        """Keep `database`, which holds the users."""
         self.database = database
 
     async def get(self) -> None:
-        """The list."""
-        await self.list()
+        """Send the list."""
+        await self.send_list()
 
     async def post(self) -> None:
-        """Make one, with a password that is shown once."""
+        """Create a user with a generated password and show it once."""
         password = generate_password()
-        kept = await asyncio.to_thread(hash_password, password)
+        password_hash = await asyncio.to_thread(hash_password, password)
         try:
-            command = CreateUser(self.said("name"), kept, given=True, by=self.by)
-            made = await command.run(self.database)
+            command = CreateUser(self.form_text("name"), password_hash, given=True, by=self.actor)
+            new_user = await command.run(self.database)
         except StoreError as error:
-            refusal = store_error_refusal(error)
-            await self.list(refusal.status_code, wrong=refusal.detail)
+            api_error = to_api_error(error)
+            await self.send_list(api_error.status_code, error=api_error.detail)
             return
-        await self.list(made=made, password=password)
+        await self.send_list(new_user=new_user, password=password)
 
-    async def list(self, status: int = 200, **more: Any) -> None:
-        """Answer with the list, and `more`."""
+    async def send_list(self, status: int = 200, **values: Any) -> None:
+        """Send the list; `values` are added to its template's values."""
         users = await ListUsers().run(self.database)
-        self.show("users.html", "Users", status, users=users, **{"made": None, **more})
+        self.send_page("users.html", "Users", status, users=users, **{"new_user": None, **values})
 
 
 class AdminUserRemovePage(AdminPage):
-    """`/admin/users/remove?name=`: asks once more."""
+    """`/admin/users/remove?name=`: remove a user after a confirmation."""
 
     def initialize(self, database: Database) -> None:
-        """`database` holds them."""
+        """Keep `database`, which holds the users."""
         self.database = database
 
     def get(self) -> None:
-        """The question."""
-        self.show("remove_user.html", "Remove a user", name=self.text_argument("name") or "")
+        """Send the confirmation page."""
+        self.send_page("remove_user.html", "Remove user", name=self.text_argument("name") or "")
 
     async def post(self) -> None:
-        """Remove the user; nobody removes themselves, so one is left."""
-        name = self.said("name")
-        if user_name_key(name) == user_name_key(self.by):
-            words = "You cannot remove yourself; another user can."
-            self.show("remove_user.html", "Remove a user", 422, name=name, wrong=words)
+        """Remove the user; users cannot remove themselves, so at least one remains."""
+        name = self.form_text("name")
+        if user_name_key(name) == user_name_key(self.actor):
+            error = "You cannot remove yourself. Another user can do so."
+            self.send_page("remove_user.html", "Remove user", 422, name=name, error=error)
             return
         try:
-            await RemoveUser(name, by=self.by).run(self.database)
-        except StoreError as error:
-            raise store_error_refusal(error) from None
-        self.done("/admin/users", "removed")
+            await RemoveUser(name, by=self.actor).run(self.database)
+        except StoreError as store_error:
+            raise to_api_error(store_error) from None
+        self.redirect_done("/admin/users", "removed")
 
 
 class AdminAccountPage(AdminPage):
-    """`/admin/account`: one's own password."""
+    """`/admin/account`: change your own password."""
 
-    for_given = True
+    allows_initial_password = True
 
     def initialize(
-        self, database: Database, logins: LoginSessions, attempts: LoginThrottle
+        self, database: Database, logins: LoginSessions, throttle: LoginThrottle
     ) -> None:
-        """`logins` know the old password; wrong ones are among the `attempts`."""
+        """Keep the parameters of `routes`."""
         self.database = database
         self.logins = logins
-        self.attempts = attempts
+        self.throttle = throttle
 
     def get(self) -> None:
-        """The form."""
-        self.show("account.html", "Your password")
+        """Send the form."""
+        self.send_page("account.html", "Your password")
 
     async def post(self) -> None:
-        """Set it; all sessions of the user end, this one too."""
-        assert self.owner is not None
+        """Set the password; all sessions of the user end, including this one."""
+        assert self.current_user is not None
         old, new = (self.get_body_argument(name, "", False) for name in ("old", "new"))
-        wrong = await asyncio.to_thread(password_problem, new, self.owner.name)
+        problem = await asyncio.to_thread(password_problem, new, self.current_user.name)
         if normalize_password(new) == normalize_password(old):
-            wrong = "the new password is the old one"
+            problem = "the new password is the old one"
         if normalize_password(new) != normalize_password(
             self.get_body_argument("again", "", False)
         ):
-            wrong = "the two new passwords are not the same"
+            problem = "the new passwords do not match"
         try:
-            if wrong is None and not await self.knows(self.owner.name, old):
-                wrong = "the old password is another one, or there were too many wrong ones of late"
-            if wrong is not None:
-                words = f"{wrong[:1].upper()}{wrong[1:]}."
-                self.show("account.html", "Your password", 422, wrong=words)
+            if problem is None and not await self.check_old_password(self.current_user.name, old):
+                problem = "the old password is incorrect, or there were too many failed attempts"
+            if problem is not None:
+                error = as_sentence(problem)
+                self.send_page("account.html", "Your password", 422, error=error)
                 return
-            kept = await asyncio.to_thread(hash_password, new)
-            await SetPassword(self.owner.name, kept, by=self.by).run(self.database)
-        except StoreError as error:
-            raise store_error_refusal(error) from None
-        self.done("/admin/login", "password")
+            password_hash = await asyncio.to_thread(hash_password, new)
+            await SetPassword(self.current_user.name, password_hash, by=self.actor).run(
+                self.database
+            )
+        except StoreError as store_error:
+            raise to_api_error(store_error) from None
+        self.redirect_done("/admin/login", "password")
 
-    async def knows(self, name: str, password: str) -> bool:
-        """Whether this is the old password; who guesses has to wait, as for a login."""
+    async def check_old_password(self, name: str, password: str) -> bool:
+        """Return whether this is the old password; throttled like a login."""
         address, now = self.request.remote_ip or "", monotonic()
-        if self.attempts.wait(name, address, now) > 0:
+        if self.throttle.wait(name, address, now) > 0:
             return False
-        self.attempts.failed(name, address, now)
+        self.throttle.failed(name, address, now)
         if await self.logins.check(name, password, known=True) is None:
             return False
-        self.attempts.succeeded(name, address)
+        self.throttle.succeeded(name, address)
         return True
 
 
 class AdminAuditPage(AdminPage):
-    """`/admin/audit`: what owners changed."""
+    """`/admin/audit`: the audit log, of all users or of one."""
 
     def initialize(self, database: Database) -> None:
-        """`database` holds it."""
+        """Keep `database`, which holds the audit log."""
         self.database = database
 
     async def get(self) -> None:
-        """A page of it, newest first."""
+        """Send a page of entries, newest first."""
         found, more = await list_audit_entries(
             self.database,
             who=self.text_argument("who") or None,
             before=self.int_argument("before"),
             limit=AUDIT_ENTRIES_PER_PAGE,
         )
-        further = None if more is None else self.query(before=more)
-        self.show(
+        next_page_url = None if more is None else self.page_url(before=more)
+        self.send_page(
             "audit_log.html",
-            "Changes",
+            "Audit log",
             entries=found,
             who=self.text_argument("who"),
-            further=further,
+            next_page_url=next_page_url,
         )
