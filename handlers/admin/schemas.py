@@ -86,7 +86,7 @@ class AdminSchemaEditPage(AdminSchemasBasePage):
             self.text_argument("name") or "",
         )
         stored = self.schemas.get(key)
-        text = indent_json(bytes(stored.schema) if stored else NEW_SCHEMA_TEMPLATE)
+        text = indent_json(stored.schema.encode() if stored else NEW_SCHEMA_TEMPLATE)
         await self.send_form(key, text, stored)
 
     async def post(self) -> None:

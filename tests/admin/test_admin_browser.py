@@ -128,12 +128,12 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     person.press("Upload a campaign folder")
     person.one("[name=folder]").send_keys(str(folder))
     person.press("Upload and import")
-    person.sees("In force: 62 rows stored, 0 duplicates, 8 rejected")
+    person.sees("Published: 62 rows stored, 0 duplicates, 8 rejected")
     person.sees("clicks_1.csv, line 7")
     stop.set()
     visitor.join()
     assert len(seen) > 3 and set(seen) == {200}
-    person.press("To the campaigns")
+    person.press("Back to the campaigns")
     person.press("Campaign 711")
     ranked = [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, "tbody th")]
     assert ranked == ["Banner 3", "Banner 2", "Banner 1", "Banner 4", "Banner 5"]
@@ -142,7 +142,7 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     # An app, and an event by its token.
     person.press("Apps")
     person.fill(name="My shop", hosts="shop.example")
-    person.press("Make the app")
+    person.press("Create app")
     token = person.one("#token").text
     key = {"Authorization": f"Bearer {token}", "Content_Type": "application/json"}
     sale = {"category": "shop", "name": "sale"}
@@ -154,24 +154,24 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     if scripts:
         assert "category=shop" in driver.current_url
 
-    # A rule is broken, what it rejects is seen; it is mended, and that is stored.
-    person.press("Event rules")
-    person.press("A new rule")
+    # A mistaken schema rejects an event; a replay stores it once the schema is corrected.
+    person.press("Event schemas")
+    person.press("New schema")
     person.fill(category="shop", name="sale", schema='{"required": ["cost"]}')
-    person.press("Try it on the newest 10,000")
-    person.sees("this rule would have rejected 1")
-    person.press("Save: in force at once")
-    person.sees("The rule is in force.")
+    person.press("Dry run on the newest 10,000 events")
+    person.sees("This schema rejects 1 of the newest 1 event")
+    person.press("Save schema")
+    person.sees("The schema is saved and validates new events.")
     assert server.ask("/events", "POST", body(**sale, data={"price": 8}), **key).status == 422
-    person.press("Rejects")
+    person.press("Rejected events")
     person.sees("/data/cost is missing")
-    person.press("Event rules")
+    person.press("Event schemas")
     person.press("shop / sale")
     person.fill(schema='{"required": ["price"]}')
-    person.press("Save: in force at once")
-    person.press("Rejects")
+    person.press("Save schema")
+    person.press("Rejected events")
     person.press("Replay all")
-    person.sees("1 event stored, 0 still wrong.")
+    person.sees("1 event stored, 0 still invalid.")
     person.press("Events")
     person.fill(category="shop", name="sale")
     person.press("Search")
@@ -225,7 +225,7 @@ def test_progress_is_seen_while_a_folder_is_sent_and_read(browser, start, tmp_pa
     person.go("/admin/campaigns/upload")
     person.one("[name=folder]").send_keys(str(tmp_path / "mine"))
     person.press("Upload and import")
-    person.sees("In force", 60)
+    person.sees("Published", 60)
     values = {float(each) for each in browser.execute_script("return sessionStorage.seen").split()}
     between = {value for value in values if 0 < value < 1}
     assert len(between) >= 2, values
@@ -304,8 +304,8 @@ def test_all_can_be_reached_and_seen_by_keyboard(browser, sampled):
         style = browser.execute_script("return getComputedStyle(arguments[0]).outlineStyle", here)
         assert style == "solid", here.get_attribute("outerHTML")
         reached.append(here.text or here.get_attribute("name"))
-    assert reached[0] == "To the content"
-    assert {"Overview", "Log out", "Sample app 1", "hosts", "Make the app"} <= set(reached)
+    assert reached[0] == "Skip to content"
+    assert {"Overview", "Log out", "Sample app 1", "hosts", "Create app"} <= set(reached)
 
 
 def test_the_menu_of_a_phone_opens_with_scripts_off(plain, sampled):
@@ -319,7 +319,7 @@ def test_the_menu_of_a_phone_opens_with_scripts_off(plain, sampled):
         person.press("Menu")
         assert person.one("#menu").is_displayed()
         person.press("Health")
-        person.sees("All is well")
+        person.sees("The server is ready")
     finally:
         plain.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -159,11 +159,11 @@ def test_an_event_is_found_followed_and_forgotten(owner, app):
     assert owner.post("/admin/sessions/erase").status == 422
     assert owner.get(f"/admin/sessions/erase?id={SESSION}").status == 200
     answer = owner.post("/admin/sessions/erase", id=SESSION)
-    assert "is gone" in words(owner.get(answer.headers["Location"]))
-    assert "Nothing is kept" in words(owner.get(f"/admin/sessions?id={SESSION}"))
+    assert "is erased" in words(owner.get(answer.headers["Location"]))
+    assert "No events of this session" in words(owner.get(f"/admin/sessions?id={SESSION}"))
     assert SESSION not in owner.get("/admin/rejected-events").text
     changes = owner.get("/admin/audit").text
-    assert "forgot a session" in changes and "2 events, 1 rejected event" in changes
+    assert "erased a session" in changes and "2 events, 1 rejected event" in changes
     assert SESSION not in changes
 
 
@@ -184,7 +184,7 @@ def test_a_rule_is_tried_set_broken_mended_and_its_rejects_replayed(owner, app):
         assert app.send(category="shop", name="sale", data={"price": price}).status == 202
     schema = '{"type": "object", "properties": {"price": {"type": "number"}}}'
     tried = owner.post("/admin/schemas/edit", **kind, schema=schema, action="dry-run")
-    assert "Of the newest 3 events of this type, this rule would have rejected 1" in words(tried)
+    assert "This schema rejects 1 of the newest 3 events of this type" in words(tried)
     assert "/data/price" in tried.text
     assert "sale" not in words(owner.get("/admin/schemas"))
     assert owner.post("/admin/schemas/edit", **kind, schema=schema, action="save").status == 303
@@ -196,7 +196,7 @@ def test_a_rule_is_tried_set_broken_mended_and_its_rejects_replayed(owner, app):
     number = re.search(r"/admin/rejected-events/(\d+)", listed.text)[1]
     assert "five" in owner.get(f"/admin/rejected-events/{number}").text
     still = owner.post(f"/admin/rejected-events/{number}")
-    assert still.status == 422 and "still not" in words(still)
+    assert still.status == 422 and "still invalid" in words(still)
     edit = f"/admin/schemas/edit?{urlencode({'category': 'shop', 'name': 'sale'})}"
     assert '"number"' in owner.get(edit).text.replace("&quot;", '"')
     assert owner.post("/admin/schemas/edit", **kind, schema="{}", action="save").status == 303
@@ -235,26 +235,28 @@ def test_a_rule_for_an_app_that_is_none_is_refused(owner):
 def test_an_uploaded_folder_is_in_force_and_its_rejects_are_told(owner, sampled):
     assert sampled.ask("/campaigns/701/").status == 404
     said = outcome(owner, upload(owner, *campaign(701, bad=2), ("mine/notes.txt", b"x")))
-    assert "8 rejected" in said and "In force: 62 rows stored" in said
+    assert "8 rejected" in said and "Published: 62 rows stored" in said
     assert "clicks_1.csv, line 7" in said and "x,y,z" in said
     assert "mine/notes.txt" in said
     assert sampled.ask("/campaigns/701/").status == 200
     page = words(owner.get("/admin/campaigns/701?slot=2"))
-    assert re.search(r"Banner 3 earned most 9.00.*Banner 2 earned most 5.00.*Banner 1 ", page)
+    assert re.search(r"Banner 3 most revenue 9.00.*Banner 2 most revenue 5.00.*Banner 1 ", page)
     assert "Campaign 701" in words(owner.get("/admin/campaigns?number=701"))
     imports = owner.get("/admin/imports")
     assert "upload by owner" in imports.text and str(sampled.data) not in imports.text
     newest = re.search(r"/admin/imports/(\d+)", imports.text)[1]
-    assert "8 rows of this import are kept" in words(owner.get(f"/admin/imports/{newest}"))
+    assert "8 rejected rows of this import are stored" in words(
+        owner.get(f"/admin/imports/{newest}")
+    )
     assert "imported campaigns" in owner.get("/admin/audit").text
     wait_for(lambda: not lying(sampled))
     again = outcome(owner, upload(owner, *campaign(701, bad=2)))
-    assert "nothing was new" in again
+    assert "Nothing has changed" in again
 
 
 def test_a_zip_of_a_folder_does_as_well(owner, sampled):
     said = outcome(owner, upload(owner, ("mine.zip", zipped(campaign(702)))))
-    assert "In force" in said
+    assert "Published" in said
     assert sampled.ask("/campaigns/702/").status == 200
 
 
@@ -373,7 +375,7 @@ def test_the_same_holds_on_tornados_own_server(start):
     server = start("--sample", "--server", "tornado", "--drain-seconds", "600")
     time.sleep(0.3)
     owner = Visitor(server).log_in(*owner_of(server))
-    assert "In force" in outcome(owner, upload(owner, ("mine.zip", zipped(campaign(705)))))
+    assert "Published" in outcome(owner, upload(owner, ("mine.zip", zipped(campaign(705)))))
     assert server.ask("/campaigns/705/").status == 200
     with contextlib.closing(server.connect()) as connection:
         connection.request("GET", "/admin/live", headers={"Cookie": owner.cookie})
@@ -431,5 +433,5 @@ def test_the_audience_and_what_rises_is_told(owner, sampled):
     Client(owner, "Watched by nobody", hosts="unwatched.example")
     assert "unwatched.example" in words(owner.get("/admin/audience"))
     front = words(owner.get("/admin/"))
-    assert "Rising pages" in front and "Visitors of polled hosts" in front
-    assert "Users of stories today" in front
+    assert "Rising pages" in front and "Active visitors" in front
+    assert "Story users today" in front

@@ -267,7 +267,7 @@ def use(it: Talkative, *, once: bool = False) -> None:
         Content_Type="multipart/form-data; boundary=edge", Cookie=me.cookie,
         Sec_Fetch_Site="same-origin",
     )  # fmt: skip
-    until(lambda: "data-again" not in me.get(answer.headers["Location"]).text)
+    until(lambda: "data-reload-ms" not in me.get(answer.headers["Location"]).text)
     for page in (
         "",
         "apps",

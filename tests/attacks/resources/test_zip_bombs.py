@@ -201,7 +201,7 @@ def test_an_archive_that_is_a_burden_is_refused_in_words(watched, made, said):
 @pytest.mark.parametrize("made", [nested, itself])
 def test_what_is_packed_within_is_not_unpacked(watched, made):
     page = watched.outcome(watched.upload(("a.zip", made())))
-    assert "In force" not in words(page)
+    assert "Published" not in words(page)
     until(lambda: lies(watched) == 0)
 
 

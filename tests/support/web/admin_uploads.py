@@ -43,7 +43,7 @@ def outcome(owner: Visitor, answer) -> str:
     assert answer.status == 303, words(answer)
     for _ in range(1_200):
         page = owner.get(answer.headers["Location"])
-        if "data-again" not in page.text:
+        if "data-reload-ms" not in page.text:
             return words(page)
         assert 'http-equiv="refresh"' in page.text  # with scripts off, too, it goes on
         time.sleep(0.1)

@@ -124,7 +124,7 @@ class _Answering(BaseHTTPRequestHandler):
 
 
 def over(page: Any) -> Any:
-    return None if "data-again" in page.text else page
+    return None if "data-reload-ms" in page.text else page
 
 
 def event(**members: Any) -> dict[str, Any]:
