@@ -105,7 +105,7 @@ def build(core: Core) -> Feature:
 
 def _source(settings: Settings, sites: SiteRegistry, visitors: ActiveVisitors) -> ToppagesSource:
     """Return what the host poller reads: the upstream, or this server's own visitors."""
-    if not (upstream := settings.source()):
+    if not (upstream := settings.upstream_url()):
         return LocalToppagesSource(sites, visitors)
     period = settings.reading_seconds
     return UpstreamToppagesClient(

@@ -62,11 +62,11 @@ def build(core: Core) -> Feature:
         load_stats,
         lambda stats, period, before: prepare_slot_plan(core.pages, stats, period, before),
         show,
-        zone=settings.zone(),
+        zone=settings.time_zone(),
         clock=utc_now,
         renew=with_live_stats if settings.live_figures else None,
     )
-    ranker = CampaignRanker(database, lambda: scheduler.book, settings.zone())
+    ranker = CampaignRanker(database, lambda: scheduler.book, settings.time_zone())
     upload_worker = UploadWorker(lambda *upload: _import_upload(core, *upload))
     page_routes = pages.fast_routes()
     image_routes = BannerImages(

@@ -76,7 +76,7 @@ class Core:
         self.started_at = monotonic()
         self.apps = TokenAuthenticator(self.database)
         self.logins = LoginSessions(self.database)
-        self.rate_limits = RequestRateLimits(*self.settings.rates())
+        self.rate_limits = RequestRateLimits(*self.settings.rate_limits())
         self.memory_budget = MemoryBudget(self.settings.held_bytes)
         self.pages = PageTemplates(
             lambda name: StaticAssetHandler.make_static_url(STATIC_SETTINGS, name),

@@ -50,7 +50,7 @@ def build_application(core: Core) -> Application:
         default_handler_class=UnknownRouteHandler,
         log_function=log_request,
         cross_origin_protection=True,
-        proxied=bool(core.settings.trusted()),
+        proxied=bool(core.settings.trusted_proxies()),
         pages=core.pages,
         authenticate=core.apps.authenticate,
         rates=core.rate_limits,

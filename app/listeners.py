@@ -91,7 +91,7 @@ async def start_server(
     `wire` calls the fast routes from its parser, and the application for all other requests.
     Tornado's own server calls only the application, which contains the fast routes.
     """
-    proxies = settings.trusted()
+    proxies = settings.trusted_proxies()
     always: list[tuple[str, str]] = []
     if tls is not None and settings.hsts_seconds:
         always = [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]

@@ -1,7 +1,7 @@
-"""What an owner can set, and where from: one table that `--help` and the README show.
+"""All settings with defaults and descriptions; `--help` and the reference are generated from it.
 
-A setting is taken from the command line, else from the environment (`MARQUEE_<NAME>`), else
-from the TOML file that `--config` names, else from the defaults here.
+Sources in order of precedence: the command line, the environment (`MARQUEE_<NAME>`), the TOML file
+of `--config`, the defaults.
 """
 
 import difflib
@@ -32,13 +32,12 @@ SERVICE_PORT = re.compile(r"MARQUEE_(\w+_)?PORT")
 SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 PROGRAM_FOLDER = Path(__file__).parents[1]
 
-
-# Whether this is the one file that `make dist` makes, and how its user calls this program.
+# Whether the program runs as the single executable that `make dist` builds.
 IS_SINGLE_FILE = hasattr(sys, "frozen")
 
 
 def _program_command() -> str:
-    """How this program is called from where its user is."""
+    """Return the command that starts this program from the current working directory."""
     if IS_SINGLE_FILE:
         return "marquee"
     python, program = Path(sys.executable), PROGRAM_FOLDER / "server.py"
@@ -55,189 +54,219 @@ Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
-def command_line(words: str, data: Path | str) -> str:
-    """A command to be typed, for the installation in the folder `data` and no other one."""
-    return f"{PROGRAM_COMMAND} {words} --data {shlex.quote(str(Path(data).absolute()))}"
+def command_line(arguments: str, data: Path | str) -> str:
+    """Return a shell command for the installation in the folder `data`, for use in messages."""
+    return f"{PROGRAM_COMMAND} {arguments} --data {shlex.quote(str(Path(data).absolute()))}"
 
 
 class SettingError(ValueError):
-    """A setting that cannot be used; the message names it, its source and what would be right."""
+    """An invalid setting; the message names the setting, its source and the valid values."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings, typed; a description is what people read of it."""
+    """All settings; the descriptions are shown in `--help` and in the reference."""
 
-    host: Annotated[str, Meta(description="address to listen on; 0.0.0.0 for every one")] = (
+    host: Annotated[str, Meta(description="address to listen on; 0.0.0.0 for all addresses")] = (
         "127.0.0.1"
     )
-    port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 takes a free one")] = 8000
-    data: Annotated[str, Meta(description="folder that holds all state")] = "data"
-    sample: Annotated[bool, Meta(description="fill an empty data folder with a sample")] = False
-    traffic: Annotated[
-        bool, Meta(description="play a small audience on the sample's app for it")
-    ] = True
-    tz: Annotated[str, Meta(description="time zone of the slots, by its IANA name")] = "UTC"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="port to listen on; 0 selects a free one")
+    ] = 8000
+    data: Annotated[str, Meta(description="data folder, which holds all state")] = "data"
+    sample: Annotated[bool, Meta(description="create demo data in an empty data folder")] = False
+    traffic: Annotated[bool, Meta(description="generate demo traffic on the demo app")] = True
+    tz: Annotated[str, Meta(description="time zone of the slots (IANA name)")] = "UTC"
     live_figures: Annotated[
-        bool, Meta(description="let clicks and conversions here count beside imported ones")
+        bool,
+        Meta(
+            description="add clicks and conversions recorded by this server to the imported stats"
+        ),
     ] = False
-    tls_cert: Annotated[str, Meta(description="certificate chain (PEM); turns TLS on")] = ""
-    tls_key: Annotated[str, Meta(description="private key (PEM) of the certificate")] = ""
+    tls_cert: Annotated[str, Meta(description="certificate chain file (PEM); enables TLS")] = ""
+    tls_key: Annotated[str, Meta(description="private key file (PEM) of the certificate")] = ""
     hsts_seconds: Annotated[
         int,
         Meta(
             ge=0,
-            description="how long browsers are to come over TLS alone, told where it is on; "
-            "0: not told",
+            description="max-age in seconds of the header Strict-Transport-Security, sent over TLS; "
+            "0 omits it",
         ),
     ] = 31_536_000
     proxies: Annotated[
         str,
-        Meta(description="proxies (addresses or networks, by comma) that may name the client"),
+        Meta(
+            description="trusted proxies (addresses or networks, comma-separated), whose forwarding headers are used"
+        ),
     ] = ""
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="least level logged")
+        Literal["debug", "info", "warning", "error"], Meta(description="minimum level of log lines")
     ] = "info"
     log_format: Annotated[
-        Literal["text", "json"], Meta(description="form of the lines on stderr")
+        Literal["text", "json"], Meta(description="format of the log lines on stderr")
     ] = "text"
-    access_log: Annotated[bool, Meta(description="log every request (path, never a query)")] = False
+    access_log: Annotated[bool, Meta(description="log every request (path without query)")] = False
     max_connections: Annotated[
-        int, Meta(ge=1, description="connections in all; one more is answered 503")
+        int, Meta(ge=1, description="maximum number of connections; more are answered 503")
     ] = 12_000
     max_requests: Annotated[
-        int, Meta(ge=0, description="requests on one connection; 0 for no limit")
+        int, Meta(ge=0, description="maximum number of requests per connection; 0 for no limit")
     ] = 0
-    max_line: Annotated[Bytes, Meta(description="bytes of a request's first line")] = 16_384
-    max_headers: Annotated[Bytes, Meta(description="bytes of a request's headers")] = 16_384
+    max_line: Annotated[Bytes, Meta(description="maximum bytes of a request line")] = 16_384
+    max_headers: Annotated[Bytes, Meta(description="maximum bytes of the request headers")] = 16_384
     max_body: Annotated[
-        Bytes, Meta(description="bytes of a request's body, also of a JSON array of events")
+        Bytes, Meta(description="maximum bytes of a request body, including JSON arrays of events")
     ] = 262_144
-    header_seconds: Annotated[Seconds, Meta(description="time a request's head may take")] = 10.0
-    body_seconds: Annotated[Seconds, Meta(description="time a request's body may take")] = 20.0
-    idle_seconds: Annotated[Seconds, Meta(description="how long a connection may be idle")] = 75.0
+    header_seconds: Annotated[
+        Seconds, Meta(description="timeout in seconds for receiving a request's headers")
+    ] = 10.0
+    body_seconds: Annotated[
+        Seconds, Meta(description="timeout in seconds for receiving a request's body")
+    ] = 20.0
+    idle_seconds: Annotated[
+        Seconds, Meta(description="timeout in seconds for an idle connection")
+    ] = 75.0
     write_seconds: Annotated[
-        Seconds, Meta(description="how long a peer may leave an answer unread")
+        Seconds, Meta(description="timeout in seconds for a client that does not read the response")
     ] = 20.0
     drain_seconds: Annotated[
-        Seconds, Meta(description="how long a stop waits for requests in flight")
+        Seconds, Meta(description="seconds that a shutdown waits for requests in progress")
     ] = 10.0
-    max_batch: Annotated[Bytes, Meta(description="bytes of a body of events in lines (NDJSON)")] = (
+    max_batch: Annotated[Bytes, Meta(description="maximum bytes of an NDJSON body of events")] = (
         16_777_216
     )
     held_bytes: Annotated[
         int,
         Meta(
             ge=1_048_576,
-            description="bytes of bodies that may be held, one client at most half; more is "
-            "answered 503",
+            description="memory budget in bytes for request bodies, one client at most half of it; "
+            "more is answered 503",
         ),
     ] = 16_777_216
     queue_bytes: Annotated[
-        Bytes, Meta(description="bytes of events that may wait for a commit; more is answered 503")
+        Bytes,
+        Meta(description="maximum bytes of events waiting for a commit; more is answered 503"),
     ] = 16_777_216
     queue_seconds: Annotated[
-        Seconds, Meta(description="how long events may wait before more are answered 503")
+        Seconds,
+        Meta(
+            description="maximum seconds that events wait for a commit; then more are answered 503"
+        ),
     ] = 2.0
     retention_days: Annotated[
-        int, Meta(ge=0, description="days for which events are kept, 31 or more; 0 for ever")
+        int,
+        Meta(ge=0, description="days until events are deleted, 31 or more; 0 keeps them forever"),
     ] = 0
     rate_per_address: Annotated[
-        str, Meta(description="requests taken from one address, such as 20/s; none: any number")
+        str,
+        Meta(
+            description="maximum request rate of one client address, such as 20/s; empty for no limit"
+        ),
     ] = ""
     rate_per_token: Annotated[
-        str, Meta(description="requests taken with one secret token, such as 1000/s, 100/m, 9/h")
+        str,
+        Meta(
+            description="maximum request rate of one secret token, such as 1000/s, 100/m, 9/h; empty for no limit"
+        ),
     ] = ""
     max_upload: Annotated[
-        Bytes, Meta(description="bytes of an uploaded campaign folder, packed and unpacked")
+        Bytes, Meta(description="maximum bytes of an uploaded campaign folder, packed and unpacked")
     ] = 1_073_741_824
-    image_cache: Annotated[Bytes, Meta(description="bytes of banner images kept in memory")] = (
+    image_cache: Annotated[Bytes, Meta(description="bytes of banner images cached in memory")] = (
         67_108_864
     )
     upstream: Annotated[
         str,
-        Meta(description="server whose /live/toppages/ tells the audience; none: this one's own"),
+        Meta(
+            description="base URL of the server whose /live/toppages/ is polled; empty for this server's own visitors"
+        ),
     ] = ""
     upstream_version: Annotated[
-        Literal["legacy", "v3"], Meta(description="form in which it tells it")
+        Literal["legacy", "v3"], Meta(description="response format of the upstream")
     ] = "legacy"
     reading_seconds: Annotated[
-        float, Meta(ge=0.2, le=60, description="time between readings of a watched host")
+        float, Meta(ge=0.2, le=60, description="seconds between readings of a polled host")
     ] = 5.0
     visit_seconds: Annotated[
         float,
-        Meta(ge=5, le=3600, description="how long a pageview or heartbeat tells of a visitor"),
+        Meta(
+            ge=5,
+            le=3600,
+            description="seconds that a visitor stays active after a pageview or heartbeat",
+        ),
     ] = 60.0
     audience_days: Annotated[
-        int, Meta(ge=1, le=400, description="days for which minute averages are kept")
+        int, Meta(ge=1, le=400, description="days until the audience's minute averages are deleted")
     ] = 8
     rising_score: Annotated[
         float,
-        Meta(ge=3, le=100, description="how surprising a gain is that is called rising"),
+        Meta(ge=3, le=100, description="minimum trend score for a page to count as rising"),
     ] = 4.0
     loop: Annotated[
-        Literal["uvloop", "asyncio"], Meta(description="event loop (asyncio: to look for faults)")
+        Literal["uvloop", "asyncio"], Meta(description="event loop; asyncio is for debugging")
     ] = "uvloop"
     server: Annotated[
         Literal["wire", "tornado"],
-        Meta(description="HTTP server (tornado: its own, slower one, to compare)"),
+        Meta(description="HTTP server; tornado is slower and for comparison"),
     ] = "wire"
 
-    def zone(self) -> ZoneInfo:
-        """The slots' time zone; raises `SettingError` for a name that is none."""
+    def time_zone(self) -> ZoneInfo:
+        """Return the time zone of the slots; raise `SettingError` for an unknown name."""
         try:
             return ZoneInfo(self.tz)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise SettingError(
-                f"tz: no time zone is named {self.tz!r}; use an IANA name such as Europe/Berlin"
+                f"tz: unknown time zone {self.tz!r}; use an IANA name such as Europe/Berlin"
             ) from None
 
-    def trusted(self) -> list[str]:
-        """The proxies, one by one; raises `SettingError` for what is no address or network."""
-        named = [each.strip() for each in self.proxies.split(",") if each.strip()]
-        for each in named:
+    def trusted_proxies(self) -> list[str]:
+        """Return the items of `proxies`; raise `SettingError` for an invalid network."""
+        proxies = [each.strip() for each in self.proxies.split(",") if each.strip()]
+        for each in proxies:
             try:
                 _ = each == "unix" or ip_network(each)
             except ValueError as error:
-                raise SettingError(f"proxies: {error}; give such as 10.0.0.7,10.1.0.0/16") from None
-        return named
+                raise SettingError(
+                    f"proxies: {error}; use a list such as 10.0.0.7,10.1.0.0/16"
+                ) from None
+        return proxies
 
-    def rates(self) -> tuple[RequestRate | None, RequestRate | None]:
-        """The rates by address and by token; raises `SettingError` for what is none."""
-        found = []
+    def rate_limits(self) -> tuple[RequestRate | None, RequestRate | None]:
+        """Return the rates per address and per token; raise `SettingError` for an invalid one."""
+        rates = []
         for name in ("rate_per_address", "rate_per_token"):
-            said: str = getattr(self, name)
+            text: str = getattr(self, name)
             try:
-                found.append(parse_rate(said) if said else None)
+                rates.append(parse_rate(text) if text else None)
             except ValueError as error:
                 raise SettingError(f"{name}: {error}") from None
-        by_address, by_token = found
-        return by_address, by_token
+        per_address, per_token = rates
+        return per_address, per_token
 
-    def source(self) -> str:
-        """The upstream's address, empty for none; raises `SettingError` for what is none."""
-        said = self.upstream.strip().rstrip("/")
+    def upstream_url(self) -> str:
+        """Return the upstream's base URL, empty for none; raise `SettingError` if it is invalid."""
+        url = self.upstream.strip().rstrip("/")
         try:
-            found = urlsplit(said)
-            right = found.scheme in ("http", "https") and found.hostname and (found.port or 1)
-            # It is told in notes and kept with what was read: no place for a password.
-            right = right and "@" not in found.netloc
+            parts = urlsplit(url)
+            is_valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+            # The URL is logged and stored with the readings, so it must not contain a password.
+            is_valid = is_valid and "@" not in parts.netloc
         except ValueError:
-            right = False
-        if said and (not right or found.query or found.fragment):
+            is_valid = False
+        if url and (not is_valid or parts.query or parts.fragment):
             raise SettingError(
-                f"upstream: {self.upstream!r} is no address; give such as https://api.example.com"
+                f"upstream: invalid URL {self.upstream!r}; use one such as https://api.example.com"
             )
-        return said
+        return url
 
 
 def refuse_passphrase() -> str:
-    """What OpenSSL is told instead of asking at the terminal for the pass phrase of a key."""
-    raise SettingError("tls_key: it has a pass phrase, which nobody could give at a start")
+    """Raise `SettingError`; OpenSSL calls it instead of prompting for a key's pass phrase."""
+    raise SettingError("tls_key: has a pass phrase; use a key without one")
 
 
 @cache
 def settings_table() -> tuple[tuple[str, type[Any], Any, str, tuple[str, ...]], ...]:
-    """Each setting as (name, type, default, description, choices)."""
+    """Return each setting as (name, type, default, description, choices)."""
     return tuple(_setting_rows())
 
 
@@ -256,38 +285,38 @@ SETTING_NAMES = tuple(name for name, *_ in settings_table())
 
 
 def resolve_settings(
-    line: Mapping[str, Any], environ: Mapping[str, str], config: str | None
+    command_line_values: Mapping[str, Any], environ: Mapping[str, str], config: str | None
 ) -> Settings:
-    """Settings from their sources, the first of which wins; raises `SettingError`.
+    """Merge and validate the settings of all sources; raise `SettingError`.
 
-    `line` holds what the command line said (and nothing else), `config` is a file's path.
+    `command_line_values` holds only options that were given; `config` is the path of a TOML file.
     """
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for source, values in (
         (f"{config}", _from_file(config) if config else {}),
         ("the environment", _from_environment(environ)),
-        ("the command line", line),
+        ("the command line", command_line_values),
     ):
         for name, value in values.items():
             _validate(name, value, source)
-            found[name] = value
-    settings = msgspec.convert(found, Settings, strict=False)
-    settings.zone()
-    settings.trusted()
-    settings.rates()
+            merged[name] = value
+    settings = msgspec.convert(merged, Settings, strict=False)
+    settings.time_zone()
+    settings.trusted_proxies()
+    settings.rate_limits()
     if 0 < settings.retention_days < MIN_RETENTION_DAYS:
         raise SettingError(
-            f"retention_days: must be {MIN_RETENTION_DAYS} or more (monthly active users look back "
-            "30 days), or 0 to keep events for ever"
+            f"retention_days: must be {MIN_RETENTION_DAYS} or more (monthly active users need "
+            "30 days), or 0 to keep events forever"
         )
     if 2 * settings.max_body > settings.held_bytes:
         raise SettingError(
             f"held_bytes = {settings.held_bytes}: must be at least twice max_body "
-            f"({settings.max_body}), as one client may hold no more than half of it"
+            f"({settings.max_body}), because one client may use at most half of it"
         )
-    settings.source()
+    settings.upstream_url()
     if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise SettingError("tls_cert and tls_key go together: give both, or neither")
+        raise SettingError("tls_cert and tls_key must be set together")
     return settings
 
 
@@ -295,11 +324,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     linked = service_links(environ)
     for each in environ:
         name = each.removeprefix(ENVIRONMENT_PREFIX).lower()
-        # Names that resemble no setting may belong to other programs.
+        # Variables with other names may belong to other programs.
         if each.startswith(ENVIRONMENT_PREFIX) and name not in SETTING_NAMES and each not in linked:
             for near in difflib.get_close_matches(name, SETTING_NAMES, 1, 0.85):
                 raise SettingError(
-                    f"there is no {each}; did you mean {ENVIRONMENT_PREFIX}{near.upper()}?"
+                    f"unknown variable {each}; did you mean {ENVIRONMENT_PREFIX}{near.upper()}?"
                 )
     named = {name: ENVIRONMENT_PREFIX + name.upper() for name in SETTING_NAMES}
     return {
@@ -312,8 +341,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def service_links(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that Kubernetes or `docker --link` set for a service named marquee.
 
-    `MARQUEE_PORT` is one of them only if its value is an address such as `tcp://10.0.0.1:8000`;
-    services whose names begin with "marquee-" have such variables, too.
+    `MARQUEE_PORT` is one of them only if its value is an address such as `tcp://10.0.0.1:8000`.
+    Services with the prefix "marquee-" have such variables, too.
     """
     return [
         name
@@ -329,14 +358,14 @@ def _from_file(path: str) -> dict[str, Any]:
     except OSError as error:
         raise SettingError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path}: is not TOML: {error}") from None
+        raise SettingError(f"{path}: invalid TOML: {error}") from None
 
 
 def _validate(name: str, value: Any, source: str) -> None:
     if name not in SETTING_NAMES:
         near = difflib.get_close_matches(name, SETTING_NAMES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise SettingError(f"{source}: there is no setting {name!r}{hint}")
+        raise SettingError(f"{source}: unknown setting {name!r}{hint}")
     try:
         msgspec.convert({name: value}, Settings, strict=False)
     except msgspec.ValidationError as error:

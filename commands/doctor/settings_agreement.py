@@ -35,7 +35,7 @@ def _contradictions(settings: Settings) -> Iterator[DoctorFinding]:
         yield note("settings", words, "leave them out, and it is several times as fast")
     if settings.log_level == "debug":
         yield note("settings", "log_level is debug: many lines", "leave it out")
-    address = settings.rates()[0]
+    address = settings.rate_limits()[0]
     if address is not None and address.most < MIN_ADDRESS_RATE:
         words = (
             f"rate_per_address lets an address ask {address.most} times at once: a page asks more"
@@ -52,7 +52,9 @@ def _contradictions(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 def _exposure(settings: Settings) -> Iterator[DoctorFinding]:
-    everyone = [each for each in settings.trusted() if each != "unix" and _covers_everyone(each)]
+    everyone = [
+        each for each in settings.trusted_proxies() if each != "unix" and _covers_everyone(each)
+    ]
     if everyone:
         words = f"{everyone[0]} lets everyone say who the client is"
         yield fault("proxies", words, "name the proxy's own address alone")

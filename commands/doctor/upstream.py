@@ -12,7 +12,7 @@ UPSTREAM_TIMEOUT_SECONDS = 3.0
 
 def check_upstream(settings: Settings) -> Iterator[DoctorFinding]:
     """Whether anything answers at the upstream's address, if one is set."""
-    if not (address := settings.source()):
+    if not (address := settings.upstream_url()):
         return
     found = urlsplit(address)
     assert found.hostname

@@ -1,4 +1,4 @@
-"""Settings: where they come from, in which order, and what a wrong one is told."""
+"""Settings: their sources, precedence and validation."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from app.settings import (
 )
 
 
-def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path):
+def test_precedence_is_command_line_environment_file_default(tmp_path):
     config = tmp_path / "marquee.toml"
     config.write_text('port = 1\nhost = "192.0.2.1"\ntz = "Asia/Kathmandu"\n')
     found = resolve_settings(
@@ -23,24 +23,24 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defau
 
 
 @pytest.mark.parametrize("name", SETTING_NAMES)
-def test_every_setting_is_described_and_taken_from_the_environment(name):
+def test_every_setting_has_a_description_and_is_read_from_the_environment(name):
     row = next(row for row in settings_table() if row[0] == name)
     assert row[3]
-    wrong = {"MARQUEE_" + name.upper(): "\x00wrong"}
+    invalid = {"MARQUEE_" + name.upper(): "\x00invalid"}
     if row[1] is not str or row[4]:
         with pytest.raises(SettingError, match=name):
-            resolve_settings({}, wrong, None)
+            resolve_settings({}, invalid, None)
 
 
 @pytest.mark.parametrize(
-    ("line", "environ", "words"),
+    ("options", "environ", "message"),
     [
         ({}, {"MARQUEE_PORT": "99999"}, "the environment: port"),
         ({}, {"MARQUEE_RATE_PER_ADRESS": "5/s"}, "did you mean MARQUEE_RATE_PER_ADDRESS?"),
         ({}, {"MARQUEE_PORT": "x"}, "the environment: port"),
         ({"port": -1}, {}, "the command line: port"),
         ({"tz": "Mars/Olympus"}, {}, "Europe/Berlin"),
-        ({"tz": "../../etc/passwd"}, {}, "no time zone"),
+        ({"tz": "../../etc/passwd"}, {}, "unknown time zone"),
         ({"tls_cert": "a.pem"}, {}, "tls_key"),
         ({"proxies": "10.0.0.1, proxy.example"}, {}, "proxies: 'proxy.example'"),
         ({}, {"MARQUEE_PROXIES": "10.0.0.1/8"}, "proxies: 10.0.0.1/8"),
@@ -49,9 +49,9 @@ def test_every_setting_is_described_and_taken_from_the_environment(name):
         ({"prot": 1}, {}, "did you mean 'port'"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_source(line, environ, words):
-    with pytest.raises(SettingError, match=words):
-        resolve_settings(line, environ, None)
+def test_error_names_the_invalid_setting_and_its_source(options, environ, message):
+    with pytest.raises(SettingError, match=message):
+        resolve_settings(options, environ, None)
 
 
 LINKS = {
@@ -68,7 +68,7 @@ LINKS = {
 }
 
 
-def test_service_link_variables_are_no_settings():
+def test_service_link_variables_are_ignored():
     assert resolve_settings({}, LINKS, None) == Settings()
     assert service_links(LINKS) == list(LINKS)
     others = {"MARQUEE_PORT": "8001", "MARQUEE_HOST": "::1", "HOME": "/"}
@@ -78,22 +78,22 @@ def test_service_link_variables_are_no_settings():
 
 
 @pytest.mark.parametrize("port", ["tcp:/10.0.0.1:80", "tcp://10.0.0.1", "http://a:80", "80a"])
-def test_a_port_that_is_not_a_service_link_is_refused(port):
+def test_port_that_is_not_a_service_link_is_rejected(port):
     with pytest.raises(SettingError, match="the environment: port"):
         resolve_settings({}, {**LINKS, "MARQUEE_PORT": port}, None)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [("prot = 1", "did you mean 'port'"), ("port = ", "is not TOML"), ("port = 'x'", "port")],
+    ("text", "message"),
+    [("prot = 1", "did you mean 'port'"), ("port = ", "invalid TOML"), ("port = 'x'", "port")],
 )
-def test_a_wrong_file_is_told_what_is_wrong(tmp_path, text, words):
+def test_error_names_the_problem_of_the_config_file(tmp_path, text, message):
     config = tmp_path / "marquee.toml"
     config.write_text(text)
-    with pytest.raises(SettingError, match=words):
+    with pytest.raises(SettingError, match=message):
         resolve_settings({}, {}, str(config))
 
 
-def test_a_missing_file_is_told():
+def test_missing_config_file_is_rejected():
     with pytest.raises(SettingError, match="cannot be read"):
         resolve_settings({}, {}, "/nowhere/marquee.toml")
