@@ -88,15 +88,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="max-age in seconds of the header Strict-Transport-Security, sent over TLS; "
-            "0 omits it",
+            description="max-age in seconds of Strict-Transport-Security over TLS; 0 omits it",
         ),
     ] = 31_536_000
     proxies: Annotated[
         str,
-        Meta(
-            description="trusted proxies (addresses or networks, comma-separated), whose forwarding headers are used"
-        ),
+        Meta(description="trusted proxies (comma-separated networks) that may name the client"),
     ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="minimum level of log lines")
@@ -159,14 +156,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_per_address: Annotated[
         str,
         Meta(
-            description="maximum request rate of one client address, such as 20/s; empty for no limit"
+            description="maximum request rate of one client address, such as 20/s; empty: no limit"
         ),
     ] = ""
     rate_per_token: Annotated[
         str,
-        Meta(
-            description="maximum request rate of one secret token, such as 1000/s, 100/m, 9/h; empty for no limit"
-        ),
+        Meta(description="maximum request rate of one secret token, such as 9/h; empty: no limit"),
     ] = ""
     max_upload: Annotated[
         Bytes, Meta(description="maximum bytes of an uploaded campaign folder, packed and unpacked")
@@ -176,9 +171,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     upstream: Annotated[
         str,
-        Meta(
-            description="base URL of the server whose /live/toppages/ is polled; empty for this server's own visitors"
-        ),
+        Meta(description="base URL of the server whose /live/toppages/ is polled; empty: itself"),
     ] = ""
     upstream_version: Annotated[
         Literal["legacy", "v3"], Meta(description="response format of the upstream")
