@@ -1,4 +1,4 @@
-"""Who is on which page: told by beacons and events, read and shown as it happens."""
+"""Visitors from beacons and events: toppages, rising pages, streams, history."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ QUICK = ("--reading-seconds", "0.5")
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Iterator[Running]:
-    """A server that reads its hosts often."""
+    """A server with a short polling period."""
     running = Running(tmp_path_factory.mktemp("quick") / "data", *QUICK)
     yield running
     assert running.stop() == 0, running.log
@@ -50,14 +50,14 @@ def test_a_pageview_is_an_event_and_a_visitor(site):
     ]
 
 
-def test_a_heartbeat_is_a_visitor_and_no_event(site):
+def test_a_heartbeat_is_a_visitor_but_no_event(site):
     assert site.sign("s", "/a").status == 204
     assert site.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 1}]
     found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()
     assert found["events"] == []
 
 
-def test_events_of_the_app_are_visitors_too(site):
+def test_pageview_events_of_the_app_count_as_visitors(site):
     event = {
         "session_id": "s", "category": "page interaction", "name": "pageview",
         "data": {"host": HOST, "path": "/e"}, "timestamp": time.strftime("%FT%TZ", time.gmtime()),
@@ -71,7 +71,7 @@ def test_events_of_the_app_are_visitors_too(site):
 
 
 @pytest.mark.parametrize("name", ["Sec_GPC", "DNT"])
-def test_who_wants_not_to_be_counted_is_not(site, name):
+def test_an_opted_out_visitor_is_not_counted(site, name):
     for kind in ("view", "beat"):
         assert site.sign("s", kind=kind, fields={name: "1"}).status == 204
     found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()
@@ -93,7 +93,7 @@ def test_who_wants_not_to_be_counted_is_not(site, name):
         ({"title": "x" * 9_000}, 413),
     ],
 )
-def test_signs_of_life_are_taken_of_listed_hosts_alone(site, change, status):
+def test_a_beacon_needs_a_listed_host(site, change, status):
     answer = site.sign("s", **{"kind": "beat", **change})
     assert answer.status == status
     if status != 204:
@@ -101,7 +101,7 @@ def test_signs_of_life_are_taken_of_listed_hosts_alone(site, change, status):
         assert answer.json()["status"] == status
 
 
-def test_the_largest_pages_come_first_as_many_as_are_asked_for(site):
+def test_toppages_are_ordered_by_visitors_and_limited(site):
     for number in range(12):
         site.crowd(12 - number, f"/{number:02}")
     told = site.get("/live/toppages/").json()
@@ -114,7 +114,7 @@ def test_the_largest_pages_come_first_as_many_as_are_asked_for(site):
 
 
 @pytest.mark.parametrize("server", ["wire", "tornado"])
-def test_what_is_missing_or_unknown_is_told_alike_on_both_servers(start, run, server):
+def test_audience_errors_are_the_same_on_both_http_servers(start, run, server):
     here = Site(run, start("--server", server, *QUICK))
     for path in ("/live/toppages/", "/live/toppages/v3", "/api/v1.0/increasingconcurrents"):
         for query, status in (
@@ -143,7 +143,7 @@ def test_what_is_missing_or_unknown_is_told_alike_on_both_servers(start, run, se
     assert here.get(f"/live/{HOST}").status == 200
 
 
-def test_pages_that_gain_are_told_most_first(site):
+def test_increasing_concurrents_are_ordered_by_gain(site):
     site.crowd(3, "/a")
     site.crowd(3, "/b")
     assert site.increasing().json() == []
@@ -162,7 +162,7 @@ def test_pages_that_gain_are_told_most_first(site):
     until(lambda: not gains())  # and no more a reading later
 
 
-def test_what_rises_is_told_with_what_was_expected(site):
+def test_rising_pages_have_an_expected_value(site):
     site.crowd(20, "/a")
     site.crowd(20, "/b")
     assert [page["state"] for page in site.rising()["pages"]] == ["steady"] * 2
@@ -193,7 +193,7 @@ def rising_of(watch: PolledHost, period: float = 5.0) -> RisingPagesHandler:
     return handler
 
 
-def test_few_windows_are_answered_for_one_reading_and_the_default_always():
+def test_windows_per_reading_are_limited_except_the_default():
     watch = PolledHost("k", HOST, 0.0)
     handler = rising_of(watch, period=5.0)
     refused = 0
@@ -205,14 +205,14 @@ def test_few_windows_are_answered_for_one_reading_and_the_default_always():
             refused += 1
         handler.limit_windows(watch, 300)
     assert refused == 34 - 8
-    # What was computed already is answered, and all of it again after the next reading.
+    # Computed windows still work until the next reading.
     for window in (241, 300, 301, 360, 361, 420, 779, 780):
         handler.limit_windows(watch, window)
     with pytest.raises(ApiError):
         handler.limit_windows(watch, 781)
 
 
-def test_one_ranking_of_a_reading_serves_all_limits():
+def test_all_limits_share_one_ranking_of_a_reading():
     watch, calls = PolledHost("k", HOST, 0.0), []
     for number in range(100):
         watch.history.add({f"/{page}": page + number % 3 for page in range(200)}, number * 5.0)
@@ -232,7 +232,7 @@ def test_one_ranking_of_a_reading_serves_all_limits():
 
 
 def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
-    """The lines of a stream, as they come."""
+    """Yield the lines of a stream as they arrive."""
     connection = server.connect()
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
@@ -246,7 +246,7 @@ def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
         connection.close()
 
 
-def test_a_stream_sends_each_reading_and_goes_on_where_it_was(site):
+def test_a_stream_sends_each_reading_and_resumes(site):
     site.crowd(3, "/a")
     path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
     heard = lines(site.server, path)
@@ -259,7 +259,7 @@ def test_a_stream_sends_each_reading_and_goes_on_where_it_was(site):
             assert told["pages"][0]["path"] == "/a"
     heard.close()
     assert ids == sorted(set(ids))
-    # Who has seen the last one waits for the next; others are told at once.
+    # A client with the latest event id waits for the next one; others get the latest at once.
     heard = lines(site.server, path, **{"Last-Event-ID": ids[0]})
     first = next(line for line in heard if line.startswith("id: "))
     heard.close()
@@ -270,7 +270,7 @@ def test_a_stream_sends_each_reading_and_goes_on_where_it_was(site):
     assert following != first
 
 
-def test_streams_in_many_ways_do_not_keep_the_live_page_from_its_own(site):
+def test_many_distinct_streams_do_not_block_the_live_page(site):
     site.crowd(1, "/a")
     base = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
     heard, statuses = [], []
@@ -289,7 +289,7 @@ def test_streams_in_many_ways_do_not_keep_the_live_page_from_its_own(site):
     until(lambda: figure(site.server, "marquee_sse_listeners") == 0)
 
 
-def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
+def test_the_live_page_is_escaped_and_streams_the_same_list(site):
     site.sign("s", "/<b>", "view", title='<script>alert("x")</script>')
     until(lambda: site.get("/live/toppages/").json())
     page = until(
@@ -310,7 +310,7 @@ def test_a_page_of_the_live_list_is_escaped_and_streams_the_same_list(site):
     assert "<table" in "\n".join(data)
 
 
-def test_no_token_stands_in_the_access_log(start, run):
+def test_the_access_log_has_no_public_token(start, run):
     here = Site(run, start("--access-log", *QUICK))
     here.sign("s", kind="view")
     assert here.get(f"/live/{HOST}").status == 200
@@ -321,7 +321,7 @@ def test_no_token_stands_in_the_access_log(start, run):
     assert here.token not in here.server.log
 
 
-def test_an_entry_without_a_port_covers_the_pages_of_every_port(start, run):
+def test_a_host_without_a_port_covers_all_ports(start, run):
     here = Site(run, start(*QUICK), host="localhost")
     for port in (3000, 5173):
         fields = {"Origin": f"http://localhost:{port}"}
@@ -338,7 +338,7 @@ def test_an_entry_without_a_port_covers_the_pages_of_every_port(start, run):
     assert other.status == 403
 
 
-def test_a_page_that_is_rendered_in_advance_is_no_visit(start, run):
+def test_a_prerendered_page_is_no_visit(start, run):
     here = Site(run, start(*QUICK))
     fields = {"Origin": f"https://{HOST}", "Sec_Purpose": "prefetch;prerender"}
     assert here.sign("s", kind="view", fields=fields).status == 204
@@ -347,7 +347,7 @@ def test_a_page_that_is_rendered_in_advance_is_no_visit(start, run):
     assert [each["path"] for each in here.get("/live/toppages/").json()] == ["/seen"]
 
 
-def test_the_beacon_is_small_and_kept(site):
+def test_the_beacon_script_is_small_and_cacheable(site):
     answer = site.server.ask("/static/beacon.js")
     assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
@@ -357,7 +357,7 @@ def test_the_beacon_is_small_and_kept(site):
 
 
 @pytest.mark.parametrize("server", ["wire", "tornado"])
-def test_a_server_that_stops_ends_its_streams_at_once(start, run, server):
+def test_a_shutdown_ends_streams_at_once(start, run, server):
     here = Site(run, start("--server", server, "--drain-seconds", "600", *QUICK))
     heard = [
         lines(here.server, f"/api/v1/audience/{HOST}/stream?apikey={here.token}") for _ in range(5)
@@ -370,7 +370,7 @@ def test_a_server_that_stops_ends_its_streams_at_once(start, run, server):
     assert "Traceback" not in here.server.log
 
 
-def test_a_restart_brings_back_who_was_there_and_what_was_watched(start, run):
+def test_a_restart_restores_visitors_and_polled_hosts(start, run):
     here = Site(run, start(*QUICK))
     for number in range(5):
         here.sign(f"{number}", "/a", "view")
@@ -380,7 +380,7 @@ def test_a_restart_brings_back_who_was_there_and_what_was_watched(start, run):
     time.sleep(1)
     assert here.server.stop() == 0
     here.server = start(*QUICK)
-    # Heartbeats are in memory alone; the next one is due within 15 s.
+    # Heartbeats are only in memory; the next one is due within 15 s.
     assert here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 5}]
     assert "marquee_polled_hosts 1.0" in here.server.ask("/metrics").text
     path = f"/api/v1/audience/{HOST}/history"
@@ -398,7 +398,7 @@ def figure(server: Running, name: str) -> float:
     return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
 
 
-def test_who_leaves_before_a_stream_begins_is_no_listener(site):
+def test_a_disconnect_before_a_stream_starts_leaves_no_listener(site):
     path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
     for number in range(20):
         with socket.create_connection(("127.0.0.1", site.server.port)) as peer:
@@ -408,7 +408,7 @@ def test_who_leaves_before_a_stream_begins_is_no_listener(site):
     until(lambda: figure(site.server, "marquee_sse_listeners") == 0)
 
 
-def test_the_head_of_a_stream_is_no_stream(site):
+def test_head_of_a_stream_ends_at_once(site):
     for path in (f"/api/v1/audience/{HOST}/stream", f"/live/{HOST}/stream"):
         with contextlib.closing(site.server.connect()) as connection:
             for asked in (f"{path}?apikey={site.token}", "/healthz"):
@@ -426,7 +426,7 @@ def peers() -> Iterator[list[socket.socket]]:
         each.close()
 
 
-def test_a_thousand_listen_at_once_and_who_is_slow_is_let_go(run, start, peers):
+def test_a_thousand_listeners_are_served_and_slow_ones_disconnected(run, start, peers):
     here = Site(run, start("--reading-seconds", "0.2"))
     here.crowd(3)
     for number in range(200):

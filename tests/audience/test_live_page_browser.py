@@ -1,4 +1,4 @@
-"""The beacon, and the live page, in a real browser."""
+"""The beacon and the live page in a real browser."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def events(site: Site) -> list[dict]:
     return [(each["source"], each["session_id"], each["data"]) for each in found]
 
 
-def test_the_beacon_tells_of_its_page_without_a_cookie(browser, site, shop):
+def test_the_beacon_reports_its_page_without_a_cookie(browser, site, shop):
     browser.get(f"http://{shop.host}/a?query=secret#part")
     pages = until(lambda: site.get("/live/toppages/").json())
     assert pages == [{"i": "A page", "path": "/a", "visitors": 1}]
@@ -44,7 +44,7 @@ def test_the_beacon_tells_of_its_page_without_a_cookie(browser, site, shop):
     assert 20 <= len(first[1]) <= 40
     assert browser.get_cookies() == []
     assert browser.get_log("browser") == []
-    # It tells again that it is still there, and no more; and of another page of one document.
+    # It sends a heartbeat without another pageview, and a pageview for a history change.
     browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
     browser.execute_script("history.pushState({}, '', '/c'); dispatchEvent(new Event('popstate'))")
     until(lambda: len(events(site)) == 3)
@@ -54,7 +54,7 @@ def test_the_beacon_tells_of_its_page_without_a_cookie(browser, site, shop):
 @pytest.mark.parametrize(
     "wish", ["navigator, 'globalPrivacyControl'", "navigator, 'doNotTrack'", "window, 'doNotTrack'"]
 )
-def test_who_wants_not_to_be_counted_is_not(browser, site, shop, wish):
+def test_an_opted_out_visitor_is_not_counted(browser, site, shop, wish):
     source = f"Object.defineProperty({wish}, {{value: '1', configurable: true}})"
     script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
     try:
@@ -67,7 +67,7 @@ def test_who_wants_not_to_be_counted_is_not(browser, site, shop, wish):
 
 
 def rows(browser) -> dict[str, tuple[str, str]]:
-    """The state and the visitors of each page that is shown."""
+    """Return the state and the visitors of each row."""
     return browser.execute_script(
         "return Object.fromEntries(Array.from(document.querySelectorAll('.rising tbody tr'),"
         " row => [row.querySelector('th').innerText.split(' ')[0],"
@@ -76,7 +76,7 @@ def rows(browser) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
-def test_the_live_page_shows_what_rises_as_it_rises(browser, site, width, scheme):
+def test_the_live_page_shows_a_rising_page(browser, site, width, scheme):
     browser.set_window_size(width, 800)
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
@@ -96,7 +96,7 @@ def test_the_live_page_shows_what_rises_as_it_rises(browser, site, width, scheme
     browser.get("about:blank")  # before the server ends, which would be an error
 
 
-def test_the_live_page_reads_well_without_scripts(browser, site):
+def test_the_live_page_works_without_scripts(browser, site):
     site.crowd(20, "/a")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:

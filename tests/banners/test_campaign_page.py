@@ -1,4 +1,4 @@
-"""The banner page, its click and its images, as browsers meet them."""
+"""Campaign pages, clicks, images and candidates over HTTP."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ def candidates(server, campaign: int, slot: int | None = None) -> list[int]:
     return [each["banner"] for each in found["banners"]]
 
 
-def test_a_campaign_page_shows_one_of_its_candidates_and_is_not_stored(sampled):
+def test_a_campaign_page_shows_a_candidate_and_is_not_cached(sampled):
     answer = sampled.ask("/campaigns/1/")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -31,11 +31,11 @@ def test_a_campaign_page_shows_one_of_its_candidates_and_is_not_stored(sampled):
     assert banner(answer) in candidates(sampled, 1)
 
 
-def test_the_page_answers_with_and_without_the_last_slash(sampled):
+def test_a_trailing_slash_makes_no_difference(sampled):
     assert sampled.ask("/campaigns/1").status == sampled.ask("/campaigns/1/").status == 200
 
 
-def test_ten_thousand_views_by_one_visitor_never_repeat_and_are_evenly_spread(sampled):
+def test_ten_thousand_views_never_repeat_and_are_evenly_distributed(sampled):
     connection = sampled.connect()
     seen: list[int] = []
     cookie = ""
@@ -47,7 +47,7 @@ def test_ten_thousand_views_by_one_visitor_never_repeat_and_are_evenly_spread(sa
         seen.append(int(BANNER.search(text)[1]))
     connection.close()
     assert all(a != b for a, b in itertools.pairwise(seen))
-    # The quarter may have changed in the midst: then two sets were shown, each in its time.
+    # The slot may have changed in between: then there are two sets of banners, one after the other.
     for slot_views in split_by_set(seen, sampled):
         counts = Counter(slot_views)
         expected = len(slot_views) / len(counts)
@@ -67,7 +67,7 @@ def split_by_set(seen: list[int], server) -> list[list[int]]:
     raise AssertionError("what was shown is no slot's set")
 
 
-def test_the_cookie_is_of_its_campaign_and_lasts_an_hour(sampled):
+def test_the_cookie_has_the_path_of_its_campaign_and_lasts_an_hour(sampled):
     cookie = sampled.ask("/campaigns/2/").headers["Set-Cookie"]
     assert re.fullmatch(
         r"mq_last_2=\d+; Path=/campaigns/2; Max-Age=3600; HttpOnly; SameSite=Lax", cookie
@@ -82,7 +82,7 @@ def test_a_forged_cookie_is_ignored(sampled, value):
     assert answer.status == 200
 
 
-def test_another_campaigns_cookie_says_nothing_here(sampled):
+def test_the_cookie_of_another_campaign_is_ignored(sampled):
     shown = candidates(sampled, 1)
     cookies = "; ".join(f"mq_last_2={each}" for each in shown)
     seen = {banner(sampled.ask("/campaigns/1/", Cookie=cookies)) for _ in range(200)}
@@ -122,7 +122,7 @@ def test_head_has_the_headers_and_no_body(sampled, path):
     assert "HEAD" in sampled.ask(path, "OPTIONS").headers["Allow"]
 
 
-def test_another_method_is_told_what_is_allowed(sampled):
+def test_an_unsupported_method_of_a_page_is_405_with_allow(sampled):
     answer = sampled.ask("/campaigns/1/", "DELETE")
     assert answer.status == 405
     assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
@@ -135,7 +135,7 @@ def test_another_method_is_told_what_is_allowed(sampled):
         *("/static/marquee.css", "/static/none.css", "/favicon.ico"),
     ],
 )
-def test_every_answer_carries_the_security_headers(sampled, path):
+def test_every_response_has_the_security_headers(sampled, path):
     headers = sampled.ask(path).headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -145,19 +145,19 @@ def test_every_answer_carries_the_security_headers(sampled, path):
 @pytest.mark.parametrize(
     "path", ["", "none.css", "../server.py", "%2e%2e/server.py", "/etc/passwd", "%00", "a%00.css"]
 )
-def test_no_file_but_those_of_static_is_sent_and_the_log_stays_quiet(sampled, path):
+def test_only_static_files_are_served_and_attempts_are_not_logged(sampled, path):
     answer = sampled.ask(f"/static/{path}")
     assert answer.status in {403, 404}
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "/static/" not in sampled.log
 
 
-def test_what_a_visitor_got_wrong_is_not_logged(sampled):
+def test_client_errors_are_not_logged(sampled):
     assert sampled.ask("/api/v1/campaigns/1/candidates?slot=%FF&apikey=quiet").status == 400
     assert "quiet" not in sampled.log
 
 
-def test_a_click_leads_to_the_stored_target_or_back_to_the_page(sampled):
+def test_a_click_redirects_to_the_stored_target_or_the_page(sampled):
     found = Counter()
     for campaign in range(1, 9):
         for each in candidates(sampled, campaign):
@@ -175,7 +175,7 @@ def test_a_click_leads_to_the_stored_target_or_back_to_the_page(sampled):
 
 
 @pytest.mark.parametrize("query", ["?url=https://evil.example", "?next=//evil.example"])
-def test_a_click_never_leads_where_the_request_says(sampled, query):
+def test_a_click_never_redirects_to_a_url_of_the_request(sampled, query):
     each = candidates(sampled, 1)[0]
     answer = sampled.ask(f"/campaigns/1/banners/{each}/click{query}", Host="evil.example")
     assert "evil" not in answer.headers["Location"]
@@ -184,13 +184,13 @@ def test_a_click_never_leads_where_the_request_says(sampled, query):
 @pytest.mark.parametrize(
     "path", ["/campaigns/1/banners/999999/click", "/campaigns/999/banners/1/click"]
 )
-def test_a_click_on_what_does_not_exist_is_a_404_page(sampled, path):
+def test_a_click_on_an_unknown_banner_is_a_404_page(sampled, path):
     answer = sampled.ask(path)
     assert answer.status == 404
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
-def test_an_image_is_typed_by_its_bytes_and_answers_304_to_its_etag(sampled):
+def test_an_image_has_the_type_of_its_bytes_and_an_etag(sampled):
     each = candidates(sampled, 1)[0]
     answer = sampled.ask(f"/banners/{each}")
     assert answer.status == 200
@@ -207,7 +207,7 @@ def test_an_unknown_banner_has_no_image(sampled, banner):
     assert sampled.ask(f"/banners/{banner}").status == 404
 
 
-def test_candidates_without_a_token_are_banner_and_why(sampled):
+def test_candidates_without_a_token_have_no_stats(sampled):
     answer = sampled.ask("/api/v1/campaigns/1/candidates?slot=2")
     found = answer.json()
     assert found["campaign"] == 1
@@ -217,7 +217,7 @@ def test_candidates_without_a_token_are_banner_and_why(sampled):
 
 
 @pytest.mark.parametrize("slot", ["0", "5", "x", "", "1.0", "²", " 1"])
-def test_a_slot_that_is_none_is_refused_with_words(sampled, slot):
+def test_an_invalid_slot_is_422(sampled, slot):
     from urllib.parse import quote
 
     answer = sampled.ask(f"/api/v1/campaigns/1/candidates?slot={quote(slot)}")
@@ -231,7 +231,7 @@ def test_a_slot_that_is_none_is_refused_with_words(sampled, slot):
     ("path", "status"),
     [("/api/v1/campaigns/999/candidates", 404), ("/api/v1/nothing", 404)],
 )
-def test_an_api_error_is_a_problem(sampled, path, status):
+def test_an_api_error_has_problem_details(sampled, path, status):
     answer = sampled.ask(path)
     assert answer.status == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -240,14 +240,14 @@ def test_an_api_error_is_a_problem(sampled, path, status):
 
 
 @pytest.mark.parametrize("token", ["Bearer mq_1_wrong", "Bearer", "Basic abc", "mq_1_x"])
-def test_a_token_that_is_none_is_refused_even_where_none_is_needed(sampled, token):
+def test_an_invalid_optional_token_is_401(sampled, token):
     answer = sampled.ask("/api/v1/campaigns/1/candidates", Authorization=token)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def views(server, token: str) -> int:
-    """All views of campaign 1 that a read token is told."""
+    """Return the impressions of campaign 1 that a read token sees."""
     rows = (
         each
         for slot in (1, 2, 3, 4)
@@ -258,7 +258,7 @@ def views(server, token: str) -> int:
     return sum(each["impressions"] for each in rows)
 
 
-def test_views_are_on_disk_within_a_second_and_told_to_a_read_token(start):
+def test_impressions_are_on_disk_within_a_second(start):
     server = start("--sample")
     time.sleep(0.2)
     token = re.search(r"mq_[\w-]+", "".join(server.told))[0]

@@ -12,7 +12,7 @@ def shown(browser) -> str:
     return browser.find_element(By.CSS_SELECTOR, ".banner img").get_attribute("alt")
 
 
-def test_the_page_shows_its_banner_and_asks_nobody_else(browser, sampled):
+def test_the_page_loads_its_banner_and_no_other_host(browser, sampled):
     root = f"http://127.0.0.1:{sampled.port}/"
     requested(browser)
     browser.get(f"{root}campaigns/1/")
@@ -38,7 +38,7 @@ def test_a_visitor_never_sees_the_same_banner_twice_in_a_row(browser, sampled):
 @pytest.mark.parametrize("size", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["campaigns/1/", "campaigns/0/", ""])
-def test_it_reads_well_wide_and_narrow_in_light_and_dark(browser, sampled, size, scheme, path):
+def test_pages_fit_wide_and_narrow_screens_in_light_and_dark(browser, sampled, size, scheme, path):
     browser.set_window_size(*size)
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
@@ -50,7 +50,7 @@ def test_it_reads_well_wide_and_narrow_in_light_and_dark(browser, sampled, size,
     assert (luminance(ground) < 0.2) == (scheme == "dark")
 
 
-def test_the_banner_can_be_reached_by_keyboard_and_has_words(browser, sampled):
+def test_the_banner_is_focusable_and_has_alternative_text(browser, sampled):
     browser.get(f"http://127.0.0.1:{sampled.port}/campaigns/1/")
     link = browser.find_element(By.CSS_SELECTOR, "a.banner")
     browser.execute_script("arguments[0].focus()", link)

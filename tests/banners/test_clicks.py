@@ -1,4 +1,4 @@
-"""Clicks on banners, and what they earn."""
+"""Clicks on banners and their conversions."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ TARGETS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Campaign 7 with banners 1 to 5, of which two lead somewhere."""
+    """Campaign 7 with banners 1 to 5, of which two have a target."""
     for slot in range(1, 5):
         place = tmp_path / "campaigns" / str(slot)
         place.mkdir(parents=True)
@@ -53,7 +53,7 @@ def convert(app, sent, **more):
     return app.ask("/api/v1/conversions", "POST", json.dumps(sent).encode(), **more)
 
 
-def test_a_click_is_in_the_log_before_its_id_is_handed_on(app):
+def test_a_click_is_logged_before_the_redirect_has_its_id(app):
     before = app.counts()
     where = click(app)
     number = int(parse_qs(urlsplit(where).query)["mq_click"][0])
@@ -66,19 +66,19 @@ def test_a_click_is_in_the_log_before_its_id_is_handed_on(app):
     assert app.counts() == before
 
 
-def test_a_click_on_a_banner_without_a_target_leads_back_and_is_recorded(app):
+def test_a_click_without_a_target_redirects_back_and_is_recorded(app):
     assert click(app, 3) == "/campaigns/7/"
     assert len(log(app)) == 1
 
 
-def test_what_only_looks_is_no_click(app):
+def test_head_requests_and_unknown_banners_are_no_clicks(app):
     assert click(app, 1, "HEAD") == TARGETS[1]
     assert app.server.ask("/campaigns/7/banners/99/click").status == 404
     assert app.server.ask("/campaigns/99/banners/1/click").status == 404
     assert log(app) == []
 
 
-def test_a_conversion_names_its_click_and_is_taken_once(app):
+def test_a_conversion_of_a_click_is_stored_once(app):
     before = app.counts()
     number = click(app).partition("mq_click=")[2].partition("#")[0]
     sent = {"click_id": number, "revenue": 1.23, "sender_id": "order 5"}
@@ -100,7 +100,7 @@ def test_a_conversion_names_its_click_and_is_taken_once(app):
     }  # fmt: skip
 
 
-def test_a_conversion_with_an_id_is_stored_once_also_across_a_kill(start, app):
+def test_a_conversion_id_is_idempotent_across_a_kill(start, app):
     before = app.counts()
     number = click(app).partition("mq_click=")[2].partition("#")[0]
     sent = {"click_id": number, "revenue": 1.23, "conversion_id": 1001}
@@ -117,7 +117,7 @@ def test_a_conversion_with_an_id_is_stored_once_also_across_a_kill(start, app):
     assert gained(before, app.counts()) == {"received": 4, "stored": 1, "duplicate": 3}
 
 
-def test_another_conversion_with_the_same_id_is_refused_and_kept(app):
+def test_another_conversion_with_the_same_id_is_409_and_rejected(app):
     number = click(app).partition("mq_click=")[2].partition("#")[0]
     sent = {"click_id": number, "revenue": 1.23, "conversion_id": "A-1"}
     assert convert(app, sent).status == 202
@@ -127,7 +127,7 @@ def test_another_conversion_with_the_same_id_is_refused_and_kept(app):
     assert answer.json()["errors"][0]["pointer"] == "/conversion_id"
     (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     assert kept["errors"][0]["pointer"] == "/conversion_id"
-    # Its id is neither that of an event nor that of a conversion which has only a sender's.
+    # Conversion ids and sender ids are independent.
     assert convert(app, {"click_id": number, "revenue": 2, "sender_id": "A-1"}).status == 202
     assert convert(app, {**sent, "conversion_id": "A-2"}).status == 202
 
@@ -142,7 +142,7 @@ def test_another_conversion_with_the_same_id_is_refused_and_kept(app):
         ([], 422, ""),
     ],
 )
-def test_a_conversion_that_is_wrong_is_refused_and_kept(app, sent, status, pointer):
+def test_an_invalid_conversion_is_rejected(app, sent, status, pointer):
     before = app.counts()
     answer = convert(app, sent)
     assert answer.status == status
@@ -154,7 +154,7 @@ def test_a_conversion_that_is_wrong_is_refused_and_kept(app, sent, status, point
     assert (replay.status, replay.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
-def test_an_event_is_no_click(app):
+def test_a_conversion_of_an_event_that_is_no_click_is_rejected(app):
     event = {
         "session_id": "a",
         "category": "banner",
@@ -166,7 +166,7 @@ def test_an_event_is_no_click(app):
     assert convert(app, {"click_id": number, "revenue": 1}).status == 422
 
 
-def test_conversions_need_a_token_that_may_write(app):
+def test_conversions_need_a_write_token(app):
     assert app.server.ask("/api/v1/conversions", "POST", b"{}").status == 401
     assert convert(app, {}, token=app.token("read", "admin")).status == 403
 
@@ -177,7 +177,7 @@ def candidates(app, query=""):
 
 
 def folded(app, rows):
-    """Wait until so many rows of the log are in the views."""
+    """Wait until the projections contain this many rows of the log."""
     end = time.monotonic() + 120
     while f"\nmarquee_projected_events_total {rows}.0\n" not in app.server.ask("/metrics").text:
         assert time.monotonic() < end
@@ -185,7 +185,7 @@ def folded(app, rows):
 
 
 def earn(app):
-    """Banner 2 earns, banner 4 is clicked twice; a query for the quarter in which that was."""
+    """Add revenue to banner 2 and two clicks to banner 4; return a query for their slot."""
     left = 900 - time.time() % 900
     if left < 20:  # or it might end in between
         time.sleep(left)
@@ -198,7 +198,7 @@ def earn(app):
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_clicks_and_conversions_here_are_ranked_by_if_that_is_set(start, app, live):
+def test_live_clicks_and_conversions_affect_the_ranking_if_enabled(start, app, live):
     slot = earn(app)
     assert app.server.stop() == 0
     app.server = start(*["--live-figures"] * live)
@@ -207,7 +207,7 @@ def test_clicks_and_conversions_here_are_ranked_by_if_that_is_set(start, app, li
     if live:
         assert found[:2] == [(2, 1, 1.25), (4, 2, 0)]
     assert sum(clicks for _, clicks, _ in found) == (3 if live else 0)
-    # In that quarter alone.
+    # Only in that slot.
     others = {f"slot={number}" for number in (1, 2, 3, 4)} - {slot}
     for other in others:
         assert sum(clicks for _, clicks, _ in candidates(app, other)) == 0
@@ -215,7 +215,7 @@ def test_clicks_and_conversions_here_are_ranked_by_if_that_is_set(start, app, li
     assert len(pages) == 5
 
 
-def test_live_figures_add_to_imported_ones(start, run, app, folder):
+def test_live_stats_add_to_imported_stats(start, run, app, folder):
     slot = earn(app)
     assert app.server.stop() == 0
     app.server = start("--live-figures")
@@ -224,11 +224,11 @@ def test_live_figures_add_to_imported_ones(start, run, app, folder):
     place = folder / number
     (place / f"clicks_{number}.csv").write_text("click_id,banner_id,campaign_id\n" + clicks)
     assert run("import", str(folder), "--data", str(app.server.data)).returncode == 0
-    # An import that is published has all figures read anew.
+    # A published import reloads all stats.
     assert candidates(app, slot)[:3] == [(2, 1, 1.25), (4, 3, 0), (5, 3, 0)]
 
 
-def test_a_click_on_a_banner_that_only_filled_up_does_not_make_it_the_campaigns(start, run, app):
+def test_a_click_on_a_random_fill_does_not_add_it_to_the_campaign(start, run, app):
     lines = "banner_id,campaign_id\n900,8\n"
     other = app.server.data.parent / "other"
     for slot in range(1, 5):
@@ -245,7 +245,7 @@ def test_a_click_on_a_banner_that_only_filled_up_does_not_make_it_the_campaigns(
 
 
 @pytest.mark.long
-def test_a_running_server_takes_in_what_is_clicked(start, run, folder):
+def test_a_running_server_ranks_by_new_clicks(start, run, folder):
     server = start("--live-figures")
     assert run("import", str(folder), "--data", str(server.data)).returncode == 0
     app = App(server)
@@ -267,12 +267,12 @@ ADVANCE = [
 
 
 @pytest.mark.parametrize("headers", ADVANCE)
-def test_what_a_browser_fetches_in_advance_is_no_view_and_no_click(app, headers):
+def test_a_prefetch_is_no_impression_and_no_click(app, headers):
     stored = len(log(app))
     for path in ("/campaigns/7/", "/campaigns/7/banners/1/click"):
         answer = app.server.ask(path, **headers)
         assert (answer.status, answer.headers["Cache-Control"]) == (503, "no-store")
         assert answer.headers["Set-Cookie"] is answer.headers["Location"] is None
     assert len(log(app)) == stored
-    # Something else is what it says, whatever its address holds.
+    # Other purposes are normal requests, whatever the query contains.
     assert app.server.ask("/campaigns/7/?prefetch", Sec_Purpose="other").status == 200

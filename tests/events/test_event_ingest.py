@@ -1,4 +1,4 @@
-"""Events over HTTP: taken, judged, kept, counted; on a real server."""
+"""Event ingest, schemas, rejected events and replays over HTTP, on a real server."""
 
 import json
 import re
@@ -21,14 +21,14 @@ def app(served):
 
 
 @pytest.mark.parametrize("path", ["/events", "/events/", "/api/v1/events", "/api/v1/events/"])
-def test_an_event_is_taken_at_each_address_and_answered_with_an_id(app, path):
+def test_an_event_is_accepted_at_each_path_and_gets_an_id(app, path):
     answer = app.send(body(), path)
     assert answer.status == 202
     assert answer.headers["Content-Type"] == "application/json"
     assert re.fullmatch(r'\{"id":"\d{19}"\}', answer.text)
 
 
-def test_ids_rise_with_each_event(app):
+def test_event_ids_increase(app):
     ids = [int(app.send(body()).json()["id"]) for _ in range(5)]
     assert ids == sorted(set(ids))
 
@@ -45,7 +45,7 @@ def test_ids_rise_with_each_event(app):
         ({"Authorization": "Basic bXFfMTp4"}, 401, "The token is unknown"),
     ],
 )
-def test_who_has_no_token_that_is_known_sends_nothing(app, headers, status, words):
+def test_a_missing_or_unknown_token_is_401(app, headers, status, words):
     before = app.counts()
     answer = app.server.ask("/events", "POST", body(), Content_Type="application/json", **headers)
     assert answer.status == status
@@ -55,25 +55,25 @@ def test_who_has_no_token_that_is_known_sends_nothing(app, headers, status, word
     assert app.counts() == before
 
 
-def test_a_scheme_is_written_in_any_case(app):
+def test_the_bearer_scheme_is_case_insensitive(app):
     assert app.send(body(), Authorization=f"bearer  {app.secret_token}").status == 202
 
 
-def test_a_token_without_write_sends_nothing(app):
+def test_a_token_without_write_is_403(app):
     before = app.counts()
     answer = app.send(body(), token=app.token("read"))
     assert (answer.status, answer.json()["detail"]) == (403, "This token lacks the scope `write`.")
     assert app.counts() == before
 
 
-def test_a_token_that_is_revoked_is_refused_within_a_second(app):
+def test_a_revoked_token_is_refused_within_a_second(app):
     assert app.send(body()).status == 202
     app.command(RevokeToken(app.secret_token))
     time.sleep(1)
     assert app.send(body()).status == 401
 
 
-def test_what_is_wrong_is_told_with_pointers_and_kept(app):
+def test_an_invalid_event_is_rejected_with_pointers(app):
     before = app.counts()
     sent = body(session_id="", data={"host": 1}, timestamp="yesterday", user=7)
     answer = app.send(sent)
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_told_with_pointers_and_kept(app):
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", kept["received_at"])
 
 
-def test_what_is_no_json_is_kept_too_in_base64_if_it_is_no_text(app):
+def test_invalid_json_is_rejected_and_binary_is_listed_in_base64(app):
     for sent, shown in (
         (b"{", {"body": "{"}),
         (b"", {"body": ""}),
@@ -114,7 +114,7 @@ def test_what_is_no_json_is_kept_too_in_base64_if_it_is_no_text(app):
         "",
     ],
 )
-def test_another_type_is_not_taken_and_kept(app, kind):
+def test_an_unsupported_media_type_is_rejected(app, kind):
     before = app.counts()
     assert app.send(body(), kind=kind).status == 415
     assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
@@ -125,28 +125,28 @@ def test_another_type_is_not_taken_and_kept(app, kind):
     "kind",
     ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"'],
 )
-def test_json_is_taken_however_its_type_is_written(app, kind):
+def test_json_media_types_are_accepted_in_every_notation(app, kind):
     assert app.send(body(), kind=kind).status == 202
 
 
-def test_json_is_taken_without_a_type(app):
+def test_a_body_without_content_type_is_json(app):
     who = {"Authorization": f"Bearer {app.secret_token}"}
     assert app.server.ask("/events", "POST", body(), **who).status == 202
 
 
-def test_a_body_beyond_the_limit_is_refused(app):
+def test_a_body_over_the_limit_is_413(app):
     answer = app.send(b"[" + b" " * 300_000 + b"]")
     assert answer.status == 413
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_another_method_is_told_which_there_are(app):
+def test_an_unsupported_method_is_405_with_allow(app):
     answer = app.ask("/events", "PATCH")
     assert answer.status == 405
     assert "POST" in answer.headers["Allow"]
 
 
-def test_a_sender_that_repeats_itself_is_answered_as_the_first_time(app):
+def test_a_retry_with_a_sender_id_gets_the_first_response(app):
     before = app.counts()
     first = app.send(body(sender_id="a"))
     again = app.send(json.dumps(dict(reversed({**GOOD, "sender_id": "a"}.items()))).encode())
@@ -165,7 +165,7 @@ def test_two_apps_may_use_the_same_sender_id(app, served):
     assert App(served).send(body(sender_id="b")).json() != first
 
 
-def test_a_bad_item_does_not_sink_its_neighbours(app):
+def test_an_invalid_item_does_not_affect_the_rest_of_its_batch(app):
     before = app.counts()
     sent = [
         body(),
@@ -207,14 +207,14 @@ def test_a_bad_item_does_not_sink_its_neighbours(app):
         (b" \n\n", "application/x-ndjson"),
     ],
 )
-def test_a_batch_of_nothing_has_no_results(app, sent, kind):
+def test_an_empty_batch_has_no_results(app, sent, kind):
     before = app.counts()
     answer = app.send(sent, kind=kind)
     assert (answer.status, answer.json()) == (202, {"results": []})
     assert app.counts() == before
 
 
-def test_a_batch_of_a_thousand_has_a_result_for_each_in_order(app):
+def test_a_batch_of_a_thousand_has_ordered_results(app):
     sent = [body(sender_id=f"{n:04}") for n in range(1_000)]
     first = app.send(b"\n".join(sent[:600]), kind="application/x-ndjson").json()["results"]
     every = app.send(b"\n".join(sent), kind="application/x-ndjson").json()["results"]
@@ -224,7 +224,7 @@ def test_a_batch_of_a_thousand_has_a_result_for_each_in_order(app):
     assert ids == sorted(set(ids))
 
 
-def test_what_is_no_batch_is_one_rejected_item(app):
+def test_a_malformed_batch_is_one_rejected_event(app):
     before = app.counts()
     for sent, kind, status in (
         (b"[1,]", "application/json", 400),
@@ -236,7 +236,7 @@ def test_what_is_no_batch_is_one_rejected_item(app):
     assert gained(before, app.counts()) == {"received": 4, "rejected": 4}
 
 
-def test_strict_apps_send_only_what_has_a_rule(served):
+def test_a_strict_app_sends_only_types_with_a_schema(served):
     strict = App(served, strict=True)
     assert strict.send(body()).status == 202
     answer = strict.send(body(name="unheard of"))
@@ -252,7 +252,7 @@ def test_strict_apps_send_only_what_has_a_rule(served):
         ("submit", "form interaction", {"host": "h", "path": "/", "form": NAMED}),
     ],
 )  # fmt: skip
-def test_the_three_types_of_the_field_have_rules_from_the_start(app, name, category, data):
+def test_three_common_event_types_have_built_in_schemas(app, name, category, data):
     assert app.send(body(name=name, category=category, data=data)).status == 202
     for missing in data:
         less = {each: part for each, part in data.items() if each != missing}
@@ -264,7 +264,7 @@ def rule(name, more=""):
     return f"/api/v1/schemas/{quote('a/b c', safe='')}/{quote(name, safe='')}{more}"
 
 
-def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
+def test_a_schema_applies_from_its_put_to_its_delete(app):
     admin = app.token("admin")
     typed = {"category": "a/b c", "name": f"näme {app.id}", "data": {"n": 1}}
     address = rule(typed["name"])
@@ -294,7 +294,7 @@ def test_a_rule_is_in_force_as_soon_as_it_is_put_and_until_it_is_deleted(app):
 
 @pytest.mark.parametrize("schema", [{"required": ["a"], "x-team": 1}, {}, True, False])
 @pytest.mark.parametrize("own", [False, True])
-def test_a_rule_may_be_put_back_as_it_is_shown(app, schema, own):
+def test_a_schema_from_get_can_be_put_unchanged(app, schema, own):
     admin, more = app.token("admin"), f"?app={app.id}" if own else ""
     address = rule(f"back {app.id}", more)
     assert app.ask(address, "PUT", json.dumps(schema).encode(), token=admin).status == 201
@@ -306,7 +306,7 @@ def test_a_rule_may_be_put_back_as_it_is_shown(app, schema, own):
     assert tried.status == 200
 
 
-def test_a_built_in_rule_may_be_put_back_as_it_is_shown(app):
+def test_a_built_in_schema_from_get_can_be_put_unchanged(app):
     admin, address = app.token("admin"), "/api/v1/schemas/page%20interaction/pageview"
     shown = app.ask(address, token=admin)
     assert shown.json()["changed_at"] is None
@@ -326,7 +326,7 @@ def test_a_built_in_rule_may_be_put_back_as_it_is_shown(app):
         ({"schema": 5}, ""),
     ],
 )
-def test_a_rule_as_it_is_shown_must_be_that_of_its_address(app, change, pointer):
+def test_a_schema_in_its_envelope_must_match_the_path(app, change, pointer):
     admin, name = app.token("admin"), f"kept {app.id}"
     assert app.ask(rule(name), "PUT", b"false", token=admin).status == 201
     shown = app.ask(rule(name), token=admin)
@@ -338,7 +338,7 @@ def test_a_rule_as_it_is_shown_must_be_that_of_its_address(app, change, pointer)
 
 
 @pytest.mark.parametrize("word", ["propertes", "id", "nullable", "category", "Required", ""])
-def test_a_member_that_is_no_keyword_is_refused(app, word):
+def test_an_unknown_schema_keyword_is_refused(app, word):
     sent = json.dumps({"type": "object", word: {}}).encode()
     for path, method in ((rule("typo"), "PUT"), (rule("typo", "/dry-run"), "POST")):
         answer = app.ask(path, method, sent, token=app.token("admin"))
@@ -350,7 +350,7 @@ def test_a_member_that_is_no_keyword_is_refused(app, word):
     assert app.ask(rule("typo"), token=app.token("admin")).status == 404
 
 
-def test_a_rule_for_one_app_takes_the_place_of_that_for_all(app, served):
+def test_a_schema_of_one_app_overrides_that_of_all_apps(app, served):
     admin, other = app.token("admin"), App(served)
     typed = {"category": "a/b c", "name": f"own {app.id}"}
     assert app.ask(rule(typed["name"]), "PUT", b"false", token=admin).status == 201
@@ -375,7 +375,7 @@ def test_a_rule_for_one_app_takes_the_place_of_that_for_all(app, served):
         ("?app=%FF", b"{}", 400, None),
     ],
 )
-def test_what_cannot_be_a_rule_is_refused_with_the_reason(app, more, sent, status, pointer):
+def test_an_unsupported_schema_is_refused_with_the_reason(app, more, sent, status, pointer):
     answer = app.ask(rule("bad", more), "PUT", sent, token=app.token("admin"))
     assert answer.status == status
     if pointer is not None:
@@ -383,14 +383,14 @@ def test_what_cannot_be_a_rule_is_refused_with_the_reason(app, more, sent, statu
     assert app.ask(rule("bad"), token=app.token("admin")).status == 404
 
 
-def test_rules_are_the_owners_alone(app):
+def test_schemas_need_an_admin_token(app):
     for method, more in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/dry-run")):
         sent = b"true" if method in ("PUT", "POST") else None
         assert app.ask(rule("x", more), method, sent).status == 403
         assert app.server.ask(rule("x", more), method, sent).status == 401
 
 
-def test_a_dry_run_tells_what_a_rule_would_have_rejected(app):
+def test_a_dry_run_counts_the_events_that_a_schema_rejects(app):
     admin, name = app.token("admin"), f"dry {app.id}"
     for number in range(30):
         assert app.send(body(category="a/b c", name=name, data={"n": number})).status == 202
@@ -404,9 +404,9 @@ def test_a_dry_run_tells_what_a_rule_would_have_rejected(app):
     assert app.send(body(category="a/b c", name=name, data={"n": 99})).status == 202
 
 
-def test_a_dry_run_looks_at_the_newest_that_happened_of_the_type_however_many_others_came(app):
+def test_a_dry_run_reads_the_newest_events_of_its_type(app):
     admin, name = app.token("admin"), f"dry {app.id}"
-    # The later ones came first.
+    # The later events arrived first.
     lines = [
         body(
             category="dry",
@@ -424,7 +424,7 @@ def test_a_dry_run_looks_at_the_newest_that_happened_of_the_type_however_many_ot
         schema = json.dumps({"properties": {"n": {"minimum": least}}}).encode()
         found = app.ask(path, "POST", schema, token=admin).json()
         assert (found["looked_at"], found["rejected"]) == (10_000, wrong)
-    # And at those that are acknowledged, whether or not the views have them yet.
+    # Acknowledged events count even before the projections contain them.
     sent = body(category="dry", name=name, data={"n": -1})
     assert app.send(sent).status == 202
     schema = json.dumps({"properties": {"n": {"minimum": 0}}}).encode()
@@ -462,13 +462,13 @@ def test_rejected_events_are_listed_newest_first_in_pages(app, served):
     ["limit=0", "limit=1001", "limit=x", "limit=", "cursor=x", "cursor=-1", "app=x", "from=x",
      "to=2021", "from=2021-02-30", "cursor=99999999999999999999"],
 )  # fmt: skip
-def test_a_query_that_is_wrong_is_told_where(app, query):
+def test_an_invalid_query_argument_is_422_with_its_pointer(app, query):
     answer = app.ask(f"/rejected-events?{query}")
     assert answer.status == 422
     assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
 
 
-def test_a_reject_is_replayed_once_when_its_rule_has_changed(app):
+def test_a_rejected_event_is_replayed_once_after_its_schema_changed(app):
     admin, name = app.token("admin"), f"replay {app.id}"
     address = rule(name)
     app.ask(address, "PUT", b"false", token=admin)
@@ -495,7 +495,7 @@ def test_a_reject_is_replayed_once_when_its_rule_has_changed(app):
     assert app.ask("/rejected-events").json()["rejected_events"] == []
 
 
-def test_a_replay_is_for_who_may_write_and_of_ones_own(app, served):
+def test_a_replay_needs_write_and_an_event_of_the_own_app(app, served):
     app.send(b"{}")
     (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     replay = f"/rejected-events/{kept['id']}/replay"
@@ -507,7 +507,7 @@ def test_a_replay_is_for_who_may_write_and_of_ones_own(app, served):
     assert app.ask(f"/rejected-events/{'9' * 19}/replay", "POST", b"").status == 404
 
 
-def test_a_replay_of_what_was_sent_again_meanwhile_stores_nothing(app):
+def test_a_replay_of_an_event_that_was_sent_again_is_a_duplicate(app):
     app.send(body(sender_id="r"), kind="text/plain")
     (kept,) = app.ask("/rejected-events").json()["rejected_events"]
     first = app.send(body(sender_id="r")).json()["id"]
@@ -517,7 +517,7 @@ def test_a_replay_of_what_was_sent_again_meanwhile_stores_nothing(app):
     assert gained(before, app.counts()) == {"duplicate": 1, "rejected": -1}
 
 
-def test_a_thousand_hostile_bodies_are_each_refused_with_a_reason(app):
+def test_a_thousand_hostile_bodies_are_refused_with_a_reason(app):
     sent = [*hostile()]
     assert len(sent) > 1_000
     before = app.counts()
@@ -540,7 +540,7 @@ def test_a_thousand_hostile_bodies_are_each_refused_with_a_reason(app):
     assert app.send(body()).status == 202
 
 
-def test_counts_are_the_same_after_a_restart(start):
+def test_event_counts_survive_a_restart(start):
     server = start()
     app = App(server)
     app.send(
@@ -555,7 +555,7 @@ def test_counts_are_the_same_after_a_restart(start):
     assert app.counts()["duplicate"] == 2
 
 
-def test_lanes_answer_alike_on_tornados_own_server(start):
+def test_fast_routes_respond_the_same_on_tornados_http_server(start):
     app = App(start("--server", "tornado"))
     assert app.send(body()).status == 202
     assert app.send(b"{}").status == 422

@@ -1,4 +1,4 @@
-"""NDJSON that is larger than a lane takes, or comes in chunks."""
+"""Ingest of NDJSON bodies that are too large for the fast route, or chunked."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ def event(number, pad=0):
     return body(sender_id=f"{number:08}", name="stream", data={"n": number, "pad": "x" * pad})
 
 
-def test_a_batch_of_many_megabytes_has_a_result_for_each_line_in_order(app):
+def test_a_large_batch_has_ordered_results(app):
     before = app.counts()
     sent = b"\n".join(event(number) for number in range(20_000))
     assert len(sent) > 4_000_000
@@ -43,7 +43,7 @@ def test_a_batch_of_many_megabytes_has_a_result_for_each_line_in_order(app):
 
 
 def chunked(app, pieces, kind, pause=0.0):
-    """The status and body of what was sent in chunks, however they fall."""
+    """Send a body in chunks; return the status and the response body."""
     with socket.create_connection(("127.0.0.1", app.server.port), timeout=120) as peer:
         head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {app.secret_token}\r\n"
         head += f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
@@ -60,7 +60,7 @@ def chunked(app, pieces, kind, pause=0.0):
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1_000, 100_000])
-def test_lines_are_the_same_however_they_are_cut(app, size):
+def test_results_do_not_depend_on_chunk_boundaries(app, size):
     sent = b"\n".join([body(), b"{}", b"", body(sender_id="a"), body(sender_id="a"), b"x", body()])
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
     status, answer = chunked(app, pieces, LINES)
@@ -70,7 +70,7 @@ def test_lines_are_the_same_however_they_are_cut(app, size):
     ]  # fmt: skip
 
 
-def test_one_event_and_an_array_may_come_in_chunks(app):
+def test_one_event_and_an_array_may_be_chunked(app):
     sent = body()
     assert chunked(app, [sent[:50], sent[50:]], "application/json")[0] == 202
     _, answer = chunked(app, [b"[", sent, b",{}", b"]"], "application/json")
@@ -81,7 +81,7 @@ def test_one_event_and_an_array_may_come_in_chunks(app):
     assert chunked(app, [], "application/json")[0] == 400
 
 
-def test_only_lines_may_be_larger_than_a_lane_takes(app):
+def test_only_ndjson_may_exceed_max_body(app):
     sent = b"[" + b",".join([body()] * 2_000) + b"]"
     before = app.counts()
     for status, problem in (
@@ -90,13 +90,13 @@ def test_only_lines_may_be_larger_than_a_lane_takes(app):
         chunked(app, [b'{"a": "' + b"x" * 300_000 + b'"}'], "application/json"),
     ):
         assert status == 413
-        # It says what was too large, by which setting, and what to do.
+        # The detail names the limit, its setting and the remedy.
         for word in ("262144 bytes (max_body)", LINES, "16777216 bytes at a time (max_batch)"):
             assert word in problem["detail"]
     assert app.counts() == before
     lines = b"\n".join([body()] * 2_000)
     assert len(app.send(lines, kind=LINES).json()["results"]) == 2_000
-    # The connection goes on: the body was read past.
+    # The connection stays usable, as the server discarded the body.
     with contextlib.closing(app.server.connect()) as connection:
         headers = {"Authorization": f"Bearer {app.secret_token}"}
         for each, status in ((sent, 413), (body(), 202)):
@@ -105,7 +105,7 @@ def test_only_lines_may_be_larger_than_a_lane_takes(app):
             assert (answer.status, bool(answer.read())) == (status, True)
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent_where_that_is_asked(app):
+def test_expect_100_continue_gets_413_before_a_too_large_body(app):
     with socket.create_connection(("127.0.0.1", app.server.port), timeout=60) as peer:
         head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {app.secret_token}\r\n"
         head += "Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n"
@@ -114,7 +114,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent_where_that_is_ask
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_line_that_is_too_long_is_one_rejected_item(app):
+def test_a_too_long_line_is_one_rejected_event(app):
     before = app.counts()
     sent = b"\n".join([body(), b'{"' + b"x" * 900_000, body(), event(1, 300_000), b"", body()])
     answer = app.send(sent, kind=LINES)
@@ -130,7 +130,7 @@ def test_a_line_that_is_too_long_is_one_rejected_item(app):
     assert app.send(b"x" * 300_000, kind=LINES).json()["results"][0]["status"] == "rejected"
 
 
-def test_what_is_no_batch_is_left_when_that_is_seen(app):
+def test_a_stream_of_short_items_is_rejected_early(app):
     before = app.counts()
     answer = app.send(body() + b"\n" + b"1\n" * 500_000, kind=LINES)
     assert answer.status == 202
@@ -142,20 +142,20 @@ def test_what_is_no_batch_is_left_when_that_is_seen(app):
     assert app.send(body()).status == 202
 
 
-def test_who_may_not_write_sends_no_stream(app):
+def test_a_stream_needs_a_write_token(app):
     sent = b"\n".join([body()] * 2_000)
     assert app.send(sent, kind=LINES, token=app.token("read", "admin")).status == 403
     assert app.send(sent, kind=LINES, Authorization="Bearer x").status == 401
 
 
-def test_a_stream_beyond_the_setting_is_refused(start):
+def test_a_stream_over_max_batch_is_413(start):
     app = App(start("--max-batch", "1000000"))
     line = body() + b"\n"
     assert app.send(line * 2_000, kind=LINES).status == 202
     assert app.send(line * 6_000, kind=LINES).status == 413
 
 
-def test_a_stream_that_breaks_off_leaves_what_was_taken(app):
+def test_an_interrupted_stream_keeps_its_complete_lines(app):
     before = app.counts()
     with socket.create_connection(("127.0.0.1", app.server.port), timeout=120) as peer:
         head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {app.secret_token}\r\n"
@@ -168,7 +168,7 @@ def test_a_stream_that_breaks_off_leaves_what_was_taken(app):
 
 
 @pytest.mark.parametrize("pause", [0, 0.001, 0.002, 0.004])
-def test_who_leaves_while_it_is_let_in_holds_no_room(app, pause):
+def test_a_disconnect_during_authentication_reserves_no_memory(app, pause):
     token = app.token("write")  # which is not known yet
     head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
     head += f"Content-Type: {LINES}\r\nContent-Length: 1000000\r\n\r\n"
@@ -189,7 +189,7 @@ def until(true, seconds=120.0):
         time.sleep(0.02)
 
 
-def test_others_are_served_while_streams_come_in(app):
+def test_pages_are_served_while_streams_arrive(app):
     done, waits = threading.Event(), []
 
     def send():
@@ -209,5 +209,5 @@ def test_others_are_served_while_streams_come_in(app):
     connection.close()
     waits.sort()
     assert len(waits) > 20
-    # On a busy machine, too: what a page waits is far from what the stream takes.
+    # The bound holds on a busy machine: a stream takes far longer than this.
     assert waits[len(waits) * 9 // 10] < 0.1

@@ -1,4 +1,4 @@
-"""Events replaced, deleted and forgotten, on real servers."""
+"""Replacing, deleting and erasing events, on a real server."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def files_of(server):
 
 
 @pytest.mark.parametrize("base", ["/events", "/api/v1/events"])
-def test_an_event_is_replaced_under_the_same_rules(app, base):
+def test_a_replacement_is_validated_by_the_same_schemas(app, base):
     (number,) = send(app, at(1, sender_id="mine"))
     put = at(9, data={"host": "h", "path": "/new", "element": "e"}, session_id="other")
     answer = app.ask(f"{base}/{number}", "PUT", put, Content_Type=JSON)
@@ -38,7 +38,7 @@ def test_an_event_is_replaced_under_the_same_rules(app, base):
     assert found(app, f"session_id={GOOD['session_id']}") == []
 
 
-def test_an_event_may_be_put_back_as_it_is_shown(app):
+def test_an_event_from_get_can_be_put_unchanged(app):
     data = {"host": "h", "path": "/", "element": "e", "n": [1.0, -0.5, 2**53 + 1, None, "\u00e9"]}
     for sent in (at(1, sender_id="mine", data=data), at(2, data=data)):
         (number,) = send(app, sent)
@@ -50,7 +50,7 @@ def test_an_event_may_be_put_back_as_it_is_shown(app):
 
 
 @pytest.mark.parametrize("name", ["id", "app", "source", "received_at"])
-def test_what_the_server_gave_an_event_cannot_be_changed(app, name):
+def test_members_set_by_the_server_cannot_change(app, name):
     (number,) = send(app, at(1))
     shown = app.ask(f"/events/{number}").json()
     for other in (999_999, None, "other"):
@@ -71,7 +71,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("status", "put", "pointer"), WRONG, ids=[str(w[0]) for w in WRONG])
-def test_what_is_wrong_replaces_nothing_and_says_why(app, status, put, pointer):
+def test_an_invalid_replacement_changes_nothing(app, status, put, pointer):
     (number,) = send(app, body(sender_id="one"))
     before, counts = app.ask(f"/events/{number}").json(), app.counts()
     answer = app.ask(f"/events/{number}", "PUT", put, Content_Type=JSON)
@@ -84,7 +84,7 @@ def test_what_is_wrong_replaces_nothing_and_says_why(app, status, put, pointer):
     assert app.ask("/rejected-events").json()["rejected_events"] == []
 
 
-def test_a_strict_apps_events_stay_of_types_with_a_rule(served):
+def test_a_replacement_in_a_strict_app_needs_a_schema(served):
     strict = App(served, strict=True)
     (number,) = send(strict, body())
     put = body(category="free", name="form")
@@ -94,7 +94,7 @@ def test_a_strict_apps_events_stay_of_types_with_a_rule(served):
     assert answer.status == 422
 
 
-def test_a_deleted_event_is_gone_and_its_retry_stores_nothing(app):
+def test_a_retry_of_a_deleted_event_stores_nothing(app):
     mark = f"mark-{uuid4()}"
     sent = at(1, sender_id="gone", data={"host": "h", "path": mark, "element": "e"})
     first, other = send(app, sent, at(2))
@@ -111,7 +111,7 @@ def test_a_deleted_event_is_gone_and_its_retry_stores_nothing(app):
     assert ids(found(app)) == [other]
 
 
-def test_a_person_is_forgotten_with_every_byte(served):
+def test_erasing_a_session_leaves_no_byte_in_the_files(served):
     one, other = App(served), App(served)
     who, mark = str(uuid4()), f"jane-{uuid4()}"
     theirs = {"session_id": who, "data": {"host": "h", "path": "/", "element": mark}}
@@ -130,7 +130,7 @@ def test_a_person_is_forgotten_with_every_byte(served):
     assert found(one, f"session_id={who}") == []
     assert len(found(one)) == 1
     assert one.ask("/rejected-events").json()["rejected_events"] == []
-    # The other app's are its own; whoever administers all can forget all.
+    # Events of the other app remain; an admin token erases those of all apps.
     assert len(found(other, f"session_id={who}")) == 5
     assert one.ask(f"/events?session_id={who}&app={other.id}", "DELETE").status == 403
     admin = one.token("admin")
@@ -144,7 +144,7 @@ def test_a_person_is_forgotten_with_every_byte(served):
     assert one.counts() == counts
 
 
-def test_changes_need_the_right_token_and_an_event_that_is_ones_own(app):
+def test_changes_need_a_scope_and_an_event_of_the_own_app(app):
     stranger = App(app.server)
     (number,) = send(app, body())
     for method, sent in (("PUT", body()), ("DELETE", None)):
@@ -164,7 +164,7 @@ def test_changes_need_the_right_token_and_an_event_that_is_ones_own(app):
     assert app.ask(f"/events/{number}").status == 200
 
 
-def test_what_happened_on_its_own_is_deleted_but_not_replaced(start):
+def test_a_click_event_can_be_deleted_but_not_replaced(start):
     server = start("--sample")
     app = App(server)
     admin = app.token("admin")
@@ -178,7 +178,7 @@ def test_what_happened_on_its_own_is_deleted_but_not_replaced(start):
     assert found(app, "source=click", token=admin) == []
 
 
-def test_an_age_that_is_too_small_is_refused_with_the_reason(run, tmp_path):
+def test_a_too_short_retention_is_refused_with_the_reason(run, tmp_path):
     done = run("serve", "--port", "0", "--data", str(tmp_path), "--retention-days", "7")
     assert done.returncode == 2
     assert "31 or more" in done.stderr.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Asking for events, on a real server."""
+"""Search and export of events, on a real server."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ def app(served):
 
 
 @pytest.mark.parametrize("path", ["/events", "/events/", "/api/v1/events"])
-def test_an_event_is_found_by_the_very_next_request(app, path):
+def test_an_event_is_visible_to_the_next_request(app, path):
     for number in range(20):
         answer = app.send(
             body(sender_id=f"s{number}", data={"host": "h", "path": "/é", "element": "e"})
@@ -43,7 +43,7 @@ def test_an_event_is_found_by_the_very_next_request(app, path):
     assert app.ask(f"/events/{last['id']}").json() == last
 
 
-def test_events_come_in_order_of_occurrence_then_of_arrival_in_pages(app):
+def test_pages_are_ordered_by_occurrence_then_arrival(app):
     sent = send(app, *(at(second) for second in (5, 3, 5, 1, 9, 3)))
     order = [sent[index] for index in (3, 1, 5, 0, 2, 4)]
     assert ids(found(app)) == order
@@ -60,7 +60,7 @@ def test_events_come_in_order_of_occurrence_then_of_arrival_in_pages(app):
         assert seen == (order if direction == "asc" else order[::-1])
 
 
-def test_events_are_found_by_what_they_are(app):
+def test_each_filter_selects_events(app):
     a, b, c, d = send(
         app,
         at(1, session_id="a"),
@@ -80,7 +80,7 @@ def test_events_are_found_by_what_they_are(app):
     assert found(app, "source=click") == found(app, "session_id=") == []
 
 
-def test_an_app_sees_its_own_events_and_the_owner_all(app, served):
+def test_a_read_token_sees_own_events_and_admin_all(app, served):
     other = App(served)
     (mine,), (theirs,) = send(app, at(1, session_id="both")), send(other, at(2, session_id="both"))
     assert ids(found(app, "session_id=both")) == [mine]
@@ -103,7 +103,7 @@ def test_an_app_sees_its_own_events_and_the_owner_all(app, served):
         ("DELETE", "/events?session_id=s&ap=1", "app"),
     ],
 )
-def test_a_misspelt_argument_is_told_and_does_nothing(app, method, path, meant):
+def test_a_misspelt_argument_is_422_and_changes_nothing(app, method, path, meant):
     app.send(body(session_id="s"))
     answer = app.ask(path, method, token=app.token("admin"))
     assert answer.status == 422
@@ -117,19 +117,19 @@ def test_a_misspelt_argument_is_told_and_does_nothing(app, method, path, meant):
      "cursor=x", "cursor=%00", "cursor=" + "A" * 300, "cursor=", "cursor=" + "A" * 22 + "!",
      "cursor=" + "A" * 21 + "%2B"],
 )  # fmt: skip
-def test_a_query_that_is_wrong_is_told_where(app, query):
+def test_an_invalid_query_argument_is_422_with_its_pointer(app, query):
     answer = app.ask(f"/events?{query}")
     assert answer.status == 422
     assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
 
 
-def test_what_is_not_there_is_not_found(app):
+def test_an_unknown_event_is_404(app):
     for number in ("0", "1", "9" * 19):
         assert app.ask(f"/events/{number}").status == 404
     assert app.ask("/events/x").status == 404
 
 
-def test_an_export_is_all_that_is_asked_for_as_lines_or_as_a_table(app):
+def test_an_export_contains_the_filtered_events_as_ndjson_and_csv(app):
     wild = ['=1+1"', "+a", "-b", "@c", "\ttab", "d,e", "é"]
     sent = send(app, *(at(second, session_id=each) for second, each in enumerate(wild)))
     plain = app.ask("/events/export")
@@ -143,7 +143,7 @@ def test_an_export_is_all_that_is_asked_for_as_lines_or_as_a_table(app):
     head, *rows = csv.reader(io.StringIO(table.text, newline=""))
     assert head[:5] == ["id", "sender_id", "app", "source", "session_id"]
     assert [row[0] for row in rows] == sent[::-1]
-    # No cell that a spreadsheet would run.
+    # No cell is a spreadsheet formula.
     assert [row[4] for row in rows[::-1]] == [f"'{each}" for each in wild[:5]] + wild[5:]
     assert json.loads(rows[0][-1]) == events[0]["data"]
     assert app.ask("/events/export?session_id=none").text == ""
@@ -152,7 +152,7 @@ def test_an_export_is_all_that_is_asked_for_as_lines_or_as_a_table(app):
     assert app.ask("/events/export", token=app.token("write")).status == 403
 
 
-def test_an_export_is_as_long_as_what_is_asked_for(app):
+def test_an_export_has_no_page_limit(app):
     send(app, *(at(second % 60) for second in range(1_800)))
     assert len(app.ask("/events/export").text.splitlines()) == 1_800
     assert len(app.ask("/events/export?from=2021-01-01T00:00:30Z").text.splitlines()) == 900

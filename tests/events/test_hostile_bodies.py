@@ -1,4 +1,4 @@
-"""No body, however hostile, holds the server's loop for long."""
+"""No hostile body blocks the event loop for long."""
 
 import json
 import signal
@@ -15,20 +15,20 @@ from tests.support.server_process import Running
 
 WATCHED = PROGRAMS / "loop_watch.py"
 KINDS = ("application/json", "application/x-ndjson")
-# A machine that is busy with other things adds to these, now and then: bodies whose turns took too
-# long are sent again, so often. A body that costs too much costs that each time.
+# A busy machine lengthens some turns, so slow bodies are sent again this often. A body that really
+# costs too much is slow each time.
 TIMES, AT_ONCE = 20, 100
-# What is smaller cannot take long, whatever it is sent as.
+# Smaller bodies cannot take long in any media type.
 SMALL = 10_000
 
 
 class Watched(Running):
-    """A server that tells how long its loop's turns took."""
+    """A server that reports the duration of its event loop turns."""
 
     program = (sys.executable, str(WATCHED))
 
     def longest_turn(self) -> float:
-        """Seconds of the longest turn since this was last asked."""
+        """Return the longest turn in seconds since the last call."""
         told = len(self.told)
         self.process.send_signal(signal.SIGUSR1)
         end = time.monotonic() + 120
@@ -49,7 +49,7 @@ def app(tmp_path):
 
 
 def send(app, kind, bodies):
-    """Send bodies of a kind; what statuses they were answered."""
+    """Send bodies of a media type; return the statuses."""
     statuses = set()
     connection = app.server.connect()
     headers = {"Authorization": f"Bearer {app.secret_token}", "Content-Type": kind}
@@ -64,7 +64,7 @@ def send(app, kind, bodies):
 
 
 def quickest(app, kind, bodies, times=TIMES):
-    """The longest turn that these bodies take, when nothing else adds to it; in units of 20 ms."""
+    """Return the longest turn of these bodies in units of 20 ms, the best of several attempts."""
     turns = []
     while len(turns) < times and min(turns, default=1) >= 1:
         app.server.longest_turn()
@@ -74,21 +74,21 @@ def quickest(app, kind, bodies, times=TIMES):
 
 
 def groups():
-    """Every hostile body in every way: kinds, and some bodies."""
+    """Yield every hostile body in every media type."""
     for kind in KINDS:
         bodies = [each for each in hostile() if kind == KINDS[0] or len(each) >= SMALL]
         for first in range(0, len(bodies), AT_ONCE):
             yield kind, bodies[first : first + AT_ONCE]
 
 
-def test_a_thousand_hostile_bodies_hold_the_loop_for_no_more_than_20_ms(app):
+def test_hostile_bodies_block_the_event_loop_for_at_most_20_ms(app):
     app.server.ask("/healthz")
     for kind, bodies in groups():
         assert quickest(app, kind, bodies) < 1, (kind, [each[:80] for each in bodies])
 
 
-def test_turns_that_take_longer_are_seen_however_often_a_body_is_sent(tmp_path):
-    """The test above can fail."""
+def test_control_detects_longer_event_loop_turns(tmp_path):
+    """Control: the test above can fail."""
     app = App(Watched(tmp_path / "data", SPIN=f"{twenty_ms() * 5}"))
     kind, bodies = next(groups())
     assert quickest(app, kind, bodies[:2], times=2) >= 1

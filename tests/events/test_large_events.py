@@ -1,4 +1,4 @@
-"""Events of nearly the largest size: pages, exports and erasing stay bounded in bytes."""
+"""Events of nearly the maximum size: pages, exports and erasure stay bounded in bytes."""
 
 import contextlib
 import json
@@ -18,14 +18,14 @@ MORE = 150  # MiB
 
 
 def memory(server) -> float:
-    """Resident memory in MiB."""
+    """Return the resident memory in MiB."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 @pytest.fixture(scope="module")
 def app(served):
-    """An app with large events of one session."""
+    """Return an app with large events of one session."""
     app = App(served)
     events = [
         body(name="large", session_id="large", sender_id=str(number), data={"pad": "x" * PAD})
@@ -37,7 +37,7 @@ def app(served):
 
 
 def listed(app, path):
-    """The items of all pages of a list, each page checked for its size."""
+    """Yield the items of all pages of a list; assert that each page is small."""
     found, cursor = [], ""
     while cursor is not None:
         answer = app.ask(f"{path}&cursor={cursor}" if cursor else path)
@@ -52,14 +52,14 @@ def listed(app, path):
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [7, 1_000])
-def test_a_list_of_large_events_comes_in_pages_of_bounded_size(app, order, limit):
+def test_pages_of_large_events_are_bounded_in_bytes(app, order, limit):
     found = listed(app, f"/events?session_id=large&order={order}&limit={limit}")
     senders = [int(each["sender_id"]) for each in found]
     assert senders == sorted(range(COUNT), reverse=order == "desc")
 
 
 @pytest.mark.parametrize("kind", ["ndjson", "csv"])
-def test_an_export_of_large_events_is_whole(app, kind):
+def test_an_export_of_large_events_is_complete(app, kind):
     answer = app.ask(f"/events/export?name=large&format={kind}")
     assert answer.text.count("x" * PAD) == COUNT
 
@@ -67,7 +67,7 @@ def test_an_export_of_large_events_is_whole(app, kind):
 @pytest.mark.parametrize(
     "path", ["/events?name=large&limit=1000", "/events/export?name=large", "/rejected-events?x"]
 )
-def test_many_slow_readers_cost_bounded_memory_and_block_nobody(app, path):
+def test_slow_readers_cost_bounded_memory_and_block_no_other_client(app, path):
     for number in range(20):
         assert app.send(b"{" + b"x" * PAD + b"%d" % number).status == 400
     before, statuses = memory(app.server), []

@@ -1,4 +1,4 @@
-"""One client cannot take all of the memory for bodies, whatever it announces or sends."""
+"""One client cannot occupy the memory budget of request bodies."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ ADDRESSES = 8
 
 
 def connect(server, number=0, source=""):
-    """A connection from an address of its own."""
+    """Connect from an address of its own."""
     source = source or f"127.0.0.{2 + number % ADDRESSES}"
     return socket.create_connection(("127.0.0.1", server.port), 20, (source, 0))
 
@@ -31,7 +31,7 @@ def status_of(peer):
 
 
 def in_two_pieces(app, path, sent, *fields):
-    """The status of a request whose body comes after its head was read."""
+    """Return the status of a request whose body arrives after its head was read."""
     with connect(app.server, source="127.0.1.1") as peer:
         peer.sendall(head("POST", path, len(sent), *fields))
         assert app.server.ask("/healthz").status == 200
@@ -55,7 +55,7 @@ def assert_others_are_served(app):
 
 @pytest.mark.parametrize("count", [64, 1_000])
 @pytest.mark.parametrize("path", ["/nothing/here", "/events", "/admin/login"])
-def test_bodies_that_are_announced_and_not_sent_refuse_nobody(served, path, count):
+def test_announced_but_unsent_bodies_block_no_other_client(served, path, count):
     app = App(served)
     with contextlib.ExitStack() as opened:
         for number in range(count):
@@ -65,7 +65,7 @@ def test_bodies_that_are_announced_and_not_sent_refuse_nobody(served, path, coun
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/api/v1/conversions", "/admin/login"])
-def test_bodies_that_are_nearly_whole_leave_others_their_share(served, path):
+def test_nearly_complete_bodies_leave_memory_for_other_clients(served, path):
     app = App(served)
     with contextlib.ExitStack() as opened:
         for number in range(80):
@@ -75,7 +75,7 @@ def test_bodies_that_are_nearly_whole_leave_others_their_share(served, path):
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/admin/nothing", "/readyz", "/campaigns/1"])
-def test_a_body_that_its_address_does_not_take_holds_nothing(served, path):
+def test_a_body_that_its_route_does_not_accept_reserves_no_memory(served, path):
     with connect(served) as peer:
         peer.sendall(head("POST", path, ANNOUNCED) + b"x" * (ANNOUNCED - 1))
         assert served.ask("/healthz").status == 200
@@ -94,7 +94,7 @@ def chunk(data):
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def test_a_chunked_array_that_finds_no_more_memory_is_503(served):
+def test_a_chunked_array_without_free_memory_is_503(served):
     app = App(served)
     sent = json.dumps([json.loads(body(data={"pad": "x" * 2_000})) for _ in range(100)]).encode()
     with contextlib.ExitStack() as opened:
@@ -109,7 +109,7 @@ def test_a_chunked_array_that_finds_no_more_memory_is_503(served):
         assert status_of(first) == 503
 
 
-def test_streams_of_one_token_leave_others_their_share(served):
+def test_streams_of_one_token_leave_memory_for_other_tokens(served):
     app, other = App(served), App(served)
     request = stream_head(app, "application/x-ndjson")
     with contextlib.ExitStack() as opened:

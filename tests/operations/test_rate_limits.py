@@ -1,4 +1,4 @@
-"""Rate limits: off unless set; 429 with what is allowed and when to come again."""
+"""Rate limits: off by default; 429 with the limit and Retry-After."""
 
 import contextlib
 import http.client
@@ -24,7 +24,7 @@ def problem_of(answer, name: str, most: int, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_an_address_is_told_when_it_asks_too_often_and_may_come_again(start, kind):
+def test_requests_over_the_address_limit_are_429_until_it_resets(start, kind):
     server = start("--sample", "--no-traffic", "--rate-per-address", "5/m", "--server", kind)
     statuses = []
     for number in range(7):
@@ -37,7 +37,7 @@ def test_an_address_is_told_when_it_asks_too_often_and_may_come_again(start, kin
     assert server.ask("/healthz").status == 200
 
 
-def test_an_answer_tells_how_many_more_may_come(start):
+def test_responses_have_the_remaining_requests(start):
     server = start("--sample", "--no-traffic", "--rate-per-address", "3/h")
     told = [server.ask("/campaigns/1/").headers["RateLimit"] for _ in range(3)]
     assert [each.split(";")[1] for each in told] == ["r=2", "r=1", "r=0"]
@@ -47,7 +47,7 @@ TOLD = ("/campaigns/1/", "/banners/100", "/readyz", "/nowhere", "/static/marquee
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_every_answer_tells_it_be_it_late_or_an_error(start, kind):
+def test_deferred_and_error_responses_have_the_limit_fields(start, kind):
     server = start("--sample", "--no-traffic", "--rate-per-address", "900/h", "--server", kind)
     app = App(server)
     before = 900
@@ -62,7 +62,7 @@ def test_every_answer_tells_it_be_it_late_or_an_error(start, kind):
 
 
 def ask_in_two(server, path: str, body: bytes, headers: dict[str, str]):
-    """The answer to a request whose body comes a moment after its head."""
+    """Return the response to a request whose body arrives after its head."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     with contextlib.closing(connection):
         connection.putrequest("POST", path)
@@ -76,7 +76,7 @@ def ask_in_two(server, path: str, body: bytes, headers: dict[str, str]):
         return answer
 
 
-def test_what_is_refused_by_its_head_alone_counts_and_is_told(start):
+def test_a_request_refused_by_its_head_counts(start):
     server = start("--rate-per-address", "3/h")
     answers = [ask_in_two(server, "/events", EVENT, {}) for _ in range(4)]
     assert [answer.status for answer in answers] == [401, 401, 401, 429]
@@ -84,7 +84,7 @@ def test_what_is_refused_by_its_head_alone_counts_and_is_told(start):
     assert told == ["r=2", "r=1", "r=0", "r=0"]
 
 
-def test_what_a_token_may_not_send_counts_and_is_told_by_its_head_too(start):
+def test_a_request_without_the_scope_counts_for_its_token(start):
     server = start("--rate-per-token", "3/h")
     app = App(server)
     token = {"Authorization": f"Bearer {app.token('read')}"}
@@ -94,7 +94,7 @@ def test_what_a_token_may_not_send_counts_and_is_told_by_its_head_too(start):
     assert told == ["r=2", "r=1", "r=0", "r=0"]
 
 
-def test_a_body_that_comes_late_is_counted_once(start):
+def test_a_late_body_is_counted_once(start):
     server = start("--rate-per-address", "9/h")
     token = {"Authorization": f"Bearer {App(server).secret_token}"}
     answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(2)]
@@ -103,7 +103,7 @@ def test_a_body_that_comes_late_is_counted_once(start):
     assert int(told[0][2:]) - int(told[1][2:]) == 1
 
 
-def test_what_cannot_be_read_is_told_too(start):
+def test_an_unreadable_request_has_the_limit_fields(start):
     server = start("--rate-per-address", "9/h")
     answer = server.ask("/live/toppages/?apikey=%ff")
     assert answer.status == 400
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_told_too(start):
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_a_token_is_told_of_its_own_beside_its_address_s(start, kind):
+def test_responses_have_the_token_limit_beside_the_address_limit(start, kind):
     server = start(
         *("--rate-per-address", "900/h", "--rate-per-token", "100/10m", "--server", kind)
     )
@@ -126,7 +126,7 @@ def test_a_token_is_told_of_its_own_beside_its_address_s(start, kind):
         assert any(each.startswith(f'"token";r={99 - number};t=') for each in told)
 
 
-def test_it_is_let_in_again_when_its_time_has_come(start):
+def test_a_client_is_allowed_again_after_retry_after(start):
     server = start("--rate-per-address", "2/s")
     assert [server.ask("/").status for _ in range(2)] == [200, 200]
     answer = server.ask("/")
@@ -136,7 +136,7 @@ def test_it_is_let_in_again_when_its_time_has_come(start):
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_a_token_has_its_own_rate_and_what_is_too_much_counts_as_refused(start, kind):
+def test_events_over_the_token_limit_count_as_refused(start, kind):
     server = start("--rate-per-token", "4/h", "--server", kind)
     mine, other = App(server), App(server)
     assert [mine.send(EVENT).status for _ in range(3)] == [202, 202, 202]
@@ -152,7 +152,7 @@ def test_a_token_has_its_own_rate_and_what_is_too_much_counts_as_refused(start, 
     assert counts["stored"] == 5_004 and counts["refused"] == 3
 
 
-def test_nobody_spends_another_one_s_rate_with_a_token_that_is_wrong(start):
+def test_an_invalid_token_does_not_use_up_a_limit(start):
     server = start("--rate-per-token", "2/h")
     app = App(server)
     number = app.secret_token.split("_")[1]
@@ -161,13 +161,13 @@ def test_nobody_spends_another_one_s_rate_with_a_token_that_is_wrong(start):
     assert app.send(EVENT).status == 202
 
 
-def test_without_a_limit_nothing_is_said_of_one(served):
+def test_responses_have_no_limit_fields_without_a_limit(served):
     answer = served.ask("/")
     assert "RateLimit" not in answer.headers and "RateLimit-Policy" not in answer.headers
 
 
 @pytest.mark.parametrize("name", ["--rate-per-address", "--rate-per-token"])
-def test_a_rate_that_is_none_is_told(run, name):
+def test_an_invalid_rate_setting_is_refused(run, name):
     done = run("serve", name, "fast")
     assert done.returncode == 2
     assert "is no rate; give such as 20/s" in done.stderr

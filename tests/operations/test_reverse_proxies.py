@@ -1,4 +1,4 @@
-"""Behind nginx and Caddy, as `deploy/` sets them up: whom Marquee sees, and what is not held up."""
+"""Behind nginx and Caddy with the files of `deploy/`: client address, limits, streaming."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ DEPLOY = ROOT / "deploy"
 LINE = (
     b'{"session_id":"s","category":"c","name":"n","data":{},"timestamp":"2021-01-01T00:00:00Z"}\n'
 )
-# Another address of this machine, from which the client comes; the proxy itself is 127.0.0.1.
+# The client connects from another loopback address; the proxy is 127.0.0.1.
 CLIENT = "127.0.0.2"
 NGINX = """
 daemon off; worker_processes 1; error_log stderr; pid {folder}/pid;
@@ -61,7 +61,7 @@ def certificate(tmp_path_factory) -> tuple[Path, Path]:
 
 
 class Front:
-    """A proxy in front of a port of this machine."""
+    """A proxy process in front of a local port."""
 
     def __init__(self, port: int, process: "subprocess.Popen[bytes]") -> None:
         self.port = port
@@ -72,7 +72,7 @@ class Front:
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self.port, context=context, timeout=120, source_address=(CLIENT, 0)
         )
-        # Caddy has a certificate for this name alone.
+        # The certificate of Caddy has only this name.
         connect = connection._create_connection
         connection._create_connection = lambda address, *rest: connect(
             ("127.0.0.1", self.port), *rest
@@ -120,7 +120,7 @@ def caddy(folder: Path, target: int, port: int, certificate: tuple[Path, Path]) 
 
 @pytest.fixture(scope="module", params=[nginx, caddy])
 def front(request, tmp_path_factory, certificate) -> Iterator[Callable[[int], Front]]:
-    """Puts a proxy in front of a port."""
+    """Return a function that starts a proxy in front of a port."""
     name = request.param.__name__
     if not shutil.which(name):
         pytest.skip(f"{name} is not here")
@@ -151,7 +151,7 @@ def front(request, tmp_path_factory, certificate) -> Iterator[Callable[[int], Fr
 
 @pytest.fixture(scope="module")
 def behind(front, tmp_path_factory) -> Iterator[tuple[Front, Running]]:
-    """A server with a front."""
+    """A server behind the proxy."""
     data = tmp_path_factory.mktemp("behind") / "data"
     server = Running(data, "--sample", "--access-log", "--proxies", "127.0.0.1")
     yield front(server.port), server
@@ -160,7 +160,7 @@ def behind(front, tmp_path_factory) -> Iterator[tuple[Front, Running]]:
 
 
 def seen(server: Running, path: str) -> str:
-    """Whom the server saw asking for a path, by its access log."""
+    """Return the client address of a request from the access log of the server."""
     for _ in range(100):
         for line in list(server.logged):
             if f" {path} " in line:
@@ -180,14 +180,14 @@ FORGED = [
 
 
 @pytest.mark.parametrize("forged", range(len(FORGED)))
-def test_the_address_seen_is_the_clients_own_whatever_it_claims(behind, forged):
+def test_the_client_address_cannot_be_forged_through_a_proxy(behind, forged):
     front, server = behind
     path = f"/nothing/{forged}"
     assert front.ask(path, **FORGED[forged]).status == 404
     assert seen(server, path) == CLIENT
 
 
-def test_marquee_knows_that_the_client_came_over_tls(behind):
+def test_the_proxy_forwards_that_the_client_uses_tls(behind):
     front, server = behind
     for claim in ({}, {"X_Forwarded_Proto": "http"}):
         answer = front.ask("/campaigns/1/", **claim)
@@ -196,7 +196,7 @@ def test_marquee_knows_that_the_client_came_over_tls(behind):
     assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000"]
 
 
-def test_figures_are_not_for_those_outside(behind):
+def test_metrics_are_not_public_behind_the_proxy(behind):
     front, server = behind
     for figures in ("/metrics", "/readyz"):
         assert front.ask(figures).status == 403
@@ -204,7 +204,7 @@ def test_figures_are_not_for_those_outside(behind):
     assert front.ask("/healthz").body == b"ok\n"
 
 
-def test_lines_of_events_are_stored_while_the_rest_is_still_being_sent(behind):
+def test_the_proxy_forwards_event_lines_before_the_body_ends(behind):
     front, server = behind
     app = App(server)
     rows = LINE * 4_000
@@ -228,7 +228,7 @@ def test_lines_of_events_are_stored_while_the_rest_is_still_being_sent(behind):
         assert len(json.loads(answer.read())["results"]) == 8_000
 
 
-def test_what_is_too_large_is_refused_as_marquee_would(behind):
+def test_a_too_large_body_is_413_behind_a_proxy(behind):
     front, server = behind
     app = App(server)
     headers = {"Authorization": f"Bearer {app.secret_token}", "Content-Type": "application/json"}
@@ -247,7 +247,7 @@ def test_an_upload_may_be_larger_than_events(behind):
 
 
 class Stream(RequestHandler):
-    """Server-sent events, each sent when the last one was heard of."""
+    """Server-sent events, each sent after the client confirmed the last one."""
 
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
@@ -262,7 +262,7 @@ HEARD = threading.Semaphore(0)
 
 @pytest.fixture
 def streaming() -> Iterator[int]:
-    """The port of a server of ours that streams."""
+    """The port of a test server that streams."""
     loop, sockets = asyncio.new_event_loop(), bind_tcp("127.0.0.1", 0)
     server = Server(Application([(r"/stream", Stream)]))
     thread = threading.Thread(target=loop.run_forever)
@@ -275,7 +275,7 @@ def streaming() -> Iterator[int]:
     loop.close()
 
 
-def test_a_stream_comes_through_event_by_event(front, streaming):
+def test_the_proxy_forwards_server_sent_events_one_by_one(front, streaming):
     with contextlib.closing(front(streaming).connect()) as connection:
         connection.request("GET", "/stream")
         answer = connection.getresponse()
@@ -287,7 +287,7 @@ def test_a_stream_comes_through_event_by_event(front, streaming):
 
 
 @pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not here")
-def test_the_caddyfile_is_in_caddys_own_form(tmp_path):
+def test_the_caddyfile_is_formatted(tmp_path):
     words = ["caddy", "fmt", DEPLOY / "Caddyfile"]
     done = subprocess.run(words, capture_output=True, text=True, env={"HOME": str(tmp_path)})
     assert done.stdout == (DEPLOY / "Caddyfile").read_text()

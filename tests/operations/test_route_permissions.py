@@ -1,4 +1,4 @@
-"""Every route has a row: who may call it, and by what. A route without one fails here."""
+"""Permissions of every route; a route without a row in the table fails."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,9 @@ from tests.support.web.admin_session import FORM, Visitor, owner_of
 from tests.support.web.route_table import OWNER, ROWS, TOKEN, Row
 
 IDS = [f"{row.method} {row.path}" for row in ROWS]
-# An image is sent as what it is: opened by itself it may do nothing.
+# An image opened directly must not run scripts.
 SANDBOXED = {r"/banners/(\d{1,19})"}
-# Kept, and asked for again by its ETag.
+# Cacheable, revalidated by ETag.
 ASKED_AGAIN = {
     f"/api/v1/stories/{TOKEN}",
     f"/api/v1/stories/cached/{TOKEN}",
@@ -82,7 +82,7 @@ def test_metrics_label_requests_by_route_name(sampled):
 
 @pytest.fixture(scope="module")
 def keys(sampled) -> dict[str, dict[str, str]]:
-    """What each asker shows."""
+    """The headers of each kind of client."""
     app = App(sampled)
     shown = {
         scope: {"Authorization": f"Bearer {app.token(scope)}"}
@@ -94,7 +94,7 @@ def keys(sampled) -> dict[str, dict[str, str]]:
 
 
 def ask(server, row: Row, key: dict[str, str]):
-    """Only the head is read of what does not end."""
+    """Read only the head of an endless response."""
     named = {**key, **(FORM if row.path.startswith("/admin") and row.method == "POST" else {})}
     with contextlib.closing(server.connect()) as connection:
         headers = {name.replace("_", "-"): value for name, value in named.items()}
@@ -111,7 +111,7 @@ def let_in(row: Row, answer) -> bool:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
-def test_it_is_for_those_whom_its_row_names_and_for_nobody_else(sampled, keys, row):
+def test_a_route_serves_only_the_clients_in_its_row(sampled, keys, row):
     for name, key in keys.items():
         if row.path == "/admin/logout" and name == "owner":
             continue  # the others need the session
@@ -126,8 +126,8 @@ SLASHED = [row for row in ROWS if row.path != "/" and not row.path.startswith("/
 
 
 @pytest.mark.parametrize("row", SLASHED, ids=[f"{row.method} {row.path}" for row in SLASHED])
-def test_a_slash_at_the_end_of_an_address_makes_no_difference(sampled, row):
-    """Asked without a token: who lacks one is refused by the same handler."""
+def test_every_route_accepts_a_trailing_slash(sampled, row):
+    """Without a token, the same handler refuses both."""
     path, mark, query = row.path.partition("?")
     answers = []
     for each in (path.rstrip("/"), path.rstrip("/") + "/"):
@@ -136,7 +136,7 @@ def test_a_slash_at_the_end_of_an_address_makes_no_difference(sampled, row):
             headers = {name.replace("_", "-"): value for name, value in named.items()}
             connection.request(row.method, each + mark + query, headers=headers)
             answer = connection.getresponse()
-            # Wrong logins of other tests may have used up what an address may try.
+            # Failed logins of other tests may have used up the attempts of the address.
             status = 422 if answer.status == 429 else answer.status
             answers.append((status, answer.headers.get("Allow")))
             if answer.status == 404:
@@ -145,13 +145,13 @@ def test_a_slash_at_the_end_of_an_address_makes_no_difference(sampled, row):
 
 
 @pytest.mark.parametrize("path", ["/events", "/api/v1/stories/token_1", "/admin/apps", "/healthz"])
-def test_two_slashes_at_the_end_are_another_address(sampled, path):
+def test_two_trailing_slashes_are_another_path(sampled, path):
     assert sampled.ask(f"{path}//").status == 404
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 @pytest.mark.parametrize("name", ["anyone", "admin", "owner"])
-def test_every_answer_has_its_security_headers(sampled, keys, row, name):
+def test_every_route_has_its_security_headers(sampled, keys, row, name):
     if row.path == "/admin/logout" and name == "owner":
         return
     answer = ask(sampled, row, keys[name])
@@ -164,7 +164,7 @@ def test_every_answer_has_its_security_headers(sampled, keys, row, name):
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
     if row.pattern not in SANDBOXED and not row.path.startswith("/static/"):
-        # Stories are asked for again by their ETag; a preflight has an age of its own.
+        # Stories are revalidated by ETag; a preflight has its own maximum age.
         kept = "no-cache" if row.pattern in ASKED_AGAIN else "no-store"
         assert row.method == "OPTIONS" or answer.headers["Cache-Control"] in (kept, "no-store")
     assert "Server" not in answer.headers
@@ -173,10 +173,10 @@ def test_every_answer_has_its_security_headers(sampled, keys, row, name):
 
 @pytest.mark.parametrize(
     "row",
-    # Where the public token is in the address, no cookie is looked at, and other sites may ask.
+    # Routes with a public token ignore cookies and accept other sites.
     [row for row in ROWS if row.method not in ("GET", "OPTIONS") and TOKEN not in row.pattern],
 )
-def test_a_cookie_does_nothing_where_a_form_of_another_site_leads(sampled, keys, row):
+def test_a_cross_site_form_does_not_use_the_session_cookie(sampled, keys, row):
     with contextlib.closing(sampled.connect()) as connection:
         headers = {**keys["owner"], "Sec-Fetch-Site": "cross-site", "Origin": "https://x.example"}
         connection.request(row.method, row.path, b"", headers)

@@ -1,4 +1,4 @@
-"""Stories over HTTP: shown, told of, counted; on a real server, and on Tornado's the same."""
+"""Stories, their events, counts and active users over HTTP, on both HTTP servers."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ NUMBERS = count(1)
 
 @pytest.fixture(scope="module", params=["wire", "tornado"])
 def server(request, tmp_path_factory):
-    """A server with the sample; what tests put in is their own."""
+    """A server with the demo data; each test creates its own apps."""
     folder = tmp_path_factory.mktemp(request.param) / "data"
     running = Running(folder, "--sample", "--server", request.param)
     yield running
@@ -53,7 +53,7 @@ def today() -> str:
 
 
 class App:
-    """An app with two stories, known by their places among its own."""
+    """An app with two stories, numbered by position."""
 
     def __init__(self, server, *hosts: str) -> None:
         number = next(NUMBERS)
@@ -91,7 +91,7 @@ def app(server):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_samples_stories_are_exactly_these(server, way):
+def test_the_sample_has_these_stories(server, way):
     before = int(time.time())
     answer = server.ask(way.format("token_1"))
     assert answer.status == 200
@@ -115,7 +115,7 @@ def test_the_samples_stories_are_exactly_these(server, way):
     ]
 
 
-def test_the_cached_answer_has_a_fresh_moment_and_costs_no_read(server):
+def test_a_cached_response_has_the_current_time_and_needs_no_read(server):
     first = server.ask(WAYS[1].format("token_1")).json()
     reads = loads(server)
     moments = set()
@@ -137,7 +137,7 @@ def loads(server) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_did_not_change_is_not_sent_again(server, way):
+def test_unchanged_stories_get_304(server, way):
     first = server.ask(way.format("token_1"))
     tag = first.headers["ETag"]
     assert tag == server.ask(WAYS[0].format("token_1")).headers["ETag"]
@@ -154,7 +154,7 @@ def test_what_did_not_change_is_not_sent_again(server, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_change_shows_in_the_very_next_answer(server, app, way):
+def test_a_change_is_visible_in_the_next_response(server, app, way):
     def seen():
         answer = app.ask(way)
         return [(each["id"], each["metadata"]) for each in answer.json()["metadata"]]
@@ -176,7 +176,7 @@ def test_a_change_shows_in_the_very_next_answer(server, app, way):
     assert app.ask(way).status == 404
 
 
-def test_five_hundred_at_a_cold_cache_cost_one_read(server, app):
+def test_five_hundred_requests_to_a_cold_cache_cost_one_read(server, app):
     before = loads(server)
     statuses = []
 
@@ -203,17 +203,17 @@ PUBLIC = [
 
 @pytest.mark.parametrize(("method", "path", "body"), PUBLIC)
 @pytest.mark.parametrize("token", ["nobody", "TOKEN_1", "%54oken_1", "x" * 100, "x" * 101, "a%20b"])
-def test_an_unknown_token_is_a_problem(server, method, path, body, token):
+def test_an_unknown_public_token_is_404(server, method, path, body, token):
     answer = server.ask(path.format(token), method, body, Content_Type="application/json")
     assert answer.status == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["status"] == 404
 
 
-# Events.
+# Ingest of story events.
 
 
-def test_an_event_is_acknowledged_with_an_id_and_counted_at_once(app):
+def test_a_story_event_gets_an_id_and_counts_at_once(app):
     one, two = app.stories
     ids = [app.send(user_id=user).json()["id"] for user in ("a", "b", "a")]
     assert len(set(ids)) == 3
@@ -229,13 +229,13 @@ def test_an_event_is_acknowledged_with_an_id_and_counted_at_once(app):
     assert app.counts(more="&story_id=999999") == []
 
 
-def test_a_users_number_and_its_text_are_one_user(app):
+def test_a_numeric_user_id_equals_its_text(app):
     for user in (1, "1", 2, 2**63 - 1, str(2**63 - 1)):
         assert app.send(user_id=user).status == 202
     assert app.dau()["dau"] == 3
 
 
-def test_an_app_gets_no_more_types_than_it_may_have_and_its_counts_come_in_pages(app):
+def test_event_types_per_app_are_limited_and_counts_are_paged(app):
     def send(numbers):
         with contextlib.closing(app.server.connect()) as connection:
             for number in numbers:
@@ -268,7 +268,7 @@ def test_an_app_gets_no_more_types_than_it_may_have_and_its_counts_come_in_pages
     assert app.ask(path + "&cursor=x").status == 422
 
 
-def test_an_event_without_a_user_counts_and_nobody_does(app):
+def test_an_event_without_a_user_counts_no_user(app):
     assert app.send().status == app.send(user_id=None).status == 202
     assert app.dau()["dau"] == 0
     assert app.counts() == [(app.stories[0], "impression", 2)]
@@ -281,13 +281,13 @@ def test_an_event_without_a_user_counts_and_nobody_does(app):
         ({"Sec_GPC": "0", "DNT": "0"}, 1), ({"DNT": "unspecified"}, 1), ({}, 1),
     ],
 )  # fmt: skip
-def test_who_asks_not_to_be_followed_is_not_counted_but_the_event_is(app, headers, users):
+def test_an_opted_out_user_is_not_counted_but_the_event_is(app, headers, users):
     assert app.send(user_id="a", headers=headers).status == 202
     assert app.dau()["dau"] == users
     assert app.counts() == [(app.stories[0], "impression", 1)]
 
 
-def test_an_event_with_a_late_date_changes_the_right_day(app):
+def test_a_late_event_counts_on_its_own_day(app):
     for user, at in (("a", "2020-02-29 23:59:59.999999"), ("a", "2020-03-01T00:30:00+01:00"),
                      ("b", "2020-03-01T00:00:00Z"), ("a", "2020-03-06 12:00:00")):  # fmt: skip
         assert app.send(user_id=user, timestamp=at).status == 202
@@ -315,7 +315,7 @@ def test_an_event_with_a_late_date_changes_the_right_day(app):
     }  # fmt: skip
 
 
-def test_it_stands_in_the_one_log_and_names_nobody(app):
+def test_a_story_event_is_logged_without_the_user_id(app):
     number = app.send(user_id="who-it-is").json()["id"]
     admin = command(app.server, CreateToken(str(app.id), ("admin",))).secret_token
     found = app.server.ask(f"/events/{number}", Authorization=f"Bearer {admin}").json()
@@ -328,7 +328,7 @@ def test_it_stands_in_the_one_log_and_names_nobody(app):
     assert [each["id"] for each in listed] == [number]
 
 
-def test_a_users_own_id_stands_in_no_file_also_not_of_a_wrong_event(app):
+def test_user_ids_are_in_no_file_even_after_an_invalid_event(app):
     secret = "id-of-a-person-0123456789"
     assert app.send(user_id=secret).status == 202
     assert app.send(user_id=secret, story_id=77_777_777).status == 404
@@ -343,7 +343,7 @@ def test_a_users_own_id_stands_in_no_file_also_not_of_a_wrong_event(app):
     assert secret not in app.server.log
 
 
-def test_story_events_are_in_no_count_of_authenticated_requests(app):
+def test_story_events_are_not_in_the_event_counts(app):
     def counted():
         text = app.server.ask("/metrics").text
         return re.findall(r"^marquee_events_\w+_total \S+$", text, re.MULTILINE)
@@ -369,7 +369,7 @@ def test_story_events_are_in_no_count_of_authenticated_requests(app):
         ({"timestamp": "2999-01-01 00:00:00"}, "/timestamp"), ({"else": 1}, "/else"),
     ],
 )  # fmt: skip
-def test_a_wrong_event_is_a_problem_with_its_place(app, members, pointer):
+def test_an_invalid_story_event_is_422_with_its_pointer(app, members, pointer):
     answer = app.send(**members)
     assert answer.status == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -389,7 +389,7 @@ def test_a_wrong_event_is_a_problem_with_its_place(app, members, pointer):
         (b'{"story_id":1,"event_type":"x","user_id":"' + b"x" * 9_000 + b'"}', 413),
     ],
 )  # fmt: skip
-def test_what_is_no_event_of_this_app_is_a_problem(app, raw, status):
+def test_a_malformed_or_foreign_story_event_is_a_problem(app, raw, status):
     answer = app.send(raw=raw)
     assert answer.status == answer.json()["status"] == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -404,11 +404,11 @@ def test_what_is_no_event_of_this_app_is_a_problem(app, raw, status):
         ("application/json; charset=latin-1", 415), ("application/x-www-form-urlencoded", 415),
     ],
 )  # fmt: skip
-def test_an_event_is_json_or_the_text_that_a_page_sends_unasked(app, kind, status):
+def test_a_story_event_is_json_or_text_plain(app, kind, status):
     assert app.send(headers={"Content_Type": kind}).status == status
 
 
-def test_events_of_what_was_removed_are_not_found_and_its_counts_stay(app):
+def test_a_removed_story_takes_no_events_but_keeps_its_counts(app):
     one, two = app.stories
     app.send(story_id=one, user_id="a")
     app.send(story_id=two, user_id="b")
@@ -427,7 +427,7 @@ def test_events_of_what_was_removed_are_not_found_and_its_counts_stay(app):
     "query", ["", "date=", "date=2021-02-29", "date=2021-1-1", "date=yesterday", "date=20210101",
               "date=2021-01-01T00:00:00Z", "date=10000-01-01", "date=0000-01-01", "date=%00"],
 )  # fmt: skip
-def test_a_date_that_is_none_is_a_problem(app, path, query):
+def test_an_invalid_date_is_422(app, path, query):
     answer = app.ask(f"{path}?{query}")
     assert answer.status == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -446,20 +446,20 @@ def test_a_date_that_is_none_is_a_problem(app, path, query):
         ("/api/v1/stories/{}/counts", f"story_id={10**40}", "/story_id"),
     ],
 )  # fmt: skip
-def test_a_question_that_is_wrong_is_told_where(app, path, query, pointer):
+def test_an_invalid_stats_argument_is_422_with_its_pointer(app, path, query, pointer):
     date = "" if "date" in query else "date=2021-01-01&"
     answer = app.ask(f"{path}?{date}{query}")
     assert answer.status == 422
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
-def test_any_day_of_the_calendar_may_be_asked_for(app):
+def test_any_calendar_day_is_accepted(app):
     assert app.dau("9999-12-31")["dau"] == app.dau("0001-01-01")["dau"] == 0
     days = app.dau("0001-01-05", "&days=5&span=30")["days"]
     assert [each["date"] for each in days] == [f"0001-01-0{day}" for day in range(1, 6)]
 
 
-def test_who_asks_while_the_views_are_far_behind_is_told_when_to_come_again():
+def test_stats_are_503_with_retry_after_while_projections_lag():
     class Busy:
         async def active(self, *_, **__):
             raise StoreBusy("far behind")
@@ -488,7 +488,7 @@ def test_who_asks_while_the_views_are_far_behind_is_told_when_to_come_again():
     asyncio.run(ask())
 
 
-# Browsers.
+# CORS.
 
 
 OWN = ["https://www.example.com", "http://www.example.com", "http://localhost:5173",
@@ -499,7 +499,7 @@ OTHERS = ["https://example.com", "https://evil.example", "null", "https://www.ex
 
 
 @pytest.mark.parametrize("origin", [*OWN, *OTHERS])
-def test_pages_of_the_apps_own_hosts_may_read_the_answer_and_no_others(app, origin):
+def test_only_pages_of_the_apps_hosts_may_read_responses(app, origin):
     event = json.dumps({"story_id": app.stories[0], "event_type": "x"}).encode()
     for method, path, body in (
         ("GET", WAYS[0], None), ("GET", WAYS[1], None),
@@ -516,7 +516,7 @@ def test_pages_of_the_apps_own_hosts_may_read_the_answer_and_no_others(app, orig
 
 
 @pytest.mark.parametrize("path", [*WAYS, "/api/v1/event/{}"])
-def test_a_browser_that_asks_first_is_told_who_may(app, path):
+def test_a_preflight_gets_the_allowed_methods(app, path):
     method = "POST" if "event" in path else "GET"
     for origin in (*OWN, *OTHERS, None):
         headers = {"Access_Control_Request_Method": method}
@@ -527,7 +527,7 @@ def test_a_browser_that_asks_first_is_told_who_may(app, path):
         assert answer.headers["Vary"] == "Origin"
         if origin in OWN:
             assert answer.headers["Access-Control-Allow-Origin"] == origin
-            # sendBeacon includes cookies, of which nothing is read here.
+            # `sendBeacon` sends cookies; the server ignores them.
             assert answer.headers["Access-Control-Allow-Credentials"] == "true"
             assert method in answer.headers["Access-Control-Allow-Methods"]
             assert "Content-Type" in answer.headers["Access-Control-Allow-Headers"]
@@ -540,9 +540,9 @@ def test_a_browser_that_asks_first_is_told_who_may(app, path):
     assert unknown.headers["Access-Control-Allow-Origin"] is None
 
 
-def test_hosts_that_change_count_at_once(app):
+def test_changed_hosts_apply_at_once(app):
     def known() -> list[bool]:
-        """Whether pages of the old host, and of the new one, may read; and have an audience."""
+        """Return whether pages of the old and the new host may read and have an audience."""
         shared = (
             app.ask(WAYS[1], Origin=origin).headers["Access-Control-Allow-Origin"] == origin
             for origin in (OWN[0], "https://new.example")
@@ -559,16 +559,16 @@ def test_hosts_that_change_count_at_once(app):
 
 
 @pytest.mark.parametrize("path", [*WAYS, "/api/v1/event/{}"])
-def test_methods_that_an_address_has_not_are_told(app, path):
+def test_an_unsupported_method_of_a_story_path_is_405(app, path):
     answer = app.server.ask(path.format(app.token), "DELETE")
     assert answer.status == 405
     assert "OPTIONS" in answer.headers["Allow"]
 
 
-# What stays.
+# Durability.
 
 
-def test_figures_outlive_a_kill_and_are_the_same_when_made_anew(start, run):
+def test_story_counts_survive_a_kill_and_a_rebuild(start, run):
     server = start("--sample")
     app = App(server)
     acknowledged = 0
@@ -579,7 +579,7 @@ def test_figures_outlive_a_kill_and_are_the_same_when_made_anew(start, run):
     server.stop(signal.SIGKILL)
     app.server = start("--sample")
     assert (app.dau()["dau"], app.counts()) == (40, [(app.stories[0], "impression", acknowledged)])
-    # The salt is kept: known users are no new ones.
+    # The salt survives, so known users are not counted again.
     app.send(user_id="u1")
     expected = (
         app.dau(more="&days=3"),
@@ -598,7 +598,7 @@ def test_figures_outlive_a_kill_and_are_the_same_when_made_anew(start, run):
     assert expected[3] == app.counts()
 
 
-def test_ten_thousand_events_of_many_senders_are_counted_exactly(start):
+def test_ten_thousand_concurrent_story_events_are_counted_exactly(start):
     server = start("--sample")
     app = App(server)
     users, each = 2_000, 625
