@@ -23,8 +23,9 @@ from handlers.common.responses import PROJECT_ROOT, PageTemplates
 from handlers.operations.health import ReadinessReport
 from handlers.operations.metrics import MetricSample
 from httpserver import FastRoute, MemoryBudget, Server
-from store.sqlite.admin.apps import NewApp, TokenAuthenticator
+from store.sqlite.admin.apps import NewApp
 from store.sqlite.admin.login_sessions import LoginSessions
+from store.sqlite.admin.token_authenticator import TokenAuthenticator
 from store.sqlite.admin.users import has_users
 from store.sqlite.core.clock_record import load_clock_state
 from store.sqlite.core.data_folder import DATABASE_FILE, IMAGES_FOLDER, PROJECTIONS_FILE

@@ -54,7 +54,7 @@ def build_application(core: Core) -> Application:
         pages=core.pages,
         authenticate=core.apps.authenticate,
         rates=core.rate_limits,
-        session_user=core.logins.who,
+        session_user=core.logins.find_user,
     )
 
 

@@ -12,16 +12,8 @@ from app.settings import Settings
 from commands.admin_backend import open_admin_backend
 from commands.console import add_yes_option, confirm
 from domain.common.timestamp import format_timestamp
-from store.sqlite.admin.apps import (
-    SCOPES,
-    App,
-    ChangeApp,
-    CreateApp,
-    CreateToken,
-    ListApps,
-    RemoveApp,
-    RevokeToken,
-)
+from store.sqlite.admin.apps import App, ChangeApp, CreateApp, ListApps, RemoveApp
+from store.sqlite.admin.tokens import SCOPES, CreateToken, RevokeToken
 from store.sqlite.core.command import AdminCommand
 
 

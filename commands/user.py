@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         password = made_up = generate_password() if arguments.generate else None
         if password is None:
             password = _read_password(arguments.name)
-        command = kind(arguments.name, hash_password(password), given=bool(made_up))
+        command = kind(arguments.name, hash_password(password), generated=bool(made_up))
     result = asyncio.run(_run_command(Path(settings.data), command))
     told = [_user_json(each) for each in result] if isinstance(result, list) else _user_json(result)
     if isinstance(told, dict) and made_up:

@@ -87,7 +87,7 @@ class AdminPage(ApiHandler):
             return
         if self.current_user is None:
             self.redirect_to_login()
-        elif self.current_user.given and not self.allows_initial_password:
+        elif self.current_user.has_initial_password and not self.allows_initial_password:
             self.redirect_to_account()
 
     async def logged_in(self) -> LoggedInUser | None:
@@ -147,7 +147,7 @@ class AdminPage(ApiHandler):
 
     def render_error_page(self, status: int, detail: str) -> bytes:
         """Return the error page, with navigation for a logged-in user."""
-        if self.current_user is None or self.current_user.given:
+        if self.current_user is None or self.current_user.has_initial_password:
             return super().render_error_page(status, detail)
         return self.page_html("error.html", reason_phrase(status), status=status, detail=detail)
 

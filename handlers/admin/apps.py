@@ -9,17 +9,8 @@ from handlers.admin.admin_page import AdminPage, to_api_error
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
 from store.api.errors import StoreError
-from store.sqlite.admin.apps import (
-    SCOPES,
-    App,
-    ChangeApp,
-    CreateApp,
-    CreateToken,
-    ListApps,
-    NewApp,
-    NewToken,
-    RevokeToken,
-)
+from store.sqlite.admin.apps import App, ChangeApp, CreateApp, ListApps, NewApp
+from store.sqlite.admin.tokens import SCOPES, CreateToken, NewToken, RevokeToken
 from store.sqlite.core.database import Database
 
 APPS_PER_PAGE = 100

@@ -62,8 +62,8 @@ class AdminLoginBasePage(AdminPage):
         address = self.request.remote_ip or ""
         throttle.succeeded(user.name, address)
         for old_token in self.session_tokens():
-            await logins.end(old_token)
-        cookie = await logins.begin(user, throttle.hashed(address))
+            await logins.end_session(old_token)
+        cookie = await logins.create_session(user, throttle.hashed(address))
         self.set_cookie(
             self.cookie_name,
             cookie,
@@ -119,7 +119,7 @@ class AdminLoginPage(AdminLoginBasePage):
         try:
             # No password is this long. An empty one is checked instead, which takes as long.
             checked = password if len(password) <= MAX_PASSWORD_LENGTH else ""
-            user = await self._logins.check(name, checked, known=known)
+            user = await self._logins.authenticate(name, checked, known_client=known)
         except StoreBusy:
             self._send_retry_later(1.0, next_url)
             return
@@ -163,7 +163,7 @@ class AdminLogoutPage(AdminPage):
     async def post(self) -> None:
         """End the session and clear the browser cache."""
         for token in self.session_tokens():
-            await self._logins.end(token)
+            await self._logins.end_session(token)
         self.clear_cookie(self.cookie_name, path=self.cookie_path, secure=self.secure)
         self.set_header("Clear-Site-Data", '"cache"')
         self.redirect_done("/admin/login")

@@ -54,7 +54,9 @@ class AdminUsersPage(AdminPage):
         password = generate_password()
         password_hash = await asyncio.to_thread(hash_password, password)
         try:
-            command = CreateUser(self.form_text("name"), password_hash, given=True, by=self.actor)
+            command = CreateUser(
+                self.form_text("name"), password_hash, generated=True, by=self.actor
+            )
             new_user = await command.run(self.database)
         except StoreError as error:
             api_error = to_api_error(error)
@@ -142,7 +144,7 @@ class AdminAccountPage(AdminPage):
         if self.throttle.wait(name, address, now) > 0:
             return False
         self.throttle.failed(name, address, now)
-        if await self.logins.check(name, password, known=True) is None:
+        if await self.logins.authenticate(name, password, known_client=True) is None:
             return False
         self.throttle.succeeded(name, address)
         return True

@@ -15,7 +15,7 @@ from domain.events.event_batch import EVENT_NOT_STORABLE, SENDER_ID_CONFLICT
 from handlers.common.base_handler import ApiError, BaseHandler
 from httpserver import MemoryBudget, Response, reservation_owners
 from store.api.errors import StoreError
-from store.sqlite.admin.apps import AppAccess
+from store.sqlite.admin.token_authenticator import AppAccess
 from store.sqlite.events.commit_batch import AppendOutcome
 from store.sqlite.events.event_log import EventLog
 

@@ -25,7 +25,7 @@ from handlers.common.responses import (
 )
 from httpserver import REQUEST_ID_HEADER, get_request_id
 from store.api.errors import StoreBusy, StoreError, StoreRefused
-from store.sqlite.admin.apps import AppAccess
+from store.sqlite.admin.token_authenticator import AppAccess
 
 LOG = logging.getLogger("marquee.handlers")
 
@@ -122,7 +122,7 @@ class BaseHandler(RequestHandler):
             raise ApiError(401, INVALID_CREDENTIALS)
         limit = self.settings["rates"].per_token
         if limit is not None:
-            decision = limit.count_request(access.token)
+            decision = limit.count_request(access.token_id)
             fields = limit.fields(decision)
             if not decision.allowed:
                 self.count_refused()

@@ -49,7 +49,7 @@ from handlers.common.responses import (
     problem_response,
 )
 from httpserver import DeferredResponse, FastRoute, Request, Response
-from store.sqlite.admin.apps import AppAccess, CachedToken, TokenAuthenticator
+from store.sqlite.admin.token_authenticator import AppAccess, CachedToken, TokenAuthenticator
 from store.sqlite.events.commit_batch import AppendOutcome
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_schemas import EventSchemaStore
@@ -119,7 +119,7 @@ class EventIngest:
         if token is None:
             return None if fits else self._refuse_uncached(authorization)
         limit = self._limit
-        if limit is not None and not (decision := limit.check(token.access.token)).allowed:
+        if limit is not None and not (decision := limit.check(token.access.token_id)).allowed:
             self._log.refuse()
             return limit.too_many_response(decision)
         if fits and "write" in token.access.scopes and self._log.room(size):
@@ -143,7 +143,7 @@ class EventIngest:
         """Ingest a body of at most `max_body` bytes."""
         head = request.head
         cached = self._cached_heads.get(head)
-        if cached is not None and monotonic() < cached[0].until:
+        if cached is not None and monotonic() < cached[0].expires_at:
             token, media_type = cached
             return self._ingest(request.body, media_type, token.access)
         authorization = request.header("Authorization")
@@ -186,7 +186,7 @@ class EventIngest:
         limit = self._limit
         if limit is None:
             return serve()
-        decision = limit.count_request(access.token)
+        decision = limit.count_request(access.token_id)
         if not decision.allowed:
             self._log.refuse()
             return limit.too_many_response(decision)

@@ -36,7 +36,7 @@ from handlers.common.ingest import (
 from handlers.common.responses import problem_response
 from httpserver import MemoryBudget, MemoryReservation, Response, reservation_owners
 from store.api.errors import StoreError, StoreFull
-from store.sqlite.admin.apps import AppAccess
+from store.sqlite.admin.token_authenticator import AppAccess
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_schemas import EventSchemaStore
 

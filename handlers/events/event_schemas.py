@@ -49,7 +49,7 @@ class BaseEventSchemaHandler(ApiHandler):
     async def prepare(self) -> None:
         """Require an `admin` token; its number becomes the actor in the audit log."""
         access = await self.require_scope("admin")
-        self.actor = f"token {access.token}" if access else ""
+        self.actor = f"token {access.token_id}" if access else ""
 
     def schema_key(self, category: str, name: str) -> SchemaKey:
         """Return the key of the event type and the argument `app`; raise 422 if invalid."""

@@ -3,14 +3,8 @@
 from typing import Any
 
 from store.api.errors import StoreBusy, StoreError, StoreFailed, StoreFull, StoreRefused
-from store.sqlite.admin.apps import (
-    ChangeApp,
-    CreateApp,
-    CreateToken,
-    ListApps,
-    RemoveApp,
-    RevokeToken,
-)
+from store.sqlite.admin.apps import ChangeApp, CreateApp, ListApps, RemoveApp
+from store.sqlite.admin.tokens import CreateToken, RevokeToken
 from store.sqlite.admin.users import CreateUser, ListUsers, RemoveUser, SetPassword
 from store.sqlite.core.command import AdminCommand
 from store.sqlite.events.rejected_event_queries import ListRejectedEvents

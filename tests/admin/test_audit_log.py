@@ -45,7 +45,7 @@ def test_an_upload_is_a_change_of_its_user(owner):
 def test_changes_tell_what_was_and_what_is(owner, run):
     data = str(owner.server.data)
     owner.post("/admin/apps", name="Shop", hosts="A.Example.", public_token="shop-1")
-    assert "made an app 5 (Shop); hosts: a.example; strict: no; public token: shop-1" in listed(
+    assert "created an app 5 (Shop); hosts: a.example; strict: no; public token: shop-1" in listed(
         owner
     )
     owner.post("/admin/apps/5", hosts="a.example b.example:8080", strict="1")
@@ -72,14 +72,14 @@ def test_changes_tell_what_was_and_what_is(owner, run):
     owner.post("/admin/schemas/edit", **(rule | {"action": "remove"}), schema="{}")
     assert 'removed an event rule shop / sale of app 5; schema: {"type":"array"}' in listed(owner)
     owner.post("/admin/users", name="nina")
-    assert "made a user nina; password: made up" in listed(owner)
+    assert "created a user nina; password: generated" in listed(owner)
     owner.post("/admin/users/remove", name="nina")
     assert "removed a user nina; 0 sessions ended" in listed(owner)
     run("app", "remove", "Store", "--yes", "--data", data)
     if "removed an app" not in listed(owner):  # of the first versions, which ask for no --yes
         run("app", "remove", "Store", "--data", data)
     page = listed(owner)
-    assert "removed an app 5 (Store); with it 0 stories, 0 event rules, 1 token" in page
+    assert "removed an app 5 (Store); with it 0 stories, 0 event schemas, 1 token" in page
 
 
 def test_a_replay_at_the_terminal_is_a_change(owner, run):

@@ -57,8 +57,8 @@ def test_one_logs_in_and_gets_to_where_one_wanted(maria):
     for part in ("HttpOnly", "SameSite=Lax", "Path=/admin"):
         assert part in cookie
     assert "Secure" not in cookie
-    assert "made a user" not in words(visitor.get("/admin/audit?who=maria"))
-    assert "made a user" in words(visitor.get("/admin/audit"))
+    assert "created a user" not in words(visitor.get("/admin/audit?who=maria"))
+    assert "created a user" in words(visitor.get("/admin/audit"))
 
 
 def test_a_login_begins_a_session_of_its_own_and_ends_the_one_that_was(maria):

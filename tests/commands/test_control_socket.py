@@ -32,7 +32,8 @@ from store.api.errors import (
     StoreRefused,
 )
 from store.api.import_session import RowRejection, StagedFile
-from store.sqlite.admin.apps import CreateApp, ListApps, NewApp, RevokeToken
+from store.sqlite.admin.apps import CreateApp, ListApps, NewApp
+from store.sqlite.admin.tokens import RevokeToken
 from store.sqlite.banners.campaign_stats import load_campaign_stats
 from store.sqlite.control_protocol import COMMAND_TYPES
 from store.sqlite.core.command import AdminCommand

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from store.sqlite.admin.apps import RevokeToken
+from store.sqlite.admin.tokens import RevokeToken
 from tests.support.events.events_api import App, gained
 from tests.support.events.hostile_bodies import GOOD, body, hostile
 

@@ -36,6 +36,7 @@ MODULES = {
 # Where what nobody may guess is made: by `secrets` alone.
 GUARDED = (
     "store/sqlite/admin/apps.py",
+    "store/sqlite/admin/tokens.py",
     "store/sqlite/admin/login_sessions.py",
     "store/sqlite/admin/password_hashing.py",
 )

@@ -21,7 +21,8 @@ from domain.stories.story import Story
 from handlers.stories import story_stats
 from httpserver import Server, bind_tcp
 from store.api.errors import StoreBusy
-from store.sqlite.admin.apps import ChangeApp, CreateApp, CreateToken, RemoveApp
+from store.sqlite.admin.apps import ChangeApp, CreateApp, RemoveApp
+from store.sqlite.admin.tokens import CreateToken
 from store.sqlite.stories.stories import PutStories, RemoveStories
 from store.sqlite.stories.story_cache import CachedStories, VisibleStories
 from tests.support.server_process import Running

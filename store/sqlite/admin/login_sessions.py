@@ -1,8 +1,8 @@
-"""Owners' sessions in browsers: the cookie's bytes are told once, and kept as a hash.
+"""Login sessions of users in the admin pages; only the SHA-256 of a session cookie is stored.
 
-A session ends when it is logged out, a week after it was used last, a month after it began, and
-with its user's password. A password that was made up for a user opens nothing but the page where
-the user chooses another, and that for a week.
+A session ends by logging out, a week after its last use, a month after its begin, and when the
+user's password changes. A generated password is valid for a week and gives access only to the page
+where the user chooses another.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from store.sqlite.core.paging import TableScan, read_all_rows
 
 DAY_SECONDS = 86_400
 MAX_IDLE_SECONDS, MAX_SESSION_SECONDS = 7 * DAY_SECONDS, 30 * DAY_SECONDS
-# Seconds after which the use of a session is written down again.
+# Minimum time between two updates of a session's last use.
 USE_INTERVAL_SECONDS = 600
-# Seconds for which a password that was made up for a user lets in.
+# Lifetime of a generated password.
 INITIAL_PASSWORD_SECONDS = 7 * DAY_SECONDS
-# Addresses that are kept of a user, and seconds for which one is.
+# Client addresses remembered per user, and their lifetime.
 MAX_KNOWN_ADDRESSES, ADDRESS_TTL_SECONDS = 20, 180 * DAY_SECONDS
-# Passwords that wait in a queue.
+# Maximum length of each queue of password checks.
 MAX_QUEUED_LOGINS = 20
 MICROS_PER_SECOND = 1_000_000
 
@@ -54,39 +54,41 @@ KNOWN_ADDRESS_TABLE = TableScan(
 
 @dataclass(frozen=True)
 class LoggedInUser:
-    """Who is logged in."""
+    """The user of a login session."""
 
     id: int
     name: str
-    given: bool  # the password is one that was made up: another is to be chosen
+    has_initial_password: bool  # a generated password, which the user has to replace
 
 
 class _LoginQueue:
-    """Passwords that wait to be checked, one at a time."""
+    """Queue of password checks, which run one at a time."""
 
     def __init__(self) -> None:
-        self.turn = asyncio.Semaphore(1)
+        self.slot = asyncio.Semaphore(1)
         self.waiting = 0
 
 
 class LoginSessions:
-    """The sessions of all users."""
+    """Login sessions of all users."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time) -> None:
-        """`clock` tells the seconds since 1970."""
+        """`clock` returns seconds since 1970."""
         self._database = database
         self._clock = clock
-        self._strangers, self._known = _LoginQueue(), _LoginQueue()
+        self._unknown_clients, self._known_clients = _LoginQueue(), _LoginQueue()
 
-    async def check(self, name: str, password: str, *, known: bool = False) -> LoggedInUser | None:
-        """The user of this name, if that is the password; as long in coming if not.
+    async def authenticate(
+        self, name: str, password: str, *, known_client: bool = False
+    ) -> LoggedInUser | None:
+        """Return the user with this name and password; take as long for an unknown name.
 
-        Strangers and known clients wait in queues of their own, so that many strangers cannot
-        keep an owner out. Raises `StoreBusy` when the queue is full.
+        Unknown and known clients have separate queues, so that many unknown clients cannot lock
+        an owner out. Raise `StoreBusy` when the queue is full.
         """
-        queue = self._known if known else self._strangers
+        queue = self._known_clients if known_client else self._unknown_clients
         if queue.waiting >= MAX_QUEUED_LOGINS:
-            raise StoreBusy("too many are logging in at this moment")
+            raise StoreBusy("too many logins at once: try again in a moment")
 
         def job(connection: sqlite3.Connection) -> tuple[int, str, str, int] | None:
             rows = connection.execute("SELECT id, name, digest, given_at FROM user").fetchall()
@@ -95,29 +97,30 @@ class LoginSessions:
         wanted = user_name_key(name)
         queue.waiting += 1
         try:
-            async with queue.turn:
+            async with queue.slot:
                 row = await self._database.read(job)
-                right = await asyncio.to_thread(verify_password, row and row[2], password)
+                is_valid = await asyncio.to_thread(verify_password, row and row[2], password)
         finally:
             queue.waiting -= 1
-        if not right or row is None:
+        if not is_valid or row is None:
             return None
-        number, name, _, given = row
-        if given and self._now() - given > INITIAL_PASSWORD_SECONDS * MICROS_PER_SECOND:
+        user_id, name, _, generated_at = row
+        age = self._now() - generated_at
+        if generated_at and age > INITIAL_PASSWORD_SECONDS * MICROS_PER_SECOND:
             return None
-        return LoggedInUser(number, name, given > 0)
+        return LoggedInUser(user_id, name, generated_at > 0)
 
     async def known_addresses(self) -> list[tuple[str, bytes]]:
-        """Return the names of users, each with the hash of an address that it logged in from."""
+        """Return pairs of a user's name and the hash of an address of an earlier login."""
         return await read_all_rows(self._database.read_internal, KNOWN_ADDRESS_TABLE)
 
-    async def begin(self, owner: LoggedInUser, address: bytes) -> str:
-        """Begin a session and return what its cookie holds; keep the `address`, a hash."""
+    async def create_session(self, owner: LoggedInUser, address: bytes) -> str:
+        """Create a session and return its cookie value; `address` is the client's, hashed."""
         token = secrets.token_urlsafe(32)
         at = self._now()
 
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute(DELETE_EXPIRED_SQL, self._bounds(at))
+            connection.execute(DELETE_EXPIRED_SQL, self._expiry_bounds(at))
             connection.execute(
                 "INSERT INTO login VALUES (?, ?, ?, ?)", (_sha256(token), owner.id, at, at)
             )
@@ -132,29 +135,29 @@ class LoginSessions:
         await self._database.write(job)
         return token
 
-    async def who(self, token: str) -> LoggedInUser | None:
-        """Whose session this is; None for one that has ended, or never was."""
+    async def find_user(self, token: str) -> LoggedInUser | None:
+        """Return the user of a session; None if it has ended or never existed."""
         at, key = self._now(), _sha256(token)
         row = await self._database.read(
-            lambda it: it.execute(SESSION_USER_SQL, (key, *self._bounds(at))).fetchone()
+            lambda it: it.execute(SESSION_USER_SQL, (key, *self._expiry_bounds(at))).fetchone()
         )
         if row is None:
             return None
-        number, name, given, used = row
-        if at - used > USE_INTERVAL_SECONDS * MICROS_PER_SECOND:
+        user_id, name, generated_at, used_at = row
+        if at - used_at > USE_INTERVAL_SECONDS * MICROS_PER_SECOND:
             sql = "UPDATE login SET used_at = ? WHERE sha256 = ?"
             await self._database.write(lambda it: it.execute(sql, (at, key)).rowcount)
-        return LoggedInUser(number, name, given > 0)
+        return LoggedInUser(user_id, name, generated_at > 0)
 
-    async def end(self, token: str) -> None:
-        """End a session, at once."""
+    async def end_session(self, token: str) -> None:
+        """Delete a session."""
         sql = "DELETE FROM login WHERE sha256 = ?"
         await self._database.write(lambda it: it.execute(sql, (_sha256(token),)).rowcount)
 
     def _now(self) -> int:
         return int(self._clock() * MICROS_PER_SECOND)
 
-    def _bounds(self, at: int) -> tuple[int, int]:
+    def _expiry_bounds(self, at: int) -> tuple[int, int]:
         return (
             at - MAX_IDLE_SECONDS * MICROS_PER_SECOND,
             at - MAX_SESSION_SECONDS * MICROS_PER_SECOND,

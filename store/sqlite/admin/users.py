@@ -1,4 +1,4 @@
-"""Users: who may see and change everything in a browser. Their passwords come here as digests."""
+"""Users of the admin pages, who may see and change everything; passwords arrive as digests."""
 
 import re
 import sqlite3
@@ -18,7 +18,7 @@ USER_NAME_PATTERN = re.compile(r"[\w.@+-]{1,100}")
 
 @dataclass(frozen=True)
 class User:
-    """A user; times are microseconds since 1970, `seen_at` the last login."""
+    """A user; times are microseconds since 1970, `seen_at` is the last login."""
 
     id: int
     name: str
@@ -27,52 +27,55 @@ class User:
 
 
 class CreateUser(AdminCommand[User], frozen=True):
-    """Make a user; as the `first` one, only while there is none."""
+    """Create a user; with `first`, only while no user exists."""
 
     name: str
     digest: str
     first: bool = False
-    given: bool = False  # the password was made up, and the user is to choose another
+    generated: bool = False  # a generated password, which the user has to replace
 
     async def run(self, database: Database) -> User:
-        """The user; `StoreRefused` for a name that is taken, or not right."""
+        """Return the user; raise `StoreRefused` if the name is taken or invalid."""
         name = normalize_user_name(self.name)
         if not USER_NAME_PATTERN.fullmatch(name):
-            raise StoreRefused("a user's name has 1 to 100 letters, digits and . _ @ + -")
+            raise StoreRefused(
+                f"invalid user name {name[:100]!r}: must have 1 to 100 letters, digits "
+                "and . _ @ + -"
+            )
 
         def job(connection: sqlite3.Connection) -> User:
             if self.first and connection.execute("SELECT 1 FROM user LIMIT 1").fetchone():
-                raise StoreRefused("there is a user by now: log in")
+                raise StoreRefused("a user exists already: log in")
             if (taken := find_user(connection, name)) is not None:
-                raise StoreRefused(f"there is a user {taken.name!r} already")
+                raise StoreRefused(f"user {taken.name!r} exists already")
             at = time_ns() // 1000
             sql = "INSERT INTO user (name, digest, created_at, given_at) VALUES (?, ?, ?, ?)"
-            row = (name, self.digest, at, at * self.given)
-            number = connection.execute(sql, row).lastrowid
-            assert number is not None
-            about = f"{name}; password: {'made up' if self.given else 'chosen'}"
-            write_audit_entry(connection, self.by, "made a user", about)
-            return User(number, name, at, None)
+            row = (name, self.digest, at, at * self.generated)
+            user_id = connection.execute(sql, row).lastrowid
+            assert user_id is not None
+            about = f"{name}; password: {'generated' if self.generated else 'chosen'}"
+            write_audit_entry(connection, self.by, "created a user", about)
+            return User(user_id, name, at, None)
 
         return await database.write(job)
 
 
 class ListUsers(AdminCommand[list[User]], frozen=True):
-    """All users."""
+    """List all users."""
 
     async def run(self, database: Database) -> list[User]:
-        """The users by their ids."""
+        """Return the users, ordered by id."""
         table = TableScan("user", ("id",), "id, name, created_at, seen_at")
         return [User(*row) for row in await read_all_rows(database.read_internal, table)]
 
 
 class RemoveUser(AdminCommand[User], frozen=True):
-    """Remove a user, whose sessions end at once."""
+    """Remove a user and end the user's sessions."""
 
     name: str
 
     async def run(self, database: Database) -> User:
-        """The user that was; `StoreRefused` if there is none."""
+        """Return the removed user; raise `StoreRefused` if there is none."""
 
         def job(connection: sqlite3.Connection) -> User:
             user = _require_user(connection, self.name)
@@ -86,22 +89,22 @@ class RemoveUser(AdminCommand[User], frozen=True):
 
 
 class SetPassword(AdminCommand[User], frozen=True):
-    """Give a user another password; the user's sessions end at once."""
+    """Set a user's password and end the user's sessions."""
 
     name: str
     digest: str
-    given: bool = False  # as in CreateUser
+    generated: bool = False  # as in CreateUser
 
     async def run(self, database: Database) -> User:
-        """The user; `StoreRefused` if there is none."""
+        """Return the user; raise `StoreRefused` if there is none."""
 
         def job(connection: sqlite3.Connection) -> User:
             user = _require_user(connection, self.name)
-            at = time_ns() // 1000 * self.given
+            generated_at = time_ns() // 1000 * self.generated
             sql = "UPDATE user SET digest = ?, given_at = ? WHERE id = ?"
-            connection.execute(sql, (self.digest, at, user.id))
+            connection.execute(sql, (self.digest, generated_at, user.id))
             ended = connection.execute("DELETE FROM login WHERE user = ?", (user.id,)).rowcount
-            how = "made up" if self.given else "chosen"
+            how = "generated" if self.generated else "chosen"
             about = f"{user.name}; password: {how}; {format_count(ended, 'session')} ended"
             write_audit_entry(connection, self.by, "set a password", about)
             return user
@@ -110,14 +113,14 @@ class SetPassword(AdminCommand[User], frozen=True):
 
 
 async def has_users(database: Database) -> bool:
-    """Whether there is a user."""
+    """Return whether any user exists."""
     sql = "SELECT EXISTS (SELECT 1 FROM user)"
     return bool(await database.read_internal(lambda it: it.execute(sql).fetchone()[0]))
 
 
 def find_user(connection: sqlite3.Connection, name: str) -> User | None:
-    """Return the user with a name, in any case and Unicode form; None if unknown."""
-    # SQLite compares without case in ASCII alone. Users are few.
+    """Return the user with a name in any case and Unicode form; None if unknown."""
+    # SQLite ignores case only for ASCII letters; users are few, so all names are compared here.
     sql, wanted = "SELECT id, name, created_at, seen_at FROM user ORDER BY id", user_name_key(name)
     rows = connection.execute(sql).fetchall()
     return next((User(*row) for row in rows if user_name_key(row[1]) == wanted), None)

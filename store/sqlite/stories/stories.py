@@ -10,7 +10,8 @@ from typing import Literal
 from domain.common.formatting import format_moment
 from domain.stories.story import Story
 from store.api.errors import StoreRefused
-from store.sqlite.admin.apps import STORIES_CHANGED, find_app
+from store.sqlite.admin.app_lookup import find_app
+from store.sqlite.admin.apps import STORIES_CHANGED
 from store.sqlite.core.audit_log import format_changes, format_value, write_audit_entry
 from store.sqlite.core.batched_writes import BatchedWriter
 from store.sqlite.core.command import AdminCommand
@@ -82,7 +83,7 @@ class ListStories(AdminCommand[list[StoredStory]], frozen=True):
         read = database.read_internal
         table = TableScan("story INDEXED BY story_place", STORY_KEY, STORY_COLUMNS)
         if self.app is not None:
-            app = await read(partial(find_app, said=self.app))
+            app = await read(partial(find_app, reference=self.app))
             least, most = -MAX_SQLITE_INTEGER - 1, MAX_SQLITE_INTEGER
             table = replace(table, after=(app, least, least), upto=(app, most, most))
         return [StoredStory(*row) for row in await read_all_rows(read, table)]

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 from store.api.errors import StoreRefused
-from store.sqlite.admin import apps
-from store.sqlite.admin.apps import (
+from store.sqlite.admin.apps import App, CreateApp, ListApps, NewApp
+from store.sqlite.admin.token_authenticator import (
+    TOKEN_CACHE_SECONDS,
     AppAccess,
-    CreateApp,
-    CreateToken,
-    ListApps,
-    RevokeToken,
     TokenAuthenticator,
 )
+from store.sqlite.admin.tokens import CreateToken, RevokeToken
 from store.sqlite.core.command import AdminCommand
 from store.sqlite.core.database import Database
 from tests.support.banners.campaign_files import rows, with_database
@@ -32,7 +30,7 @@ def access(data: Path, token: str) -> AppAccess | None:
     return with_database(data, lambda database: TokenAuthenticator(database).authenticate(token))
 
 
-def test_a_new_app_has_a_token_that_may_write_and_read(tmp_path: Path) -> None:
+def test_new_app_has_a_token_with_write_and_read_scope(tmp_path: Path) -> None:
     app = with_database(tmp_path, CreateApp("shop", "token_1", ("www.example.com",), True).run)
     assert (app.id, app.name, app.public_token) == (1, "shop", "token_1")
     assert app.secret_token.startswith("mq_1_")
@@ -49,7 +47,7 @@ def test_a_new_app_has_a_token_that_may_write_and_read(tmp_path: Path) -> None:
     ]
 
 
-def test_a_secret_is_not_stored_but_its_sha_256(tmp_path: Path) -> None:
+def test_only_the_sha256_of_a_secret_token_is_stored(tmp_path: Path) -> None:
     app = with_database(tmp_path, CreateApp("shop").run)
     (row,) = rows(tmp_path, "SELECT * FROM token")
     assert hashlib.sha256(app.secret_token.encode()).digest() in row
@@ -58,18 +56,18 @@ def test_a_secret_is_not_stored_but_its_sha_256(tmp_path: Path) -> None:
     assert secret not in (tmp_path / "marquee.db").read_bytes()
 
 
-def test_public_tokens_are_made_up_and_differ(tmp_path: Path) -> None:
+def test_generated_public_tokens_differ(tmp_path: Path) -> None:
     first = with_database(tmp_path, CreateApp("one").run)
     second = with_database(tmp_path, CreateApp("two").run)
     assert first.public_token != second.public_token
     assert first.public_token.isalnum()
 
 
-def test_names_and_public_tokens_are_taken_once(tmp_path: Path) -> None:
+def test_names_and_public_tokens_are_unique(tmp_path: Path) -> None:
     with_database(tmp_path, CreateApp("shop", "token_1").run)
     assert refused(tmp_path, CreateApp("shop")) == "app 1 has the name 'shop' already"
-    told = refused(tmp_path, CreateApp("other", "token_1"))
-    assert told == "app 1 has the public token 'token_1' already"
+    message = refused(tmp_path, CreateApp("other", "token_1"))
+    assert message == "app 1 has the public token 'token_1' already"
     assert len(with_database(tmp_path, ListApps().run)) == 1
 
 
@@ -88,43 +86,43 @@ def test_names_and_public_tokens_are_taken_once(tmp_path: Path) -> None:
         (CreateApp("a", hosts=("-a.example",)), "invalid host"),
         (CreateApp("a", hosts=("a" * 300 + ".example",)), "invalid host"),
         (CreateToken("nobody", ("read",)), "no app 'nobody'"),
-        (CreateToken("nobody", ("fly",)), "not 'fly'"),
-        (CreateToken("nobody", ()), "scopes are some of write, read, admin"),
+        (CreateToken("nobody", ("fly",)), "invalid scopes 'fly'"),
+        (CreateToken("nobody", ()), "use write, read, admin"),
         (RevokeToken("7"), "no token with the id 7"),
-        (RevokeToken("seven"), "by its id, or in full"),
+        (RevokeToken("seven"), "give its id or its full text"),
     ],
 )
-def test_what_cannot_be_done_says_why(
+def test_invalid_command_is_refused_with_its_reason(
     tmp_path: Path, command: AdminCommand[object], reason: str
 ) -> None:
     assert reason in refused(tmp_path, command)
 
 
-def test_hosts_are_kept_as_they_are_compared(tmp_path: Path) -> None:
+def test_hosts_are_stored_in_canonical_form_without_duplicates(tmp_path: Path) -> None:
     hosts = ("WWW.Example.com.", "localhost:8000", "127.0.0.1", "www.example.com", "a_b.example")
     with_database(tmp_path, CreateApp("shop", hosts=hosts).run)
     (app,) = with_database(tmp_path, ListApps().run)
     assert app.hosts == ["www.example.com", "localhost:8000", "127.0.0.1", "a_b.example"]
 
 
-@pytest.mark.parametrize("said", ["1", "shop", "token_1"])
-def test_another_token_has_the_scopes_that_were_asked_for(tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("reference", ["1", "shop", "token_1"])
+def test_additional_token_has_the_requested_scopes(tmp_path: Path, reference: str) -> None:
     with_database(tmp_path, CreateApp("shop", "token_1").run)
-    token = with_database(tmp_path, CreateToken(said, ("admin", "read", "read")).run)
+    token = with_database(tmp_path, CreateToken(reference, ("admin", "read", "read")).run)
     assert (token.id, token.app, token.scopes) == (2, 1, ["read", "admin"])
     assert access(tmp_path, token.secret_token) == AppAccess(2, 1, frozenset({"read", "admin"}))
 
 
-def test_an_app_that_two_may_be_meant_by_has_to_be_named_otherwise(tmp_path: Path) -> None:
+def test_reference_that_matches_two_apps_is_refused(tmp_path: Path) -> None:
     with_database(tmp_path, CreateApp("2", "token_1").run)
     with_database(tmp_path, CreateApp("other", "token_2").run)
     assert "give a public token" in refused(tmp_path, CreateToken("2", ("read",)))
 
 
-def test_a_token_that_is_not_exactly_right_is_none(tmp_path: Path) -> None:
+def test_altered_token_is_not_authenticated(tmp_path: Path) -> None:
     app = with_database(tmp_path, CreateApp("shop").run)
     token = app.secret_token
-    for wrong in (
+    for altered in (
         "",
         "mq_1_",
         token[:-1],
@@ -138,22 +136,22 @@ def test_a_token_that_is_not_exactly_right_is_none(tmp_path: Path) -> None:
         app.public_token,
         "mq_99999999999999999999_" + "a" * 43,
     ):
-        assert access(tmp_path, wrong) is None, wrong
+        assert access(tmp_path, altered) is None, altered
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_a_revoked_token_is_refused_and_the_others_are_not(tmp_path: Path, full: bool) -> None:
+def test_revoked_token_is_rejected_and_others_remain_valid(tmp_path: Path, full: bool) -> None:
     app = with_database(tmp_path, CreateApp("shop").run)
     other = with_database(tmp_path, CreateToken("shop", ("read",)).run)
-    said = app.secret_token if full else "1"
-    revoked = with_database(tmp_path, RevokeToken(said).run)
+    reference = app.secret_token if full else "1"
+    revoked = with_database(tmp_path, RevokeToken(reference).run)
     assert revoked.id == 1 and revoked.revoked_at is not None
-    assert with_database(tmp_path, RevokeToken(said).run) == revoked
+    assert with_database(tmp_path, RevokeToken(reference).run) == revoked
     assert access(tmp_path, app.secret_token) is None
     assert access(tmp_path, other.secret_token) is not None
 
 
-def test_a_revocation_is_felt_within_a_second_and_until_then_costs_no_reads(
+def test_revocation_takes_effect_within_a_second_despite_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
@@ -166,33 +164,33 @@ def test_a_revocation_is_felt_within_a_second_and_until_then_costs_no_reads(
 
     async def use(database: Database) -> None:
         app = await CreateApp("shop").run(database)
-        known = TokenAuthenticator(database)
+        authenticator = TokenAuthenticator(database)
         monkeypatch.setattr(Database, "read", counted)
 
-        async def ask() -> AppAccess | None:
-            return await known.authenticate(app.secret_token)
+        async def authenticate() -> AppAccess | None:
+            return await authenticator.authenticate(app.secret_token)
 
-        assert None not in await asyncio.gather(*[ask() for _ in range(100)])
+        assert None not in await asyncio.gather(*[authenticate() for _ in range(100)])
         assert reads == 1
         await RevokeToken("1").run(database)
         await asyncio.sleep(1)
-        assert await ask() is None
+        assert await authenticate() is None
 
-    assert apps.TOKEN_CACHE_SECONDS < 1
+    assert TOKEN_CACHE_SECONDS < 1
     with_database(tmp_path, use)
 
 
-def test_who_was_authenticated_is_known_at_once_for_less_than_a_second(tmp_path: Path) -> None:
+def test_authorization_field_is_cached_for_less_than_a_second(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         now = 100.0
         token = (await CreateApp("shop").run(database)).secret_token
-        known = TokenAuthenticator(database, lambda: now)
-        assert known.peek(f"Bearer {token}") is None
-        assert await known.authenticate(f"{token[:-1]}-") is None
-        access = await known.authenticate(token)
-        found = known.peek(f"Bearer {token}")
+        authenticator = TokenAuthenticator(database, lambda: now)
+        assert authenticator.peek(f"Bearer {token}") is None
+        assert await authenticator.authenticate(f"{token[:-1]}-") is None
+        access = await authenticator.authenticate(token)
+        found = authenticator.peek(f"Bearer {token}")
         assert found is not None
-        assert (found.access, found.until) == (access, now + apps.TOKEN_CACHE_SECONDS)
+        assert (found.access, found.expires_at) == (access, now + TOKEN_CACHE_SECONDS)
         for other in (
             token,
             f"Bearer {token}x",
@@ -201,13 +199,13 @@ def test_who_was_authenticated_is_known_at_once_for_less_than_a_second(tmp_path:
             "",
             "é",
         ):
-            assert known.peek(other) is None
-        now += apps.TOKEN_CACHE_SECONDS
-        assert known.peek(f"Bearer {token}") is None
+            assert authenticator.peek(other) is None
+        now += TOKEN_CACHE_SECONDS
+        assert authenticator.peek(f"Bearer {token}") is None
 
     with_database(tmp_path, use)
 
 
-def test_a_command_knows_the_type_of_its_answer() -> None:
-    assert CreateApp.answer() is apps.NewApp
-    assert ListApps.answer() == list[apps.App]
+def test_command_reports_its_result_type() -> None:
+    assert CreateApp.answer() is NewApp
+    assert ListApps.answer() == list[App]

@@ -5,7 +5,8 @@ import re
 from itertools import count
 
 from commands import control_client
-from store.sqlite.admin.apps import CreateApp, CreateToken
+from store.sqlite.admin.apps import CreateApp
+from store.sqlite.admin.tokens import CreateToken
 
 COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
 
