@@ -75,7 +75,9 @@ def test_what_is_dangerous_would_be_seen(text: str) -> None:
 def test_what_nobody_may_guess_is_made_by_the_systems_chance(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"(?m)^(import random|from random|from uuid|import uuid)", text)
-    assert re.search(r"secrets\.(token_urlsafe|token_bytes|choice|randbits)|os\.urandom", text)
+    assert re.search(
+        r"secrets\.(token_urlsafe|token_bytes|token_hex|choice|randbits)|os\.urandom", text
+    )
 
 
 def test_scripts_in_pages_run_no_text_and_keep_nothing() -> None:
