@@ -84,7 +84,7 @@ def test_an_opted_out_visitor_is_not_counted(site, name):
     [
         ({"host": "evil.example.com"}, 403),
         ({"fields": {"Origin": "https://evil.example.com"}}, 403),
-        ({"host": "shop.example.com"}, 403),  # said on a page of another host
+        ({"host": "shop.example.com"}, 403),  # sent from a page of another host
         ({"fields": {"Origin": "null"}}, 204),
         ({"fields": {}}, 204),
         ({"host": HOST.upper()}, 204),
@@ -104,9 +104,9 @@ def test_a_beacon_needs_a_listed_host(site, change, status):
 def test_toppages_are_ordered_by_visitors_and_limited(site):
     for number in range(12):
         site.crowd(12 - number, f"/{number:02}")
-    told = site.get("/live/toppages/").json()
-    assert [page["path"] for page in told] == [f"/{number:02}" for number in range(10)]
-    assert [page["visitors"] for page in told] == list(range(12, 2, -1))
+    response = site.get("/live/toppages/").json()
+    assert [page["path"] for page in response] == [f"/{number:02}" for number in range(10)]
+    assert [page["visitors"] for page in response] == list(range(12, 2, -1))
     assert len(site.get("/live/toppages/", limit=3).json()) == 3
     assert len(site.get("/live/toppages/v3/", limit=500).json()["pages"]) == 12
     for wrong in ("0", "-1", "x", "10001", "1e3"):
@@ -154,10 +154,10 @@ def test_increasing_concurrents_are_ordered_by_gain(site):
     def gains() -> list[dict[str, object]]:
         return site.increasing().json()
 
-    told = until(gains)
-    assert {page["i"] for page in told} <= {"/a", "/b"}
-    assert [page["change"] for page in told] == sorted(
-        (page["change"] for page in told), reverse=True
+    response = until(gains)
+    assert {page["i"] for page in response} <= {"/a", "/b"}
+    assert [page["change"] for page in response] == sorted(
+        (page["change"] for page in response), reverse=True
     )
     until(lambda: not gains())  # and no more a reading later
 
@@ -175,11 +175,11 @@ def test_rising_pages_have_an_expected_value(site):
     assert 0 < page["change"] <= 70
     assert page["rate"] > 0
     assert page["score"] >= 4
-    told = site.rising(window=60, limit=1)
-    assert len(told["pages"]) == 1
-    assert (told["host"], told["window"], told["stale"]) == (HOST, 60, False)
-    assert 0 <= told["age"] < 60
-    assert told["as_of"].endswith("Z")
+    response = site.rising(window=60, limit=1)
+    assert len(response["pages"]) == 1
+    assert (response["host"], response["window"], response["stale"]) == (HOST, 60, False)
+    assert 0 <= response["age"] < 60
+    assert response["as_of"].endswith("Z")
     for wrong in ({"window": 59}, {"window": 3601}, {"window": "x"}, {"limit": 0}):
         answer = site.get(f"/api/v1/audience/{HOST}/rising", **wrong)
         assert answer.status == 422
@@ -217,7 +217,7 @@ def test_all_limits_share_one_ranking_of_a_reading():
     for number in range(100):
         watch.history.add({f"/{page}": page + number % 3 for page in range(200)}, number * 5.0)
     rising = watch.history.rising
-    watch.history.rising = lambda *said, **more: calls.append(said) or rising(*said, **more)
+    watch.history.rising = lambda *args, **options: calls.append(args) or rising(*args, **options)
     handler = rising_of(watch)
     found = [
         json.loads(handler.encode_response(watch, 300, limit))["pages"] for limit in range(1, 101)
@@ -255,8 +255,8 @@ def test_a_stream_sends_each_reading_and_resumes(site):
         line = next(heard)
         if line.startswith("id: "):
             ids.append(line.removeprefix("id: "))
-            told = json.loads(next(heard).removeprefix("data: "))
-            assert told["pages"][0]["path"] == "/a"
+            response = json.loads(next(heard).removeprefix("data: "))
+            assert response["pages"][0]["path"] == "/a"
     heard.close()
     assert ids == sorted(set(ids))
     # A client with the latest event id waits for the next one; others get the latest at once.

@@ -1,4 +1,4 @@
-"""What the beacon reports in a real browser, through the whole life of a page."""
+"""The beacon script in a real browser, over the life cycle of a page."""
 
 import json
 import time
@@ -16,14 +16,14 @@ EMOJI = "\U0001f600"
 
 
 class Pages:
-    """A site with the beacon, on a server of its own; the tests tell their visits apart by path."""
+    """A site with the beacon; tests distinguish their visits by path."""
 
     def __init__(self, browser, site: Site, shop: Shop) -> None:
         self.browser, self.site, self.shop = browser, site, shop
         self.beacon = f"http://127.0.0.1:{site.server.port}/static/beacon.js"
 
     def page(self, title: str = "A page", more: str = "", before: str = "") -> None:
-        """Serve this at every address of the site."""
+        """Serve this page at every path."""
         html = PAGE.format(title=title, beacon=self.beacon, token=self.site.token)
         self.shop.page = (before + html + more).encode()
 
@@ -34,7 +34,7 @@ class Pages:
         return self.browser.execute_script(script)
 
     def first(self, source: str) -> str:
-        """Have a script run before any of a page; its number, to take it away by."""
+        """Run a script before any script of a page; return its id for `never`."""
         command = "Page.addScriptToEvaluateOnNewDocument"
         return self.browser.execute_cdp_cmd(command, {"source": source})["identifier"]
 
@@ -43,7 +43,7 @@ class Pages:
         self.browser.execute_cdp_cmd(command, {"identifier": number})
 
     def views(self, path: str) -> list[dict]:
-        """The pageviews that are stored of addresses that begin so, oldest first."""
+        """Return the stored pageviews with this path prefix, oldest first."""
         found = self.site.server.ask(
             "/events?source=pageview&order=asc&limit=1000",
             Authorization=f"Bearer {self.site.secret}",
@@ -55,12 +55,12 @@ class Pages:
         ]
 
     def paths(self, path: str, count: int) -> list[str]:
-        """The paths of these pageviews, once there are so many."""
+        """Wait for `count` pageviews and return their paths."""
         until(lambda: len(self.views(path)) >= count)
         return [each["path"] for each in self.views(path)]
 
     def none_but(self, path: str, count: int) -> None:
-        """There are so many pageviews, and after a further one elsewhere there still are."""
+        """Assert that there are `count` pageviews, also after one elsewhere has arrived."""
         self.page()
         self.go("/mark" + path)
         self.paths("/mark" + path, 1)
@@ -90,7 +90,7 @@ def pages(browser, run, tmp_path_factory) -> Iterator[Pages]:
     ],
     ids=range(4),
 )
-def test_a_title_is_cut_between_characters(pages, title, stored):
+def test_a_long_title_is_cut_between_characters(pages, title, stored):
     path = f"/title/{len(stored)}/{len(title)}"
     html = f'<!DOCTYPE html><meta charset="utf-8"><script>document.title = "{title}"</script>'
     html += f'<script src="{pages.beacon}" data-token="{pages.site.token}" defer></script>'
@@ -104,15 +104,15 @@ def test_each_page_of_a_single_page_application_is_a_pageview(pages):
     pages.page("Start")
     pages.go("/spa/start")
     pages.paths("/spa", 1)
-    # Frameworks set the title after the address.
+    # Frameworks set the title after the URL.
     pages.run("history.pushState({}, '', '/spa/a'); setTimeout(() => document.title = 'A', 50)")
     pages.paths("/spa", 2)
     pages.run("history.replaceState({}, '', '/spa/b'); document.title = 'B'")
     pages.paths("/spa", 3)
-    # Another query, another part, the same address: no other page.
+    # Another query, another fragment or the same URL is no other page.
     pages.run("history.pushState({}, '', '/spa/b?x=1'); history.replaceState({}, '', '/spa/b#y')")
     pages.run("history.replaceState({}, '')")
-    # Left at once.
+    # The page is left at once.
     pages.run(
         "for (const it of 'cde') { history.pushState({}, '', '/spa/' + it); document.title = it; }"
     )
@@ -124,8 +124,8 @@ def test_each_page_of_a_single_page_application_is_a_pageview(pages):
     assert len({each["session"] for each in pages.views("/spa")}) == 1
 
 
-def test_replace_state_with_the_same_address_sends_nothing(pages):
-    """Frameworks do that to keep the scroll position, or right after `pushState`."""
+def test_replace_state_with_the_same_url_sends_nothing(pages):
+    """Frameworks do this to keep the scroll position, or right after `pushState`."""
     pages.page("Start")
     number = pages.first(
         "window.sent = []; const send = navigator.sendBeacon.bind(navigator);"
@@ -149,7 +149,7 @@ def test_replace_state_with_the_same_address_sends_nothing(pages):
         pages.never(number)
 
 
-def test_a_page_that_is_left_before_its_title_came_is_a_pageview(pages):
+def test_a_page_left_before_its_title_is_a_pageview(pages):
     pages.page()
     pages.go("/left/a")
     pages.paths("/left", 1)
@@ -157,7 +157,7 @@ def test_a_page_that_is_left_before_its_title_came_is_a_pageview(pages):
     assert sorted(pages.paths("/left", 3)) == ["/left/a", "/left/b", "/left/c"]
 
 
-def test_hash_routes_are_pages_where_the_script_says_so(pages):
+def test_hash_routes_are_pages_with_data_hash(pages):
     pages.page()
     pages.go("/hash/no")
     pages.run("location.hash = '#/a'")
@@ -206,7 +206,7 @@ def test_an_asynchronous_script_reports(pages):
         ("refused", "Object.defineProperty(navigator, 'sendBeacon', {value: () => false})"),
     ],
 )
-def test_a_browser_that_lacks_something_is_counted_all_the_same(pages, name, source):
+def test_a_browser_without_a_feature_is_counted(pages, name, source):
     pages.page()
     number = pages.first(source)
     try:
@@ -225,14 +225,14 @@ HIDDEN = "Object.defineProperty(document, '%s', {value: %s, configurable: true})
 @pytest.mark.parametrize(
     ("name", "event"), [("hidden", "visibilitychange"), ("prerendering", "prerenderingchange")]
 )
-def test_a_page_is_visited_when_it_is_first_seen(pages, name, event):
+def test_a_page_counts_when_it_is_first_visible(pages, name, event):
     pages.page()
     number = pages.first(HIDDEN % (name, "true"))
     path = f"/unseen/{name}"
     try:
         pages.go(path)
         pages.run("history.pushState({}, '', location.pathname + '/a')")
-        time.sleep(1)  # as long as a pageview waits for its title, twice
+        time.sleep(1)  # twice the time that a pageview waits for its title
         assert pages.views(path) == []
         pages.run(HIDDEN % (name, "false") + f";document.dispatchEvent(new Event('{event}'))")
         assert pages.paths(path, 1) == [f"{path}/a"]
@@ -240,7 +240,7 @@ def test_a_page_is_visited_when_it_is_first_seen(pages, name, event):
         pages.never(number)
 
 
-def test_a_page_that_chromium_renders_in_advance_is_visited_when_it_is_shown(pages):
+def test_a_prerendered_page_counts_when_it_is_shown(pages):
     rules = json.dumps({"prerender": [{"urls": ["/prerender/b"], "eagerness": "immediate"}]})
     pages.page(more=f'<script type="speculationrules">{rules}</script><a href="/prerender/b">b</a>')
     pages.go("/prerender/a")
@@ -263,12 +263,12 @@ def test_going_back_is_another_pageview(pages):
         pages.paths(path, 1)
     pages.browser.back()
     assert pages.paths("/back", 3) == ["/back/a", "/back/b", "/back/a"]
-    # As the browser does when it keeps the page alive meanwhile.
+    # As if the browser restored the page from its back/forward cache.
     pages.run("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
     assert pages.paths("/back", 4)[3] == "/back/a"
 
 
-def test_a_document_without_a_host_is_no_page(pages):
+def test_a_document_without_a_host_is_not_reported(pages):
     inner = f"<script src='{pages.beacon}' data-token='{pages.site.token}'></script>"
     pages.page(more=f'<iframe srcdoc="{inner}"></iframe>')
     pages.go("/frames")

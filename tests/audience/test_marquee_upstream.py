@@ -1,4 +1,4 @@
-"""One Marquee has another as its upstream, by way of one that goes wrong as it is told."""
+"""A server with another one as its upstream, through a proxy that injects faults."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from tests.support.audience.faulty_upstream import Faulty
 from tests.support.server_process import Running
 
 PERIOD = 1.0
-# Answers while an upstream does not answer. If each waited for it, that would be MANY * DEADLINE.
+# Responses while the upstream hangs. If each waited for it, they would take MANY * DEADLINE.
 MANY = 50
 FAULTS = ("hang", "reset", "500", "gigabyte", "chunks", "bomb", "bad", "redirect", "drip")
 
 
 @pytest.fixture
 def behind(start: Callable[..., Running], tmp_path: Path) -> Running:
-    """The one that takes beacons."""
+    """The upstream server, which receives beacons."""
     return start("--reading-seconds", "0.5", data=tmp_path / "behind")
 
 
@@ -40,12 +40,12 @@ def figure(server: Running, name: str) -> float:
 
 
 def above(server: Running, name: str, value: float) -> None:
-    """Wait until a figure is more than that."""
+    """Wait until a metric exceeds `value`."""
     until(lambda: figure(server, name) > value)
 
 
 @pytest.mark.parametrize("version", ["legacy", "v3"])
-def test_the_second_follows_the_first(
+def test_a_server_follows_its_upstream_server(
     run: object, start: Callable[..., Running], behind: Running, version: str
 ) -> None:
     site = Site(run, behind)
@@ -57,11 +57,11 @@ def test_the_second_follows_the_first(
     site.crowd(2, "/b")
     assert site.increasing(front).json() == []
     site.crowd(9, "/a")
-    told = until(lambda: site.increasing(front).json())
-    assert {page["i"] for page in told} == {"/a"}
+    response = until(lambda: site.increasing(front).json())
+    assert {page["i"] for page in response} == {"/a"}
     pages = {page["path"]: page["visitors"] for page in site.rising(front)["pages"]}
     assert pages == {"/a": 9, "/b": 2}
-    # What the first does not know, the second does not.
+    # Both servers reject what the upstream does not know.
     for query in (f"apikey=nobody&host={HOST}", f"apikey={site.token}&host=other.example.com"):
         answer = front.ask(f"/api/v1.0/increasingconcurrents?{query}")
         assert (answer.status, answer.json()["status"]) == (400, 400)
@@ -69,7 +69,7 @@ def test_the_second_follows_the_first(
 
 
 class Visitor(threading.Thread):
-    """Asks for a page, and for what gains, one after the other; how often it was answered."""
+    """Requests a page and the increasing concurrents in turn, and counts the responses."""
 
     def __init__(self, site: Site, front: Running) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def memory(server: Running) -> int:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
-def test_whatever_the_upstream_does_visitors_do_not_feel_it(
+def test_upstream_failures_do_not_slow_visitors_down(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
 ) -> None:
     site = Site(run, behind)
@@ -119,10 +119,10 @@ def test_whatever_the_upstream_does_visitors_do_not_feel_it(
             above(front, "marquee_readings_failed_total", failed)
             until(lambda: visitor.answers > answered + MANY)  # noqa: B023
             until(lambda: max(visitor.ages, default=0) >= 1)
-            # The last good reading is told, as what it is.
-            told = site.rising(front)
-            assert told["pages"][0]["visitors"] == 3
-            assert told["age"] >= PERIOD
+            # The response has the last reading, marked as stale.
+            response = site.rising(front)
+            assert response["pages"][0]["visitors"] == 3
+            assert response["age"] >= PERIOD
             readings = figure(front, "marquee_readings_total")
             faulty.mode = "pass"
             above(front, "marquee_readings_total", readings)
@@ -138,7 +138,7 @@ def test_whatever_the_upstream_does_visitors_do_not_feel_it(
     assert "Traceback" not in front.log
 
 
-def test_an_upstream_that_is_asked_too_often_is_left_alone_as_long_as_it_wants(
+def test_a_429_of_the_upstream_pauses_requests_to_it(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
 ) -> None:
     site = Site(run, behind)
@@ -148,15 +148,15 @@ def test_an_upstream_that_is_asked_too_often_is_left_alone_as_long_as_it_wants(
     faulty.mode = "429"
     failed = figure(front, "marquee_readings_failed_total")
     above(front, "marquee_readings_failed_total", failed)
-    told = time.monotonic()
+    started = time.monotonic()
     faulty.mode = "pass"
     asked = len(faulty.asked)
     until(lambda: len(faulty.asked) > asked)
-    assert time.monotonic() - told > 2.4
+    assert time.monotonic() - started > 2.4
     assert site.increasing(front).status == 200
 
 
-def test_an_upstream_that_never_answered_is_told_as_what_it_is(
+def test_an_upstream_without_any_reading_is_503(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
 ) -> None:
     site = Site(run, behind)
@@ -173,7 +173,7 @@ def test_an_upstream_that_never_answered_is_told_as_what_it_is(
     assert site.token not in front.log
 
 
-def test_a_thousand_at_once_on_a_cold_server_cost_one_question(
+def test_a_thousand_requests_to_a_cold_server_cost_one_upstream_request(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
 ) -> None:
     site = Site(run, behind)
@@ -198,7 +198,7 @@ def test_a_thousand_at_once_on_a_cold_server_cost_one_question(
     assert len(faulty.asked) == 1
 
 
-def test_made_up_keys_and_hosts_do_not_reach_the_upstream_nor_delay_a_known_host(
+def test_invented_keys_and_hosts_do_not_reach_the_upstream(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
 ) -> None:
     site = Site(run, behind)
@@ -221,16 +221,16 @@ def test_made_up_keys_and_hosts_do_not_reach_the_upstream_nor_delay_a_known_host
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "expected"),
     [(f"/api/v1/audience/{HOST}/stream", '"stale":true'), (f"/live/{HOST}/stream", ">stale<")],
 )
-def test_a_stream_says_when_its_last_reading_is_stale(
+def test_a_stream_reports_a_stale_reading(
     run: object,
     start: Callable[..., Running],
     behind: Running,
     faulty: Faulty,
     path: str,
-    said: str,
+    expected: str,
 ) -> None:
     site = Site(run, behind)
     site.crowd(3, "/a")
@@ -242,14 +242,14 @@ def test_a_stream_says_when_its_last_reading_is_stale(
         assert answer.status == 200
         faulty.mode = "500"
         lines = iter(lambda: answer.readline().decode(), "")
-        assert next(line for line in lines if said in line).startswith("data: ")
+        assert next(line for line in lines if expected in line).startswith("data: ")
         faulty.mode = "pass"
         assert next(line for line in lines if line.startswith("id: "))
         answer.close()
 
 
 @pytest.mark.long
-def test_no_minute_has_more_than_two_hundred_questions_for_a_host(
+def test_a_host_gets_at_most_two_hundred_upstream_requests_per_minute(
     run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
 ) -> None:
     sites = [Site(run, behind, f"Site {number}") for number in range(30)]

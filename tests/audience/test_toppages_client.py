@@ -1,4 +1,4 @@
-"""An upstream is asked as it wants to be; whatever it answers ends soon and costs little."""
+"""The client of an upstream: request budgets, timeouts, connection limits."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def faulty() -> Iterator[Faulty]:
 
 
 def ask(faulty: Faulty, times: int = 1, version: str = "legacy", deadline: float = 1.0):
-    """What came of asking so many times, one after another."""
+    """Read a host several times in sequence; return the readings and errors."""
 
     async def main():
         upstream = UpstreamToppagesClient(faulty.address, version, period=0.0, deadline=deadline)
@@ -45,7 +45,7 @@ def ask(faulty: Faulty, times: int = 1, version: str = "legacy", deadline: float
 
 
 @pytest.mark.parametrize("version", ["legacy", "v3"])
-def test_pages_are_read_in_both_forms_with_the_key_where_it_belongs(faulty, version):
+def test_both_formats_are_read_with_the_key_in_its_place(faulty, version):
     faulty.pages = encode_toppages(PAGES, version)
     assert ask(faulty, version=version) == [READ]
     assert [each[1:] for each in faulty.asked] == [("some key", "www.example.com")]
@@ -53,7 +53,7 @@ def test_pages_are_read_in_both_forms_with_the_key_where_it_belongs(faulty, vers
 
 @pytest.mark.parametrize("mode", ["gzip", "close", "chunked", "typed"])
 @pytest.mark.parametrize("version", ["legacy", "v3"])
-def test_pages_are_read_however_they_are_transferred(faulty, mode, version):
+def test_every_transfer_coding_is_read(faulty, mode, version):
     faulty.pages = encode_toppages(PAGES, version)
     faulty.mode = mode
     assert ask(faulty, version=version) == [READ]
@@ -74,7 +74,7 @@ def test_pages_are_read_however_they_are_transferred(faulty, mode, version):
         ("bomb", ""),
     ],
 )
-def test_whatever_goes_wrong_is_over_by_the_deadline_and_costs_little(faulty, mode, words):
+def test_failures_end_by_the_deadline_and_cost_little_memory(faulty, mode, words):
     faulty.mode = mode
     began = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -82,12 +82,12 @@ def test_whatever_goes_wrong_is_over_by_the_deadline_and_costs_little(faulty, mo
     assert isinstance(error, UpstreamUnavailable)
     assert words in str(error)
     assert time.monotonic() - began < 60
-    if mode in ("gigabyte", "chunks"):  # the bomb is packed in this very process
+    if mode in ("gigabyte", "chunks"):  # the bomb is compressed in this process
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
     assert faulty.inside == 0
 
 
-def test_a_key_or_host_that_it_does_not_know_is_no_failure(faulty):
+def test_an_unknown_key_or_host_is_no_failure(faulty):
     faulty.mode = "404"
     found = ask(faulty, times=5)
     assert [type(each) for each in found] == [StoreRefused] * 5
@@ -95,7 +95,7 @@ def test_a_key_or_host_that_it_does_not_know_is_no_failure(faulty):
 
 
 @pytest.mark.parametrize(
-    ("said", "least", "most"),
+    ("retry_after", "least", "most"),
     [
         ("7", 7, 7),
         ("x", 60, 60),
@@ -112,11 +112,11 @@ def test_a_key_or_host_that_it_does_not_know_is_no_failure(faulty):
         ("0", 0, 0),
     ],
 )
-def test_when_it_has_been_asked_too_often_it_is_left_alone(faulty, said, least, most):
+def test_retry_after_of_the_upstream_is_respected(faulty, retry_after, least, most):
     faulty.mode = "429"
-    if said == "in 100 s":
-        said = formatdate(time.time() + 100, usegmt=True)
-    faulty.retry_after = said
+    if retry_after == "in 100 s":
+        retry_after = formatdate(time.time() + 100, usegmt=True)
+    faulty.retry_after = retry_after
     first, second = ask(faulty, times=2)
     assert least <= first.wait <= most
     assert second.wait > 0
@@ -124,8 +124,8 @@ def test_when_it_has_been_asked_too_often_it_is_left_alone(faulty, said, least, 
 
 
 @pytest.mark.parametrize("mode", ["429", "503"])
-def test_a_proven_host_is_left_alone_for_an_hour_at_most(faulty, mode):
-    """A wait of 30 years would leave the host stale until a restart."""
+def test_the_wait_for_a_proven_host_is_at_most_an_hour(faulty, mode):
+    """A Retry-After of 30 years must not leave the host stale until a restart."""
     now = 1000.0
 
     async def main():
@@ -149,7 +149,7 @@ def test_a_proven_host_is_left_alone_for_an_hour_at_most(faulty, mode):
 
 
 def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str]]) -> list[str]:
-    """Read a proven host once per 10 made-up pairs; the hosts that were asked for upstream."""
+    """Read a proven host once per 10 invented pairs; return the hosts requested upstream."""
     faulty.pages = encode_toppages(PAGES, "legacy")
     faulty.known, faulty.unknown, faulty.retry_after = {("k", "h")}, unknown, "3600"
     now = 1000.0
@@ -169,7 +169,7 @@ def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str
             await asyncio.sleep(0)
             assert await upstream.read("k", "h") == READ
             await asyncio.gather(*made_up)
-            now += 0.3  # as often as the host may be asked for
+            now += 0.3  # the shortest interval between requests for a host
         await upstream.close()
 
     asyncio.run(main())
@@ -178,14 +178,14 @@ def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str
 
 @pytest.mark.parametrize("unknown", ["404", "429", "500", "503", "reset", "redirect"])
 @pytest.mark.parametrize("host", ["h", "made-up-{}"])
-def test_made_up_keys_and_hosts_neither_hold_up_a_proven_one_nor_reach_the_upstream(
+def test_invented_keys_and_hosts_neither_delay_a_proven_host_nor_reach_the_upstream(
     faulty, unknown, host
 ):
     asked = strangers(faulty, unknown, lambda number: (f"{number}", host.format(number)))
     assert 1 <= len(asked) <= 20
 
 
-def test_strangers_that_hang_leave_connections_to_a_proven_host(faulty):
+def test_hanging_unknown_hosts_leave_connections_for_a_proven_host(faulty):
     faulty.pages = encode_toppages(PAGES, "legacy")
     faulty.known, faulty.unknown = {("k", "h")}, "hang"
 
@@ -204,7 +204,7 @@ def test_strangers_that_hang_leave_connections_to_a_proven_host(faulty):
     assert len(faulty.asked) <= 6
 
 
-def test_hosts_that_are_answered_slowly_leave_connections_to_others(faulty):
+def test_slow_hosts_leave_connections_for_others(faulty):
     faulty.pages = encode_toppages(PAGES, "legacy")
     faulty.known, faulty.unknown = {("k", "h")}, "hang"
     slow = [("k", f"{number}") for number in range(100)]
@@ -218,7 +218,7 @@ def test_hosts_that_are_answered_slowly_leave_connections_to_others(faulty):
             await asyncio.sleep(0)
             return hung
 
-        # Before it is known which are slow, they may hold all connections once.
+        # Until their speed is known, slow hosts may hold all connections once.
         for _ in range(5):
             await asyncio.gather(*await all_slow(), return_exceptions=True)
         hung = await all_slow()
@@ -231,7 +231,7 @@ def test_hosts_that_are_answered_slowly_leave_connections_to_others(faulty):
     assert asyncio.run(main()) == READ
 
 
-def test_even_where_every_host_is_answered_new_ones_are_bounded(faulty):
+def test_new_hosts_are_bounded_even_if_all_respond(faulty):
     faulty.pages = b"[]"
 
     async def main():
@@ -247,7 +247,7 @@ def test_even_where_every_host_is_answered_new_ones_are_bounded(faulty):
     assert len(faulty.asked) == 300
 
 
-def test_while_it_fails_few_tries_get_through(faulty):
+def test_few_requests_reach_a_failing_upstream(faulty):
     faulty.mode = "500"
 
     async def main():
@@ -261,7 +261,7 @@ def test_while_it_fails_few_tries_get_through(faulty):
     assert len(faulty.asked) == 3
 
 
-def test_a_host_has_its_budget_of_a_minute_whatever_the_keys(faulty):
+def test_the_budget_per_minute_of_a_host_does_not_depend_on_keys(faulty):
     async def main():
         upstream = UpstreamToppagesClient(
             faulty.address, "legacy", period=1.0, deadline=2.0, clock=lambda: 1.0
@@ -278,6 +278,6 @@ def test_a_host_has_its_budget_of_a_minute_whatever_the_keys(faulty):
         await upstream.close()
         return refused
 
-    # New keys leave half of it to those that are known.
+    # New keys leave half of the budget to known keys.
     assert asyncio.run(main()) == {False: 180, True: 80}
     assert Counter(host for _, _, host in faulty.asked) == {"h": 200, "host": 1}

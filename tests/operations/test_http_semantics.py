@@ -50,9 +50,9 @@ BODIES = [
 def test_a_compressed_body_is_415_with_accept_encoding(each_server, method, path):
     body = gzip.compress(b"{}")
     lines = ("Host: localhost", "Content-Encoding: gzip", f"Content-Length: {len(body)}")
-    status, fields, said = raw(each_server, f"{method} {path} HTTP/1.1", *lines, body=body)
+    status, fields, content = raw(each_server, f"{method} {path} HTTP/1.1", *lines, body=body)
     assert (status, fields["accept-encoding"]) == (415, ["identity"])
-    assert "without Content-Encoding" in json.loads(said)["detail"]
+    assert "without Content-Encoding" in json.loads(content)["detail"]
     lines = ("Host: localhost", "Content-Encoding: identity", "Content-Length: 2")
     assert raw(each_server, f"{method} {path} HTTP/1.1", *lines, body=b"{}")[0] != 415
 
@@ -238,7 +238,7 @@ def test_a_refused_content_coding_is_not_sent(each_server):
 
 
 @pytest.mark.parametrize(
-    ("said", "taken"),
+    ("content_type", "taken"),
     [
         ("application/json", True),
         ("Application/JSON;charset=UTF-8", True),
@@ -256,8 +256,8 @@ def test_a_refused_content_coding_is_not_sent(each_server):
         ("multipart/form-data; boundary=x", False),
     ],
 )
-def test_parameters_of_a_body_type_are_parsed(each_server, said, taken):
-    lines = ("Host: localhost", f"Content-Type: {said}", "Content-Length: 2")
+def test_parameters_of_a_body_type_are_parsed(each_server, content_type, taken):
+    lines = ("Host: localhost", f"Content-Type: {content_type}", "Content-Length: 2")
     answer = raw(each_server, "POST /api/v1/event/token_1 HTTP/1.1", *lines, body=b"{}")
     assert answer[0] == (422 if taken else 415)
 

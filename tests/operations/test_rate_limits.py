@@ -39,8 +39,8 @@ def test_requests_over_the_address_limit_are_429_until_it_resets(start, kind):
 
 def test_responses_have_the_remaining_requests(start):
     server = start("--sample", "--no-traffic", "--rate-per-address", "3/h")
-    told = [server.ask("/campaigns/1/").headers["RateLimit"] for _ in range(3)]
-    assert [each.split(";")[1] for each in told] == ["r=2", "r=1", "r=0"]
+    limits = [server.ask("/campaigns/1/").headers["RateLimit"] for _ in range(3)]
+    assert [each.split(";")[1] for each in limits] == ["r=2", "r=1", "r=0"]
 
 
 TOLD = ("/campaigns/1/", "/banners/100", "/readyz", "/nowhere", "/static/marquee.css", "/events")
@@ -55,8 +55,8 @@ def test_deferred_and_error_responses_have_the_limit_fields(start, kind):
     answers += [app.send(EVENT), app.send(b"{"), app.ask("/events"), app.send(EVENT, token="mq_1")]
     for answer in answers:
         assert answer.headers.get_all("RateLimit-Policy") == ['"address";q=900;w=3600']
-        (told,) = answer.headers.get_all("RateLimit")
-        left = int(told.split(";")[1].removeprefix("r="))
+        (limits,) = answer.headers.get_all("RateLimit")
+        left = int(limits.split(";")[1].removeprefix("r="))
         assert left < before
         before = left
 
@@ -80,8 +80,8 @@ def test_a_request_refused_by_its_head_counts(start):
     server = start("--rate-per-address", "3/h")
     answers = [ask_in_two(server, "/events", EVENT, {}) for _ in range(4)]
     assert [answer.status for answer in answers] == [401, 401, 401, 429]
-    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
-    assert told == ["r=2", "r=1", "r=0", "r=0"]
+    limits = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert limits == ["r=2", "r=1", "r=0", "r=0"]
 
 
 def test_a_request_without_the_scope_counts_for_its_token(start):
@@ -90,8 +90,8 @@ def test_a_request_without_the_scope_counts_for_its_token(start):
     token = {"Authorization": f"Bearer {app.token('read')}"}
     answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(4)]
     assert [answer.status for answer in answers] == [403, 403, 403, 429]
-    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
-    assert told == ["r=2", "r=1", "r=0", "r=0"]
+    limits = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert limits == ["r=2", "r=1", "r=0", "r=0"]
 
 
 def test_a_late_body_is_counted_once(start):
@@ -99,8 +99,8 @@ def test_a_late_body_is_counted_once(start):
     token = {"Authorization": f"Bearer {App(server).secret_token}"}
     answers = [ask_in_two(server, "/events", EVENT, token) for _ in range(2)]
     assert [answer.status for answer in answers] == [202, 202]
-    told = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
-    assert int(told[0][2:]) - int(told[1][2:]) == 1
+    limits = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
+    assert int(limits[0][2:]) - int(limits[1][2:]) == 1
 
 
 def test_an_unreadable_request_has_the_limit_fields(start):
@@ -122,8 +122,8 @@ def test_responses_have_the_token_limit_beside_the_address_limit(start, kind):
     ):
         policies = ", ".join(answer.headers.get_all("RateLimit-Policy")).split(", ")
         assert sorted(policies) == ['"address";q=900;w=3600', '"token";q=100;w=600']
-        told = ", ".join(answer.headers.get_all("RateLimit")).split(", ")
-        assert any(each.startswith(f'"token";r={99 - number};t=') for each in told)
+        limits = ", ".join(answer.headers.get_all("RateLimit")).split(", ")
+        assert any(each.startswith(f'"token";r={99 - number};t=') for each in limits)
 
 
 def test_a_client_is_allowed_again_after_retry_after(start):

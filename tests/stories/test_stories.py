@@ -143,8 +143,8 @@ def test_unchanged_stories_get_304(server, way):
     tag = first.headers["ETag"]
     assert tag == server.ask(WAYS[0].format("token_1")).headers["ETag"]
     time.sleep(1.01)
-    for said in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
-        again = server.ask(way.format("token_1"), If_None_Match=said)
+    for value in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
+        again = server.ask(way.format("token_1"), If_None_Match=value)
         assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
         assert again.headers["Content-Type"] is None
     assert server.ask(way.format("token_1"), If_None_Match='"other"').status == 200
@@ -249,9 +249,9 @@ def test_event_types_per_app_are_limited_and_counts_are_paged(app):
     with ThreadPoolExecutor(20) as pool:
         sent = pool.map(lambda start: list(send(range(start, 1_000, 20))), range(20))
         assert {status for some in sent for status, _ in some} == {202}
-    ((status, said),) = send([1_000])
+    ((status, content),) = send([1_000])
     assert status == 422
-    (error,) = json.loads(said)["errors"]
+    (error,) = json.loads(content)["errors"]
     assert error == {
         "pointer": "/event_type",
         "message": "is new, and this app has 1,000 types already",
