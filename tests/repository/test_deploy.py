@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dist
 import pytest
 
-import dist
 from tests.support import ROOT
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
