@@ -1,4 +1,4 @@
-"""An answer that is not there yet, for lanes that answer by the hundred at once."""
+"""A response that a fast route completes later, cheaper than a future."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -7,47 +7,47 @@ from typing import Any
 
 from httpserver.messages import Response
 
-# The answer, or what was raised instead of it.
+# The response, or the exception raised instead.
 DeferredResult = Response | BaseException
 
 
 class DeferredResponse:
-    """What a lane may give in place of its answer, which comes by `come`, once.
+    """A placeholder that a fast route returns, and resolves once.
 
-    A coroutine or future serves too; but each of those takes a turn of the loop to say that it is
-    done, which costs more than sending the answer does.
+    Coroutines and futures work as well, but asyncio schedules their callbacks for the next turn of
+    the event loop. That costs more than sending the response.
     """
 
-    __slots__ = ("_answer", "_take")
+    __slots__ = ("_callback", "_result")
 
     def __init__(self) -> None:
-        self._answer: DeferredResult | None = None
-        self._take: Callable[[DeferredResult], object] | None = None
+        self._result: DeferredResult | None = None
+        self._callback: Callable[[DeferredResult], object] | None = None
 
-    def come(self, answer: DeferredResult) -> None:
-        """Give the answer, which is sent before this returns."""
-        if self._take is None:
-            self._answer = answer
+    def resolve(self, result: DeferredResult) -> None:
+        """Set the result; the callback, if already added, runs before this returns."""
+        if self._callback is None:
+            self._result = result
         else:
-            self._take(answer)
+            self._callback(result)
 
-    def then(self, take: Callable[[DeferredResult], object]) -> None:
-        """Have it given to `take`, which must not raise; at once if it has come."""
-        if self._answer is None:
-            self._take = take
+    def add_callback(self, callback: Callable[[DeferredResult], object]) -> None:
+        """Call `callback`, which must not raise, with the result: now if there is one already."""
+        if self._result is None:
+            self._callback = callback
         else:
-            take(self._answer)
+            callback(self._result)
 
     def __await__(self) -> Generator[Any, None, Response]:
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.then(partial(_resolve_future, future))
+        self.add_callback(partial(_resolve_future, future))
         return (yield from future)
 
 
-def _resolve_future(future: "asyncio.Future[Response]", answer: DeferredResult) -> None:
-    if future.done():  # whoever waited has left
+def _resolve_future(future: "asyncio.Future[Response]", result: DeferredResult) -> None:
+    if future.done():  # cancelled by the awaiting task
         return
-    if isinstance(answer, BaseException):
-        future.set_exception(answer)
+    if isinstance(result, BaseException):
+        future.set_exception(result)
     else:
-        future.set_result(answer)
+        future.set_result(result)

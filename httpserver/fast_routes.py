@@ -1,50 +1,44 @@
-"""Lanes: functions that answer a method and a path straight from the wire."""
+"""Fast routes: handlers called straight from the parser, without Tornado."""
 
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
+from httpserver.bounded_memo import BoundedMemo
 from httpserver.messages import Request, Response
 from httpserver.refusal import RequestRefusal
-
-# So many ways through the lanes are remembered; past that, all are forgotten at once.
-_MAX_CACHED_PATHS = 8_192
-_MAX_CACHED_PATH_LENGTH = 512
 
 AdmissionCheck = Callable[[Request, int, bool], Response | Awaitable[Response] | None]
 
 
 class FastRoute:
-    """A function under a method and a path.
+    """A handler function for a method and a path.
 
-    `pattern` is a regular expression for the whole path (not percent-decoded); its groups become
-    the request's `params`. A lane for GET answers HEAD too. `body_limit` is in bytes, None for
-    the server's; a request with a larger one is refused or, where the lane says `larger`, goes to
-    the application, as does one in chunks, whose size nobody knows yet. `statuses` counts answers
-    by status.
+    - `pattern`: regular expression for the whole path (not percent-decoded); its groups become
+      `Request.params`. A route for GET serves HEAD too.
+    - `body_limit`: bytes; None for the server's `body_bytes`. Larger bodies get a 413.
+    - `larger_to_application`: pass larger and chunked bodies to the Tornado application instead.
+    - `takes_body`: False discards request bodies; the default for GET.
+    - `check_admission`: called after the head if the body is large or incomplete, with the request
+      (without body), the body's size (0 if chunked), and whether it fits into the memory budget.
+      A response rejects the request, whose body is then discarded. Called again, with False, if
+      the budget runs out while the body arrives.
+    - `name`: label in logs and metrics. `statuses` counts the responses by status.
 
-    `admit` is asked at the end of a head whose body is large or still to come: by the request, so
-    far without its body, the body's bytes (0 if it comes in chunks), and whether this server has
-    room for them. Its answer turns the request away, whose body is then read past and held
-    nowhere; None takes it, if there is room. It is asked again, without room, if there is none any
-    more for a body that has begun to arrive.
-
-    A lane that does not take a body (`takes_body`; by default, one for GET) gets an empty one:
-    what a client sends is read past.
-
-    `refusal` tells the refusal that an error of the lane means, None for a fault of the program.
+    `error_to_refusal` maps an exception of the handler to the refusal to send; None means a bug,
+    which is logged and answered with 500.
     """
 
     __slots__ = (
-        "admit",
         "body_limit",
-        "call",
-        "larger",
+        "check_admission",
+        "error_to_refusal",
+        "handler",
+        "larger_to_application",
         "match",
         "method",
         "name",
         "pattern",
-        "refusal",
         "statuses",
         "takes_body",
     )
@@ -53,32 +47,32 @@ class FastRoute:
         self,
         method: str,
         pattern: str,
-        call: Callable[[Request], Response | Awaitable[Response]],
+        handler: Callable[[Request], Response | Awaitable[Response]],
         *,
         body_limit: int | None = None,
-        larger: bool = False,
-        admit: AdmissionCheck | None = None,
+        larger_to_application: bool = False,
+        check_admission: AdmissionCheck | None = None,
         takes_body: bool | None = None,
         name: str | None = None,
     ) -> None:
         self.method = method
-        self.match_all(pattern)
-        self.call = call
+        self.set_pattern(pattern)
+        self.handler = handler
         self.body_limit = body_limit
-        self.larger = larger
-        self.admit = admit
+        self.larger_to_application = larger_to_application
+        self.check_admission = check_admission
         self.takes_body = method != "GET" if takes_body is None else takes_body
         self.name = name or f"{method} {pattern}"
-        self.refusal: Callable[[BaseException], RequestRefusal | None] = _as_refusal
+        self.error_to_refusal: Callable[[BaseException], RequestRefusal | None] = _as_refusal
         self.statuses: defaultdict[int, int] = defaultdict(int)
 
-    def match_all(self, pattern: str) -> None:
-        """Answer the paths that match `pattern`, instead of those before."""
+    def set_pattern(self, pattern: str) -> None:
+        """Replace the pattern of the paths that this route serves."""
         self.pattern = pattern
         self.match = re.compile(pattern).fullmatch
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
+        return f"<FastRoute {self.name}>"
 
 
 def _as_refusal(error: BaseException) -> RequestRefusal | None:
@@ -86,68 +80,66 @@ def _as_refusal(error: BaseException) -> RequestRefusal | None:
 
 
 class RouteMatch:
-    """Where a request line leads: to a lane with its parameters, or (None) to the application."""
+    """A parsed request line with its fast route; `route` is None for the application."""
 
     __slots__ = (
         "authority",
-        "lane",
+        "has_plain_response",
+        "http_minor",
+        "is_get",
         "method",
-        "minor",
         "params",
         "path",
-        "quick",
+        "route",
         "target",
-        "usual",
     )
 
     def __init__(
         self,
         method: str,
         target: bytes,
-        minor: int,
+        http_minor: int,
         path: str,
-        lane: FastRoute | None,
+        route: FastRoute | None,
         params: tuple[str, ...],
         authority: str | None,
     ) -> None:
         self.method = method
         self.target = target
-        self.minor = minor
+        self.http_minor = http_minor
         self.path = path
-        self.lane = lane
+        self.route = route
         self.params = params
-        # Of an absolute target; it stands above Host (RFC 9112, 3.2.2).
+        # The host of an absolute target, which overrides Host (RFC 9112, section 3.2.2).
         self.authority = authority
-        # Its requests have no body, and its answers do.
-        self.quick = method == "GET"
-        # Its answers have the form that nearly all have.
-        self.usual = minor == 1 and method != "HEAD"
+        self.is_get = method == "GET"
+        # The response has a body and needs no Connection field to keep the connection open.
+        self.has_plain_response = http_minor == 1 and method != "HEAD"
 
 
 class FastRouteTable:
-    """All lanes of a server; the first that matches answers."""
+    """The fast routes of a server; the first match wins."""
 
-    def __init__(self, lanes: Iterable[FastRoute]) -> None:
+    def __init__(self, routes: Iterable[FastRoute]) -> None:
         self._by_method: dict[str, list[FastRoute]] = {}
-        for lane in lanes:
-            self._by_method.setdefault(lane.method, []).append(lane)
+        for route in routes:
+            self._by_method.setdefault(route.method, []).append(route)
         if "GET" in self._by_method:
             self._by_method.setdefault("HEAD", []).extend(self._by_method["GET"])
-        self._found: dict[tuple[str, str], tuple[FastRoute | None, tuple[str, ...]]] = {}
+        self._matches: BoundedMemo[tuple[str, str], tuple[FastRoute | None, tuple[str, ...]]] = (
+            BoundedMemo()
+        )
 
     def find(self, method: str, path: str) -> tuple[FastRoute | None, tuple[str, ...]]:
-        """The lane for `path`, and its parameters; (None, ()) if there is none."""
-        found = self._found.get((method, path))
-        if found is None:
-            found = self._search(method, path)
-            if len(path) <= _MAX_CACHED_PATH_LENGTH:
-                if len(self._found) >= _MAX_CACHED_PATHS:
-                    self._found.clear()
-                self._found[method, path] = found
-        return found
+        """Return the route for `path` and its parameters, or (None, ())."""
+        match = self._matches.get((method, path))
+        if match is None:
+            match = self._search(method, path)
+            self._matches.store((method, path), match, len(path))
+        return match
 
     def _search(self, method: str, path: str) -> tuple[FastRoute | None, tuple[str, ...]]:
-        for lane in self._by_method.get(method, ()):
-            if match := lane.match(path):
-                return lane, match.groups("")
+        for route in self._by_method.get(method, ()):
+            if match := route.match(path):
+                return route, match.groups("")
         return None, ()

@@ -1,4 +1,4 @@
-"""A request as a lane sees it, and an answer ready to be sent."""
+"""The request that a fast route receives, and the encoded response that it returns."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,22 +13,21 @@ from httpserver.refusal import RequestRefusal
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _INVALID_HEADER_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# How a message ends, and when it was sent, are the wire's to say.
+# The server sets the fields that frame a message, and its date.
 _SERVER_SET_HEADERS = frozenset({"connection", "content-length", "date", "transfer-encoding"})
 
-# A body of more bytes than this is neither copied nor kept twice.
+# Larger bodies are sent without copying them behind the head.
 _LARGE_BODY_BYTES = 16_384
 
 
 class Response:
-    """An answer, made once and sent as often as you like; never changed after.
+    """An immutable response, encoded once and sent any number of times.
 
-    Raises ValueError for a header that cannot be sent as it stands, for one that the wire sets
-    itself (Connection, Content-Length, Date, Transfer-Encoding), and for a body with a status
-    that has none (204, 304).
+    Raise ValueError for an invalid header, for one that the server sets itself (Connection,
+    Content-Length, Date, Transfer-Encoding), and for a body with status 204 or 304.
     """
 
-    __slots__ = ("body", "head", "headers", "large", "sent", "sent_at", "status")
+    __slots__ = ("body", "encoded", "encoded_tail", "has_large_body", "head", "headers", "status")
 
     def __init__(
         self, status: int = 200, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
@@ -37,96 +36,95 @@ class Response:
         self.headers = tuple(headers)
         self.body = body
         if not 200 <= status <= 599:
-            raise ValueError(f"{status} is not the status of an answer")
+            raise ValueError(f"invalid response status {status}: must be 200-599")
         lines = [f"HTTP/1.1 {status} {self.reason}"]
         lines += [_format_header(name, value) for name, value in self.headers]
         if status in (204, 304):
             if body:
-                raise ValueError(f"an answer with status {status} has no body")
+                raise ValueError(f"a response with status {status} must not have a body")
         else:
             lines.append(f"Content-Length: {len(body)}")
         lines.append("")
-        # Everything but Connection, Date and the empty line, which are put in when it is sent.
+        # Without Connection, Date and the final empty line, which are added when it is sent.
         self.head = "\r\n".join(lines).encode("latin-1")
-        # A small one is often sent many times in a second: with the Date line `sent_at`, as `sent`.
-        self.large = len(body) > _LARGE_BODY_BYTES
-        self.sent_at = self.sent = b""
+        # A small response is often sent many times a second: `encoded` is the complete message
+        # that ends its head with `encoded_tail`, the Date line of the current second.
+        self.has_large_body = len(body) > _LARGE_BODY_BYTES
+        self.encoded_tail = self.encoded = b""
 
     def __repr__(self) -> str:
         return f"<Response {self.status}, {len(self.body)} bytes>"
 
     @property
     def reason(self) -> str:
-        """The status's own words; none for a status without."""
+        """The standard reason phrase; empty for an unregistered status."""
         try:
             return HTTPStatus(self.status).phrase
         except ValueError:
             return ""
 
-    def extended(self, *headers: tuple[str, str]) -> "Response":
-        """This answer with more headers; its own are known to be right, and are not made anew."""
-        return self.told(
-            headers, "".join(f"{_format_header(*each)}\r\n" for each in headers).encode("latin-1")
-        )
+    def with_headers(self, *headers: tuple[str, str]) -> "Response":
+        """Return a copy with more headers."""
+        lines = "".join(f"{_format_header(*each)}\r\n" for each in headers)
+        return self.with_encoded_headers(headers, lines.encode("latin-1"))
 
-    def told(self, headers: Sequence[tuple[str, str]], lines: bytes) -> "Response":
-        """`extended` by headers that are known to be right, and that `lines` are when sent."""
-        other = Response.__new__(Response)
-        other.status, other.body, other.large = self.status, self.body, self.large
-        other.headers = (*self.headers, *headers)
+    def with_encoded_headers(self, headers: Sequence[tuple[str, str]], lines: bytes) -> "Response":
+        """Return a copy with more headers, already validated and encoded as `lines`."""
         head = self.head
         end = head.rfind(b"\r\nContent-Length: ")
         at = len(head) if end < 0 else end + 2
-        other.head = b"%b%b%b" % (head[:at], lines, head[at:])
-        other.sent_at = other.sent = b""
-        return other
+        return self._copy(
+            b"%b%b%b" % (head[:at], lines, head[at:]), (*self.headers, *headers), self.body
+        )
 
     def with_body(self, body: bytes) -> "Response":
-        """This answer with another body; the head, which is known to be right, is not made anew."""
-        other = Response.__new__(Response)
-        other.status, other.headers, other.body = self.status, self.headers, body
-        other.head = self.head
+        """Return a copy with another body, without validating the headers again."""
+        head = self.head
         if len(body) != len(self.body):
-            stem = self.head[: self.head.rindex(b"Content-Length: ")]
-            other.head = b"%bContent-Length: %d\r\n" % (stem, len(body))
-        other.large = len(body) > _LARGE_BODY_BYTES
-        other.sent_at = other.sent = b""
-        return other
+            stem = head[: head.rindex(b"Content-Length: ")]
+            head = b"%bContent-Length: %d\r\n" % (stem, len(body))
+        return self._copy(head, self.headers, body)
+
+    def _copy(self, head: bytes, headers: tuple[tuple[str, str], ...], body: bytes) -> "Response":
+        copy = Response.__new__(Response)
+        copy.status, copy.headers, copy.head, copy.body = self.status, headers, head, body
+        copy.has_large_body = len(body) > _LARGE_BODY_BYTES
+        copy.encoded_tail = copy.encoded = b""
+        return copy
 
 
 def _format_header(name: str, value: str) -> str:
     if not _HEADER_NAME.fullmatch(name) or _INVALID_HEADER_CHARACTERS.search(value):
-        raise ValueError(f"a header that cannot be sent: {name!r}: {value!r}")
+        raise ValueError(f"invalid header {name!r}: {value!r}")
     if name.lower() in _SERVER_SET_HEADERS:
-        raise ValueError(f"{name} is set by the server")
+        raise ValueError(f"invalid header {name!r}: the server sets it itself")
     return f"{name}: {value}"
 
 
 class DelayedResponse(Response):
-    """An answer that is held back for so many `seconds`, in which its connection is not served.
+    """A response that is sent after `delay_seconds`, during which its connection is not served.
 
-    For refusals of what is too much: told at once, they would be asked for again at once, and
-    refusing would take the time that serving needs. Where thousands are held back, it is for up
-    to five times as long; where connections run short, for no time. What the request held is let
-    go of first. Only a lane's answers are held back, as only those come by the ten thousand.
+    For rejections under overload: clients that retry at once would consume the time needed to
+    serve others. The delay grows up to fivefold when thousands of responses are delayed, and is
+    skipped when connections run short. The request's memory is released before it.
     """
 
-    __slots__ = ("seconds",)
+    __slots__ = ("delay_seconds",)
 
-    def __init__(self, answer: Response, seconds: float) -> None:
-        super().__init__(answer.status, answer.headers, answer.body)
-        self.seconds = seconds
+    def __init__(self, response: Response, delay_seconds: float) -> None:
+        super().__init__(response.status, response.headers, response.body)
+        self.delay_seconds = delay_seconds
 
-    def told(self, headers: Sequence[tuple[str, str]], lines: bytes) -> Response:
-        """This answer with more headers, held back likewise."""
-        return DelayedResponse(super().told(headers, lines), self.seconds)
+    def with_encoded_headers(self, headers: Sequence[tuple[str, str]], lines: bytes) -> Response:
+        """Return a copy with more headers and the same delay."""
+        return DelayedResponse(super().with_encoded_headers(headers, lines), self.delay_seconds)
 
 
 class Request:
-    """A request whose head and body have come in whole.
+    """A complete request.
 
-    `target` is what stood in the request line (without scheme and authority), `path` and `query`
-    its parts, none of them percent-decoded; `params` are the groups of the lane's pattern.
+    `target` is the request target without scheme and authority, `path` and `query` its parts,
+    none of them percent-decoded. `params` are the groups of the route's pattern.
     """
 
     __slots__ = ("_head", "_peer", "body", "host", "method", "params", "path", "target")
@@ -156,69 +154,71 @@ class Request:
 
     @property
     def head(self) -> bytes:
-        """The request line and all fields, as they came."""
+        """The request line and all fields, as received."""
         return self._head
 
     @property
     def query(self) -> bytes:
-        """What follows the question mark."""
+        """The part of the target after the question mark."""
         return self.target.partition(b"?")[2]
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """All header fields, in order, names as they came."""
+        """All header fields in order; names keep their case."""
         return header_fields.pairs(self._head)
 
     @property
     def request_id(self) -> str | None:
-        """The identifier that the client gave the request, if it is valid."""
+        """The value of X-Request-Id, if it is valid."""
         return parse_request_id(header_fields.values(self._head, REQUEST_ID_HEADER))
 
     @property
-    def remote(self) -> str:
-        """The client's address; a proxy's word for it is taken only if the proxy is named."""
+    def client_address(self) -> str:
+        """The client's address, as reported by the proxy if the peer is a trusted one."""
         peer = self._peer
-        return peer.address if peer.proxies is None else peer.proxies.client(peer, self._head)[0]
+        if peer.proxies is None:
+            return peer.address
+        return peer.proxies.resolve_client(peer, self._head)[0]
 
     @property
     def secure(self) -> bool:
-        """Whether the client came over TLS; from a named proxy, whether it says so."""
+        """Whether the client uses TLS, as reported by the proxy if the peer is a trusted one."""
         peer = self._peer
-        return peer.secure if peer.proxies is None else peer.proxies.client(peer, self._head)[1]
+        if peer.proxies is None:
+            return peer.secure
+        return peer.proxies.resolve_client(peer, self._head)[1]
 
     def header(self, name: str) -> str | None:
-        """The field's value (Latin-1), several joined by commas; None if there is none.
+        """Return a field's value (Latin-1), several joined by commas; None if absent.
 
-        Not for Cookie, whose fields are joined otherwise: see `cookie`.
+        Use `cookie` for Cookie, whose fields are not joined by commas.
         """
-        found = header_fields.values(self._head, name)
-        return b", ".join(found).decode("latin-1") if found else None
+        values = header_fields.values(self._head, name)
+        return b", ".join(values).decode("latin-1") if values else None
 
     def cookie(self, name: str) -> str | None:
-        """The first cookie of this name, without quotes around it; None if there is none."""
+        """Return the first cookie called `name`, without surrounding quotes; None if absent."""
         head = self._head
-        first, search = _cookie_finders(name)
-        at = head.find(first)
+        line_prefix, search = _cookie_finders(name)
+        at = head.find(line_prefix)
         if at >= 0:
-            # It is its line's first, as one of a longer path is, and plain: a matter of two finds.
-            at += len(first)
-            plain = head[at : head.find(13, at)]
-            if plain.isalnum():
-                return plain.decode()
-        found = search(head)
-        if found is None:
-            return None
-        return _unquote(found[1].decode("latin-1"))
+            # The only cookie of its line: two calls of `find` are faster than the pattern.
+            at += len(line_prefix)
+            value = head[at : head.find(13, at)]
+            if value.isalnum():
+                return value.decode()
+        match = search(head)
+        return None if match is None else _unquote(match[1].decode("latin-1"))
 
     def cookies(self, name: str) -> list[str]:
-        """All cookies of this name, in order: those of several paths may come together."""
-        found = header_fields.values(self._head, "Cookie")
-        return cookie_values(b";".join(found).decode("latin-1"), name)
+        """Return all cookies called `name`: a browser may send one for each matching path."""
+        fields = header_fields.values(self._head, "Cookie")
+        return cookie_values(b";".join(fields).decode("latin-1"), name)
 
-    def argument(self, name: str) -> str | None:
-        """The first query argument of this name, decoded; None if there is none.
+    def query_argument(self, name: str) -> str | None:
+        """Return the first query argument called `name`, decoded; None if absent.
 
-        Raises `Refusal` (400) where its percent-encoding does not hold valid UTF-8.
+        Raise `RequestRefusal` (400) if it is not valid UTF-8.
         """
         for part in self.query.split(b"&"):
             key, _, value = part.partition(b"=")
@@ -228,7 +228,7 @@ class Request:
 
 
 def cookie_values(field: str, name: str) -> list[str]:
-    """Return the values of all cookies of this name in a Cookie field, without quotes."""
+    """Return the values of all cookies called `name` in a Cookie field, without quotes."""
     pairs = (pair.partition("=") for pair in field.split(";"))
     return [_unquote(value) for key, _, value in pairs if key.strip(" \t") == name]
 
@@ -241,7 +241,7 @@ def _unquote(value: str) -> str:
 
 @lru_cache(16_384)
 def _cookie_finders(name: str) -> tuple[bytes, Callable[[bytes], re.Match[bytes] | None]]:
-    """What stands before the cookie where it is its line's first, and what finds it anywhere."""
+    """Return the start of a line that begins with the cookie, and a search for any position."""
     key = name.encode("latin-1") + b"="
     pattern = rb"\r\n(?i:cookie):(?:[^\r]*?;)??[ \t]*" + re.escape(key) + rb"([^;\r]*)"
     return b"\r\nCookie: " + key, re.compile(pattern).search

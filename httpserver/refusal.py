@@ -1,11 +1,8 @@
-"""What the wire, or a lane, will not serve."""
+"""The exception for a request that is answered with an error response."""
 
 
 class RequestRefusal(Exception):
-    """A request that is answered with an error of `status`; `detail` tells the peer why.
-
-    A lane may raise it too. The server's `error` makes the answer.
-    """
+    """Raised by the server or a fast route; `detail` is a sentence for the client."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(status, detail)

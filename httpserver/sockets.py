@@ -1,4 +1,4 @@
-"""The sockets a server listens on: made here, or inherited from who started it."""
+"""Listening sockets: bound here or inherited from systemd."""
 
 import contextlib
 import ctypes
@@ -14,43 +14,43 @@ from typing import Any
 
 from tornado.netutil import bind_sockets
 
-# The first file descriptor that is handed over (sd_listen_fds(3)).
+# The first inherited file descriptor (sd_listen_fds(3)).
 _FIRST_INHERITED_FD = 3
-# Of Linux; Python's socket module does not name it.
+# From Linux's asm/socket.h; the socket module does not define it.
 _SO_ATTACH_FILTER = 26
 
 
 def bind_tcp(host: str, port: int, backlog: int = 1_024) -> list[socket.socket]:
-    """Listening TCP sockets for each address that `host` has; "" is every one of the machine.
+    """Return a listening TCP socket for each address of `host`; "" means all interfaces.
 
-    Port 0 takes a free one, the same for all. Raises OSError.
+    Port 0 selects one free port for all of them. Raise OSError if an address is unavailable.
     """
     return bind_sockets(port, host or None, backlog=backlog)
 
 
-# What fits the address of a Unix socket.
+# sockaddr_un holds 108 bytes with the final NUL (unix(7)).
 _MAX_UNIX_PATH_BYTES = 107
 
 
 def bind_unix(path: str | os.PathLike[str], mode: int = 0o600) -> socket.socket:
-    """A listening Unix socket; what a server that is gone has left there is replaced.
+    """Return a listening Unix socket; replace the socket file of an earlier process.
 
-    Raises OSError if `path` is something else than a socket.
+    Raise OSError if `path` exists and is not a socket.
     """
-    place = Path(path)
-    if place.exists():
-        if not stat.S_ISSOCK(place.stat().st_mode):
-            raise FileExistsError(f"{place} is there and is no socket")
-        place.unlink()
+    socket_path = Path(path)
+    if socket_path.exists():
+        if not stat.S_ISSOCK(socket_path.stat().st_mode):
+            raise FileExistsError(f"{socket_path} exists and is not a socket: choose another path")
+        socket_path.unlink()
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Nobody may connect between bind and chmod.
-        before = os.umask(0o777 & ~mode)
+        # Without the umask, other users could connect between bind and chmod.
+        previous_umask = os.umask(0o777 & ~mode)
         try:
-            _bind_unix_path(listening, place)
+            _bind_unix_path(listening, socket_path)
         finally:
-            os.umask(before)
-        place.chmod(mode)
+            os.umask(previous_umask)
+        socket_path.chmod(mode)
         listening.listen(1_024)
         listening.setblocking(False)
     except BaseException:
@@ -59,26 +59,26 @@ def bind_unix(path: str | os.PathLike[str], mode: int = 0o600) -> socket.socket:
     return listening
 
 
-def _bind_unix_path(listening: socket.socket, place: Path) -> None:
-    if len(os.fsencode(place)) <= _MAX_UNIX_PATH_BYTES:
-        listening.bind(str(place))
+def _bind_unix_path(listening: socket.socket, socket_path: Path) -> None:
+    if len(os.fsencode(socket_path)) <= _MAX_UNIX_PATH_BYTES:
+        listening.bind(str(socket_path))
         return
-    # By a short cut: a folder that is open has a short name, too.
-    folder = os.open(place.parent, os.O_PATH | os.O_DIRECTORY)
+    # /proc gives the open parent folder a short path.
+    folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        listening.bind(f"/proc/self/fd/{folder}/{place.name}")
+        listening.bind(f"/proc/self/fd/{folder}/{socket_path.name}")
     finally:
         os.close(folder)
 
 
 class InheritedSocket(socket.socket):
-    """A listening socket that whoever started this process holds, too."""
+    """A listening socket that the parent process may still use."""
 
 
 def inherited_sockets() -> list[socket.socket]:
-    """The sockets that systemd (or the like) has opened for this process; [] without any.
+    """Return the sockets passed by systemd socket activation (sd_listen_fds(3)).
 
-    Takes the variables LISTEN_* out of the environment: they are not for our children.
+    Remove the LISTEN_* variables from the environment, so that child processes ignore them.
     """
     count = os.environ.pop("LISTEN_FDS", "")
     pid = os.environ.pop("LISTEN_PID", "")
@@ -88,22 +88,22 @@ def inherited_sockets() -> list[socket.socket]:
     sockets: list[socket.socket] = []
     for descriptor in range(_FIRST_INHERITED_FD, _FIRST_INHERITED_FD + int(count)):
         os.set_inheritable(descriptor, False)
-        each = InheritedSocket(fileno=descriptor)
-        each.setblocking(False)
-        sockets.append(each)
+        inherited = InheritedSocket(fileno=descriptor)
+        inherited.setblocking(False)
+        sockets.append(inherited)
     return sockets
 
 
 def drop_new_connections(listening: socket.socket) -> None:
-    """Let no more connections into the queue of `listening`, which is about to be closed.
+    """Make the kernel drop new connections to `listening`, which is about to be closed.
 
-    Closing it resets those that came after the last was accepted, though their clients have sent
-    their requests; unless the kernel drops their first packet, so that they come again later and
-    find nobody. Does nothing to sockets that other processes share, nor where it cannot be done.
+    Closing a socket resets the connections in its queue, whose clients may have sent requests.
+    Dropped SYN packets are retransmitted instead, and the connection is refused. Do nothing for
+    sockets that other processes share, or if the kernel does not support it.
     """
     if isinstance(listening, InheritedSocket) or listening.family == socket.AF_UNIX:
         return
-    # BPF: A = the TCP flags; if SYN is among them, drop the packet, or else take all of it.
+    # BPF: load the TCP flags; if SYN is set, drop the packet, else accept it.
     steps = [(0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)]
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     with contextlib.suppress(OSError):
@@ -115,9 +115,9 @@ def drop_new_connections(listening: socket.socket) -> None:
 
 
 def raise_open_file_limit(wanted: int) -> int:
-    """Raise this process's limit of open files to `wanted`, or as near as it may; what it is now.
+    """Raise the limit of open files towards `wanted`, and return the resulting limit.
 
-    The usual limit is 1,024, from times when more would have broken programs.
+    The usual soft limit is 1,024, for compatibility with select(2).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -127,10 +127,10 @@ def raise_open_file_limit(wanted: int) -> int:
 
 
 def unacknowledged_bytes(connected: Any) -> int:
-    """The bytes in the kernel's buffer that the peer has not acknowledged; 0 where none can tell.
+    """Return the bytes in the send buffer that the peer has not acknowledged; 0 if unknown.
 
-    A kernel takes megabytes and asks for more only when a third of them has gone: without this,
-    who reads slowly looks like who does not read at all.
+    The kernel buffers megabytes and becomes writable only when a third has been sent. Without
+    this value, a slow reader cannot be distinguished from one that has stopped.
     """
     try:
         return int(

@@ -1,1 +1,1 @@
-"""One connection: reads requests, serves them, sends responses."""
+"""Connections: accepting them, reading requests, sending responses."""

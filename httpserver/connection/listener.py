@@ -1,8 +1,8 @@
-"""Accepts connections from one listening socket.
+"""Accepting connections from one listening socket.
 
-By hand rather than by the loop's own server, for what those don't do: run out of file descriptors
-quietly, count the connections that are still shaking hands over TLS, and accept the last ones that
-wait when a server stops. It costs a few microseconds a connection.
+asyncio's own server lacks three things: it logs a traceback for each failure when file descriptors
+run out, does not count connections in the TLS handshake, and resets queued connections when it
+stops. Accepting here costs a few microseconds more per connection.
 """
 
 import asyncio
@@ -13,73 +13,71 @@ from collections.abc import Callable
 
 from httpserver.sockets import drop_new_connections
 
-log = logging.getLogger("wire")
+log = logging.getLogger("httpserver")
 
-# So many connections are accepted before others have a turn.
 _ACCEPTS_PER_TURN = 64
-# When there is no room for one more, accepting rests for so many seconds, and the log for so many.
+# Pause after a failure to accept, and minimum interval between log lines about it.
 _ACCEPT_RETRY_SECONDS = 0.5
 _LOG_INTERVAL_SECONDS = 60.0
 
 
 class SocketListener:
-    """The way in from one socket, bound already, for connections that `make` makes.
+    """Accepts connections from a bound socket, and creates their protocols.
 
-    `room` says whether one more may be accepted, from the number that is still on its way; one
-    that may not is closed. The socket is closed by `stop`.
+    A connection is closed if `has_capacity` returns False. `stop` closes the socket.
     """
 
     def __init__(
         self,
         listening: socket.socket,
         tls: ssl.SSLContext | None,
-        make: Callable[[], asyncio.Protocol],
-        room: Callable[[], bool],
+        protocol_factory: Callable[[], asyncio.Protocol],
+        has_capacity: Callable[[], bool],
         handshake_seconds: float,
     ) -> None:
         self._socket = listening
         self._tls = tls
-        self._make = make
-        self._room = room
+        self._protocol_factory = protocol_factory
+        self._has_capacity = has_capacity
         self._handshake_seconds = handshake_seconds if tls else None
         self._loop = asyncio.get_running_loop()
-        self._resting: asyncio.TimerHandle | None = None
-        self._silent_until = 0.0
-        self._coming: set[asyncio.Task[None]] = set()
+        self._resume_timer: asyncio.TimerHandle | None = None
+        self._next_log_time = 0.0
+        self._pending: set[asyncio.Task[None]] = set()
 
     @property
-    def coming(self) -> int:
-        """Connections accepted that are not made yet; over TLS, they shake hands."""
-        return len(self._coming)
+    def pending_count(self) -> int:
+        """The number of accepted sockets without a protocol yet, e.g. in the TLS handshake."""
+        return len(self._pending)
 
     def start(self) -> None:
-        """Accept from now on."""
-        self._resting = None
+        """Start or resume accepting."""
+        self._resume_timer = None
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._accept, _ACCEPTS_PER_TURN)
 
     def stop(self) -> None:
-        """Accept those that wait already, then no more."""
-        if self._resting is not None:
-            self._resting.cancel()
+        """Accept the connections in the queue, then close the socket."""
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
         else:
             self._loop.remove_reader(self._socket)
         drop_new_connections(self._socket)
         self._accept(4_096)
         self._socket.close()
 
-    async def arrived(self) -> None:
-        """Wait until every connection that was accepted has been made, or has failed to be."""
-        while self._coming:
-            await asyncio.wait(self._coming)
+    async def wait_pending(self) -> None:
+        """Wait until every accepted socket has a protocol or has failed."""
+        while self._pending:
+            await asyncio.wait(self._pending)
 
-    def abandon(self) -> None:
-        """Drop the connections that are not made yet."""
-        for task in self._coming:
+    def cancel_pending(self) -> None:
+        """Close the accepted sockets without a protocol."""
+        for task in self._pending:
             task.cancel()
 
-    def _accept(self, most: int) -> None:
-        for _ in range(most):
+    def _accept(self, max_count: int) -> None:
+        for _ in range(max_count):
             try:
                 accepted, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError):
@@ -87,36 +85,40 @@ class SocketListener:
             except ConnectionError:
                 continue
             except OSError as error:
-                self._rest(error)
+                self._pause_accepting(error)
                 return
-            if not self._room():
+            if not self._has_capacity():
                 accepted.close()
                 continue
             accepted.setblocking(False)
             task = self._loop.create_task(self._connect(accepted))
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
 
     async def _connect(self, accepted: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                self._make,
+                self._protocol_factory,
                 accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_seconds,
             )
         except OSError:
-            # The peer has left, or does not speak TLS as we do; both are its own affair.
+            # The client disconnected or failed the TLS handshake: not worth a log line.
             accepted.close()
         except asyncio.CancelledError:
             accepted.close()
 
-    def _rest(self, error: OSError) -> None:
-        """Out of descriptors or memory: those who come wait in the kernel until there is some."""
+    def _pause_accepting(self, error: OSError) -> None:
+        """Leave connections in the kernel's queue while descriptors or memory are exhausted."""
         now = self._loop.time()
-        if now >= self._silent_until:
-            self._silent_until = now + _LOG_INTERVAL_SECONDS
-            log.error("no connection can be accepted for the moment: %s", error.strerror)
-        if self._resting is None and self._socket.fileno() >= 0:
+        if now >= self._next_log_time:
+            self._next_log_time = now + _LOG_INTERVAL_SECONDS
+            log.error(
+                "cannot accept connections; retrying every %s s error=%s",
+                _ACCEPT_RETRY_SECONDS,
+                error.strerror,
+            )
+        if self._resume_timer is None and self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
-            self._resting = self._loop.call_later(_ACCEPT_RETRY_SECONDS, self.start)
+            self._resume_timer = self._loop.call_later(_ACCEPT_RETRY_SECONDS, self.start)

@@ -1,1 +1,1 @@
-"""HTTP/1.1 itself: parsing and framing, without sockets."""
+"""HTTP/1.1 parsing and framing, without sockets."""

@@ -1,8 +1,8 @@
-"""Finds where a chunked body ends, so that llhttp is never fed a byte of the next request with it.
+"""The end of a chunked body, so that llhttp never reads a byte of the next request with it.
 
-llhttp judges the syntax; this reads sizes, and checks extensions, which llhttp is not shown: it
-refuses whitespace in them. Both must agree on the end, or the request is refused: two readings of
-one body are how requests are smuggled.
+llhttp validates the syntax. This scanner reads the sizes, and removes chunk extensions, because
+llhttp rejects whitespace in them. If the two disagree about the end, the request is rejected:
+request smuggling relies on two interpretations of one body.
 """
 
 import re
@@ -11,7 +11,7 @@ from httpserver.protocol.request_framing import TOKEN_PATTERN
 from httpserver.refusal import RequestRefusal
 
 _CHUNK_SIZE_PATTERN = re.compile(rb"([0-9A-Fa-f]{1,15})([\r; \t])")
-# A size with extensions, with "bad" whitespace around their delimiters (RFC 9112, 7.1.1).
+# A size with extensions; RFC 9112, section 7.1.1, allows whitespace around their delimiters.
 _EXTENSION_LINE_PATTERN = re.compile(
     rb"[0-9A-Fa-f]+(?:[ \t]*;[ \t]*"
     + TOKEN_PATTERN
@@ -19,75 +19,82 @@ _EXTENSION_LINE_PATTERN = re.compile(
     + TOKEN_PATTERN
     + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)+\r\n'
 )
-# A chunk's line, with whatever extension it has.
 _MAX_CHUNK_LINE_BYTES = 1_024
 
 
 class ChunkedBodyScanner:
-    """One chunked body on its way in.
+    """One chunked body, scanned as it arrives.
 
-    `total` counts the bytes that its chunks announced, `done` says that its end was seen.
+    `announced_bytes` is the sum of the chunk sizes seen; `done` is set at the end of the trailers.
     """
 
-    __slots__ = ("_left", "_line", "_overhead", "_trailer_limit", "_trailing", "done", "total")
+    __slots__ = (
+        "_chunk_remaining",
+        "_framing_bytes",
+        "_in_trailers",
+        "_line",
+        "_trailer_limit",
+        "announced_bytes",
+        "done",
+    )
 
     def __init__(self, trailer_limit: int) -> None:
-        self.total = 0
+        self.announced_bytes = 0
         self.done = False
-        self._left = 0
+        self._chunk_remaining = 0
         self._line = b""
-        self._overhead = 0
-        self._trailing = False
+        self._framing_bytes = 0
+        self._in_trailers = False
         self._trailer_limit = trailer_limit
 
-    def extent(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
-        """How far into `data[start:stop]` this body goes, and what of it llhttp is to read.
+    def scan(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        """Return how far into `data[start:stop]` this body extends, and the bytes for llhttp.
 
-        That is all but extensions, and a line once it is complete. Sets `done` at the body's end.
-        Raises `Refusal` for an invalid size or extension, and for framing that outweighs what it
-        frames.
+        Those are complete lines without extensions, and chunk data. Raise `RequestRefusal` for an
+        invalid size or extension, and for a body with far more framing than data.
         """
         at = start
-        fed: list[bytes] = []
+        output: list[bytes] = []
         while at < stop:
-            if self._left:
-                taken = min(self._left, stop - at)
-                self._left -= taken
-                fed.append(data[at : at + taken])
-                at += taken
+            if self._chunk_remaining:
+                size = min(self._chunk_remaining, stop - at)
+                self._chunk_remaining -= size
+                output.append(data[at : at + size])
+                at += size
                 continue
             end = data.find(b"\n", at, stop) + 1
             self._line += data[at : end or stop]
             at = end or stop
-            if len(self._line) > (self._trailer_limit if self._trailing else _MAX_CHUNK_LINE_BYTES):
+            limit = self._trailer_limit if self._in_trailers else _MAX_CHUNK_LINE_BYTES
+            if len(self._line) > limit:
                 raise RequestRefusal(400, "A line of the chunked body is too long.")
             if not end:
                 break
             line, self._line = self._line, b""
-            if self._trailing:
-                fed.append(line)
+            if self._in_trailers:
+                output.append(line)
                 if line == b"\r\n":
                     self.done = True
                     break
                 self._trailer_limit -= len(line)
             else:
-                fed.append(self._begin(line))
-        return at, b"".join(fed)
+                output.append(self._parse_size_line(line))
+        return at, b"".join(output)
 
-    def _begin(self, line: bytes) -> bytes:
-        """Begin a chunk; return its line without extensions."""
+    def _parse_size_line(self, line: bytes) -> bytes:
+        """Start a chunk and return its line without extensions."""
         match = _CHUNK_SIZE_PATTERN.match(line)
         if match is None:
-            raise RequestRefusal(400, "A chunk's size is not a hexadecimal number.")
+            raise RequestRefusal(400, "A chunk size is not a hexadecimal number.")
         if match[2] != b"\r" and not _EXTENSION_LINE_PATTERN.fullmatch(line):
-            raise RequestRefusal(400, "A chunk's extension is not valid.")
+            raise RequestRefusal(400, "A chunk extension is invalid.")
         size = int(match[1], 16)
-        self.total += size
-        self._overhead += len(line)
-        if self._overhead > 4_096 + 8 * self.total:
-            raise RequestRefusal(400, "The chunked body is more framing than body.")
+        self.announced_bytes += size
+        self._framing_bytes += len(line)
+        if self._framing_bytes > 4_096 + 8 * self.announced_bytes:
+            raise RequestRefusal(400, "The chunked body has more framing than data.")
         if size:
-            self._left = size + 2
+            self._chunk_remaining = size + 2
         else:
-            self._trailing = True
+            self._in_trailers = True
         return line if match[2] == b"\r" else match[1] + b"\r\n"

@@ -1,8 +1,8 @@
-"""Looks up header fields in the bytes of a head that llhttp has found right.
+"""Header field lookup in the bytes of a head that llhttp has accepted.
 
-A page view asks for one or two of a browser's dozen fields, so none is taken apart unless it is
-asked for. This is sound only because llhttp, in its strict mode, has refused whatever could make
-a line look like another one: bare CR or LF, folding, blanks before the colon, control bytes.
+A banner page reads one or two of a browser's dozen fields, so the fields are searched on demand
+instead of being parsed. This is safe only because llhttp's strict mode rejects everything that
+could disguise a line: bare CR or LF, folding, whitespace before the colon, control characters.
 """
 
 import re
@@ -15,11 +15,11 @@ def _field_pattern(name: str) -> re.Pattern[bytes]:
 
 
 def values(head: bytes, name: str) -> list[bytes]:
-    """Each value of the field `name`, in order, without the blanks around it."""
+    """Return the values of all fields called `name`, in order, without surrounding whitespace."""
     return [value.strip(b" \t") for value in _field_pattern(name).findall(head)]
 
 
 def pairs(head: bytes) -> list[tuple[bytes, bytes]]:
-    """All fields, in order, names as they came."""
+    """Return (name, value) of all fields in order; names keep their case."""
     split = (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
     return [(name, value.strip(b" \t")) for name, _, value in split]

@@ -1,4 +1,4 @@
-"""Feeds llhttp one message at a time and keeps what comes out."""
+"""An llhttp parser that is fed one message at a time."""
 
 from httptools import HttpParserError, HttpParserUpgrade
 from httptools import HttpRequestParser as Parser
@@ -7,6 +7,8 @@ from httpserver.protocol.chunked_body import ChunkedBodyScanner
 from httpserver.protocol.request_framing import (
     CHUNKED_LENGTH,
     as_http_1_1,
+    check_head_size,
+    find_head_end,
     may_become_valid,
     parse_request_line,
     partial_request_line,
@@ -14,139 +16,157 @@ from httpserver.protocol.request_framing import (
 )
 from httpserver.refusal import RequestRefusal
 
-# What feeding llhttp may raise.
+# The exceptions that `MessageReader.feed` raises.
 PARSER_ERRORS = (HttpParserError, HttpParserUpgrade)
 
 
 class MessageReader:
     """The parser of one connection.
 
-    It is never fed past the end of a head or of a body, so that reading can stop between any two
-    requests. `ending` holds one thing while llhttp is within a message, which llhttp takes out
-    at its end: a second end is an error. (No Python runs for it: it is asked for every request.)
-    `announced` counts the bytes of the body as far as its length is known. `_failed` is what
-    llhttp found wrong with a request line of which only a part has come.
+    It never receives bytes beyond the end of a head or body, so that reading can stop between any
+    two requests. `open_messages` holds one item while llhttp is inside a message; llhttp's
+    callback for the end of a message is its `pop`, so a second end raises. A list method is used
+    because it runs for every request, and a Python function would cost more.
+    `announced_bytes` is the length of the body, as far as it is known.
     """
 
     __slots__ = (
+        "_body_parts",
+        "_body_remaining",
         "_chunks",
-        "_failed",
-        "_left",
         "_parser",
-        "_pieces",
+        "_partial_head",
+        "_pending_error",
         "_upgraded",
-        "announced",
-        "ending",
+        "announced_bytes",
         "feed",
+        "is_head_request",
         "on_body",
         "on_message_complete",
+        "open_messages",
     )
 
     def __init__(self) -> None:
-        self.ending: list[None] = []
-        self.announced = 0
+        self.open_messages: list[None] = []
+        self.announced_bytes = 0
+        self.is_head_request = False
         self._upgraded = False
-        self._failed: HttpParserError | None = None
-        self._pieces: list[bytes] = []
+        self._partial_head = b""
+        # llhttp's error in an incomplete request line.
+        self._pending_error: HttpParserError | None = None
+        self._body_parts: list[bytes] = []
         self._chunks: ChunkedBodyScanner | None = None
-        self._left = 0
-        # llhttp's callbacks.
-        self.on_body = self._pieces.append
-        self.on_message_complete = self.ending.pop
-        self._renew()
+        self._body_remaining = 0
+        # Callbacks that httptools looks up by name.
+        self.on_body = self._body_parts.append
+        self.on_message_complete = self.open_messages.pop
+        self._new_parser()
 
-    def _renew(self) -> None:
+    def _new_parser(self) -> None:
         self._parser = Parser(self)
         self.feed = self._parser.feed_data
 
-    def begin(self) -> None:
-        """The next that is fed is the start of a message."""
-        self.ending[:] = [None]
+    def start_message(self) -> None:
+        """Prepare for the first bytes of a message."""
+        self.open_messages[:] = [None]
         self._upgraded = False
-        self._failed = None
+        self._pending_error = None
 
-    def bodiless(self) -> bool | None:
-        """After a head: whether llhttp takes it for the whole request; None if it cannot tell."""
-        return None if self._upgraded else not self.ending
+    def read_head(
+        self, data: bytes, at: int, line_limit: int, header_limit: int
+    ) -> tuple[int, bytes | None]:
+        """Read on in a head from `data[at:]`.
 
-    def judge(self, piece: bytes, head: bytes) -> None:
-        """Let llhttp read the last `piece` of a `head`, whole or not; raises `Refusal`."""
-        error = self._failed
+        Return the offset reached, and the head if it is complete. Raise `RequestRefusal` for a
+        malformed head or one above the limits, which are in bytes.
+        """
+        if not self._partial_head:
+            self.start_message()
+        end = find_head_end(self._partial_head, data, at)
+        piece = data[at : end or len(data)]
+        head = self._partial_head + piece
+        self.is_head_request = head.removeprefix(b"\r\n")[:5] == b"HEAD "
+        self._feed_head(piece, head)
+        check_head_size(head, line_limit, header_limit)
+        self._partial_head = b"" if end else head
+        return at + len(piece), head if end else None
+
+    def ends_with_head(self) -> bool | None:
+        """Return whether the message ended with its head; None if llhttp cannot tell."""
+        return None if self._upgraded else not self.open_messages
+
+    def _feed_head(self, piece: bytes, head: bytes) -> None:
+        """Feed the last `piece` of a complete or partial `head`."""
+        error = self._pending_error
         if error is None:
-            error = self._read(piece)
+            error = self._feed(piece)
             if error is not None and (changed := as_http_1_1(head)) is not None:
-                self._renew()
-                error = self._read(changed)
+                self._new_parser()
+                error = self._feed(changed)
         if error is None:
             return
-        # The answer must not depend on where the head was cut: it waits for the whole line.
+        # The response must not depend on how the head was split, so wait for the whole line.
         if may_become_valid(head):
-            self._failed = error
+            self._pending_error = error
             return
         require_known_method(parse_request_line(partial_request_line(head)[0])[0])
         raise _malformed_request(error)
 
-    def _read(self, data: bytes) -> HttpParserError | None:
-        """Feed llhttp; return its error, if any."""
+    def _feed(self, data: bytes) -> HttpParserError | None:
+        """Feed llhttp and return its error, if any."""
         try:
             self.feed(data)
         except HttpParserUpgrade:
-            # llhttp takes an upgrade's head for the whole request. Nobody here upgrades.
+            # llhttp ends the message with the head of an upgrade, which this server ignores.
             self._upgraded = True
         except HttpParserError as error:
             return error
         return None
 
-    def begin_body(self, length: int, trailer_limit: int) -> None:
-        """Prepare for the body that the head just read announced."""
-        self._left = self.announced = max(length, 0)
+    def start_body(self, length: int, trailer_limit: int) -> None:
+        """Prepare for the body of `length` bytes, or `CHUNKED_LENGTH`."""
+        self._body_remaining = self.announced_bytes = max(length, 0)
         self._chunks = ChunkedBodyScanner(trailer_limit) if length == CHUNKED_LENGTH else None
         if self._upgraded:
-            self._renew()
-            told = b"Content-Length: %d" % length
+            self._new_parser()
+            framing = b"Content-Length: %d" % length
             if length == CHUNKED_LENGTH:
-                told = b"Transfer-Encoding: chunked"
-            self.feed(b"POST / HTTP/1.1\r\n" + told + b"\r\n\r\n")
-        self.ending[:] = [None]
+                framing = b"Transfer-Encoding: chunked"
+            self.feed(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+        self.open_messages[:] = [None]
 
-    @property
-    def complete(self) -> bool:
-        """Whether the message has ended."""
-        return not self.ending
-
-    def body(self, data: bytes, start: int, stop: int) -> int:
-        """Read on in the body, `data[start:stop]` at most; the place reached. Raises `Refusal`."""
+    def feed_body(self, data: bytes, start: int, stop: int) -> int:
+        """Read on in the body from `data[start:stop]`; return the offset reached."""
         if self._chunks is None:
-            end = min(stop, start + self._left)
-            fed = data[start:end]
-            self._left -= end - start
-            ended = self._left == 0
+            end = min(stop, start + self._body_remaining)
+            piece = data[start:end]
+            self._body_remaining -= end - start
+            ended = self._body_remaining == 0
         else:
-            end, fed = self._chunks.extent(data, start, stop)
+            end, piece = self._chunks.scan(data, start, stop)
             ended = self._chunks.done
-            self.announced = self._chunks.total
-        # A line that has not come whole yet is kept back.
-        if fed and (error := self._read(fed)) is not None:
+            self.announced_bytes = self._chunks.announced_bytes
+        if piece and (error := self._feed(piece)) is not None:
             raise _malformed_request(error)
-        if ended is bool(self.ending):
-            raise RequestRefusal(400, "The body's framing is ambiguous.")
+        if ended is bool(self.open_messages):
+            raise RequestRefusal(400, "The framing of the body is ambiguous.")
         if ended and self._chunks:
-            # Trailers may have left marks in the parser that are not the next request's.
+            # Trailers can leave state in the parser that affects the next request.
             self._chunks = None
-            self._renew()
+            self._new_parser()
         return end
 
     def close(self) -> None:
-        """Part from the parser, which holds on to this as this does to it."""
+        """Break the reference cycle with the parser."""
         del self._parser, self.feed
 
-    def take(self) -> bytes:
-        """What has come of the body since last asked."""
-        pieces = self._pieces
-        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        return taken
+    def pop_body(self) -> bytes:
+        """Return the body bytes parsed since the last call."""
+        parts = self._body_parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
 
 
 def _malformed_request(error: HttpParserError) -> RequestRefusal:
-    return RequestRefusal(400, f"The request is not well formed: {error}.")
+    return RequestRefusal(400, f"The request is malformed: {error}.")

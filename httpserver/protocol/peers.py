@@ -1,4 +1,4 @@
-"""Who is at the other end, and whom a proxy in front of us says it speaks for."""
+"""Client addresses: the peer of a connection, and the client that a trusted proxy reports."""
 
 import ipaddress
 import re
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from httpserver.protocol import header_fields
 
 _IPV4_MAPPED_PREFIX = "::ffff:"
-# RFC 7239, section 4: pairs by semicolon; a value is a token or a quoted string.
+# A Forwarded pair (RFC 7239, section 4): the value is a token or a quoted string.
 _FORWARDED_PAIR = re.compile(r'[ \t]*([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*(?:;|$)')
 
 
 class Peer:
-    """The other end of a connection.
+    """The remote end of a connection.
 
-    `address` is its IP address, or "unix"; `proxies` is set only if it is a named proxy.
+    `address` is an IP address, or "unix"; `proxies` is None unless the peer is a trusted proxy.
     """
 
     __slots__ = ("address", "proxies", "secure")
@@ -26,40 +26,42 @@ class Peer:
 
 
 class TrustedProxies:
-    """The proxies that are believed when they name their client.
+    """The proxies whose forwarding headers are trusted.
 
-    `named` are addresses or networks, and "unix" for whoever comes over a Unix socket. Raises
+    `trusted` holds addresses, networks, and "unix" for all clients of a Unix socket. Raise
     ValueError for anything else.
     """
 
-    def __init__(self, named: Sequence[str] = ()) -> None:
-        self._unix = "unix" in named
-        self._networks = [ipaddress.ip_network(each) for each in named if each != "unix"]
+    def __init__(self, trusted: Sequence[str] = ()) -> None:
+        self._trusts_unix = "unix" in trusted
+        self._networks = [ipaddress.ip_network(each) for each in trusted if each != "unix"]
 
-    def peer(self, address: str, secure: bool) -> Peer:
-        """The peer at `address`."""
+    def make_peer(self, address: str, secure: bool) -> Peer:
+        """Return the peer at `address`; `secure` means TLS."""
         if address.startswith(_IPV4_MAPPED_PREFIX):
-            # IPv4 over a socket for both.
+            # An IPv4 client of a dual-stack socket.
             address = _parse_node_address(address) or address
-        return Peer(address, secure, self if self._trusts(address) else None)
+        return Peer(address, secure, self if self._is_trusted(address) else None)
 
-    def client(self, peer: Peer, head: bytes) -> tuple[str, bool]:
-        """The client's address, and whether it came over TLS, by what the proxy `peer` tells.
+    def resolve_client(self, peer: Peer, head: bytes) -> tuple[str, bool]:
+        """Return the client's address, and whether it used TLS, from the proxy's headers.
 
-        Taken from the right, past our own proxies, so that what a client wrote itself is not
-        believed. A proxy sets `Forwarded` or `X-Forwarded-*` and hands the other on as its client
-        sent it: where both are there and differ, neither is believed.
+        Hops are read from the right, up to the first untrusted one, because the client can forge
+        everything before it. A proxy sets either `Forwarded` or `X-Forwarded-*` and passes on the
+        other unchanged. If both are present and differ, neither is trusted.
         """
-        told = [
-            each for each in (self._forwarded(head), self._x_forwarded(head)) if each is not None
+        reports = [
+            each
+            for each in (self._parse_forwarded(head), self._parse_x_forwarded(head))
+            if each is not None
         ]
-        address, proto = told[0] if told else (None, None)
-        if len(told) == 2 and told[0] != told[1]:
-            address = address if address == told[1][0] else None
-            proto = proto if proto == told[1][1] else "http"
+        address, proto = reports[0] if reports else (None, None)
+        if len(reports) == 2 and reports[0] != reports[1]:
+            address = address if address == reports[1][0] else None
+            proto = proto if proto == reports[1][1] else "http"
         return address or peer.address, peer.secure if proto is None else proto == "https"
 
-    def _forwarded(self, head: bytes) -> tuple[str | None, str | None] | None:
+    def _parse_forwarded(self, head: bytes) -> tuple[str | None, str | None] | None:
         lines = header_fields.values(head, "Forwarded")
         if not lines:
             return None
@@ -71,35 +73,37 @@ class TrustedProxies:
                 name.lower(): value.strip('"') for name, value in _FORWARDED_PAIR.findall(element)
             }
             hops.append((pairs.get("for", ""), pairs.get("proto")))
-        return self._nearest(hops)
+        return self._nearest_untrusted(hops)
 
-    def _x_forwarded(self, head: bytes) -> tuple[str | None, str | None] | None:
+    def _parse_x_forwarded(self, head: bytes) -> tuple[str | None, str | None] | None:
         names = _list_members(header_fields.values(head, "X-Forwarded-For"))
         protos = _list_members(header_fields.values(head, "X-Forwarded-Proto"))
         if not names and not protos:
             return None
-        if len(names) == len(protos):  # each proxy added to both
-            return self._nearest(list(zip(names, protos, strict=True)))
-        address = self._nearest([(name, None) for name in names])[0]
+        if len(names) == len(protos):  # each proxy appended to both fields
+            return self._nearest_untrusted(list(zip(names, protos, strict=True)))
+        address = self._nearest_untrusted([(name, None) for name in names])[0]
         return address, protos[-1].lower() if protos else None
 
-    def _nearest(self, hops: list[tuple[str, str | None]]) -> tuple[str | None, str | None]:
-        """The last hop that is none of our proxies (the first, if all are), and its protocol."""
+    def _nearest_untrusted(
+        self, hops: list[tuple[str, str | None]]
+    ) -> tuple[str | None, str | None]:
+        """Return address and protocol of the last untrusted hop; the first if all are trusted."""
         address: str | None = None
         proto: str | None = None
-        for name, by in reversed(hops):
-            bare = _parse_node_address(name)
-            if bare is None:
+        for node, hop_proto in reversed(hops):
+            hop_address = _parse_node_address(node)
+            if hop_address is None:
                 break
-            address = bare
-            proto = by.lower() if by else proto
-            if not self._trusts(bare):
+            address = hop_address
+            proto = hop_proto.lower() if hop_proto else proto
+            if not self._is_trusted(hop_address):
                 break
         return address, proto
 
-    def _trusts(self, address: str) -> bool:
+    def _is_trusted(self, address: str) -> bool:
         if address == "unix":
-            return self._unix
+            return self._trusts_unix
         if not self._networks:
             return False
         parsed = ipaddress.ip_address(address)
@@ -107,19 +111,19 @@ class TrustedProxies:
 
 
 def _list_members(lines: Sequence[bytes]) -> list[str]:
-    """Return the members of a list field, without empty ones."""
+    """Return the non-empty members of a comma-separated field."""
     members = b",".join(lines).decode("latin-1").split(",")
     return [each.strip() for each in members if each.strip()]
 
 
 def _split_unquoted_commas(text: str) -> list[str]:
-    """Split at commas outside quotes."""
+    """Split at the commas that are not inside a quoted string."""
     return re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^",])+', text)
 
 
-def _parse_node_address(name: str) -> str | None:
-    """The IP address in a node's name, which may have a port or brackets; None if it has none."""
-    text = name.strip().strip('"')
+def _parse_node_address(node: str) -> str | None:
+    """Return the IP address of a node (RFC 7239, section 6), which may have brackets and a port."""
+    text = node.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,8 +1,8 @@
-"""What a head says about its request: where it goes, how long it is, what comes after it.
+"""Request target, body length and connection options from a request's head.
 
-llhttp, strict, has judged the head's syntax before any of this looks at it. The rules here are
-those that it leaves open (RFC 9112, sections 3 and 6), taken at their strictest, because a proxy
-in front that reads a request otherwise than we do is a hole: no rule is bent to be helpful.
+llhttp, in strict mode, has validated the syntax of the head. The checks here are those that it
+leaves open (RFC 9112, sections 3 and 6), in their strictest form: if a proxy and this server
+interpret a request differently, an attacker can smuggle one past the proxy.
 """
 
 import re
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 
 from httpserver.refusal import RequestRefusal
 
-# The lines that framing depends on, and that of X-Request-Id, which costs nothing to find here;
-# [^\r] is safe, as llhttp refuses a bare CR.
+# The fields that determine the framing, and X-Request-Id, which is free to find in the same pass.
+# [^\r] is safe, because llhttp rejects a bare CR.
 find_framing_lines = re.compile(
     rb"\r\n([hcteux](?:ost|onnection|ontent-(?:length|encoding)|ransfer-encoding|xpect|pgrade|"
     rb"-request-id):[^\r]*)",
     re.IGNORECASE,
 ).findall
 
-# The methods that lanes and Tornado's handlers can implement.
+# The methods that fast routes and Tornado handlers can implement.
 HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-# RFC 9110, section 5.6.2.
+# token (RFC 9110, section 5.6.2)
 TOKEN_PATTERN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(b"(" + TOKEN_PATTERN + rb") ([!-~]+) HTTP/([0-9])\.([0-9])")
-# What may still become such a line when more of it arrives.
+# A prefix of a request line, of which more bytes may follow.
 _REQUEST_LINE_PREFIX = re.compile(
     b"(?:"
     + TOKEN_PATTERN
     + rb"(?: (?:[!-~]+(?: (?:H(?:T(?:T(?:P(?:/(?:[0-9](?:\.(?:[0-9]\r?)?)?)?)?)?)?)?)?)?)?)?)?"
 )
-# A minor version that llhttp refuses, and a server must take for HTTP/1.1 (RFC 9110, section 2.5).
+# Minor versions that llhttp rejects. A server treats them as HTTP/1.1 (RFC 9110, section 2.5).
 _NEWER_MINOR_VERSION = re.compile(rb"(?<= HTTP/1\.)[2-9](?=\r?\Z)")
-# A transfer coding and its parameters (RFC 9112, section 7).
+# A transfer coding with its parameters (RFC 9112, section 7).
 _TRANSFER_CODING = re.compile(
     b"[ \t]*("
     + TOKEN_PATTERN
@@ -43,122 +43,126 @@ _TRANSFER_CODING = re.compile(
     + TOKEN_PATTERN
     + rb"))*)[ \t]*"
 )
-# Neither blanks, controls and what is not ASCII, nor what no URI holds and a log or page may trip
-# over. Other characters that RFC 3986 leaves out, such as |, are sent by browsers.
+# Excludes whitespace, controls, non-ASCII characters, and those that need escaping in logs or pages.
+# Some that RFC 3986 excludes, such as |, are allowed, because browsers send them.
 _TARGET_CHARACTERS = re.compile(rb"[!$-;=?-~]+")
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?]+)([/?].*)?", re.IGNORECASE)
 _HOST_PATTERN = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
 )
-# Octets that mean the same when they are percent-encoded (RFC 3986, section 6.2.2.2).
+# Percent-encoded unreserved characters, equivalent to the plain ones (RFC 3986, section 6.2.2.2).
 _ENCODED_UNRESERVED = re.compile(
     rb"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])"
 )
+# `RequestFraming.length` of a chunked body, whose size is unknown in advance.
 CHUNKED_LENGTH = -1
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFraming:
-    """How a request is framed.
+    """The framing of a request.
 
-    `length` is that of its body, `CHUNKED` if only its chunks tell. `plain` says that nothing
-    but a head has come and that the connection stays: the way nearly all requests are.
+    `length` is the size of the body in bytes, or `CHUNKED_LENGTH`. `is_simple` marks the most
+    frequent kind: HTTP/1.1 without a body on a connection that stays open.
     """
 
     host: str
     keep_alive: bool
     length: int
-    expects: bool
-    websocket: bool
-    plain: bool
+    expects_continue: bool
+    wants_websocket: bool
+    is_simple: bool
 
 
-def find_head_end(seen: bytes, data: bytes, at: int) -> int:
-    """Where in `data`, from `at` on, the head ends of which `seen` came before; 0 if nowhere."""
-    if seen:
-        seam = seen[-3:]
-        found = (seam + data[at : at + 3]).find(b"\r\n\r\n")
-        if found >= 0:
-            return at + found + 4 - len(seam)
-    found = data.find(b"\r\n\r\n", at)
-    return found + 4 if found >= 0 else 0
+def find_head_end(partial_head: bytes, data: bytes, at: int) -> int:
+    """Return the end of the head in `data[at:]` that continues `partial_head`; 0 if incomplete."""
+    if partial_head:
+        seam = partial_head[-3:]
+        start = (seam + data[at : at + 3]).find(b"\r\n\r\n")
+        if start >= 0:
+            return at + start + 4 - len(seam)
+    start = data.find(b"\r\n\r\n", at)
+    return start + 4 if start >= 0 else 0
 
 
-def check_head_size(head: bytes, line: int, headers: int) -> None:
-    """Raise `Refusal` if the head, or what there is of it, is larger than the limits."""
+def check_head_size(head: bytes, line_limit: int, header_limit: int) -> None:
+    """Raise `RequestRefusal` if a complete or partial head exceeds the limits in bytes."""
     end = head.find(b"\r\n")
-    if (end if end >= 0 else len(head.removesuffix(b"\r"))) > line:
-        raise RequestRefusal(414, f"The request line may have {line} bytes.")
-    if end >= 0 and len(head) - end - 2 > headers:
-        raise RequestRefusal(431, f"The header fields may have {headers} bytes.")
+    if (end if end >= 0 else len(head.removesuffix(b"\r"))) > line_limit:
+        raise RequestRefusal(414, f"The request line is longer than {line_limit} bytes.")
+    if end >= 0 and len(head) - end - 2 > header_limit:
+        raise RequestRefusal(431, f"The header fields are larger than {header_limit} bytes.")
 
 
 def parse_request_line(line: bytes) -> tuple[str, bytes, int]:
-    """Method, target and minor version; raises `Refusal`."""
+    """Return method, target and minor version; raise `RequestRefusal` for an invalid line."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise RequestRefusal(400, _describe_malformed_line(line))
     method, target, major, minor = match.groups()
     if major != b"1":
         raise RequestRefusal(505, "This server supports HTTP/1.1 and HTTP/1.0.")
-    if method == b"CONNECT":  # whose target is another server's
+    if method == b"CONNECT":
         raise RequestRefusal(501, "This server is not a proxy: it does not implement CONNECT.")
     if not _TARGET_CHARACTERS.fullmatch(target):
         raise RequestRefusal(
-            400, "The request target holds characters that must be percent-encoded."
+            400, "The request target contains characters that must be percent-encoded."
         )
     return method.decode(), target, min(int(minor), 1)
 
 
 def require_known_method(method: str) -> None:
-    """Raise `Refusal` (501) for a method that llhttp may have refused because it knows none such.
+    """Raise `RequestRefusal` (501) for a method that llhttp may have rejected as unknown.
 
-    Methods that it knows, such as PROPFIND, go to the application, which allows them or not.
+    Methods that llhttp knows, such as PROPFIND, reach the application, which returns 405.
     """
     if method not in HTTP_METHODS:
         known = ", ".join(HTTP_METHODS)
-        # Not repeated: a client that garbles a request may have put anything in the method's place.
+        # The method is not echoed: in a garbled request it may be anything, such as a password.
         raise RequestRefusal(
             501, f"This server does not implement the request's method: use {known}."
         )
 
 
 def _describe_malformed_line(line: bytes) -> str:
-    """Describe a request line that is not valid, with the cause where it is a common one."""
+    """Return an error message for an invalid request line that names the usual causes."""
     if line[:6] == b"PROXY ":
         return (
-            "This is a line of the PROXY protocol, which this server does not support: "
+            "The request starts with a PROXY protocol line, which this server does not support: "
             "configure the proxy to send X-Forwarded-For instead."
         )
     if line[:2] == b"\x16\x03":
-        return "This is a TLS handshake, but this port takes plain HTTP: use http://."
-    return "The request line must be a method, a target and a version, with one space between each."
+        return "This is a TLS handshake, but this port serves plain HTTP: use http://."
+    return "The request line must be method, target and version, separated by single spaces."
 
 
 def partial_request_line(head: bytes) -> tuple[bytes, bool]:
-    """Return the request line at the start of `head`, and whether it is complete."""
+    """Return the request line at the start of `head`, and whether it is complete.
+
+    A server ignores an empty line before it (RFC 9112, section 2.2).
+    """
     line, end, _ = head.removeprefix(b"\r\n").partition(b"\r\n")
     return line, bool(end)
 
 
 def may_become_valid(head: bytes) -> bool:
-    """Whether `head` has no complete request line, but may get a valid one."""
+    """Return whether `head` is the start of a request line that can still become valid."""
     line, complete = partial_request_line(head)
     return not complete and _REQUEST_LINE_PREFIX.fullmatch(line) is not None
 
 
 def as_http_1_1(head: bytes) -> bytes | None:
-    """Return `head` as an HTTP/1.1 head if it is of a later minor version, else None."""
+    """Return `head` with its version changed to HTTP/1.1 if it is a later 1.x, else None."""
     line, _ = partial_request_line(head)
     changed = _NEWER_MINOR_VERSION.sub(b"1", line)
     return None if changed == line else head.replace(line, changed, 1)
 
 
 def parse_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
-    """The target as path and query, and the authority that an absolute one names.
+    """Return path and query of a target, and the authority of an absolute one.
 
-    Unreserved characters of the path are decoded. Raises `Refusal` for what is neither a path nor
-    an absolute URL; "*" is for OPTIONS alone.
+    Unreserved characters of the path are decoded. Raise `RequestRefusal` unless the target is a
+    path, an absolute http URL, or "*" with OPTIONS.
     """
     if target[:1] == b"/":
         return _decode_unreserved(target), None
@@ -176,71 +180,75 @@ def _decode_unreserved(target: bytes) -> bytes:
         return target
     path, mark, query = target.partition(b"?")
     return (
-        _ENCODED_UNRESERVED.sub(lambda found: bytes.fromhex(found[0][1:].decode()), path)
+        _ENCODED_UNRESERVED.sub(lambda match: bytes.fromhex(match[0][1:].decode()), path)
         + mark
         + query
     )
 
 
-def parse_framing(lines: tuple[bytes, ...], minor: int) -> RequestFraming:
-    """Take the head's special lines apart; raises `Refusal` for any doubt."""
-    found: dict[bytes, list[bytes]] = {}
+def parse_framing(lines: tuple[bytes, ...], http_minor: int) -> RequestFraming:
+    """Parse the lines of `find_framing_lines`; raise `RequestRefusal` for ambiguous framing."""
+    fields: dict[bytes, list[bytes]] = {}
     for line in lines:
         name, _, value = line.partition(b":")
-        found.setdefault(name.lower(), []).append(value.strip(b" \t"))
-    host = _parse_host_field(found.get(b"host", []), minor)
-    length = _body_length(found, minor)
-    if length and b"content-encoding" in found:
-        require_uncompressed(found[b"content-encoding"])
+        fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    host = _parse_host_field(fields.get(b"host", []), http_minor)
+    length = _body_length(fields, http_minor)
+    if length and b"content-encoding" in fields:
+        require_uncompressed(fields[b"content-encoding"])
     tokens = {
         token.strip(b" \t").lower()
-        for value in found.get(b"connection", [])
+        for value in fields.get(b"connection", [])
         for token in value.split(b",")
     }
-    keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
-    expects = _expects_continue(found.get(b"expect", []), minor)
-    upgrades = b",".join(found.get(b"upgrade", [])).lower() if b"upgrade" in tokens else b""
-    websocket = b"websocket" in upgrades
-    plain = keep_alive and minor == 1 and length == 0
-    return RequestFraming(host, keep_alive, length, expects, websocket, plain)
+    keep_alive = b"close" not in tokens and (http_minor == 1 or b"keep-alive" in tokens)
+    upgrades = b",".join(fields.get(b"upgrade", [])).lower() if b"upgrade" in tokens else b""
+    return RequestFraming(
+        host,
+        keep_alive,
+        length,
+        expects_continue=_expects_continue(fields.get(b"expect", []), http_minor),
+        wants_websocket=b"websocket" in upgrades,
+        is_simple=keep_alive and http_minor == 1 and length == 0,
+    )
 
 
 def parse_host(value: bytes) -> str:
-    """The Host (or authority) as text; raises `Refusal` if it is none."""
+    """Return a Host or authority as text; raise `RequestRefusal` if it is invalid."""
     if value and not _HOST_PATTERN.fullmatch(value):
-        raise RequestRefusal(400, "Host is not a host's name.")
+        raise RequestRefusal(400, "Host is not a valid host name.")
     return value.decode("ascii")
 
 
 def require_uncompressed(codings: Iterable[bytes]) -> None:
-    """Raise `Refusal` (415) if a body with these Content-Encoding fields is compressed."""
+    """Raise `RequestRefusal` (415) unless the Content-Encoding values are all "identity"."""
     for each in b",".join(codings).split(b","):
         name = each.strip(b" \t")
         if name and name.lower() != b"identity":
             coding = name[:40].decode("latin-1")
             raise RequestRefusal(
                 415,
-                f"The body is compressed (Content-Encoding: {coding}), and this server takes only "
-                "uncompressed ones: send it as it is, without Content-Encoding.",
+                f"The body is compressed (Content-Encoding: {coding}), which this server does not "
+                "support: send it uncompressed, without Content-Encoding.",
             )
 
 
-def _parse_host_field(values: list[bytes], minor: int) -> str:
+def _parse_host_field(values: list[bytes], http_minor: int) -> str:
     if len(values) > 1:
-        raise RequestRefusal(400, "There must be one Host, not several.")
+        raise RequestRefusal(400, "A request must have only one Host field.")
     if not values:
-        if minor == 0:
+        if http_minor == 0:
             return ""
-        raise RequestRefusal(400, "A request must name its Host.")
+        raise RequestRefusal(400, "A request must have a Host field.")
     return parse_host(values[0])
 
 
-def _body_length(found: dict[bytes, list[bytes]], minor: int) -> int:
-    lengths = found.get(b"content-length", [])
-    encodings = found.get(b"transfer-encoding", [])
+def _body_length(fields: dict[bytes, list[bytes]], http_minor: int) -> int:
+    lengths = fields.get(b"content-length", [])
+    encodings = fields.get(b"transfer-encoding", [])
     if encodings:
-        if minor == 0:
-            raise RequestRefusal(400, "HTTP/1.0 has no Transfer-Encoding.")
+        if http_minor == 0:
+            raise RequestRefusal(400, "HTTP/1.0 does not support Transfer-Encoding.")
         if lengths:
             raise RequestRefusal(400, "Content-Length and Transfer-Encoding exclude each other.")
         _require_only_chunked(b",".join(encodings))
@@ -248,15 +256,15 @@ def _body_length(found: dict[bytes, list[bytes]], minor: int) -> int:
     if not lengths:
         return 0
     if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
-        raise RequestRefusal(400, "Content-Length must be one number.")
+        raise RequestRefusal(400, "Content-Length must be a single number.")
     return int(lengths[0])
 
 
 def _require_only_chunked(value: bytes) -> None:
-    """Raise `Refusal` unless the transfer codings are chunked alone (RFC 9112, section 6.1).
+    """Raise `RequestRefusal` unless chunked is the only transfer coding (RFC 9112, section 6.1).
 
-    501 if chunked ends the body and another coding is below it: the body's end is certain, its
-    content is not. Everything else leaves the end in doubt, and is 400.
+    The status is 501 for another coding below a final chunked, because the body's end is known.
+    Otherwise the end is ambiguous, and the status is 400.
     """
     if value.lower() == b"chunked":
         return
@@ -270,14 +278,14 @@ def _require_only_chunked(value: bytes) -> None:
     certain = at > len(value) and codings[-1:] == [(b"chunked", b"")]
     if not certain or sum(name == b"chunked" for name, _ in codings) > 1:
         raise RequestRefusal(
-            400, "Transfer-Encoding must end with chunked, without parameters, once."
+            400, "Transfer-Encoding must end with a single chunked, without parameters."
         )
     raise RequestRefusal(501, "The only transfer coding that this server implements is chunked.")
 
 
-def _expects_continue(values: list[bytes], minor: int) -> bool:
-    if not values or minor == 0:
+def _expects_continue(values: list[bytes], http_minor: int) -> bool:
+    if not values or http_minor == 0:
         return False
     if len(values) > 1 or values[0].lower() != b"100-continue":
-        raise RequestRefusal(417, "The only expectation met is 100-continue.")
+        raise RequestRefusal(417, "The only supported expectation is 100-continue.")
     return True

@@ -1,1 +1,1 @@
-"""The bridge to Tornado applications."""
+"""The adapter between this server and Tornado applications."""

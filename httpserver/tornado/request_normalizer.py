@@ -1,4 +1,4 @@
-"""Normalise the requests of Tornado's own server to the form that `wire.Server` passes on."""
+"""Request normalization for Tornado's own server, equal to that of `httpserver.Server`."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -13,52 +13,50 @@ from tornado.httputil import (
     format_timestamp,
 )
 
+from httpserver.error_responses import problem_response, with_retry_header
 from httpserver.messages import Response
-from httpserver.protocol.error_responses import problem_response, with_retry_header
 from httpserver.protocol.request_framing import parse_host, parse_target, require_uncompressed
 from httpserver.protocol.request_id import REQUEST_ID_HEADER, parse_request_id
 from httpserver.refusal import RequestRefusal
 
 
 class RequestNormalizer(HTTPServerConnectionDelegate):
-    """Wraps an application so that Tornado's server passes it the requests of `wire.Server`.
+    """Wraps an application so that it receives the same requests as from `Server`.
 
-    Absolute targets become paths, unreserved characters of a path are decoded, fields are as
-    `normalize` has them, and a compressed body is refused by `error`.
+    Absolute targets become paths, unreserved characters of a path are decoded, fields are changed
+    by `normalize_headers`, and compressed bodies get `error_response`.
     """
 
     def __init__(
         self,
         application: HTTPServerConnectionDelegate,
-        error: Callable[[int, str], Response] = problem_response,
+        error_response: Callable[[int, str], Response] = problem_response,
     ) -> None:
         self._application = application
-        self._error = error
+        self._error_response = error_response
 
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
-        """Take a request to the application once its head has been read."""
+        """Start a request whose head is normalized."""
         delegate = self._application.start_request(server_conn, request_conn)
-        return _NormalizedRequest(delegate, request_conn, self._error)
+        return _NormalizedRequest(delegate, request_conn, self._error_response)
 
     def on_close(self, server_conn: object) -> None:
-        """The connection has closed."""
+        """Notify the application that the connection has closed."""
         self._application.on_close(server_conn)
 
 
 class _NormalizedRequest(HTTPMessageDelegate):
-    """One request."""
-
     def __init__(
         self,
         delegate: HTTPMessageDelegate,
         connection: HTTPConnection,
-        error: Callable[[int, str], Response],
+        error_response: Callable[[int, str], Response],
     ) -> None:
         self._delegate: HTTPMessageDelegate | None = delegate
         self._connection = connection
-        self._error = error
+        self._error_response = error_response
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -74,8 +72,8 @@ class _NormalizedRequest(HTTPMessageDelegate):
                 require_uncompressed(each.encode("latin-1") for each in codings)
         except RequestRefusal as refusal:
             self._delegate = None
-            answer = with_retry_header(self._error(refusal.status, refusal.detail))
-            send_response(self._connection, start_line.method, answer, get_request_id(headers))
+            response = with_retry_header(self._error_response(refusal.status, refusal.detail))
+            send_response(self._connection, start_line.method, response, get_request_id(headers))
             return None
         normalize_headers(headers)
         line = start_line._replace(path=target.decode("latin-1"))
@@ -94,21 +92,21 @@ class _NormalizedRequest(HTTPMessageDelegate):
 
 
 def normalize_headers(headers: HTTPHeaders) -> None:
-    """Change fields that Tornado would misread.
+    """Change fields that Tornado misinterprets.
 
-    It joins several Cookie fields by commas (RFC 6265, section 5.4), and finds forms only by a
-    media type in lower case (RFC 9110, section 8.3.1).
+    Tornado joins several Cookie fields by commas instead of semicolons (RFC 6265, section 5.4),
+    and recognizes forms only by a lower-case media type (RFC 9110, section 8.3.1).
     """
     cookies = headers.get_list("Cookie")
     if len(cookies) > 1:
         headers["Cookie"] = "; ".join(cookies)
-    kind, semicolon, parameters = headers.get("Content-Type", "").partition(";")
-    if kind != kind.lower():
-        headers["Content-Type"] = kind.lower() + semicolon + parameters
+    media_type, semicolon, parameters = headers.get("Content-Type", "").partition(";")
+    if media_type != media_type.lower():
+        headers["Content-Type"] = media_type.lower() + semicolon + parameters
 
 
 def get_request_id(headers: HTTPHeaders) -> str | None:
-    """Return a request's identifier, if the client gave it a valid one."""
+    """Return the value of X-Request-Id, if it is valid."""
     return parse_request_id(
         [each.encode("latin-1") for each in headers.get_list(REQUEST_ID_HEADER)]
     )
@@ -117,7 +115,7 @@ def get_request_id(headers: HTTPHeaders) -> str | None:
 def send_response(
     connection: HTTPConnection, method: str, response: Response, request_id: str | None
 ) -> None:
-    """Send an answer by a connection of Tornado's server, with its request's identifier."""
+    """Send `response` on a connection of Tornado's server, with the request's id if any."""
     headers = HTTPHeaders({"Date": format_timestamp(time.time())})
     for name, value in response.headers:
         headers.add(name, value)

@@ -1,4 +1,4 @@
-"""Lanes on a plain Tornado application, which must answer there as they do on the wire."""
+"""Fast routes on a plain Tornado application, for tests that compare both servers."""
 
 import asyncio
 import logging
@@ -15,66 +15,71 @@ from tornado.httputil import (
 from tornado.routing import Matcher, Rule, URLSpec
 from tornado.web import HTTPError, RequestHandler
 
+from httpserver.body_admission import BodyRejection, check_body_admission
+from httpserver.error_responses import problem_response, with_retry_header
 from httpserver.fast_routes import FastRoute
 from httpserver.limits import ServerLimits
 from httpserver.memory_budget import MemoryBudget, MemoryReservation, reservation_owners
 from httpserver.messages import Request, Response
-from httpserver.protocol.body_admission import BodyRejection, check_body_admission
-from httpserver.protocol.error_responses import problem_response, with_retry_header
 from httpserver.protocol.peers import Peer
 from httpserver.protocol.request_framing import HTTP_METHODS
 from httpserver.tornado.request_normalizer import get_request_id, send_response
 
-log = logging.getLogger("wire")
+log = logging.getLogger("httpserver")
 
 
 def tornado_rules(
-    lanes: Sequence[FastRoute],
+    fast_routes: Sequence[FastRoute],
     routes: Iterable[Any],
-    base: type[RequestHandler],
+    default_handler: type[RequestHandler],
     *,
-    error: Callable[[int, str], Response] = problem_response,
+    error_response: Callable[[int, str], Response] = problem_response,
     body_limit: int | None = None,
-    room: MemoryBudget | None = None,
+    memory_budget: MemoryBudget | None = None,
 ) -> list[Any]:
-    """Rules for a `tornado.web.Application` with the lanes among the routes.
+    """Return rules for a `tornado.web.Application` with fast routes and ordinary `routes`.
 
-    `routes` are its own: (pattern, handler, ...) or `URLSpec`. Every path of a lane gets a
-    handler too, for the methods that no lane takes: that of the route with the same pattern, or
-    one made of `base`. It and each route's handler answer OPTIONS, and 405 with `Allow`, for all
-    methods that the path has, by lane or handler; what has GET has HEAD. `error`,
-    `body_limit` and `room` are the server's. The handlers' `route_name` is that of the route
-    or lane.
+    `routes` are `URLSpec`s or (pattern, handler, ...). The path of a fast route also gets a Tornado
+    handler for other methods: that of the route with the same pattern, else `default_handler`.
+    Handlers respond to OPTIONS, and with 405, by listing the methods of both in `Allow`; GET
+    implies HEAD. Their `route_name` is the name of the route. `error_response`, `body_limit` in
+    bytes and `memory_budget` are as for `Server`.
     """
-    limit = body_limit or ServerLimits().body
-    room = room or MemoryBudget()
+    limit = body_limit or ServerLimits().body_bytes
+    budget = memory_budget or MemoryBudget()
     methods: dict[str, list[str]] = {}
-    for lane in lanes:
-        methods.setdefault(lane.pattern, []).append(lane.method)
-    rules: list[Any] = [
-        Rule(_FastRouteMatcher(lane, limit), _FastRouteApplication(lane, error, limit, room))
-        for lane in lanes
+    for route in fast_routes:
+        methods.setdefault(route.pattern, []).append(route.method)
+    fast_rules: list[Any] = [
+        Rule(
+            _FastRouteMatcher(route, limit),
+            _FastRouteApplication(route, error_response, limit, budget),
+        )
+        for route in fast_routes
     ]
-    ruled = [_add_route_methods(route, methods) for route in routes]
-    names = {lane.pattern: lane.name for lane in lanes}
-    rules += [
-        (pattern, _add_allow_handling(base, taken, (), names[pattern]))
-        for pattern, taken in methods.items()
+    rules = [_add_route_methods(route, methods) for route in routes]
+    names = {route.pattern: route.name for route in fast_routes}
+    default_rules = [
+        (pattern, _add_allow_handling(default_handler, fast_methods, (), names[pattern]))
+        for pattern, fast_methods in methods.items()
     ]
-    return rules + ruled
+    return fast_rules + default_rules + rules
 
 
 def _add_route_methods(route: Any, methods: dict[str, list[str]]) -> Any:
-    """The route, whose handler knows the lanes' methods; takes its pattern out of `methods`."""
+    """Return `route` with a handler that knows the fast routes' methods of the same path.
+
+    Remove that path from `methods`.
+    """
     if isinstance(route, URLSpec):
         route = (route.regex.pattern, route.handler_class, route.kwargs, route.name)
     pattern, handler, *more = route
     if not isinstance(pattern, str) or not isinstance(handler, type):
         return route
-    taken = methods.pop(pattern.removesuffix("$"), []) + methods.pop(pattern, [])
-    own = [each for each in HTTP_METHODS if _implements(handler, each)]
+    fast_methods = methods.pop(pattern.removesuffix("$"), []) + methods.pop(pattern, [])
+    own_methods = [each for each in HTTP_METHODS if _implements(handler, each)]
     name = more[1] if len(more) > 1 and more[1] else pattern
-    return (pattern, _add_allow_handling(handler, taken, own, name), *more)
+    return (pattern, _add_allow_handling(handler, fast_methods, own_methods, name), *more)
 
 
 def _implements(handler: type[RequestHandler], method: str) -> bool:
@@ -83,28 +88,32 @@ def _implements(handler: type[RequestHandler], method: str) -> bool:
 
 
 def _add_allow_handling(
-    handler: type[RequestHandler], taken: Sequence[str], own: Sequence[str], name: str
+    handler: type[RequestHandler],
+    fast_methods: Sequence[str],
+    own_methods: Sequence[str],
+    name: str,
 ) -> type[RequestHandler]:
+    own = list(own_methods)
     members: dict[str, Any] = {"__module__": handler.__module__, "route_name": name}
-    if "GET" in own and "HEAD" not in own:  # RFC 9110 9.1: a server has both
-        own = [*own, "HEAD"]
+    if "GET" in own and "HEAD" not in own:  # required by RFC 9110, section 9.1
+        own.append("HEAD")
         members["head"] = handler.get
-    methods = {"OPTIONS", *taken, *own} | ({"HEAD"} if "GET" in taken else set())
+    methods = {"OPTIONS", *fast_methods, *own} | ({"HEAD"} if "GET" in fast_methods else set())
     members["allow"] = ", ".join(each for each in HTTP_METHODS if each in methods)
-    members["own"] = frozenset(own)
+    members["own_methods"] = frozenset(own)
     members["body_methods"] = frozenset(own) & getattr(handler, "body_methods", frozenset(own))
     return type(handler.__name__, (_AllowMethodsHandler, handler), members)
 
 
 class _AllowMethodsHandler(RequestHandler):
-    """Answers for the methods that its path does not have, and OPTIONS."""
+    """Responds to OPTIONS, and with 405 to methods that its path does not support."""
 
     allow: str
-    own: frozenset[str]
+    own_methods: frozenset[str]
 
     def prepare(self) -> Awaitable[None] | None:
         method = self.request.method or ""
-        if method in self.own:
+        if method in self.own_methods:
             return super().prepare()
         if method != "OPTIONS":
             raise HTTPError(405)
@@ -120,16 +129,18 @@ class _AllowMethodsHandler(RequestHandler):
 
 
 class _FastRouteMatcher(Matcher):
-    """Matches what the lane answers on the wire."""
+    """Matches the requests that `Server` passes to the fast route."""
 
-    def __init__(self, lane: FastRoute, limit: int) -> None:
-        self._lane = lane
-        self._limit = limit if lane.body_limit is None else lane.body_limit
-        self._methods = (lane.method, "HEAD") if lane.method == "GET" else (lane.method,)
+    def __init__(self, route: FastRoute, limit: int) -> None:
+        self._route = route
+        self._limit = limit if route.body_limit is None else route.body_limit
+        self._methods = (route.method, "HEAD") if route.method == "GET" else (route.method,)
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        found = request.method in self._methods and self._lane.match(_uri_path(request.uri or ""))
-        if not found or (self._lane.larger and self._is_larger(request.headers)):
+        matches = request.method in self._methods and self._route.match(
+            _uri_path(request.uri or "")
+        )
+        if not matches or (self._route.larger_to_application and self._is_larger(request.headers)):
             return None
         return {}
 
@@ -144,12 +155,16 @@ def _uri_path(uri: str) -> str:
 
 class _FastRouteApplication(HTTPServerConnectionDelegate):
     def __init__(
-        self, lane: FastRoute, error: Callable[[int, str], Response], limit: int, room: MemoryBudget
+        self,
+        route: FastRoute,
+        error_response: Callable[[int, str], Response],
+        limit: int,
+        memory_budget: MemoryBudget,
     ) -> None:
-        self.lane = lane
-        self.error = error
-        self.room = room
-        self.limit = limit if lane.body_limit is None else lane.body_limit
+        self.route = route
+        self.error_response = error_response
+        self.memory_budget = memory_budget
+        self.body_limit = limit if route.body_limit is None else route.body_limit
 
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
@@ -158,88 +173,90 @@ class _FastRouteApplication(HTTPServerConnectionDelegate):
 
 
 class _FastRouteRequest(HTTPMessageDelegate):
-    """One request to a lane."""
+    """One request to a fast route."""
 
     def __init__(self, target: _FastRouteApplication, connection: HTTPConnection) -> None:
         self._target = target
         self._connection = connection
-        self._line: Any = None
+        self._start_line: Any = None
         self._headers = HTTPHeaders()
         self._body = bytearray()
-        self._answered = False
-        self._share = MemoryReservation(target.room)
-        self._turned_away: BodyRejection = None
+        self._responded = False
+        self._reservation = MemoryReservation(target.memory_budget)
+        self._rejection: BodyRejection = None
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
-        self._line = start_line
+        self._start_line = start_line
         self._headers = headers
         length = headers.get("Content-Length", "0")
         size = int(length) if length.isdigit() else 0
-        if size > self._target.limit:
-            self._too_large()
-        elif self._target.lane.takes_body and (size or "Transfer-Encoding" in headers):
+        if size > self._target.body_limit:
+            self._reject_too_large()
+        elif self._target.route.takes_body and (size or "Transfer-Encoding" in headers):
             context = self._connection.context  # type: ignore[attr-defined]
-            self._share.assign(reservation_owners(context.remote_ip, headers.get("Authorization")))
-            self._turn_away(size, self._share.fits(size))
+            self._reservation.change_owners(
+                reservation_owners(context.remote_ip, headers.get("Authorization"))
+            )
+            self._check_admission(size, self._reservation.fits(size))
 
-    def _turn_away(self, size: int, fits: bool) -> None:
-        self._turned_away = check_body_admission(
-            self._target.lane,
+    def _check_admission(self, size: int, fits: bool) -> None:
+        self._rejection = check_body_admission(
+            self._target.route,
             self._request(),
             size,
             fits,
-            failed=self._failed,
-            error=self._erroneous,
+            exception_response=self._exception_response,
+            error_response=self._error_response,
         )
 
     def on_connection_close(self) -> None:
-        self._share.hold(0)
+        self._reservation.resize(0)
 
     def data_received(self, chunk: bytes) -> None:
-        if self._turned_away is not None or not self._target.lane.takes_body:
+        if self._rejection is not None or not self._target.route.takes_body:
             return
         self._body += chunk
-        if not self._share.hold(len(self._body)):
+        if not self._reservation.resize(len(self._body)):
             size = len(self._body)
             self._body.clear()
-            self._share.hold(0)
-            self._turn_away(size, False)
-        if len(self._body) > self._target.limit and not self._answered:
-            self._too_large()
+            self._reservation.resize(0)
+            self._check_admission(size, False)
+        if len(self._body) > self._target.body_limit and not self._responded:
+            self._reject_too_large()
 
     def finish(self) -> None:
-        answer: Response | Awaitable[Response] | None = self._turned_away
+        result: Response | Awaitable[Response] | None = self._rejection
         try:
-            if answer is None:
-                answer = self._target.lane.call(self._request())
-            if isinstance(answer, Response):
-                self._answer(answer)
+            if result is None:
+                result = self._target.route.handler(self._request())
+            if isinstance(result, Response):
+                self._send_response(result)
             else:
-                asyncio.ensure_future(answer).add_done_callback(self._late)
+                asyncio.ensure_future(result).add_done_callback(self._on_response)
         except Exception as error:
-            self._answer(self._failed(error))
+            self._send_response(self._exception_response(error))
 
-    def _late(self, future: "asyncio.Future[Response]") -> None:
+    def _on_response(self, future: "asyncio.Future[Response]") -> None:
         try:
             response = future.result()
         except (Exception, asyncio.CancelledError) as error:
-            response = self._failed(error)
-        self._answer(response)
+            response = self._exception_response(error)
+        self._send_response(response)
 
-    def _failed(self, error: BaseException) -> Response:
-        if refusal := self._target.lane.refusal(error):
-            return with_retry_header(self._target.error(refusal.status, refusal.detail))
-        log.error("%s raised", self._target.lane, exc_info=error)
-        return self._target.error(500, "The server could not answer this request.")
+    def _exception_response(self, error: BaseException) -> Response:
+        if refusal := self._target.route.error_to_refusal(error):
+            return with_retry_header(self._target.error_response(refusal.status, refusal.detail))
+        log.error("fast route raised route=%s", self._target.route.name, exc_info=error)
+        return self._target.error_response(500, "The server could not process this request.")
 
-    def _erroneous(self, status: int, detail: str) -> Response:
-        return with_retry_header(self._target.error(status, detail))
+    def _error_response(self, status: int, detail: str) -> Response:
+        return with_retry_header(self._target.error_response(status, detail))
 
     def _request(self) -> Request:
-        line = self._line
-        match = self._target.lane.match(_uri_path(line.path))
+        line = self._start_line
+        match = self._target.route.match(_uri_path(line.path))
         assert match is not None
-        # The wire keeps a head's bytes; here they are put together again.
+        # Tornado does not keep the bytes of a head.
         fields = "".join(f"\r\n{name}: {value}" for name, value in self._headers.get_all())
         context = self._connection.context  # type: ignore[attr-defined]
         return Request(
@@ -253,13 +270,15 @@ class _FastRouteRequest(HTTPMessageDelegate):
             Peer(context.remote_ip, context.protocol == "https"),
         )
 
-    def _too_large(self) -> None:
+    def _reject_too_large(self) -> None:
         self._body.clear()
-        detail = f"The body may have {self._target.limit} bytes: send less at a time."
-        self._answer(self._target.error(413, detail))
+        detail = f"The body is larger than {self._target.body_limit} bytes: send less at a time."
+        self._send_response(self._target.error_response(413, detail))
 
-    def _answer(self, response: Response) -> None:
-        self._answered = True
-        self._share.hold(0)
-        self._target.lane.statuses[response.status] += 1
-        send_response(self._connection, self._line.method, response, get_request_id(self._headers))
+    def _send_response(self, response: Response) -> None:
+        self._responded = True
+        self._reservation.resize(0)
+        self._target.route.statuses[response.status] += 1
+        send_response(
+            self._connection, self._start_line.method, response, get_request_id(self._headers)
+        )

@@ -1,9 +1,9 @@
-"""The `HTTPConnection` by which a Tornado application answers."""
+"""The `HTTPConnection` through which a Tornado application sends its response."""
 
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.httputil import (
     HTTPConnection,
@@ -16,18 +16,15 @@ from tornado.iostream import StreamClosedError
 
 from httpserver.fast_routes import RouteMatch
 from httpserver.protocol.request_framing import RequestFraming
+from httpserver.tornado.client_connection import ClientConnection
 
-if TYPE_CHECKING:
-    from httpserver.connection.connection import Connection
-
-
-DETACH_ERROR = "This server supports no upgrades or tunnels: a handler cannot detach a connection."
-# RFC 9110, section 8.6.
+DETACH_ERROR = "This server does not support upgrades or tunnels: do not call detach()."
+# RFC 9110, section 8.6
 _CONTENT_LENGTH_PATTERN = re.compile("[0-9]{1,18}")
 
 
 class TornadoContext:
-    """What Tornado's requests read of their connection: the client's address and protocol."""
+    """The client's address and protocol, which Tornado reads from the connection's context."""
 
     __slots__ = ("protocol", "remote_ip")
 
@@ -40,7 +37,7 @@ class TornadoContext:
 
 
 class TornadoStream:
-    """As much of an IOStream as Tornado's requests look at (`get_ssl_certificate`)."""
+    """The part of an IOStream that `HTTPServerRequest.get_ssl_certificate` reads."""
 
     __slots__ = ("socket",)
 
@@ -49,70 +46,72 @@ class TornadoStream:
 
 
 class TornadoConnection(HTTPConnection):
-    """The answer to one request, framed and sent as the application gives it.
+    """Frames and sends the response to one request.
 
-    `answered` says that its head has been sent, `finished` that nothing more can be.
+    `headers_sent` is set with the head of the final response, `finished` when nothing more can be
+    sent. `request_complete` is set when the application has received the whole request.
     """
 
     __slots__ = (
-        "_bodiless",
+        "_bytes_remaining",
         "_chunked",
-        "_due",
+        "_client",
+        "_flush_futures",
+        "_http_minor",
         "_keep_alive",
-        "_link",
-        "_minor",
-        "_waiting",
-        "answered",
+        "_omits_body",
         "close_callback",
         "context",
         "finished",
-        "read",
+        "headers_sent",
+        "request_complete",
     )
 
-    def __init__(self, link: "Connection", way: RouteMatch, framing: RequestFraming) -> None:
-        self._link = link
-        self._minor = way.minor
+    def __init__(
+        self, client: ClientConnection, match: RouteMatch, framing: RequestFraming
+    ) -> None:
+        self._client = client
+        self._http_minor = match.http_minor
         self._keep_alive = framing.keep_alive
-        self._bodiless = way.method == "HEAD"
-        # Bytes that Content-Length still promises; None where none was given.
-        self._due: int | None = None
+        self._omits_body = match.method == "HEAD"
+        # Body bytes that Content-Length still announces; None without it.
+        self._bytes_remaining: int | None = None
         self._chunked = False
-        self._waiting: list[asyncio.Future[None]] = []
+        self._flush_futures: list[asyncio.Future[None]] = []
         self.close_callback: Callable[[], None] | None = None
-        # Whether the request has come in whole; one without a body has, with its head.
-        self.read = framing.length == 0
-        self.answered = False
+        self.request_complete = framing.length == 0
+        self.headers_sent = False
         self.finished = False
         self.context: TornadoContext
 
     @property
     def stream(self) -> TornadoStream:
-        """The TLS socket's place, for `HTTPServerRequest.get_ssl_certificate`."""
-        return TornadoStream(self._link.ssl_object())
+        """The TLS socket, for `HTTPServerRequest.get_ssl_certificate`."""
+        return TornadoStream(self._client.stream.ssl_object())
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """Have `callback` called if the peer leaves before the answer is complete."""
+        """Call `callback` if the client disconnects before the response is complete."""
         self.close_callback = callback
 
     def set_body_timeout(self, seconds: float) -> None:
-        """Let this request's body take so long, counted from now."""
-        self._link.allow(seconds)
+        """Let this request's body take `seconds` from now."""
+        self._client.set_body_timeout(seconds)
 
     def detach(self) -> Any:
-        """Answer 501, close, and raise NotImplementedError: there is no IOStream to hand over.
+        """Respond with 501, close, and raise NotImplementedError: there is no IOStream.
 
-        Tornado takes a handler that calls this for finished, whatever comes of it, so that nothing
-        else would ever answer the client.
+        Tornado considers a handler finished that calls this, even if it raises, so the response
+        must be sent here.
         """
         if self.finished:
-            self._link.end()
+            self._client.close_gracefully()
         else:
-            self._link.refuse(501, DETACH_ERROR)
+            self._client.send_error(501, DETACH_ERROR)
         raise NotImplementedError(DETACH_ERROR)
 
     def close(self) -> None:
-        """Cut the connection."""
-        self._link.abort()
+        """Close the connection at once."""
+        self._client.stream.abort()
 
     def write_headers(
         self,
@@ -120,34 +119,34 @@ class TornadoConnection(HTTPConnection):
         headers: HTTPHeaders,
         chunk: bytes | None = None,
     ) -> "asyncio.Future[None]":
-        """Send the head, and `chunk` with it; the future is done when the peer has room.
+        """Send the head and `chunk`; the future is done when more can be written.
 
-        Raises ValueError for a header that holds CR, LF or NUL, HTTPOutputError for one that would
-        frame the answer otherwise than the server does, and NotImplementedError for status 101.
-        The client is then answered by the server, as Tornado takes the head for sent.
+        Raise ValueError for a header with CR, LF or NUL, HTTPOutputError for one that conflicts
+        with the framing, and NotImplementedError for status 101. The server then sends an error
+        response, because Tornado assumes that the head has been sent.
         """
         assert isinstance(start_line, ResponseStartLine)
         try:
-            head = self._head(start_line.code, start_line.reason, headers)
+            head = self._build_head(start_line.code, start_line.reason, headers)
         except NotImplementedError:
-            self._link.refuse(501, DETACH_ERROR)
+            self._client.send_error(501, DETACH_ERROR)
             raise
         except Exception:
-            self._link.refuse(500, "The server could not answer this request.")
+            self._client.send_error(500, "The server could not process this request.")
             raise
-        code, server = start_line.code, self._link.server
+        code, context = start_line.code, self._client.context
         if code < 200:
             end = b"\r\n\r\n"
         elif "Date" in headers:
-            end = b"\r\n%b\r\n" % server.always
+            end = b"\r\n%b\r\n" % context.common_headers
         else:
-            end = b"\r\n" + server.date
-        data = b"".join((head, end, self._framed(chunk or b"")))
-        self.answered = self.answered or code >= 200
+            end = b"\r\n" + context.head_tail
+        data = b"".join((head, end, self._frame(chunk or b"")))
+        self.headers_sent = self.headers_sent or code >= 200
         return self._send(data)
 
-    def _head(self, code: int, reason: str, headers: HTTPHeaders) -> bytes:
-        """The head up to the server's own headers, once it is known how the answer is framed."""
+    def _build_head(self, code: int, reason: str, headers: HTTPHeaders) -> bytes:
+        """Return the head without the server's own headers."""
         if code == 101:
             raise NotImplementedError(DETACH_ERROR)
         length = _content_length(code, headers)
@@ -158,51 +157,58 @@ class TornadoConnection(HTTPConnection):
             if length is not None or name != "Content-Length"
         ]
         if code >= 200:
-            self._frame(code, headers, length, lines)
+            self._choose_framing(code, headers, length, lines)
         return _encode_head(lines)
 
-    def _frame(self, code: int, headers: HTTPHeaders, length: int | None, lines: list[str]) -> None:
-        """Decide how the peer will know where the answer ends, and what follows it."""
-        self._bodiless = self._bodiless or code in (204, 304)
-        if self._bodiless:
-            self._due = 0
+    def _choose_framing(
+        self, code: int, headers: HTTPHeaders, length: int | None, lines: list[str]
+    ) -> None:
+        """Decide how the response ends (RFC 9112, section 6.3) and whether the connection stays.
+
+        Append the fields for it to `lines`.
+        """
+        self._omits_body = self._omits_body or code in (204, 304)
+        if self._omits_body:
+            self._bytes_remaining = 0
         elif length is not None:
-            self._due = length
-        elif self._minor:
+            self._bytes_remaining = length
+        elif self._http_minor:
             self._chunked = True
             lines.append("Transfer-Encoding: chunked")
         else:
             self._keep_alive = False
-        told = headers["Connection"].lower() if "Connection" in headers else ""
-        if "close" in told or not self.read or self._link.last():
+        options = headers["Connection"].lower() if "Connection" in headers else ""
+        if "close" in options or not self.request_complete or self._client.count_response():
             self._keep_alive = False
         if not self._keep_alive:
-            if "close" not in told:
+            if "close" not in options:
                 lines.append("Connection: close")
-        elif not self._minor and "keep-alive" not in told:
+        elif not self._http_minor and "keep-alive" not in options:
             lines.append("Connection: keep-alive")
 
     def write(self, chunk: bytes) -> "asyncio.Future[None]":
-        """Send more of the body; the future is done when the peer has room."""
-        return self._send(self._framed(chunk))
+        """Send more of the body; the future is done when more can be written."""
+        return self._send(self._frame(chunk))
 
     def finish(self) -> None:
-        """The answer is complete."""
+        """Complete the response."""
         if self.finished:
             return
-        if self._due:
+        if self._bytes_remaining:
             self.close()
-            raise HTTPOutputError(f"the body is {self._due} bytes shorter than its Content-Length")
+            raise HTTPOutputError(
+                f"the body is {self._bytes_remaining} bytes shorter than its Content-Length"
+            )
         if self._chunked:
-            self._link.write(b"0\r\n\r\n")
+            self._client.stream.write(b"0\r\n\r\n")
         self.finished = True
         self.close_callback = None
-        self._link.exchanged(self._keep_alive and self.read)
+        self._client.application_finished(self._keep_alive and self.request_complete)
 
-    def _framed(self, chunk: bytes) -> bytes:
-        if self._due is not None:
-            self._due -= len(chunk)
-            if self._due < 0:
+    def _frame(self, chunk: bytes) -> bytes:
+        if self._bytes_remaining is not None:
+            self._bytes_remaining -= len(chunk)
+            if self._bytes_remaining < 0:
                 self.close()
                 raise HTTPOutputError("the body is longer than its Content-Length")
         if self._chunked and chunk:
@@ -210,43 +216,41 @@ class TornadoConnection(HTTPConnection):
         return chunk
 
     def _send(self, data: bytes) -> "asyncio.Future[None]":
-        link = self._link
-        if link.closed or self.finished:
-            return _fail_stream_closed(link.server.loop.create_future())
-        link.write(data)
-        if not link.paused:
-            return link.server.done
-        if not link.hold_unsent(self.context.remote_ip):
-            # More waits for its address than may, and nobody else has been slow for long.
-            link.server.stats.slow_readers += 1
-            link.abort()
-            return _fail_stream_closed(link.server.loop.create_future())
-        future = link.server.loop.create_future()
-        self._waiting.append(future)
+        client, stream, context = self._client, self._client.stream, self._client.context
+        if stream.is_closing or self.finished:
+            return _fail_stream_closed(context.loop.create_future())
+        stream.write(data)
+        if not stream.write_paused:
+            return context.completed_future
+        future = context.loop.create_future()
+        if not client.reserve_unsent(self.context.remote_ip):
+            stream.abort()
+            return _fail_stream_closed(future)
+        self._flush_futures.append(future)
         return future
 
-    def drained(self) -> None:
-        """The peer reads again."""
-        for future in self._waiting:
+    def complete_flushes(self) -> None:
+        """Complete the futures of earlier writes: the client reads again."""
+        for future in self._flush_futures:
             if not future.done():
                 future.set_result(None)
-        self._waiting.clear()
+        self._flush_futures.clear()
 
-    def broken(self) -> None:
-        """The peer will read no more."""
-        for future in self._waiting:
+    def fail_flushes(self) -> None:
+        """Fail the futures of earlier writes: the connection is closed."""
+        for future in self._flush_futures:
             _fail_stream_closed(future)
-        self._waiting.clear()
+        self._flush_futures.clear()
 
 
 def _content_length(code: int, headers: HTTPHeaders) -> int | None:
-    """The Content-Length to send of an application's answer; None for none.
+    """Return the application's Content-Length; None if absent, or if the status has no body.
 
-    An answer without a body by its status has none (RFC 9110, section 8.6). Raises HTTPOutputError
-    for an invalid one, for several, and for Transfer-Encoding, which is the server's to apply.
+    RFC 9110, section 8.6, forbids it for 1xx and 204. Raise HTTPOutputError for an invalid value,
+    for several, and for Transfer-Encoding.
     """
     if "Transfer-Encoding" in headers:
-        raise HTTPOutputError("the server sets Transfer-Encoding itself: leave it out")
+        raise HTTPOutputError("invalid header Transfer-Encoding: the server sets it itself")
     values = headers.get_list("Content-Length")
     if not values or code < 200 or code == 204:
         return None
@@ -257,15 +261,15 @@ def _content_length(code: int, headers: HTTPHeaders) -> int | None:
 
 def _encode_head(lines: Sequence[str]) -> bytes:
     text = "\r\n".join(lines)
-    ends = len(lines) - 1
-    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
-        raise ValueError("a header holds CR, LF or NUL")
+    line_ends = len(lines) - 1
+    if text.count("\n") != line_ends or text.count("\r") != line_ends or "\0" in text:
+        raise ValueError("invalid header: contains CR, LF or NUL")
     return text.encode("latin-1")
 
 
 def _fail_stream_closed(future: "asyncio.Future[None]") -> "asyncio.Future[None]":
     if not future.done():
         future.set_exception(StreamClosedError())
-        # Nobody has to await a flush; without this, asyncio would log that nobody did.
+        # Retrieve the exception: handlers need not await a flush, and asyncio would log that.
         future.exception()
     return future

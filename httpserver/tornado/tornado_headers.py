@@ -1,4 +1,4 @@
-"""Headers on every answer of an application that Tornado's own server serves."""
+"""Common response headers for an application on Tornado's own server."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from tornado.httputil import (
 
 
 class ResponseHeadersWrapper(HTTPServerConnectionDelegate):
-    """An application whose answers all have some more headers, as `wire.Server` gives them."""
+    """Adds headers to all responses of an application, as `Server` does with `headers`."""
 
     def __init__(
         self, application: HTTPServerConnectionDelegate, headers: Sequence[tuple[str, str]]
@@ -24,7 +24,7 @@ class ResponseHeadersWrapper(HTTPServerConnectionDelegate):
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
-        """Take a request to the application, by a connection that puts the headers in."""
+        """Start a request on a connection that adds the headers."""
         write = request_conn.write_headers
 
         def write_headers(
@@ -39,5 +39,5 @@ class ResponseHeadersWrapper(HTTPServerConnectionDelegate):
         return self._application.start_request(server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:
-        """The connection has closed."""
+        """Notify the application that the connection has closed."""
         self._application.on_close(server_conn)

@@ -1,80 +1,79 @@
-"""One request on its way to the application, and whatever goes wrong there."""
+"""A request passed to the Tornado application, and the application's errors."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler
 
-from httpserver.connection.flow import CLOSED
 from httpserver.fast_routes import RouteMatch
 from httpserver.protocol.peers import Peer
 from httpserver.protocol.request_framing import RequestFraming
 from httpserver.refusal import RequestRefusal
+from httpserver.tornado.client_connection import ClientConnection
 from httpserver.tornado.request_normalizer import normalize_headers
 from httpserver.tornado.tornado_connection import TornadoConnection, TornadoContext
 
-if TYPE_CHECKING:
-    from httpserver.connection.connection import Connection
+log = logging.getLogger("httpserver")
 
-log = logging.getLogger("wire")
-
-# Tornado's own word for the address of a peer that has none.
+# Tornado's `remote_ip` of a Unix socket's client.
 _UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104
 _HTTP_VERSIONS = ("HTTP/1.0", "HTTP/1.1")
 
 
 class TornadoRequest(TornadoConnection):
-    """One request to the application, and its answer.
+    """One request to the application, with the connection for its response.
 
-    What the application raises ends here: it is logged once, answered 500 if nothing has been
-    sent yet, and the connection is closed, as nobody knows what the peer has seen.
+    An exception of the application is logged, and answered with 500 if the response has not begun.
+    The connection is closed, because the client may have received part of a response.
     """
 
-    __slots__ = ("_delegate", "_framing", "_way", "max_body")
+    __slots__ = ("_delegate", "_framing", "_match", "max_body_bytes")
 
     def __init__(
-        self, link: "Connection", way: RouteMatch, framing: RequestFraming, limit: int
+        self, client: ClientConnection, match: RouteMatch, framing: RequestFraming, limit: int
     ) -> None:
-        super().__init__(link, way, framing)
-        self._way = way
+        super().__init__(client, match, framing)
+        self._match = match
         self._framing = framing
         self._delegate: HTTPMessageDelegate | None = None
-        self.max_body = limit
+        self.max_body_bytes = limit
 
-    def begin(self, head: bytes, peer: Peer) -> None:
-        """Give the application the head."""
+    def start(self, head: bytes, peer: Peer) -> None:
+        """Pass the head to the application."""
         if peer.proxies is None:
             address, secure = peer.address, peer.secure
         else:
-            address, secure = peer.proxies.client(peer, head)
+            address, secure = peer.proxies.resolve_client(peer, head)
         if address == "unix":
             address = _UNKNOWN_ADDRESS
         self.context = TornadoContext(address, "https" if secure else "http")
-        self._call(partial(self._start, head), self._started)
+        self._call_application(partial(self._pass_head, head), self._prepare_body)
 
-    def receive(self, data: bytes, complete: bool) -> None:
-        """Give the application some of the body, and its end if that is all."""
+    def receive_body(self, data: bytes, complete: bool) -> None:
+        """Pass a part of the body to the application, and start the handler if `complete`."""
         delegate = self._delegate
         assert delegate is not None
-        then = self._complete if complete else None
-        self.read = complete
-        self._call(partial(delegate.data_received, data) if data else _no_op, then)
+        self.request_complete = complete
+        self._call_application(
+            partial(delegate.data_received, data) if data else _no_op,
+            self._schedule_handler if complete else None,
+        )
 
-    def eof(self) -> None:
-        """The peer sends no more: it may have left, so whoever has its whole request is told.
+    def handle_peer_eof(self) -> None:
+        """Notify a running handler that the client sends no more and may have disconnected.
 
-        Whoever has not would wait for the rest for ever.
+        Without the whole request, the handler has not started, and the connection is closed.
         """
         if self._delegate is None:
-            self.gone()
+            self.notify_closed()
 
-    def gone(self) -> None:
-        """Tell the application, once, that the peer will not hear the rest."""
+    def notify_closed(self) -> None:
+        """Tell the application, once, that the client will not receive the rest."""
         delegate, self._delegate = self._delegate, None
         callback, self.close_callback = self.close_callback, None
         try:
@@ -85,61 +84,62 @@ class TornadoRequest(TornadoConnection):
         except Exception:
             log.exception("on_connection_close raised")
 
-    def lost(self) -> None:
-        """Nobody is there to be answered any more."""
+    def handle_connection_lost(self) -> None:
+        """Stop the response: nothing more can be sent."""
         self.finished = True
-        self.gone()
-        self.broken()
+        self.notify_closed()
+        self.fail_flushes()
 
     def set_max_body_size(self, size: int) -> None:
-        """Take up to `size` bytes of body from this request."""
-        self.max_body = size
+        """Accept up to `size` bytes of body in this request."""
+        self.max_body_bytes = size
 
     def finish(self) -> None:
-        """The answer is complete."""
+        """Complete the response."""
         super().finish()
         if self._delegate is not None:
-            # It answered before it had the whole request, whose rest it will not get.
-            self._link.server.loop.call_soon(self.gone)
+            # The response is complete before the request, whose rest the handler will not get.
+            self._client.context.loop.call_soon(self.notify_closed)
 
-    def _start(self, head: bytes) -> Awaitable[None] | None:
-        way = self._way
-        start = RequestStartLine(
-            way.method, way.target.decode("latin-1"), _HTTP_VERSIONS[way.minor]
+    def _pass_head(self, head: bytes) -> Awaitable[None] | None:
+        match = self._match
+        start_line = RequestStartLine(
+            match.method, match.target.decode("latin-1"), _HTTP_VERSIONS[match.http_minor]
         )
-        delegate = self._link.server.application.start_request(self._link, self)
+        delegate = self._client.context.application.start_request(self._client, self)
         self._delegate = delegate
-        wait = delegate.headers_received(start, _parse_headers(head, way.authority))
-        if self._framing.websocket and _is_websocket(delegate):
-            raise RequestRefusal(501, "This server does not speak WebSocket.")
-        return wait
+        awaitable = delegate.headers_received(start_line, _parse_headers(head, match.authority))
+        if self._framing.wants_websocket and _is_websocket(delegate):
+            raise RequestRefusal(501, "This server does not support WebSocket.")
+        return awaitable
 
-    def _started(self) -> None:
+    def _prepare_body(self) -> None:
         if self._framing.length == 0:
-            self._complete()
+            self._schedule_handler()
             return
-        # A handler that takes its body in pieces counts what it holds of it itself.
-        dropped = _ignores_body(self._delegate, self._way.method)
-        counted = not (dropped or _streams_body(self._delegate))
-        self._link.expect_body(self.max_body, counted=counted, dropped=dropped)
+        discarded = _ignores_body(self._delegate, self._match.method)
+        # A streaming handler accounts for the memory that it uses itself.
+        accounted = not (discarded or _streams_body(self._delegate))
+        self._client.prepare_body(self.max_body_bytes, accounted=accounted, discarded=discarded)
 
-    def _complete(self) -> None:
-        """Start the handler, when it is this request's turn."""
-        turns = self._link.server.turns
-        self._call(partial(turns.start, self.context.remote_ip), self._finish_request)
+    def _schedule_handler(self) -> None:
+        """Start the handler when the scheduler allows it."""
+        scheduler = self._client.context.scheduler
+        wait = partial(scheduler.wait_to_start, self.context.remote_ip)
+        self._call_application(wait, self._start_handler)
 
-    def _finish_request(self) -> None:
+    def _start_handler(self) -> None:
         delegate, self._delegate = self._delegate, None
         if delegate is not None:
             delegate.finish()
-            if self._link.ended:
-                # Its peer's end came before it had the whole request, so that it was not told.
-                self._link.server.loop.call_soon(self.gone)
+            if self._client.stream.eof_seen:
+                # `handle_peer_eof` was called before the handler could be notified.
+                self._client.context.loop.call_soon(self.notify_closed)
 
-    def _call(
+    def _call_application(
         self, call: Callable[[], Awaitable[None] | None], then: Callable[[], None] | None
     ) -> None:
-        """Call the application, wait if it asks for it, and go on if nothing went wrong."""
+        """Call the application, wait for its awaitable if any, then call `then`."""
         try:
             awaitable = call()
             if awaitable is None:
@@ -148,31 +148,33 @@ class TornadoRequest(TornadoConnection):
                 return
             future = asyncio.ensure_future(awaitable)
         except Exception as error:
-            self._raised(error)
+            self._handle_exception(error)
             return
-        self._link.hold()
-        future.add_done_callback(partial(self._called, then))
+        self._client.block_reading()
+        future.add_done_callback(partial(self._on_call_done, then))
 
-    def _called(self, then: Callable[[], None] | None, future: "asyncio.Future[None]") -> None:
-        self._link.release()
+    def _on_call_done(
+        self, then: Callable[[], None] | None, future: "asyncio.Future[None]"
+    ) -> None:
+        self._client.unblock_reading()
         try:
             future.result()
             if then is not None and not self.finished:
                 then()
         except (Exception, asyncio.CancelledError) as error:
-            self._raised(error)
-        self._link.go_on()
+            self._handle_exception(error)
+        self._client.process_input()
 
-    def _raised(self, error: BaseException) -> None:
-        if isinstance(error, StreamClosedError) and self._link.phase == CLOSED:
+    def _handle_exception(self, error: BaseException) -> None:
+        if isinstance(error, StreamClosedError) and self._client.stream.is_lost:
             return
         if isinstance(error, HTTPInputError):
-            error = RequestRefusal(400, f"The request cannot be read: {error}.")
+            error = RequestRefusal(400, f"The request is malformed: {error}.")
         if not isinstance(error, RequestRefusal):
-            log.error("the application raised", exc_info=error)
-            error = RequestRefusal(500, "The server could not answer this request.")
+            log.error("application raised", exc_info=error)
+            error = RequestRefusal(500, "The server could not process this request.")
         if not self.finished:
-            self._link.refuse(error.status, error.detail)
+            self._client.send_error(error.status, error.detail)
 
 
 def _no_op() -> None:
@@ -180,12 +182,12 @@ def _no_op() -> None:
 
 
 def _parse_headers(head: bytes, authority: str | None) -> HTTPHeaders:
-    """The head's fields as Tornado has them; an absolute target's authority is the Host."""
+    """Return the fields of a head for Tornado; the authority of an absolute target sets Host."""
     headers = HTTPHeaders()
     seen = set()
     for line in head.decode("latin-1").split("\r\n")[1:-2]:
         name, _, value = line.partition(":")
-        # llhttp has judged them, so they need not be judged again by `add`.
+        # Item assignment skips the validation of `add`, which llhttp has done.
         if (key := name.lower()) in seen:
             headers.add(name, value.strip(" \t"))
         else:
@@ -198,25 +200,25 @@ def _parse_headers(head: bytes, authority: str | None) -> HTTPHeaders:
 
 
 def _is_websocket(delegate: Any) -> bool:
-    """Whether Tornado has routed the request to a handler that would need the bare connection."""
+    """Return whether the request is routed to a WebSocket handler, which would detach it."""
     handler = _handler_class(delegate)
     return isinstance(handler, type) and issubclass(handler, WebSocketHandler)
 
 
 def _streams_body(delegate: Any) -> bool:
-    """Whether it goes to a handler that is given the body in pieces."""
+    """Return whether the request is routed to a `stream_request_body` handler."""
     return bool(getattr(_handler_class(delegate), "_stream_request_body", False))
 
 
 def _ignores_body(delegate: Any, method: str) -> bool:
-    """Return whether the request goes to a handler that ignores a body of this method.
+    """Return whether the request is routed to a handler that ignores bodies of `method`.
 
-    `body_methods` of a handler class names the methods whose bodies it reads.
+    A handler class lists the methods whose bodies it reads in `body_methods`.
     """
-    taken = getattr(_handler_class(delegate), "body_methods", None)
-    if taken is None or method in taken:
+    body_methods = getattr(_handler_class(delegate), "body_methods", None)
+    if body_methods is None or method in body_methods:
         return False
-    # Tornado would parse a form in the empty body, and refuse the request.
+    # With a form's Content-Type, Tornado would reject the empty body.
     request = getattr(delegate.delegate, "request", None)
     if request is not None:
         request.headers.pop("Content-Type", None)

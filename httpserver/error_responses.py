@@ -1,4 +1,4 @@
-"""The error answers of a server that was given none of its own."""
+"""The error responses of a server without custom ones."""
 
 import json
 from http import HTTPStatus
@@ -7,7 +7,7 @@ from httpserver.messages import Response
 
 
 def problem_response(status: int, detail: str) -> Response:
-    """An error as problem details (RFC 9457)."""
+    """Return problem details (RFC 9457)."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -18,11 +18,11 @@ def problem_response(status: int, detail: str) -> Response:
     return Response(status, headers, json.dumps(body).encode())
 
 
-# Fields without which a client cannot tell how to send a refused request again.
+# RFC 9110: Accept-Encoding in a 415 (section 12.5.3), Retry-After in a 503 (section 10.2.3).
 _RETRY_HEADERS = {415: ("Accept-Encoding", "identity"), 503: ("Retry-After", "1")}
 
 
 def with_retry_header(response: Response) -> Response:
-    """Return an error of the wire's own with the field that says how to send again, if any."""
-    hint = _RETRY_HEADERS.get(response.status)
-    return response if hint is None else response.extended(hint)
+    """Return `response` with the header that tells clients how to retry, if its status has one."""
+    header = _RETRY_HEADERS.get(response.status)
+    return response if header is None else response.with_headers(header)

@@ -1,0 +1,1 @@
+"""State that all connections of a server share."""
