@@ -110,10 +110,10 @@ async def start_server(
         plain.add_sockets(sockets)
         return plain
     limits = ServerLimits(
-        line=settings.max_line,
-        headers=settings.max_headers,
-        body=settings.max_body,
-        connections=settings.max_connections,
+        request_line_bytes=settings.max_line,
+        header_bytes=settings.max_headers,
+        body_bytes=settings.max_body,
+        max_connections=settings.max_connections,
         requests_per_connection=settings.max_requests,
         header_seconds=settings.header_seconds,
         body_seconds=settings.body_seconds,
@@ -125,8 +125,8 @@ async def start_server(
         lanes,
         limits=limits,
         proxies=proxies,
-        error=problem_response,
-        room=room,
+        error_response=problem_response,
+        memory_budget=room,
         headers=always,
     )
     await server.listen(sockets, tls=tls)

@@ -66,17 +66,8 @@ def check_route_admission(
 ) -> BodyRejection:
     """Return the rejection of a body, or None; `fits` tells whether there is memory for it."""
     context = connection.context
-    host = match.authority or framing.host
-    request = Request(
-        match.method,
-        match.target,
-        match.path,
-        match.params,
-        host,
-        head,
-        b"",
-        connection.stream.peer,
-    )
+    host, peer = match.authority or framing.host, connection.stream.peer
+    request = Request(match.method, match.target, match.path, match.params, host, head, b"", peer)
     rejection = check_body_admission(
         route,
         request,

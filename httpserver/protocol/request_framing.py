@@ -43,8 +43,8 @@ _TRANSFER_CODING = re.compile(
     + TOKEN_PATTERN
     + rb"))*)[ \t]*"
 )
-# Excludes whitespace, controls, non-ASCII characters, and those that need escaping in logs or pages.
-# Some that RFC 3986 excludes, such as |, are allowed, because browsers send them.
+# Excludes whitespace, controls, non-ASCII characters, and those to escape in logs or pages.
+# Others that RFC 3986 excludes, such as |, are allowed, because browsers send them.
 _TARGET_CHARACTERS = re.compile(rb"[!$-;=?-~]+")
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?]+)([/?].*)?", re.IGNORECASE)
 _HOST_PATTERN = re.compile(

@@ -137,9 +137,8 @@ class _FastRouteMatcher(Matcher):
         self._methods = (route.method, "HEAD") if route.method == "GET" else (route.method,)
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        matches = request.method in self._methods and self._route.match(
-            _uri_path(request.uri or "")
-        )
+        path = _uri_path(request.uri or "")
+        matches = request.method in self._methods and self._route.match(path)
         if not matches or (self._route.larger_to_application and self._is_larger(request.headers)):
             return None
         return {}
@@ -194,9 +193,8 @@ class _FastRouteRequest(HTTPMessageDelegate):
             self._reject_too_large()
         elif self._target.route.takes_body and (size or "Transfer-Encoding" in headers):
             context = self._connection.context  # type: ignore[attr-defined]
-            self._reservation.change_owners(
-                reservation_owners(context.remote_ip, headers.get("Authorization"))
-            )
+            authorization = headers.get("Authorization")
+            self._reservation.change_owners(reservation_owners(context.remote_ip, authorization))
             self._check_admission(size, self._reservation.fits(size))
 
     def _check_admission(self, size: int, fits: bool) -> None:
@@ -279,6 +277,5 @@ class _FastRouteRequest(HTTPMessageDelegate):
         self._responded = True
         self._reservation.resize(0)
         self._target.route.statuses[response.status] += 1
-        send_response(
-            self._connection, self._start_line.method, response, get_request_id(self._headers)
-        )
+        request_id = get_request_id(self._headers)
+        send_response(self._connection, self._start_line.method, response, request_id)

@@ -322,7 +322,9 @@ def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
     def failing(status: int, detail: str) -> Response:
         raise RuntimeError("no page")
 
-    served = stage.serve(application(), [*LANES, FastRoute("GET", "/bad", unjust)], error=failing)
+    served = stage.serve(
+        application(), [*LANES, FastRoute("GET", "/bad", unjust)], error_response=failing
+    )
     for data in (b"nonsense\r\n\r\n", get("/bad", "Connection: close")):
         with served.peer() as peer:
             peer.send(data)

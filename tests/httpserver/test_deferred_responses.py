@@ -24,11 +24,11 @@ def late(asked: Request) -> DeferredResponse:
     response = Response(200, (), b"%s %s" % (asked.params[0].encode(), asked.body))
     match asked.params[0]:
         case "now":
-            answer.come(response)
+            answer.resolve(response)
         case "soon":
-            asyncio.get_running_loop().call_later(0.02, answer.come, response)
+            asyncio.get_running_loop().call_later(0.02, answer.resolve, response)
         case "raised":
-            answer.come(RuntimeError("no answer"))
+            answer.resolve(RuntimeError("no answer"))
         case "held":
             WAITING.append(answer)
     return answer
@@ -93,7 +93,7 @@ def test_an_answer_for_who_has_left_goes_nowhere(served: Served) -> None:
         wait(lambda: bool(WAITING))
         # Closing resets, so that it is no end behind which the peer may still read.
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wait(lambda: served.server.connections == 0)  # type: ignore[union-attr]
+    wait(lambda: served.server.open_connections == 0)  # type: ignore[union-attr]
     served.stage.run(come(WAITING.pop()))
     served.ping()
 
@@ -108,7 +108,7 @@ def test_an_answer_reaches_who_only_reads_any_more(served: Served) -> None:
 
 
 async def come(answer: DeferredResponse) -> None:
-    answer.come(Response(200, (), b"held"))
+    answer.resolve(Response(200, (), b"held"))
 
 
 def test_who_awaits_an_answer_may_leave_before_it_comes(stage: Stage) -> None:
@@ -118,8 +118,8 @@ def test_who_awaits_an_answer_may_leave_before_it_comes(stage: Stage) -> None:
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)
-        held.come(Response(200))
-        asyncio.get_running_loop().call_soon(soon.come, Response(201))
+        held.resolve(Response(200))
+        asyncio.get_running_loop().call_soon(soon.resolve, Response(201))
         return await soon
 
     assert stage.run(leave()).status == 201

@@ -49,13 +49,13 @@ def test_an_argument_is_the_first_of_its_name(pairs: list[tuple[str, str]], othe
     query = urlencode(pairs)
     told = parse_qs(query, keep_blank_values=True)
     for name in {other, *(name for name, _ in pairs)}:
-        assert asked(f"/?{query}").argument(name) == told.get(name, [None])[0]
+        assert asked(f"/?{query}").query_argument(name) == told.get(name, [None])[0]
 
 
 @pytest.mark.parametrize("query", ["a=%ff", "%c3=b&a=", "a=%ed%a0%80"])
 def test_an_argument_that_is_not_utf_8_is_the_client_s_fault(query: str) -> None:
     with pytest.raises(RequestRefusal) as refused:
-        asked(f"/?{query}").argument("a")
+        asked(f"/?{query}").query_argument("a")
     assert refused.value.status == 400
 
 
@@ -90,8 +90,8 @@ def test_any_number_of_paths_is_remembered_in_bounded_room() -> None:
     for number in range(20_000):
         assert lanes.find("GET", f"/{number}") == (lane, (str(number),))
     lanes.find("GET", "/" + "1" * 10_000)
-    assert len(lanes._found) <= 8_192
-    assert max(len(path) for _, path in lanes._found) < 600
+    assert len(lanes._matches) <= 8_192
+    assert max(len(path) for _, path in lanes._matches) < 600
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_answer_s_head_is_made_once() -> None:
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nSet-Cookie: c=\xe4\r\nContent-Length: 4\r\n"
     )
     assert Response(204).head == b"HTTP/1.1 204 No Content\r\n"
-    longer = answer.extended(("Retry-After", "1"))
+    longer = answer.with_headers(("Retry-After", "1"))
     assert (longer.status, longer.body) == (200, b"body")
     assert longer.headers[-1] == ("Retry-After", "1")
     assert len(answer.headers) == 2

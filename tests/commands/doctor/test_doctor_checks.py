@@ -360,7 +360,7 @@ def proc(tmp_path: Path) -> Path:
 
 def test_as_many_files_are_asked_for_as_the_start_asks_for() -> None:
     assert RESERVED_FILES == _RESERVED_OPEN_FILES
-    assert ServerLimits().fitting(1_024 - _RESERVED_OPEN_FILES).connections == 568
+    assert ServerLimits().fit_open_files(1_024 - _RESERVED_OPEN_FILES).max_connections == 568
 
 
 def test_fewer_files_than_connections() -> None:

@@ -25,7 +25,7 @@ from tests.support.httpserver.raw_client import (
 )
 from tests.support.httpserver.server_thread import Served, Stage
 
-SIZES = ServerLimits(line=200, headers=300, body=1000)
+SIZES = ServerLimits(request_line_bytes=200, header_bytes=300, body_bytes=1000)
 # As short as a busy machine allows. The sweep looks no more seldom than once a second.
 TIMES = ServerLimits(
     header_seconds=0.4, body_seconds=0.4, idle_seconds=0.6, write_seconds=0.4, linger_seconds=0.4
@@ -483,7 +483,7 @@ def test_a_stream_s_peer_that_does_not_read_is_cut(timed: Served, pinged: None) 
 def test_who_does_not_read_the_last_answer_is_cut(timed: Served, path: str) -> None:
     with timed.peer(receive_buffer=4096) as peer:
         peer.send(get(path, "Connection: close"))
-        until(lambda: not timed.server.connections)
+        until(lambda: not timed.server.open_connections)
 
 
 def test_who_reads_slowly_but_steadily_gets_all(patient: Served) -> None:
@@ -567,7 +567,7 @@ def test_a_body_of_crumbs_is_read(stage: Stage) -> None:
 
 
 def test_the_connection_too_many_is_told_and_closed(stage: Stage) -> None:
-    served = serve(stage, ServerLimits(connections=3))
+    served = serve(stage, ServerLimits(max_connections=3))
     with served.peer() as one, served.peer() as two, served.peer() as three:
         assert {each.ask(get()).status for each in (one, two, three)} == {200}
         for _ in range(5):
@@ -579,25 +579,25 @@ def test_the_connection_too_many_is_told_and_closed(stage: Stage) -> None:
             four.send(get())
             assert [each.status for each in answers_of(four.rest())] == [503]
         assert {each.ask(get("/app/echo")).status for each in (one, two, three)} == {200}
-        assert served.server.connections == 3
-        assert served.server.stats.refused == 6
+        assert served.server.open_connections == 3
+        assert served.server.stats.refused_connections == 6
         two.close()
-        until(lambda: served.server.connections == 2)
+        until(lambda: served.server.open_connections == 2)
         with served.peer() as four:
             assert four.ask(get()).status == 200
-    until(lambda: not served.server.connections)
+    until(lambda: not served.server.open_connections)
 
 
 def test_a_crowd_of_too_many_goes_again(stage: Stage) -> None:
-    served = serve(stage, ServerLimits(connections=2, linger_seconds=0.3))
+    served = serve(stage, ServerLimits(max_connections=2, linger_seconds=0.3))
     with served.peer() as one:
         one.ask(get())
         crowd = [served.peer() for _ in range(700)]
         assert one.ask(get()).status == 200
-        until(lambda: served.server.stats.refused == 699)
+        until(lambda: served.server.stats.refused_connections == 699)
         for each in crowd:
             each.close()
-        until(lambda: served.server.connections == 1)
+        until(lambda: served.server.open_connections == 1)
         served.ping()
 
 
@@ -615,7 +615,7 @@ def test_a_connection_ends_after_its_requests(stage: Stage, path: str) -> None:
 
 def test_limits_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="body"):
-        ServerLimits(body=-1)
+        ServerLimits(body_bytes=-1)
 
 
 def test_a_plain_application_without_lanes_has_the_same_limits(stage: Stage) -> None:

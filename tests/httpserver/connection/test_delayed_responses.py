@@ -46,7 +46,7 @@ SLOW = [
     FastRoute("GET", r"/lane/refused-later", refuse_later),
     FastRoute("GET", r"/lane/refused", refuse),
     FastRoute("POST", r"/lane/refused", refuse),
-    FastRoute("POST", r"/lane/unwanted", refuse, admit=refuse_body),
+    FastRoute("POST", r"/lane/unwanted", refuse, check_admission=refuse_body),
 ]
 
 
@@ -82,7 +82,7 @@ def test_nobody_else_waits_for_it(stage: Stage) -> None:
         peer.send(get("/lane/long"))
         for _ in range(3):
             served.ping()
-        assert served.server.held_back == 1
+        assert served.server.context.delayed_responses == 1
 
 
 def test_what_is_asked_behind_it_is_answered_behind_it(served: Served) -> None:
@@ -92,20 +92,20 @@ def test_what_is_asked_behind_it_is_answered_behind_it(served: Served) -> None:
 
 
 def test_nothing_is_held_for_it_meanwhile(served: Served) -> None:
-    room = served.server.room
+    room = served.server.context.memory_budget
     with served.peer() as peer:
         peer.send(request("POST", "/lane/refused", body=b"x" * 50_000))
         served.ping()
         end = time.monotonic() + PAUSE
-        while room.held and time.monotonic() < end:
+        while room.reserved and time.monotonic() < end:
             time.sleep(0.01)
-        assert room.held == 0
+        assert room.reserved == 0
         assert peer.ask(b"").status == 503
 
 
 @pytest.mark.parametrize("first", [0, 1, 40_000])
 def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served, first: int) -> None:
-    room = served.server.room
+    room = served.server.context.memory_budget
     with served.peer() as peer:
         began = time.monotonic()
         peer.send(EXPECTING + b"x" * first)
@@ -113,7 +113,7 @@ def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served, first: int
         peer.send(b"x" * (200_000 - first))
         while time.monotonic() < began + PAUSE * 0.8:
             served.ping()
-            assert room.held == 0
+            assert room.reserved == 0
         (answer,) = answers_of(peer.rest())
         assert (answer.status, answer.closes, answer.interim) == (503, True, [])
         assert time.monotonic() - began >= PAUSE * 0.9
@@ -121,7 +121,7 @@ def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served, first: int
 
 @pytest.mark.parametrize("path", ["/lane/refused", "/lane/refused-later"])
 def test_none_is_held_back_where_connections_may_soon_be_wanted(stage: Stage, path: str) -> None:
-    served = stage.serve(application(), [*LANES, *SLOW], limits=ServerLimits(connections=4))
+    served = stage.serve(application(), [*LANES, *SLOW], limits=ServerLimits(max_connections=4))
     with served.peer() as peer:
         began = time.monotonic()
         assert peer.ask(get(path)).status == 503
@@ -138,7 +138,7 @@ def test_whoever_leaves_meanwhile_is_forgotten(served: Served, asked: bytes) -> 
         peer.send(asked)
         served.ping()
     time.sleep(PAUSE * 1.5)
-    until(lambda: not served.server.held_back)
+    until(lambda: not served.server.context.delayed_responses)
     served.ping()  # and the stage sees that nothing was raised
 
 
@@ -157,15 +157,15 @@ def test_where_many_wait_it_takes_longer_within_bounds(
     served: Served, waiting: int, times: int
 ) -> None:
     server = served.server
-    server.held_back += waiting
+    server.context.delayed_responses += waiting
     try:
         with served.peer() as peer:
             began = time.monotonic()
             assert peer.ask(get("/lane/refused")).status == 503
             assert times * 0.9 <= (time.monotonic() - began) / PAUSE < times + 20
     finally:
-        server.held_back -= waiting
-    assert server.held_back == 0
+        server.context.delayed_responses -= waiting
+    assert server.context.delayed_responses == 0
 
 
 def until(true: Callable[[], object], seconds: float = 60) -> None:

@@ -133,7 +133,7 @@ def test_under_load_nobody_who_has_asked_goes_without_an_answer(
     Draining(served).end()
     for each in visitors:
         each.join(60)
-    assert served.server.connections == 0
+    assert served.server.open_connections == 0
     assert BEGUN - answered == set()
     assert not lost
 

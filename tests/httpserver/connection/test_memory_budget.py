@@ -20,8 +20,8 @@ from httpserver import (
     ServerLimits,
     tornado_rules,
 )
-from httpserver import server as http_server
-from httpserver.connection.body_accounting import SMALL_REQUEST_BYTES, UNCOUNTED_BODY_BYTES
+from httpserver.connection.connection_memory import SMALL_REQUEST_BYTES, UNCOUNTED_BODY_BYTES
+from httpserver.context import slow_readers
 from httpserver.memory_budget import reservation_owners
 from tests.support.httpserver.echo_application import Echo, silent
 from tests.support.httpserver.raw_client import Peer, chunked, get, request
@@ -29,7 +29,9 @@ from tests.support.httpserver.server_thread import Served, Stage
 
 SIZE = 600_000
 BIG = 16_777_216
-LIMITS = ServerLimits(body=100_000, body_seconds=1.0, body_rate=1 << 30, linger_seconds=0.4)
+LIMITS = ServerLimits(
+    body_bytes=100_000, body_seconds=1.0, body_bytes_per_second=1 << 30, linger_seconds=0.4
+)
 HALF = b"x" * 50_000
 WHOLE = HALF * 2
 ASKED: list[tuple[int, bool]] = []
@@ -87,7 +89,7 @@ LANES = [
     FastRoute("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
     FastRoute("POST", r"/lane/take", take),
     FastRoute("POST", r"/lane/hold", hold),
-    FastRoute("POST", r"/lane/asks", take, admit=admit),
+    FastRoute("POST", r"/lane/asks", take, check_admission=admit),
 ]
 ROUTES = [
     (r"/app/echo", Echo),
@@ -98,7 +100,7 @@ ROUTES = [
 
 
 def application(room: MemoryBudget) -> Application:
-    rules = tornado_rules(LANES, ROUTES, Echo, room=room, body_limit=LIMITS.body)
+    rules = tornado_rules(LANES, ROUTES, Echo, memory_budget=room, body_limit=LIMITS.body)
     return Application(rules, log_function=silent)
 
 
@@ -117,16 +119,16 @@ class Site:
         peers = [self.peer() for _ in range(count)]
         for peer in peers:
             peer.send(request("POST", path, body=WHOLE)[:-1])
-        until(lambda: self.room.held == count * (len(WHOLE) - 1))
+        until(lambda: self.room.reserved == count * (len(WHOLE) - 1))
         return peers
 
     @contextmanager
     def full(self, free: int = 0) -> Iterator[None]:
         """A time in which `free` bytes are left."""
-        taken = SIZE - self.room.held - free
-        assert self.room.take(taken)
+        taken = SIZE - self.room.reserved - free
+        assert self.room.reserve(taken)
         yield
-        self.room.leave(taken)
+        self.room.release(taken)
 
 
 def until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -145,17 +147,17 @@ def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
     if request.param == "tornado":
         served = stage.serve_tornado(application(room))
     else:
-        served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
+        served = stage.serve(application(room), LANES, limits=LIMITS, memory_budget=room)
     yield Site(served, room)
-    until(lambda: room.held == 0)
+    until(lambda: room.reserved == 0)
 
 
 @pytest.fixture
 def wired(stage: Stage) -> Iterator[Site]:
     room = MemoryBudget(SIZE)
-    served = stage.serve(application(room), LANES, limits=LIMITS, room=room)
+    served = stage.serve(application(room), LANES, limits=LIMITS, memory_budget=room)
     yield Site(served, room)
-    until(lambda: room.held == 0)
+    until(lambda: room.reserved == 0)
 
 
 def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connection(site: Site):
@@ -204,7 +206,7 @@ def test_what_is_announced_and_has_not_arrived_takes_no_room(wired: Site, path: 
     for peer in peers:
         peer.send(sent)
     wired.served.ping()
-    assert wired.room.held == 0
+    assert wired.room.reserved == 0
     with wired.peer() as peer:
         assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
     for peer in peers:
@@ -221,9 +223,9 @@ def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str)
         return peer
 
     greedy = [send(2, number) for number in range(12)]
-    assert wired.room.held <= SIZE / 2
+    assert wired.room.reserved <= SIZE / 2
     shared = [send(number, 100) for number in range(3, 12)]
-    assert wired.room.held <= SIZE * 3 / 4
+    assert wired.room.reserved <= SIZE * 3 / 4
     with wired.peer(source="127.0.0.12") as peer:
         assert peer.ask(request("POST", path, body=WHOLE)).status == 200
     for each in (*greedy, *shared):
@@ -235,19 +237,21 @@ def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str)
 def test_behind_a_named_proxy_shares_are_those_of_its_clients(stage: Stage, path: str, named: bool):
     room = MemoryBudget(SIZE)
     proxies = ["127.0.0.1"] if named else []
-    served = stage.serve(application(room), LANES, limits=LIMITS, room=room, proxies=proxies)
+    served = stage.serve(
+        application(room), LANES, limits=LIMITS, memory_budget=room, proxies=proxies
+    )
     head = request("POST", path, "X-Forwarded-For: 192.0.2.1", f"Content-Length: {len(WHOLE)}")
     peers = [served.peer() for _ in range(3)]
     for peer in peers:
         peer.send(head + WHOLE[:-1])
         served.ping()
-    assert room.held == 3 * (len(WHOLE) - 1)
+    assert room.reserved == 3 * (len(WHOLE) - 1)
     other = request("POST", path, "X-Forwarded-For: 192.0.2.2", f"Content-Length: {len(WHOLE)}")
     with served.peer() as peer:
         assert peer.ask(other + WHOLE, "POST").status == (200 if named else 503)
     for peer in peers:
         peer.close()
-    until(lambda: room.held == 0)
+    until(lambda: room.reserved == 0)
 
 
 @pytest.mark.parametrize("path", ["/lane/hello", "/app/nothing"])
@@ -257,7 +261,7 @@ def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
     with wired.peer() as peer:
         peer.send(request(method, path, form, body=WHOLE)[:-1])
         wired.served.ping()
-        assert wired.room.held == 0
+        assert wired.room.reserved == 0
         answer = peer.ask(b"x", method)
         assert (answer.status, answer.closes) == (200 if method == "GET" else 405, False)
         assert peer.ask(get()).body == b"hello"
@@ -283,16 +287,16 @@ def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_c
 def test_room_is_held_until_the_answer(site: Site):
     with site.peer() as peer:
         peer.send(request("POST", "/lane/hold", body=WHOLE))
-        until(lambda: site.room.held == len(WHOLE))
+        until(lambda: site.room.reserved == len(WHOLE))
         assert peer.answer("POST").body == b"100000"
-        until(lambda: site.room.held == 0)
+        until(lambda: site.room.reserved == 0)
 
 
 @pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
 def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str):
     for peer in wired.sending(path=path):
         peer.close()
-    until(lambda: wired.room.held == 0)
+    until(lambda: wired.room.reserved == 0)
 
 
 def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
@@ -300,14 +304,14 @@ def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
     for peer in peers:
         assert peer.answer("POST").status == 408
         peer.close()
-    until(lambda: wired.room.held == 0)
+    until(lambda: wired.room.reserved == 0)
 
 
 def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
     with site.peer() as peer:
         peer.send(request("POST", "/lane/hold", body=WHOLE))
-        until(lambda: site.room.held == len(WHOLE))
-    until(lambda: site.room.held == 0)
+        until(lambda: site.room.reserved == len(WHOLE))
+    until(lambda: site.room.reserved == 0)
 
 
 @pytest.mark.parametrize("say", ["closed", "later"])
@@ -315,7 +319,7 @@ def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
     with site.peer() as peer:
         peer.send(request("POST", "/lane/asks", f"X-Say: {say}", body=WHOLE)[:-1])
         until(lambda: [(len(WHOLE), True)] == ASKED)
-        until(lambda: site.room.held == 0)
+        until(lambda: site.room.reserved == 0)
         answer = peer.ask(b"x", "POST")
         assert (answer.status, answer.body, answer.header("X-Why")) == (409, b"not now", "closed")
         assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).body == b"100000"
@@ -378,11 +382,11 @@ def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
     head = request("POST", path, "Transfer-Encoding: chunked")
     with wired.full(free=80_000), wired.peer() as peer:
         peer.send(head + chunked(b"x" * 30_000)[:-5])
-        until(lambda: wired.room.held == SIZE - 50_000)
+        until(lambda: wired.room.reserved == SIZE - 50_000)
         answer = peer.ask(chunked(b"x" * 10_001), "POST")
         closes = path == "/app/echo"
         assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", closes)
-    until(lambda: wired.room.held == 0)
+    until(lambda: wired.room.reserved == 0)
     with wired.peer() as peer:
         assert peer.ask(head + chunked(WHOLE), "POST").status == 200
 
@@ -392,11 +396,11 @@ def test_what_comes_behind_a_request_takes_room_too(wired: Site):
         ahead = get() * 1_000
         assert len(ahead) > SMALL_REQUEST_BYTES
         peer.send(request("POST", "/lane/hold", body=b"x") + ahead)
-        until(lambda: wired.room.held == len(ahead))
+        until(lambda: wired.room.reserved == len(ahead))
         assert peer.answer("POST").body == b"1"
         for _ in range(1_000):
             assert peer.answer().body == b"hello"
-        until(lambda: wired.room.held == 0)
+        until(lambda: wired.room.reserved == 0)
 
 
 def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connection_ends(
@@ -417,47 +421,50 @@ def big_peer(wired: Site, number: int, path: str = "/app/big") -> Peer:
 
 
 def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
-    server = wired.served.server
-    server.unsent.size = 2 * BIG
+    context = wired.served.server.context
+    waiting = context.slow_readers
+    waiting.budget.capacity = 2 * BIG
     peers = [big_peer(wired, number) for number in range(2, 10)]
-    until(lambda: server.stats.slow_readers > 3)
-    assert 0 < server.unsent.held <= server.unsent.size
+    until(lambda: context.stats.closed_slow_readers > 3)
+    assert 0 < waiting.budget.reserved <= waiting.budget.capacity
     with wired.peer() as peer:
         assert peer.ask(get()).body == b"hello"
     for peer in peers:
         peer.close()
-    until(lambda: server.unsent.held == 0 and not server.slow)
+    until(lambda: waiting.budget.reserved == 0 and not waiting)
 
 
 def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
     wired: Site, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(http_server, "_SLOW_READER_SECONDS", 0)
-    server = wired.served.server
-    server.unsent.size = 2 * BIG
-    slow = [big_peer(wired, number) for number in range(2, 10)]
+    monkeypatch.setattr(slow_readers, "_SLOW_READER_SECONDS", 0)
+    context = wired.served.server.context
+    waiting = context.slow_readers
+    waiting.budget.capacity = 2 * BIG
+    peers = [big_peer(wired, number) for number in range(2, 10)]
     with wired.peer(source="127.0.0.99") as peer:
         assert len(peer.ask(get("/app/big")).body) == BIG
-    assert server.stats.slow_readers > 0
-    for each in slow:
+    assert context.stats.closed_slow_readers > 0
+    for each in peers:
         each.close()
-    until(lambda: server.unsent.held == 0 and not server.slow)
+    until(lambda: waiting.budget.reserved == 0 and not waiting)
 
 
 def test_slow_readers_at_one_address_make_room_for_each_other(
     wired: Site, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(http_server, "_SLOW_READER_SECONDS", 0)
-    server = wired.served.server
-    server.unsent.size = 4 * BIG
+    monkeypatch.setattr(slow_readers, "_SLOW_READER_SECONDS", 0)
+    context = wired.served.server.context
+    waiting = context.slow_readers
+    waiting.budget.capacity = 4 * BIG
     first = big_peer(wired, 2)
-    until(lambda: server.slow)
+    until(lambda: waiting)
     others = [big_peer(wired, 3) for _ in range(5)]
-    until(lambda: server.stats.slow_readers == 4)
-    assert "127.0.0.2" in [network for network, _ in server.slow.values()]
+    until(lambda: context.stats.closed_slow_readers == 4)
+    assert "127.0.0.2" in [network for network, _ in waiting._since.values()]
     for each in (first, *others):
         each.close()
-    until(lambda: server.unsent.held == 0 and not server.slow)
+    until(lambda: waiting.budget.reserved == 0 and not waiting)
 
 
 @pytest.mark.parametrize("owned", [False, True])
@@ -466,17 +473,17 @@ def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: lis
     room = MemoryBudget(size)
     shares = [MemoryReservation(room, [number] if owned else ()) for number in range(4)]
     for number, count in steps:
-        before = [share.held for share in shares]
-        held = shares[number].hold(count)
+        before = [share.size for share in shares]
+        held = shares[number].resize(count)
         wanted = sum(before) - before[number] + count
         fair = not owned or count <= size - wanted
         assert held is ((wanted <= size and fair) or count <= before[number])
         if not held:
-            assert [share.held for share in shares] == before
-        assert room.held == sum(share.held for share in shares) <= size
+            assert [share.size for share in shares] == before
+        assert room.reserved == sum(share.size for share in shares) <= size
     for share in shares:
-        assert share.hold(0)
-    assert room.held == 0
+        assert share.resize(0)
+    assert room.reserved == 0
     assert all(room.fits(size // 2, [number]) for number in range(4))
 
 

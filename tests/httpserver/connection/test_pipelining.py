@@ -326,7 +326,7 @@ def test_a_lane_whose_client_goes_away_harms_nobody(served: Served, counting: Co
     served.ping()
     served.stage.loop.call_soon_threadsafe(counting.open, "alone")
     served.ping()
-    until(lambda: not served.server.connections)
+    until(lambda: not served.server.open_connections)
 
 
 def test_one_client_s_wait_is_not_another_s(served: Served, counting: Counting) -> None:

@@ -23,12 +23,12 @@ def test_the_end_is_found_and_nothing_behind_it_is_touched(
     at = 0
     for stop in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
         while at < stop and not chunks.done:
-            at, _ = chunks.extent(data, at, stop)
+            at, _ = chunks.scan(data, at, stop)
         if chunks.done:
             break
     assert chunks.done
     assert at == len(body)
-    assert chunks.total == sum(map(len, parts))
+    assert chunks.announced_bytes == sum(map(len, parts))
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_the_end_is_found_and_nothing_behind_it_is_touched(
 )
 def test_what_is_no_size_or_only_framing_is_refused(data: bytes) -> None:
     with pytest.raises(RequestRefusal):
-        ChunkedBodyScanner(trailer_limit=1000).extent(data, 0, len(data))
+        ChunkedBodyScanner(trailer_limit=1000).scan(data, 0, len(data))

@@ -9,10 +9,10 @@ PROXIES = TrustedProxies(["10.0.0.0/8", "::1", "unix"])
 
 def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
     head = "\r\n".join(["GET / HTTP/1.1", "Host: a", *lines, "", ""]).encode()
-    peer = PROXIES.peer(address, secure)
+    peer = PROXIES.make_peer(address, secure)
     if peer.proxies is None:
         return peer.address, peer.secure
-    return peer.proxies.client(peer, head)
+    return peer.proxies.resolve_client(peer, head)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_a_proxy_may_be_reached_by_any_road() -> None:
     assert told("::1", line) == ("192.0.2.1", False)
     assert told("unix", line) == ("192.0.2.1", False)
     assert told("::ffff:10.0.0.1", line) == ("192.0.2.1", False)
-    assert TrustedProxies(["10.0.0.0/8"]).peer("unix", secure=False).proxies is None
+    assert TrustedProxies(["10.0.0.0/8"]).make_peer("unix", secure=False).proxies is None

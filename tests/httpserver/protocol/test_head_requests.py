@@ -25,7 +25,13 @@ MORE = [
     FastRoute("GET", r"/lane/refuses", refusing),
     FastRoute("GET", r"/lane/missing", lambda _: Response(404, (), b"missing")),
 ]
-LIMITS = ServerLimits(line=1_000, headers=1_500, body=1_000, header_seconds=0.3, body_seconds=0.3)
+LIMITS = ServerLimits(
+    request_line_bytes=1_000,
+    header_bytes=1_500,
+    body_bytes=1_000,
+    header_seconds=0.3,
+    body_seconds=0.3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,4 +99,4 @@ def test_a_refused_get_has_a_body(served: Served) -> None:
         assert peer.ask(head()).status == 200
         (answer,) = answers_of(peer.rest()) if peer.send(get("lane/hello")) else ()
         assert answer.status == 400
-        assert b"not well formed" in answer.body
+        assert b"malformed" in answer.body

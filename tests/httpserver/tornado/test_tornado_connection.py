@@ -190,7 +190,7 @@ def test_detach_is_refused_and_closes_the_connection(
             assert not data.endswith(b"0\r\n\r\n")  # cut, not completed
         else:
             assert [each.status for each in answers_of(data)] == statuses
-    assert (b"cannot detach" in data) == (statuses == [501])
+    assert (b"do not call detach" in data) == (statuses == [501])
     ping(served)
     caplog.clear()
 

@@ -605,11 +605,11 @@ def told(request: Request) -> Response:
         "params": request.params,
         "body": request.body.decode("latin-1"),
         "host": request.host,
-        "remote": request.remote,
+        "remote": request.client_address,
         "secure": request.secure,
         "agent": request.header("user-agent"),
         "none": request.header("X-None"),
-        "a": request.argument("a"),
+        "a": request.query_argument("a"),
         "cookie": request.cookie("c"),
     }
     return Response(200, [("Content-Type", "application/json")], json.dumps(said).encode())

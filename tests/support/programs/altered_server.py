@@ -218,7 +218,7 @@ def keeps_whom_has_left() -> None:
 
 def tells_early() -> None:
     """Who has not yet the whole of a request is told that its peer has left."""
-    TornadoRequest.eof = TornadoRequest.gone  # type: ignore[method-assign]
+    TornadoRequest.handle_peer_eof = TornadoRequest.notify_closed  # type: ignore[method-assign]
 
 
 def hears_nobody_leave() -> None:
