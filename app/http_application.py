@@ -21,7 +21,7 @@ def prepare_fast_routes(core: Core) -> None:
     """Give the fast routes optional slashes, rate limits, error responses and an access log."""
     for route in core.fast_routes:
         fast_route_with_slash(route)
-        route.refusal = map_store_error
+        route.error_to_refusal = map_store_error
         core.rate_limits.limit_fast_route(route)
         if core.settings.access_log:
             access_log.log_fast_route(route)
@@ -44,8 +44,8 @@ def build_application(core: Core) -> Application:
             core.fast_routes,
             map(route_with_slash, routes),
             NotFoundHandler,
-            error=problem_response,
-            room=core.memory_budget,
+            error_response=problem_response,
+            memory_budget=core.memory_budget,
         ),
         default_handler_class=UnknownRouteHandler,
         log_function=log_request,

@@ -71,7 +71,7 @@ def base_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
 async def start_control_server(data: Path, application: Application) -> Server:
     """Serve commands on the control socket in the data folder."""
     limits = ServerLimits(
-        connections=MAX_CONTROL_CONNECTIONS, idle_seconds=IMPORT_IDLE_TIMEOUT_SECONDS
+        max_connections=MAX_CONTROL_CONNECTIONS, idle_seconds=IMPORT_IDLE_TIMEOUT_SECONDS
     )
     server = Server(application, limits=limits)
     await server.listen([bind_unix(data / CONTROL_SOCKET)])

@@ -144,7 +144,9 @@ def _database_metrics(core: Core) -> Iterable[MetricSample]:
 
 def _request_metrics(core: Core) -> Iterable[MetricSample]:
     yield MetricSample(
-        "marquee_request_body_bytes", "Bytes of request bodies in memory", core.memory_budget.held
+        "marquee_request_body_bytes",
+        "Bytes of request bodies in memory",
+        core.memory_budget.reserved,
     )
     for limit in filter(None, (core.rate_limits.per_address, core.rate_limits.per_token)):
         yield MetricSample(
@@ -157,22 +159,22 @@ def _request_metrics(core: Core) -> Iterable[MetricSample]:
 
 def _connection_metrics(server: Server) -> Iterable[MetricSample]:
     stats = server.stats
-    yield MetricSample("marquee_connections", "Open connections", server.connections)
+    yield MetricSample("marquee_connections", "Open connections", server.open_connections)
     yield MetricSample("marquee_connections_total", "Accepted connections", stats.accepted)
     yield MetricSample(
         "marquee_connections_refused_total",
         "Connections refused because of max_connections",
-        stats.refused,
+        stats.refused_connections,
     )
     yield MetricSample(
         "marquee_requests_rejected_early_total",
         "Requests rejected before the body was read (overload or missing scope)",
-        stats.turned_away,
+        stats.rejected_before_body,
     )
     yield MetricSample(
         "marquee_slow_readers_total",
         "Connections closed because their unread responses filled the memory budget",
-        stats.slow_readers,
+        stats.closed_slow_readers,
     )
     yield MetricSample(
         "marquee_malformed_requests_total", "Requests rejected as malformed HTTP", stats.errors

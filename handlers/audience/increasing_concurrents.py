@@ -53,7 +53,7 @@ class IncreasingConcurrents:
         return self._look_up(request)
 
     def _look_up(self, request: Request) -> Response | Awaitable[Response]:
-        key, host = request.argument("apikey"), request.argument("host")
+        key, host = request.query_argument("apikey"), request.query_argument("host")
         if not key or not host:
             return MISSING_ARGUMENTS
         host = canonical_host(host) or host.lower()

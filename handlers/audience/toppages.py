@@ -56,12 +56,12 @@ class TopPages:
         return self._parse_request(request, V3_FORMAT)
 
     def _parse_request(self, request: Request, version: str) -> Response | Awaitable[Response]:
-        key = request.argument("apikey") or request.header("X-CB-AK")
-        host = request.argument("host") or ""
+        key = request.query_argument("apikey") or request.header("X-CB-AK")
+        host = request.query_argument("host") or ""
         host = canonical_host(host) or host
         if not key or not host:
             return MISSING_ARGUMENTS
-        text = request.argument("limit")
+        text = request.query_argument("limit")
         if text is not None and not (text.isascii() and text.isdigit() and len(text) < 9):
             return INVALID_LIMIT
         limit = DEFAULT_TOPPAGES_LIMIT if text is None else int(text)

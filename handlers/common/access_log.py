@@ -18,7 +18,7 @@ PUBLIC_TOKEN_PATTERN = re.compile(r"^(/api/v1/(?:beacon|stories/cached|stories|e
 
 def log_fast_route(route: FastRoute) -> None:
     """Wrap a fast route so that each request is logged when its response is ready."""
-    call, admit = route.call, route.admit
+    call, admit = route.handler, route.check_admission
 
     def logged(request: Request) -> Response | Awaitable[Response]:
         started = perf_counter()
@@ -32,9 +32,9 @@ def log_fast_route(route: FastRoute) -> None:
         response = admit(request, size, fits)
         return None if response is None else _log_when_ready(request, response, started)
 
-    route.call = logged
+    route.handler = logged
     if admit is not None:
-        route.admit = logged_admission
+        route.check_admission = logged_admission
 
 
 def _log_when_ready(
@@ -58,7 +58,7 @@ def log_handler(handler: RequestHandler) -> None:
 
 def _log_request(request: Request, status: int, started: float) -> None:
     milliseconds = (perf_counter() - started) * 1000
-    fields = (request.remote, request.method, request.path, request.request_id)
+    fields = (request.client_address, request.method, request.path, request.request_id)
     _write_log_line(*fields, status, milliseconds)
 
 

@@ -138,12 +138,12 @@ class ApiHandler(BaseHandler):
         Raises 503 with `message` if one of them has no free unit.
         """
         owners = (*reservation_owners(self.request.remote_ip or "", None), *extra_owners)
-        if not budget.take(1, owners):
+        if not budget.reserve(1, owners):
             raise self.retry_later_error(message)
         try:
             yield
         finally:
-            budget.leave(1, owners)
+            budget.release(1, owners)
 
     @staticmethod
     def retry_later_error(message: str) -> ApiError:

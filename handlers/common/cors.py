@@ -24,7 +24,7 @@ def with_cors_headers(response: Response, origin: str | None, hosts: Collection[
     """Return the response with CORS headers if the origin is one of these hosts."""
     if origin is None or not is_allowed_origin(origin, hosts):
         return response
-    return response.extended((ALLOW_ORIGIN, origin), ALLOW_CREDENTIALS)
+    return response.with_headers((ALLOW_ORIGIN, origin), ALLOW_CREDENTIALS)
 
 
 def preflight_response(methods: str, origin: str | None, hosts: Collection[str]) -> Response:

@@ -62,7 +62,7 @@ class RequestRateLimit:
         """Return the response with the rate limit fields."""
         remaining = self._remaining(decision)
         lines = b"%bRateLimit: %b\r\n" % (self._policy_line, remaining.encode())
-        return response.told((self._policy, ("RateLimit", remaining)), lines)
+        return response.with_encoded_headers((self._policy, ("RateLimit", remaining)), lines)
 
     def add_limit_fields(
         self, response: Response | Awaitable[Response], decision: RateDecision
@@ -73,7 +73,7 @@ class RequestRateLimit:
         if not isinstance(response, DeferredResponse):
             return _await_with_fields(response, self, decision)
         deferred = DeferredResponse()
-        response.then(partial(_complete_with_fields, deferred, self, decision))
+        response.add_callback(partial(_complete_with_fields, deferred, self, decision))
         return deferred
 
     def message(self) -> str:
@@ -101,7 +101,7 @@ def _complete_with_fields(
     decision: RateDecision,
     response: Response | BaseException,
 ) -> None:
-    deferred.come(
+    deferred.resolve(
         limit.with_limit_fields(response, decision) if isinstance(response, Response) else response
     )
 
@@ -123,12 +123,12 @@ class RequestRateLimits:
 
     def limit_fast_route(self, route: FastRoute) -> None:
         """Wrap a fast route with the limit per address, if that limit is on."""
-        limit, call, admit = self.per_address, route.call, route.admit
+        limit, call, admit = self.per_address, route.handler, route.check_admission
         if limit is None or route.name in UNLIMITED_ROUTES:
             return
 
         def limited(request: Request) -> Response | Awaitable[Response]:
-            remote = request.remote
+            remote = request.client_address
             if remote == UNIX_PEER:
                 return call(request)
             decision = limit.count_request(rate_limit_key(remote))
@@ -144,7 +144,7 @@ class RequestRateLimits:
             request: Request, size: int, fits: bool
         ) -> Response | Awaitable[Response] | None:
             assert admit is not None
-            remote = request.remote
+            remote = request.client_address
             if remote == UNIX_PEER:
                 return admit(request, size, fits)
             decision = limit.check(rate_limit_key(remote))
@@ -156,9 +156,9 @@ class RequestRateLimits:
                 return None
             return limit.add_limit_fields(response, limit.count_request(rate_limit_key(remote)))
 
-        route.call = limited
+        route.handler = limited
         if admit is not None:
-            route.admit = admitted
+            route.check_admission = admitted
 
 
 class RateLimitedHandler(BaseHandler):

@@ -16,7 +16,7 @@ def optional_slash(pattern: str) -> str:
 
 def fast_route_with_slash(route: FastRoute) -> None:
     """Let a fast route match with and without a trailing slash."""
-    route.match_all(optional_slash(route.pattern))
+    route.set_pattern(optional_slash(route.pattern))
 
 
 def route_with_slash(route: tuple[Any, ...]) -> tuple[Any, ...]:

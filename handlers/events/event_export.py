@@ -46,12 +46,12 @@ class EventExportHandler(ApiHandler):
         reservation = MemoryReservation(
             self._export_budget, reservation_owners(request.remote_ip or "", authorization)
         )
-        if not reservation.hold(EXPORT_BUFFER_BYTES):
+        if not reservation.resize(EXPORT_BUFFER_BYTES):
             raise self.retry_later_error("Too many exports are in progress")
         try:
             await self._send_export(EventExport(wanted, export_format, newest_first))
         finally:
-            reservation.hold(0)
+            reservation.resize(0)
 
     async def _send_export(self, export: EventExport) -> None:
         self.set_header("Content-Type", EXPORT_CONTENT_TYPES[export.format])

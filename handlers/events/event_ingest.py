@@ -104,7 +104,12 @@ class EventIngest:
         """Return the route."""
         return [
             FastRoute(
-                "POST", EVENTS_PATTERN, self.post, larger=True, admit=self.admit_body, name="events"
+                "POST",
+                EVENTS_PATTERN,
+                self.post,
+                larger_to_application=True,
+                check_admission=self.admit_body,
+                name="events",
             )
         ]
 
@@ -280,7 +285,7 @@ class DeferredEventResponse(DeferredResponse):
     __slots__ = ("_response_for",)
 
     def __init__(self, response_for: Callable[[list[AppendOutcome]], Response]) -> None:
-        self._answer = self._take = None  # calling the base's __init__ would double the cost
+        self._result = self._callback = None  # calling the base's __init__ would double the cost
         self._response_for = response_for
 
     def settled(self, outcomes: list[AppendOutcome]) -> None:
@@ -289,8 +294,8 @@ class DeferredEventResponse(DeferredResponse):
             response: Response | Exception = self._response_for(outcomes)
         except Exception as error:
             response = error
-        self.come(response)
+        self.resolve(response)
 
     def failed(self, error: Exception) -> None:
         """Respond with 503: the events were not stored."""
-        self.come(problem_response(503, f"Not stored ({error}); send it again.", RETRY_AFTER))
+        self.resolve(problem_response(503, f"Not stored ({error}); send it again.", RETRY_AFTER))

@@ -106,7 +106,7 @@ class EventStream:
         if self._disconnected:
             return  # a reservation made after `disconnect` would never be released
         authorization = request.headers.get("Authorization")
-        self._reservation.assign(reservation_owners(request.remote_ip or "", authorization))
+        self._reservation.change_owners(reservation_owners(request.remote_ip or "", authorization))
         length = request.headers.get("Content-Length", "")
         if not self._is_ndjson and length.isdigit() and int(length) > max_item:
             self._refuse_too_large()
@@ -187,7 +187,7 @@ class EventStream:
 
     def release(self) -> None:
         """Release the reserved memory."""
-        self._reservation.hold(0)
+        self._reservation.resize(0)
 
     def disconnect(self) -> None:
         """Release the memory of a client that disconnected, after the current chunk."""
@@ -253,7 +253,7 @@ class EventStream:
 
     def _reserve_memory(self) -> bool:
         """Reserve memory for the buffer and the results; without any, fail the stream."""
-        if self._reservation.hold(
+        if self._reservation.resize(
             min(STREAM_BUFFER_BYTES, self._received_bytes) + len(self._buffer) + self.results.size
         ):
             return True

@@ -39,12 +39,12 @@ ALLOWED_METHODS = "POST, OPTIONS"
 MAX_STORY_EVENT_BYTES = 8_192
 UNKNOWN_TOKEN = problem_response(404, "Unknown public token.", VARY_ORIGIN)
 UNKNOWN_STORY = problem_response(404, "Unknown story of this app.", VARY_ORIGIN)
-OVERLOADED_CORS = OVERLOADED.extended(VARY_ORIGIN)
+OVERLOADED_CORS = OVERLOADED.with_headers(VARY_ORIGIN)
 UNSTORABLE_EVENT = problem_response(422, "This event cannot be stored.", VARY_ORIGIN)
 # Browsers send this type to other hosts without a CORS preflight.
 PLAIN_TEXT = "text/plain"
 UNSUPPORTED_TYPE = problem_response(415, f"Send the event as {JSON} in UTF-8.", VARY_ORIGIN)
-ACCEPTED_CORS = ACCEPTED.extended(VARY_ORIGIN)
+ACCEPTED_CORS = ACCEPTED.with_headers(VARY_ORIGIN)
 # Size of the cache of request heads. Clients repeat their heads; only short ones are cached.
 MAX_CACHED_HEADS, MAX_CACHED_HEAD_BYTES = 4_096, 512
 STATUS_DETAILS = {
@@ -186,14 +186,14 @@ class DeferredStoryEventResponse(DeferredResponse):
             if verdict == "stored"
             else UNSTORABLE_EVENT
         )
-        self.come(with_cors_headers(response, self._origin, self._hosts))
+        self.resolve(with_cors_headers(response, self._origin, self._hosts))
 
     def failed(self, error: Exception) -> None:
         """Respond with 503: the event was not stored."""
         response = problem_response(
             503, f"Not stored ({error}); send it again.", RETRY_AFTER, VARY_ORIGIN
         )
-        self.come(with_cors_headers(response, self._origin, self._hosts))
+        self.resolve(with_cors_headers(response, self._origin, self._hosts))
 
 
 def _is_json(content_type: str | None) -> bool:

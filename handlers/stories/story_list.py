@@ -66,18 +66,18 @@ class DeferredStoriesResponse(DeferredResponse):
     def settled(self, shown: VisibleStories | None) -> None:
         """Respond with the stories, or 404 for None."""
         if shown is None:
-            self.come(UNKNOWN_TOKEN)
+            self.resolve(UNKNOWN_TOKEN)
             return
         prepared = self._prepared.get(shown.app)
         if prepared is None or prepared.shown != shown:
             if len(self._prepared) >= MAX_CACHED_RESPONSES:
                 self._prepared.clear()
             prepared = self._prepared[shown.app] = PreparedStories(shown)
-        self.come(prepared.respond(self._request, self._now))
+        self.resolve(prepared.respond(self._request, self._now))
 
     def failed(self, error: Exception) -> None:
         """Respond with 503: the read failed."""
-        self.come(
+        self.resolve(
             problem_response(
                 503,
                 f"The stories cannot be read now ({error}); try again.",

@@ -10,7 +10,7 @@ import pytest
 from tornado.web import Application, RequestHandler
 
 from httpserver import FastRoute, Request, Response
-from httpserver.connection.fair_queue import FairQueue
+from httpserver.context.fair_queue import FairQueue
 from tests.support.httpserver.echo_application import silent
 from tests.support.httpserver.raw_client import answers_of, get
 from tests.support.httpserver.server_thread import Served, Stage
