@@ -38,10 +38,12 @@ def build(core: Core) -> Feature:
     database.watch(APPS_CHANGED, sites.refresh)
     visitors = ActiveVisitors(settings.visit_seconds)
     pageviews = PageviewReader(database, sites, visitors)
-    tracker = VisitorTracker(sites.refresh, pageviews.step, visitors.sweep)
+    tracker = VisitorTracker(sites.refresh, pageviews.process_next, visitors.sweep)
     source = _source(settings, sites, visitors)
     history = AudienceHistory(database, source.name, settings.audience_days)
-    poller = HostPoller(source, history.keep, history.other_days, period=settings.reading_seconds)
+    poller = HostPoller(
+        source, history.add_minute, history.read_baseline, period=settings.reading_seconds
+    )
     streams = SseHub()
     ingest = beacon.BeaconIngest(sites, visitors, core.event_log)
     context = AudienceContext(poller, streams, MemoryBudget(MAX_LISTENERS), settings.rising_score)
@@ -50,7 +52,7 @@ def build(core: Core) -> Feature:
 
     async def start() -> None:
         await tracker.once()
-        polled = await history.watched(MAX_POLLED_HOSTS)
+        polled = await history.recent_hosts(MAX_POLLED_HOSTS)
         source.trust(polled)
         poller.resume(polled)
         if wants_demo:

@@ -70,7 +70,7 @@ def build(core: Core) -> Feature:
     upload_worker = UploadWorker(lambda *upload: _import_upload(core, *upload))
     page_routes = pages.fast_routes()
     image_routes = BannerImages(
-        core.pages, lambda: pages.slot_plan.banners, images.picture
+        core.pages, lambda: pages.slot_plan.banners, images.get
     ).fast_routes()
 
     async def start() -> None:
@@ -78,7 +78,7 @@ def build(core: Core) -> Feature:
         await asyncio.to_thread(remove_stale_uploads, core.data)
 
     async def import_published() -> None:
-        images.forget()
+        images.clear_cache()
         await scheduler.reload()
 
     def notes() -> Iterable[str]:

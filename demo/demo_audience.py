@@ -39,7 +39,7 @@ class DemoAudience:
 
     async def start(self) -> None:
         """Begin with visitors of the last minutes, or all pages would rise at first."""
-        site = self._sites.known(DEMO_TOKEN)
+        site = self._sites.get_cached(DEMO_TOKEN)
         if site is None or DEMO_HOST not in site.hosts:
             return
         self._site = site

@@ -79,10 +79,10 @@ class LocalToppagesSource:
 
     async def read(self, key: str, host: str) -> TopPagesReading:
         """The pages of an app's host; `StoreRefused` for an unknown app, or a host not its own."""
-        site = await self._sites.find(key)
+        site = await self._sites.get(key)
         if site is None:
             raise StoreRefused("no app has this public token")
-        entry = site.listed(host)
+        entry = site.matching_host(host)
         if entry is None:
             raise StoreRefused("this app lists no such host")
         return self._presence.reading(site.app, entry)

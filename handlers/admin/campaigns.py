@@ -86,7 +86,7 @@ class AdminCampaignsPage(AdminCampaignsBasePage):
             numbers = [number for number in numbers if number == wanted_id]
         rows = []
         for number in numbers[:CAMPAIGNS_PER_PAGE]:
-            banner_stats = stats.counted(slot, number).values()
+            banner_stats = stats.total_stats(slot, number).values()
             sums = [
                 sum(getattr(each, name) for each in banner_stats)
                 for name in ("impressions", "clicks", "conversions", "revenue")

@@ -84,11 +84,11 @@ class BeaconIngest:
         # A prerendered page reports again when it is shown.
         if is_prefetch(request):
             return NO_CONTENT
-        site = self._sites.known(request.params[0])
+        site = self._sites.get_cached(request.params[0])
         return self._accept_uncached(request) if site is None else self._accept(request, site)
 
     async def _accept_uncached(self, request: Request) -> Response:
-        site = await self._sites.find(request.params[0])
+        site = await self._sites.get(request.params[0])
         if site is None:
             return UNKNOWN_TOKEN
         response = self._accept(request, site)
@@ -106,7 +106,7 @@ class BeaconIngest:
             return problem_response(
                 403, f"The host {beacon.host!r} differs from the origin of the page.", VARY_ORIGIN
             )
-        if site.listed(beacon.host) is None:
+        if site.matching_host(beacon.host) is None:
             return problem_response(
                 403,
                 f"This app does not list the host {beacon.host!r}: add it to the app.",
@@ -125,7 +125,7 @@ class BeaconIngest:
             return self._log.append(
                 (pageview_row(beacon, site.app, now),), received=now, counted=False
             )
-        entry = site.listed(beacon.host)
+        entry = site.matching_host(beacon.host)
         if entry is not None:
             self._active_visitors.see(
                 site.app, entry, beacon.path, beacon.session, title=beacon.title
@@ -134,7 +134,7 @@ class BeaconIngest:
 
     async def options(self, request: Request) -> Response:
         """Return the response to the CORS preflight of a page that sends JSON."""
-        site = await self._sites.find(request.params[0])
+        site = await self._sites.get(request.params[0])
         hosts = () if site is None else site.hosts
         return preflight_response(ALLOWED_METHODS, request.header("Origin"), hosts)
 

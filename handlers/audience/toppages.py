@@ -67,16 +67,16 @@ class TopPages:
         limit = DEFAULT_TOPPAGES_LIMIT if text is None else int(text)
         if not 1 <= limit <= MAX_TOPPAGES:
             return INVALID_LIMIT
-        site = self._sites.known(key)
+        site = self._sites.get_cached(key)
         if site is None:
             return self._respond_uncached(key, host, limit, version)
         return self._respond(site, host, limit, version)
 
     async def _respond_uncached(self, key: str, host: str, limit: int, version: str) -> Response:
-        return self._respond(await self._sites.find(key), host, limit, version)
+        return self._respond(await self._sites.get(key), host, limit, version)
 
     def _respond(self, site: AppSite | None, host: str, limit: int, version: str) -> Response:
-        entry = None if site is None else site.listed(host)
+        entry = None if site is None else site.matching_host(host)
         if site is None or entry is None:
             return UNKNOWN_HOST
         length = SHORT_LIST_PAGES if limit <= SHORT_LIST_PAGES else MAX_TOPPAGES

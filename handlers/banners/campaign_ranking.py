@@ -25,11 +25,11 @@ def rank_campaign(stats: CampaignStats, campaign: int, period: SlotPeriod) -> Ra
     The random fill is seeded by period and campaign, so that a restart draws the same banners.
     """
     return rank_banners(
-        stats.counted(period.slot, campaign),
+        stats.total_stats(period.slot, campaign),
         stats.campaigns[campaign],
         stats.banners,
         Random(f"{period.start.isoformat()} {campaign}"),
-        slot_banners=stats.imported(period.slot, campaign),
+        slot_banners=stats.imported_stats(period.slot, campaign),
     )
 
 

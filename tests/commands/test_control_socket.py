@@ -179,7 +179,7 @@ def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
         await again.abort()
         await again.abort()
         found = await load_campaign_stats(running.database)
-        assert found.figures[2][3][2].revenue == most
+        assert found.imported[2][3][2].revenue == most
         assert found.version == 1
 
     drive(test)
@@ -207,7 +207,7 @@ def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
             importer.send_signal(signal.SIGKILL)
             await importer.communicate()
             await running.ended()
-            if kept := (await load_campaign_stats(running.database)).figures:
+            if kept := (await load_campaign_stats(running.database)).imported:
                 assert kept[1][1][1].clicks == 60_000
                 return  # it was through already
         result = await import_folder(folder, RemoteImportSession(running.data / "marquee.sock"))

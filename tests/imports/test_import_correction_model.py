@@ -304,7 +304,7 @@ class History:
                 await undo_import(number, self.staging)
 
     async def compare(self) -> None:
-        found = (await load_campaign_stats(self.database)).figures
+        found = (await load_campaign_stats(self.database)).imported
         assert {
             (slot, campaign, banner): figures
             for slot, campaigns in found.items()

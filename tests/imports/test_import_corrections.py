@@ -63,7 +63,7 @@ def read(data: Path) -> CampaignStats:
 def figures(data: Path) -> dict[Key, BannerStats]:
     return {
         (slot, campaign, banner): found
-        for slot, campaigns in read(data).figures.items()
+        for slot, campaigns in read(data).imported.items()
         for campaign, banners in campaigns.items()
         for banner, found in banners.items()
     }
@@ -99,7 +99,7 @@ def test_an_import_that_is_taken_back_counts_no_longer(data: Path, folder: Path)
     assert read(data).targets[1] == "https://example.com/one"
 
     async def image(database: Database) -> bytes:
-        found = await ImageStore(database, data / "images", 10_000).picture(1)
+        found = await ImageStore(database, data / "images", 10_000).get(1)
         assert found is not None
         return found.body
 

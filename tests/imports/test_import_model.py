@@ -128,7 +128,7 @@ def test_any_sets_one_after_another_give_what_the_rules_say(some: list[dict[str,
             assert {name: counts(it) for name, it in by_name(result).items()} == expected
             assert result.ok
             rejected += result.rejected
-        found = with_database(data, load_campaign_stats).figures
+        found = with_database(data, load_campaign_stats).imported
         assert len(rows(data, "SELECT 1 FROM reject")) == rejected
     assert {
         (slot, campaign, banner): figures

@@ -59,7 +59,7 @@ def test_a_whole_set_comes_out_as_figures_targets_and_images(data: Path, folder:
     assert counts(result) == (16, 16, 0, 0)
     assert result.seconds > 0
     found = read(data)
-    assert found.figures == {
+    assert found.imported == {
         1: {
             10: {1: BannerStats(2, 2, 2, 1_750_000), 2: BannerStats(1, 1, 0, 0)},
             11: {3: BannerStats(1, 0, 0, 0)},
@@ -73,7 +73,7 @@ def test_a_whole_set_comes_out_as_figures_targets_and_images(data: Path, folder:
 
     async def pictures(database: Any) -> list[Any]:
         images = ImageStore(database, data / "images", 1_000_000)
-        return [await images.picture(banner) for banner in (1, 2, 3)]
+        return [await images.get(banner) for banner in (1, 2, 3)]
 
     first, second, none = with_database(data, pictures)
     assert (first.body, first.type) == (PNG, "image/png")
@@ -105,7 +105,7 @@ def test_the_same_bytes_in_another_slot_are_another_file(data: Path, folder: Pat
     copy = {"3/impressions_3.csv": SMALL["1/impressions_1.csv"]}
     result = imported(data, lay(folder / "two", copy))
     assert counts(result) == (4, 4, 0, 0)
-    figures = read(data).figures
+    figures = read(data).imported
     for campaign, banners in figures[3].items():
         for banner, found in banners.items():
             assert found.impressions == figures[1][campaign][banner].impressions
@@ -125,7 +125,7 @@ def test_the_same_impressions_of_two_slots_in_one_import_count_in_each(
     result = imported(data, lay(folder, same))
     assert counts(result) == (2, 2, 0, 0)
     one = {1: {1: BannerStats(1, 0, 0, 0)}}
-    assert read(data).figures == {1: one, 2: one}
+    assert read(data).imported == {1: one, 2: one}
 
 
 def test_clicks_and_conversions_with_known_ids_are_kept_out(data: Path, folder: Path) -> None:
@@ -139,7 +139,7 @@ def test_clicks_and_conversions_with_known_ids_are_kept_out(data: Path, folder: 
     assert counts(by_name(result)["1/conversions_1.csv"]) == (3, 1, 2, 0)
     assert result.ok
     found = read(data)
-    assert found.figures[1][10] == {
+    assert found.imported[1][10] == {
         1: BannerStats(2, 2, 2, 1_750_000),
         2: BannerStats(1, 2, 1, 4_000_000),
     }
@@ -151,7 +151,7 @@ def test_impressions_of_another_file_add_up(data: Path, folder: Path) -> None:
     for number in range(12):
         lines = f"banner_id,campaign_id\n1,1\n2,1\n1,{number}\n"
         imported(data, lay(folder / str(number), {"4/impressions_4.csv": lines}))
-    assert read(data).figures[4][1] == {1: BannerStats(13, 0, 0, 0), 2: BannerStats(12, 0, 0, 0)}
+    assert read(data).imported[4][1] == {1: BannerStats(13, 0, 0, 0), 2: BannerStats(12, 0, 0, 0)}
     apart = rows(data, "SELECT count(DISTINCT import) FROM figure")[0][0]
     assert isinstance(apart, int) and apart < 12
 
@@ -166,7 +166,7 @@ def test_a_conversion_may_follow_a_click_of_another_slot_or_import(
     imported(data, lay(folder / "one", first))
     second = {"3/conversions_3.csv": "conversion_id,click_id,revenue\n2,7,3\n"}
     assert imported(data, lay(folder / "two", second)).ok
-    found = read(data).figures
+    found = read(data).imported
     assert found[1] == {700: {70: BannerStats(0, 0, 1, 1_000_000)}}
     assert found[2] == {700: {70: BannerStats(0, 1, 0, 0)}}
     assert found[3] == {700: {70: BannerStats(0, 0, 1, 3_000_000)}}
@@ -207,7 +207,7 @@ def test_rejected_rows_are_kept_as_they_came_and_stop_no_good_ones(
         ("targets.csv", 2, "url is neither http nor https", "1,javascript:alert(1)"),
     ]
     assert "1/clicks_1.csv, line 3: banner_id is negative: '2,-1,10'" in caplog.messages
-    assert read(data).figures[1][10][1] == BannerStats(2, 3, 2, 3_500_000)
+    assert read(data).imported[1][10][1] == BannerStats(2, 3, 2, 3_500_000)
 
 
 def test_many_rejects_are_logged_in_a_few_lines(
@@ -414,7 +414,7 @@ def test_a_revenue_beyond_64_bits_in_sum_stays_at_the_largest(data: Path, folder
         if not number:
             files["1/clicks_1.csv"] = "click_id,banner_id,campaign_id\n1,1,1\n"
         assert imported(data, lay(folder / str(number), files)).stored >= 3
-    figures = read(data).figures[1][1][1]
+    figures = read(data).imported[1][1][1]
     assert figures.conversions == 30
     assert figures.revenue >= 2**63 - 1
 
@@ -535,5 +535,5 @@ def test_files_of_spreadsheets_are_imported(data: Path, folder: Path) -> None:
     assert counts(named["1/impressions_1.csv"]) == (2, 2, 0, 0)
     assert counts(named["1/clicks_1.csv"]) == (3, 2, 0, 1)
     assert rows(data, "SELECT line, row FROM reject") == [(5, "7\tx\t1")]
-    assert read(data).figures == {1: {7: {1: BannerStats(2, 2, 1, 1_500_000)}}}
+    assert read(data).imported == {1: {7: {1: BannerStats(2, 2, 1, 1_500_000)}}}
     assert read(data).targets == {1: "https://a.example/"}

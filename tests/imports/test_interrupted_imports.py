@@ -123,7 +123,7 @@ def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
         await staging.image(2, PNG)
         await staging.rejects([RowRejection("file", 2, "reason", "row")])
         found = await load_campaign_stats(database)
-        assert (found.figures, found.targets, found.version) == ({}, {}, 0)
+        assert (found.imported, found.targets, found.version) == ({}, {}, 0)
         assert await staging.known([(b"sha", "file")]) == [None]
         await staging.abort()
         await staging.abort()
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_ends_the_import_and_leaves_nothing(
         with pytest.raises(StoreFull):
             await import_folder(large, staging)
         await database.write(pages(1_000_000))
-        assert (await load_campaign_stats(database)).figures == {}
+        assert (await load_campaign_stats(database)).imported == {}
         assert (await import_folder(large, staging)).ok
 
     with_database(tmp_path / "data", use)
@@ -346,7 +346,7 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
 
         async def watched(job: Any) -> Any:
             result = await write(job)
-            seen.append((await load_campaign_stats(database)).figures)
+            seen.append((await load_campaign_stats(database)).imported)
             return result
 
         database.timed_write = watched  # type: ignore[method-assign]
@@ -354,6 +354,6 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
         return seen
 
     steps = with_database(tmp_path, merge)
-    assert steps and all(step == before.figures for step in steps)
+    assert steps and all(step == before.imported for step in steps)
     assert with_database(tmp_path, load_campaign_stats) == before
     assert rows(tmp_path, "SELECT DISTINCT import FROM figure") == [(-1,)]

@@ -1,7 +1,7 @@
-"""Minute averages of watched hosts: kept for some days, for their history and for other days'.
+"""Visitors per page and minute of polled hosts, for the page history and the seasonal baseline.
 
-Of each minute the most visited pages are kept; of a host with more, the others' history ends with
-what is in memory.
+Only the most visited pages of each minute are stored; the history of a host's other pages covers
+only what is in memory.
 """
 
 import sqlite3
@@ -21,12 +21,11 @@ from domain.audience.visitor_history import (
 from store.sqlite.core.database import Database
 from store.sqlite.core.paging import TableScan, read_pages
 
-# Pages of a minute that are kept.
 MAX_PAGES_PER_MINUTE = 200
-# Rows of what is too old that go in one step.
+# Expired rows deleted in one transaction.
 SWEEP_ROWS = 2_000
 DAY_MINUTES = 24 * 60
-# Other days that are looked at.
+# Earlier days that the seasonal baseline averages.
 BASELINE_DAYS = 7
 
 HostKey = tuple[str, str]
@@ -37,8 +36,8 @@ ADD_MINUTE_SQL = """
 INSERT INTO audience_minute VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET readings = readings + excluded.readings
 """
-# All pages come as one value, [[path, title, visitors], …]: each statement of its own, and each
-# row that comes back, would have the writer wait for the interpreter.
+# All pages are passed as one JSON value, [[path, title, visitors], …]: with a statement or a result
+# row per page, the writer thread would wait for the interpreter lock each time.
 ADD_PATHS_SQL = """
 INSERT INTO audience_path (audience, path, title, minute)
 SELECT :audience, value ->> 0, value ->> 1, :minute FROM json_each(:pages) WHERE true
@@ -54,27 +53,27 @@ FROM json_each(:pages) AS each CROSS JOIN audience_path
 WHERE true
 ON CONFLICT DO UPDATE SET visitors = visitors + excluded.visitors
 """
-# What is too old, of whichever host, and what is left of hosts and pages without a minute.
+# Deletes expired rows of all hosts, then pages and hosts without any minute.
 SWEEP_SQL = (
     """
     DELETE FROM audience_visitors WHERE (audience, minute, path) IN (
         SELECT here.audience, here.minute, here.path
         FROM audience CROSS JOIN audience_visitors AS here ON here.audience = audience.id
-        WHERE here.minute < :oldest LIMIT :most
+        WHERE here.minute < :oldest LIMIT :max_rows
     )
     """,
     """
     DELETE FROM audience_minute WHERE (audience, minute) IN (
         SELECT here.audience, here.minute
         FROM audience CROSS JOIN audience_minute AS here ON here.audience = audience.id
-        WHERE here.minute < :oldest LIMIT :most
+        WHERE here.minute < :oldest LIMIT :max_rows
     )
     """,
     """
     DELETE FROM audience_path WHERE id IN (
         SELECT here.id
         FROM audience CROSS JOIN audience_path AS here ON here.audience = audience.id
-        WHERE here.minute < :oldest LIMIT :most
+        WHERE here.minute < :oldest LIMIT :max_rows
     )
     """,
     """
@@ -84,7 +83,7 @@ SWEEP_SQL = (
     """,
 )
 LAST_MINUTE_SQL = "(SELECT max(minute) FROM audience_minute WHERE audience = audience.id)"
-# The answer as it is sent: to make it of so many rows in Python would hold up everything else.
+# SQLite builds the JSON: building it in Python from thousands of rows would block other requests.
 PAGE_HISTORY_SQL = """
 SELECT json_group_array(json_object(
     'minute', strftime('%Y-%m-%dT%H:%M:00.000000Z', minute * 60, 'unixepoch'),
@@ -124,28 +123,28 @@ _decode_visitors = msgspec.json.Decoder(list[tuple[int, str, int]]).decode
 
 
 class AudienceHistory:
-    """The minutes of what one source tells."""
+    """Minutes read from one source (this server or an upstream)."""
 
     def __init__(self, database: Database, source: str, days: int) -> None:
-        """Minutes are kept for so many days."""
+        """`days` is the retention period."""
         self._database = database
         self._source = source
         self._days = days
 
-    async def keep(self, key: HostKey, closed: MinuteTotals, titles: dict[str, str]) -> None:
-        """Keep a minute of a host; what is kept of it already is added to."""
-        largest = nlargest(MAX_PAGES_PER_MINUTE, closed.sums.items(), key=lambda each: each[1])
+    async def add_minute(self, key: HostKey, totals: MinuteTotals, titles: dict[str, str]) -> None:
+        """Store a minute of a host, added to what is stored of that minute."""
+        largest = nlargest(MAX_PAGES_PER_MINUTE, totals.sums.items(), key=lambda each: each[1])
         pages = msgspec.json.encode(
             [(path, titles.get(path, ""), visitors) for path, visitors in largest]
         ).decode()
-        minute = closed.minute
+        minute = totals.minute
 
         def job(connection: sqlite3.Connection) -> None:
             found = connection.execute(FIND_HOST_SQL, (self._source, *key)).fetchone()
             audience = found[0] if found else None
             if audience is None:
                 audience = connection.execute(ADD_HOST_SQL, (self._source, *key)).lastrowid
-            connection.execute(ADD_MINUTE_SQL, (audience, minute, closed.readings))
+            connection.execute(ADD_MINUTE_SQL, (audience, minute, totals.readings))
             values = {"audience": audience, "minute": minute, "pages": pages}
             connection.execute(ADD_PATHS_SQL, values)
             connection.execute(ADD_VISITORS_SQL, values)
@@ -153,17 +152,17 @@ class AudienceHistory:
         await self._database.write(job)
 
     async def sweep(self, now: int) -> bool:
-        """Let go of some of what is too old at `now` (µs); whether there may be more."""
+        """Delete some of the rows expired at `now` (µs); return whether more may remain."""
         oldest = now // 60_000_000 - self._days * DAY_MINUTES
 
         def job(connection: sqlite3.Connection) -> int:
-            values = {"oldest": oldest, "most": SWEEP_ROWS}
+            values = {"oldest": oldest, "max_rows": SWEEP_ROWS}
             return max(connection.execute(each, values).rowcount for each in SWEEP_SQL)
 
         return await self._database.write(job) >= SWEEP_ROWS
 
-    async def watched(self, most: int) -> list[HostKey]:
-        """Up to so many hosts that were read, the last ones first."""
+    async def recent_hosts(self, limit: int) -> list[HostKey]:
+        """Return up to `limit` hosts, most recently read first."""
         newest: list[tuple[int, int, str, str]] = []
         table = TableScan(
             "audience NOT INDEXED",
@@ -173,13 +172,13 @@ class AudienceHistory:
             (self._source,),
         )
         async for rows in read_pages(self._database.read_internal, table):
-            newest = nlargest(most, [*newest, *rows])
+            newest = nlargest(limit, [*newest, *rows])
         return [(key, host) for _, _, key, host in newest]
 
     async def history(self, key: HostKey, path: str, begin: int, end: int) -> bytes:
-        """Return a page's average in each minute that was read, as JSON.
+        """Return a page's average visitors in each minute with readings, as JSON.
 
-        The minutes are those since 1970 from `begin` to before `end`.
+        `begin` and `end` (exclusive) are minutes since 1970.
         """
 
         def job(connection: sqlite3.Connection) -> bytes:
@@ -197,16 +196,16 @@ class AudienceHistory:
 
         return await self._database.read(job)
 
-    async def other_days(self, key: HostKey, now: float | None = None) -> SeasonalBaseline:
-        """What the days before say of the time of day in which we are (seconds since 1970)."""
-        here = int(
+    async def read_baseline(self, key: HostKey, now: float | None = None) -> SeasonalBaseline:
+        """Return what earlier days had at this time of day; `now` in seconds since 1970."""
+        interval_start = int(
             (time() if now is None else now)
             // BASELINE_INTERVAL_SECONDS
             * BASELINE_INTERVAL_SECONDS
         )
         begin, end = (
-            here - MAX_WINDOW_SECONDS - COMPARISON_SECONDS - BASELINE_INTERVAL_SECONDS,
-            here + 3 * BASELINE_INTERVAL_SECONDS,
+            interval_start - MAX_WINDOW_SECONDS - COMPARISON_SECONDS - BASELINE_INTERVAL_SECONDS,
+            interval_start + 3 * BASELINE_INTERVAL_SECONDS,
         )
         parts = (end - begin) // BASELINE_INTERVAL_SECONDS
 
@@ -217,7 +216,7 @@ class AudienceHistory:
             found = connection.execute(FIND_HOST_SQL, (self._source, *key)).fetchone()
             if found is None:
                 return
-            asked: dict[str, int] = {
+            parameters: dict[str, int] = {
                 "audience": found[0],
                 "begin": begin // MINUTE_SECONDS,
                 "end": end // MINUTE_SECONDS,
@@ -225,11 +224,13 @@ class AudienceHistory:
                 "part": BASELINE_INTERVAL_SECONDS // MINUTE_SECONDS,
             }
             readings = dict(
-                _decode_readings(connection.execute(BASELINE_READINGS_SQL, asked).fetchone()[0])
+                _decode_readings(
+                    connection.execute(BASELINE_READINGS_SQL, parameters).fetchone()[0]
+                )
             )
             for part in readings:
                 days[part] += 1
-            rows = connection.execute(BASELINE_VISITORS_SQL, asked).fetchone()[0]
+            rows = connection.execute(BASELINE_VISITORS_SQL, parameters).fetchone()[0]
             for part, path, visitors in _decode_visitors(rows):
                 sums = averages.setdefault(path, [0.0] * parts)
                 sums[part] += visitors / readings[part]

@@ -1,7 +1,7 @@
-"""Pageviews of the log: those that came since last asked, and at the start those of late.
+"""Reads new pageviews from the event log into the active visitors; at the start, recent ones.
 
-They are read after their commit, off the way of those who send them: an event that is not on disk
-is no visitor, and taking events costs nothing more.
+Pageviews are read after their commit: an event that is not on disk does not count as a visitor, and
+ingest is not slowed down.
 """
 
 import sqlite3
@@ -16,15 +16,14 @@ from store.sqlite.audience.site_registry import SiteRegistry
 from store.sqlite.core.database import Database
 
 PAGEVIEW_CATEGORY, PAGEVIEW_NAME = "page interaction", "pageview"
-# Rows of a step.
 READ_STEP_ROWS = 2_000
-# Ids begin with their milliseconds.
+# An event id is the milliseconds of receipt, shifted by this many bits.
 ID_MILLISECONDS_SHIFT = 22
-# The last of the next rows.
+# The id of the last row of the next step.
 LAST_STEP_ROW_SQL = (
     "SELECT max(id), count(*) FROM (SELECT id FROM event WHERE id > ? ORDER BY id LIMIT ?)"
 )
-# All rows in one value: after each row the thread would have to wait for the interpreter.
+# One JSON value: with a row per pageview, the thread would wait for the interpreter lock each time.
 NEXT_PAGEVIEWS_SQL = """
 SELECT json_group_array(json_array(app, session, at, host, path, title))
 FROM (
@@ -43,22 +42,23 @@ _decode_rows = msgspec.json.Decoder(list[PageviewRow]).decode
 
 
 class PageviewReader:
-    """Has the presence follow the log."""
+    """Adds committed pageviews to the active visitors."""
 
-    def __init__(self, database: Database, sites: SiteRegistry, presence: ActiveVisitors) -> None:
+    def __init__(self, database: Database, sites: SiteRegistry, visitors: ActiveVisitors) -> None:
         self._database = database
         self._sites = sites
-        self._presence = presence
+        self._visitors = visitors
         self._last = 0
 
-    async def step(self) -> bool:
-        """Take the next pageviews; whether there may be more at once."""
-        if not self._sites.listing:  # no pageview is a visit then, and reading them is dear
+    async def process_next(self) -> bool:
+        """Process the next pageviews; return whether more may be waiting."""
+        # Without hosts no pageview is a visit, and reading them is expensive.
+        if not self._sites.has_hosts:
             return False
         now = time_ns() // 1000
-        # What is older than a visit lasts tells of nobody who is there.
+        # An event older than the active period belongs to no active visitor.
         after = max(
-            self._last, int(now / 1000 - self._presence.stay * 1000) << ID_MILLISECONDS_SHIFT
+            self._last, int(now / 1000 - self._visitors.stay * 1000) << ID_MILLISECONDS_SHIFT
         )
 
         def job(connection: sqlite3.Connection) -> tuple[int, int | None, str]:
@@ -71,15 +71,15 @@ class PageviewReader:
             return count, last, rows
 
         count, last, rows = await self._database.read_internal(job)
-        # An id without an event may come from a clock that was ahead, and must not be kept.
+        # Remember only ids of events: `after` may lie ahead if the clock was ahead.
         self._last = last or self._last
         for app, session, at, host, path, title in _decode_rows(rows):
             if not isinstance(host, str) or not isinstance(path, str):
                 continue
             name = canonical_host(host)
-            entry = None if name is None else self._sites.listed(app, name)
+            entry = None if name is None else self._sites.matching_host(app, name)
             if entry is not None:
-                self._presence.see(
+                self._visitors.see(
                     app,
                     entry,
                     path,

@@ -1,4 +1,4 @@
-"""The apps as the world knows them: by their public tokens, with the hosts that they list."""
+"""Apps by public token, with the hosts that they list, in memory."""
 
 import asyncio
 from typing import NamedTuple
@@ -13,18 +13,18 @@ APP_SCAN = TableScan("app", ("id",), "id, public_token, hosts")
 
 
 class AppSite(NamedTuple):
-    """An app, and its hosts."""
+    """An app and its hosts."""
 
     app: int
     hosts: frozenset[str]
 
-    def listed(self, host: str) -> str | None:
+    def matching_host(self, host: str) -> str | None:
         """Return the app's own entry for a host, in canonical form; None if it lists none."""
         return hosts.matching_host(host, self.hosts)
 
 
 class SiteRegistry:
-    """All apps, in memory; as they were when last refreshed."""
+    """All apps as of the last refresh."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,22 +32,22 @@ class SiteRegistry:
         self._by_app: dict[int, AppSite] = {}
         self._refreshing: asyncio.Task[None] | None = None
 
-    def known(self, token: str) -> AppSite | None:
-        """The app of a public token, if it is known already."""
+    def get_cached(self, token: str) -> AppSite | None:
+        """Return the app of a public token as of the last refresh."""
         return self._by_token.get(token)
 
-    def listed(self, app: int, host: str) -> str | None:
+    def matching_host(self, app: int, host: str) -> str | None:
         """Return an app's own entry for a host, in canonical form; None if it lists none."""
         site = self._by_app.get(app)
-        return None if site is None else site.listed(host)
+        return None if site is None else site.matching_host(host)
 
     @property
-    def listing(self) -> bool:
+    def has_hosts(self) -> bool:
         """Whether any app lists a host."""
         return any(site.hosts for site in self._by_app.values())
 
-    async def find(self, token: str) -> AppSite | None:
-        """The app of a public token; one that is not known is looked for."""
+    async def get(self, token: str) -> AppSite | None:
+        """Return the app of a public token; refresh once if it is unknown."""
         site = self._by_token.get(token)
         if site is None:
             await self.refresh()
@@ -55,7 +55,7 @@ class SiteRegistry:
         return site
 
     async def refresh(self) -> None:
-        """Read them anew; those who ask meanwhile wait for the same reading."""
+        """Read all apps; concurrent calls share one read."""
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._read())
         await asyncio.shield(self._refreshing)

@@ -1,4 +1,4 @@
-"""Banner images: files named by their content, told by their bytes."""
+"""Banner images: files named by the SHA-256 of their content."""
 
 import asyncio
 import hashlib
@@ -20,13 +20,12 @@ SELECT sha256, type FROM image WHERE banner = ?
 AND import IN (SELECT id FROM import WHERE published_at IS NOT NULL)
 ORDER BY import DESC LIMIT 1
 """
-# Seconds for which an image is kept in memory; `forget` ends that at once.
 IMAGE_CACHE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image as it is sent."""
+    """An image with its response headers."""
 
     body: bytes
     type: str
@@ -34,7 +33,7 @@ class StoredImage:
 
 
 def image_path(folder: Path, sha256: bytes) -> Path:
-    """Where the image with this hash lies."""
+    """Return the path of the image with this hash."""
     return folder / sha256.hex()
 
 
@@ -78,25 +77,25 @@ def _sha256(body: bytes) -> bytes:
 
 
 class ImageStore:
-    """The banners' images, the ones asked for of late in memory."""
+    """Images of banners; recently requested ones are cached in memory."""
 
-    def __init__(self, database: Database, folder: Path, room: int) -> None:
-        """`folder` holds the files; `room` is how many bytes of them may be in memory."""
+    def __init__(self, database: Database, folder: Path, cache_bytes: int) -> None:
+        """`folder` contains the files; at most `cache_bytes` of them are cached."""
         self._database = database
         self._folder = folder
         self.cache: LoadingCache[int, StoredImage | None] = LoadingCache(
             self._load,
-            size=room,
+            size=cache_bytes,
             seconds=IMAGE_CACHE_SECONDS,
-            weigh=lambda it: len(it.body) if it else 200,
+            weigh=lambda image: len(image.body) if image else 200,
         )
 
-    async def picture(self, banner: int) -> StoredImage | None:
-        """The banner's image, None if it has none; `StoreError` if it cannot be read now."""
+    async def get(self, banner: int) -> StoredImage | None:
+        """Return a banner's image, None if it has none; raise `StoreError` if it is unreadable."""
         return await self.cache.get(banner)
 
-    def forget(self) -> None:
-        """Read afresh from now on; to be called when an import was published."""
+    def clear_cache(self) -> None:
+        """Drop cached images; call after an import was published."""
         self.cache.clear()
 
     async def _load(self, banner: int) -> StoredImage | None:
@@ -115,7 +114,7 @@ class ImageStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            LOG.error("an image cannot be read: %s", error)
+            LOG.error("image cannot be read banner=%d error=%s", banner, error)
             raise StoreError(f"the image cannot be read: {error.strerror}") from error
         # A truncated file must not be cached as the image for a day.
         if await asyncio.to_thread(_sha256, body) != sha256:

@@ -1,11 +1,11 @@
-"""Views served by this server."""
+"""Impressions served by this server."""
 
 import sqlite3
 from collections.abc import Mapping
 
 from store.sqlite.core.database import Database
 
-# What was served here is import 0.
+# Import 0 stands for this server.
 ADD_IMPRESSIONS_SQL = """
 INSERT INTO figure VALUES (?, ?, ?, 0, ?, 0, 0, 0)
 ON CONFLICT DO UPDATE SET impressions = impressions + excluded.impressions
@@ -13,7 +13,7 @@ ON CONFLICT DO UPDATE SET impressions = impressions + excluded.impressions
 
 
 async def add_impressions(database: Database, counts: Mapping[tuple[int, int, int], int]) -> None:
-    """Add views by (slot, campaign, banner), all or (when it raises) none."""
+    """Add impressions by (slot, campaign, banner) in one transaction."""
     rows = [(*key, count) for key, count in sorted(counts.items())]
 
     def job(connection: sqlite3.Connection) -> None:

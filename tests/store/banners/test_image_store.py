@@ -1,4 +1,4 @@
-"""Images: what their bytes say, where they lie, and how they come back."""
+"""Banner images: stored, cached, damaged and repaired."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from tests.support.banners.campaign_files import (
 from tests.support.file_descriptors import descriptors
 
 
-def test_an_image_comes_back_typed_and_tagged_and_from_memory(tmp_path: Path) -> None:
+def test_image_has_type_and_etag_and_is_cached(tmp_path: Path) -> None:
     imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
     files = list((tmp_path / "images").iterdir())
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600]
@@ -30,37 +30,36 @@ def test_an_image_comes_back_typed_and_tagged_and_from_memory(tmp_path: Path) ->
 
     async def use(database: Database) -> None:
         images = ImageStore(database, tmp_path / "images", 1_000_000)
-        picture = await images.picture(5)
-        assert picture is not None
-        assert (picture.body, picture.type) == (JPEG, "image/jpeg")
-        assert picture.etag.startswith('"') and picture.etag.endswith('"')
+        image = await images.get(5)
+        assert image is not None
+        assert (image.body, image.type) == (JPEG, "image/jpeg")
+        assert image.etag.startswith('"') and image.etag.endswith('"')
         files[0].unlink()
-        assert await images.picture(5) is picture
-        images.forget()
-        # Its file is gone: as good as none.
-        assert await images.picture(5) is None
-        assert await images.picture(6) is None
+        assert await images.get(5) is image
+        images.clear_cache()
+        assert await images.get(5) is None
+        assert await images.get(6) is None
 
     with_database(tmp_path, use)
 
 
-def test_an_image_that_cannot_be_read_now_is_not_taken_for_none(tmp_path: Path) -> None:
+def test_unreadable_image_raises_instead_of_counting_as_missing(tmp_path: Path) -> None:
     imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
 
     async def use(database: Database) -> None:
         images = ImageStore(database, tmp_path / "images", 1_000_000)
         with descriptors(0), pytest.raises(StoreError, match=r"marquee\.db cannot be used: unable"):
-            await images.picture(5)
-        await images.picture(6)  # the reader has its files open from now on
+            await images.get(5)
+        await images.get(6)  # the reader has its files open from now on
         with descriptors(0), pytest.raises(StoreError, match="cannot be read: Too many open files"):
-            await images.picture(5)
-        picture = await images.picture(5)
-        assert picture is not None and picture.body == JPEG
+            await images.get(5)
+        image = await images.get(5)
+        assert image is not None and image.body == JPEG
 
     with_database(tmp_path, use)
 
 
-def test_an_import_that_is_published_shows_its_images_once_told(tmp_path: Path) -> None:
+def test_published_image_is_visible_after_the_cache_is_cleared(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         from store.sqlite.imports.import_staging import ImportStaging
 
@@ -70,26 +69,26 @@ def test_an_import_that_is_published_shows_its_images_once_told(tmp_path: Path) 
         for body in (PNG, GIF):
             await staging.begin("here")
             await staging.image(5, body)
-            images.forget()
-            seen.append(await images.picture(5))
+            images.clear_cache()
+            seen.append(await images.get(5))
             await staging.publish()
-            images.forget()
-            seen.append(await images.picture(5))
+            images.clear_cache()
+            seen.append(await images.get(5))
         assert [it and it.type for it in seen] == [None, "image/png", "image/png", "image/gif"]
 
     with_database(tmp_path, use)
 
 
-def test_an_image_that_lies_there_already_is_not_written_again(tmp_path: Path) -> None:
+def test_existing_image_file_is_not_written_again(tmp_path: Path) -> None:
     name = hashlib.sha256(b"body").digest()
     assert write_image(tmp_path, name, b"body")
-    made = image_path(tmp_path, name).stat()
+    before = image_path(tmp_path, name).stat()
     assert not write_image(tmp_path, name, b"body")
-    assert image_path(tmp_path, name).stat() == made
+    assert image_path(tmp_path, name).stat() == before
     assert [path.name for path in tmp_path.iterdir()] == [name.hex()]
 
 
-def test_an_image_that_cannot_be_written_leaves_no_half(
+def test_failed_write_of_an_image_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Path, target: Path) -> None:
@@ -101,25 +100,25 @@ def test_an_image_that_cannot_be_written_leaves_no_half(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("harm", ["truncated", "changed", "missing"])
-def test_a_damaged_image_is_not_served_and_importing_it_again_repairs_it(
-    tmp_path: Path, harm: str
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_damaged_image_is_not_served_and_is_repaired_by_importing_it_again(
+    tmp_path: Path, damage: str
 ) -> None:
     source = lay(tmp_path / "set", {"images/image_5.png": PNG})
     imported(tmp_path, source)
     (file,) = (tmp_path / "images").iterdir()
-    if harm == "truncated":
+    if damage == "truncated":
         os.truncate(file, len(PNG) // 2)
-    elif harm == "changed":
+    elif damage == "changed":
         file.write_bytes(PNG[:-1] + b"x")
     else:
         file.unlink()
 
-    async def picture(database: Database) -> Any:
-        return await ImageStore(database, tmp_path / "images", 1_000_000).picture(5)
+    async def image(database: Database) -> Any:
+        return await ImageStore(database, tmp_path / "images", 1_000_000).get(5)
 
-    assert with_database(tmp_path, picture) is None
-    # It counts as stored, so that a server that runs shows it at once.
+    assert with_database(tmp_path, image) is None
+    # The repair counts as stored, so that a running server reloads the image.
     assert counts(imported(tmp_path, source)) == (1, 1, 0, 0)
-    assert with_database(tmp_path, picture).body == PNG
+    assert with_database(tmp_path, image).body == PNG
     assert counts(imported(tmp_path, source)) == (1, 0, 1, 0)

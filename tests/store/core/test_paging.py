@@ -85,7 +85,7 @@ def test_a_merge_of_imports_amid_the_reading_of_figures_changes_no_sum(
         merging = asyncio.create_task(merge_stats(database))
         while not merging.done():
             found = await load_campaign_stats(database)
-            counted = found.imported(1, 1)
+            counted = found.imported_stats(1, 1)
             assert len(counted) == 100
             assert {each.impressions for each in counted.values()} == {10}
         await merging
@@ -114,7 +114,7 @@ def test_an_import_published_amid_the_reading_of_figures_is_in_the_book(
         monkeypatch.setattr(database, "read_internal", publish)
         found = await load_campaign_stats(database)
         assert found.version == 2
-        assert {each.impressions for each in found.imported(1, 1).values()} == {2}
+        assert {each.impressions for each in found.imported_stats(1, 1).values()} == {2}
 
     with_database(tmp_path, use)
 
@@ -204,7 +204,7 @@ def test_no_read_of_the_servers_own_grows_with_its_table(
             assert len(await ListStories("2").run(database)) == ROWS // 2
             await SiteRegistry(database).refresh()
             assert len((await EventSchemaStore.open(database)).kept) > ROWS
-            assert len(await AudienceHistory(database, "here", 30).watched(200)) == 200
+            assert len(await AudienceHistory(database, "here", 30).recent_hosts(200)) == 200
             staging = ImportStaging(database, tmp_path / "images")
             await staging.clear()
             assert await staging.known([(b"%d" % n, "file") for n in range(ROWS)]) == [None] * ROWS
