@@ -1,4 +1,4 @@
-"""The store of a data folder, for commands: our own, or that of the server which runs there."""
+"""Backends of commands: the data folder in this process, or a server's control socket."""
 
 import asyncio
 import logging
@@ -28,133 +28,132 @@ from store.sqlite.events.rejected_event_replay import RejectedEventReplayer, Rep
 from store.sqlite.imports.import_staging import ImportStaging
 from store.sqlite.projections.projections import Projections, RebuildReport
 
-LOG = logging.getLogger("marquee.desk")
+LOG = logging.getLogger("marquee.commands")
 R = TypeVar("R")
 RebuildProgress = Callable[[int], object]
 
-# Seconds for which a folder that is in use is waited for: a server may be about to listen.
+# Seconds to wait for a locked folder: a starting server locks it before it listens.
 LOCK_TIMEOUT_SECONDS = 5.0
 LOCK_POLL_SECONDS = 0.1
 
 
 class AdminBackend(Protocol):
-    """Where commands are done."""
+    """Runs commands, imports and exports on a data folder."""
 
-    async def ask(self, command: AdminCommand[R]) -> R:
-        """What the command answers; raises a `StoreError`."""
+    async def run_command(self, command: AdminCommand[R]) -> R:
+        """Run a command and return its result; raise `StoreError` if it fails."""
 
-    def intake(self) -> ImportSession:
-        """Where an import goes."""
+    def import_session(self) -> ImportSession:
+        """Return a session for one import."""
 
-    async def rebuild(self, told: RebuildProgress) -> RebuildReport:
-        """Make the views anew; `told` hears how many events are in them by then."""
+    async def rebuild_projections(self, on_progress: RebuildProgress) -> RebuildReport:
+        """Rebuild the projections; call `on_progress` with the number of processed events."""
 
-    def export(self, wanted: EventExport) -> AsyncIterator[bytes]:
-        """Events as a stream."""
+    def export_events(self, export: EventExport) -> AsyncIterator[bytes]:
+        """Stream the events of an export in its format."""
 
-    async def replay(self, number: int) -> ReplayResult:
-        """Take a reject again."""
+    async def replay_rejected_event(self, number: int) -> ReplayResult:
+        """Revalidate a rejected event and store it if it is valid now."""
 
 
 class LocalAdminBackend:
-    """The desk of a database in this process."""
+    """The backend that opens the database in this process."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._staging = ImportStaging(database, folder / IMAGES_FOLDER)
-        self._views = folder / PROJECTIONS_FILE
-        self._replays: RejectedEventReplayer | None = None
+        self._projections_file = folder / PROJECTIONS_FILE
+        self._replayer: RejectedEventReplayer | None = None
 
-    async def ask(self, command: AdminCommand[R]) -> R:
-        """See `Desk`."""
+    async def run_command(self, command: AdminCommand[R]) -> R:
+        """Implement `AdminBackend`."""
         return await command.run(self._database)
 
-    def intake(self) -> ImportSession:
-        """See `Desk`."""
+    def import_session(self) -> ImportSession:
+        """Implement `AdminBackend`."""
         return self._staging
 
-    async def rebuild(self, told: RebuildProgress) -> RebuildReport:
-        """See `Desk`."""
-        views = await Projections.open(self._database, self._views)
+    async def rebuild_projections(self, on_progress: RebuildProgress) -> RebuildReport:
+        """Implement `AdminBackend`."""
+        projections = await Projections.open(self._database, self._projections_file)
         try:
-            return await views.rebuild(told)
+            return await projections.rebuild(on_progress)
         finally:
-            await views.close()
+            await projections.close()
 
-    async def export(self, wanted: EventExport) -> AsyncIterator[bytes]:
-        """See `Desk`."""
-        views = await Projections.open(self._database, self._views)
+    async def export_events(self, export: EventExport) -> AsyncIterator[bytes]:
+        """Implement `AdminBackend`."""
+        projections = await Projections.open(self._database, self._projections_file)
         try:
-            await views.catch_up()
-            async for piece in wanted.pieces(EventQueries(self._database, views, internal=True)):
-                yield piece
+            await projections.catch_up()
+            queries = EventQueries(self._database, projections, internal=True)
+            async for chunk in export.pieces(queries):
+                yield chunk
         finally:
-            await views.close()
+            await projections.close()
 
-    async def replay(self, number: int) -> ReplayResult:
-        """See `Desk`."""
-        if self._replays is None:
-            log, rules = (
-                await EventLog.open(self._database),
-                await EventSchemaStore.open(self._database),
-            )
-            self._replays = RejectedEventReplayer(self._database, log, rules)
-        return await self._replays.told(number)
+    async def replay_rejected_event(self, number: int) -> ReplayResult:
+        """Implement `AdminBackend`."""
+        if self._replayer is None:
+            log = await EventLog.open(self._database)
+            schemas = await EventSchemaStore.open(self._database)
+            self._replayer = RejectedEventReplayer(self._database, log, schemas)
+        return await self._replayer.told(number)
 
 
 class RemoteAdminBackend:
-    """The desk of a running server."""
+    """The backend that calls a running server through its control socket."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def ask(self, command: AdminCommand[R]) -> R:
-        """See `Desk`."""
+    async def run_command(self, command: AdminCommand[R]) -> R:
+        """Implement `AdminBackend`."""
         return await control_client.run_command(self._path, command)
 
-    def intake(self) -> ImportSession:
-        """See `Desk`."""
+    def import_session(self) -> ImportSession:
+        """Implement `AdminBackend`."""
         return control_client.RemoteImportSession(self._path)
 
-    async def rebuild(self, told: RebuildProgress) -> RebuildReport:
-        """See `Desk`."""
-        return await control_client.rebuild_projections(self._path, told)
+    async def rebuild_projections(self, on_progress: RebuildProgress) -> RebuildReport:
+        """Implement `AdminBackend`."""
+        return await control_client.rebuild_projections(self._path, on_progress)
 
-    def export(self, wanted: EventExport) -> AsyncIterator[bytes]:
-        """See `Desk`."""
-        return control_client.export_events(self._path, wanted)
+    def export_events(self, export: EventExport) -> AsyncIterator[bytes]:
+        """Implement `AdminBackend`."""
+        return control_client.export_events(self._path, export)
 
-    async def replay(self, number: int) -> ReplayResult:
-        """See `Desk`."""
+    async def replay_rejected_event(self, number: int) -> ReplayResult:
+        """Implement `AdminBackend`."""
         return await control_client.replay_rejected_event(self._path, number)
 
 
 @asynccontextmanager
 async def open_admin_backend(
-    folder: Path, *, begins: bool = False, patience: float = LOCK_TIMEOUT_SECONDS
+    folder: Path, *, create: bool = False, lock_timeout: float = LOCK_TIMEOUT_SECONDS
 ) -> AsyncIterator[AdminBackend]:
-    """The desk of a data folder; an installation is made there if it is missing, and this `begins`.
+    """Open the backend of a data folder; with `create`, create a missing installation.
 
-    Raises `StoreBusy`, naming who holds the folder, if that process takes no commands, and
-    `StoreError` if there is no installation, or the folder can't be used.
+    Raises `StoreBusy` with the process id if another process than a server has the folder locked,
+    and `StoreError` if there is no installation or the folder cannot be used.
     """
     missing = StoreError(f"there is no installation in {folder}: name yours with --data")
     try:
-        there = any((folder / name).exists() for name in (DATABASE_FILE, LOCK_FILE))
+        exists = any((folder / name).exists() for name in (DATABASE_FILE, LOCK_FILE))
     except OSError as error:
         raise StoreError(f"{folder} cannot be used: {error.strerror}") from error
-    if not (begins or there):
+    if not (create or exists):
         raise missing
-    lock = await _acquire_lock(folder, patience)
+    lock = await _acquire_lock(folder, lock_timeout)
     if lock is None:
         yield RemoteAdminBackend(folder / CONTROL_SOCKET)
         return
     with lock:
         prepare_data_folder(folder)
         if not (folder / DATABASE_FILE).exists():
-            if not begins:
+            if not create:
                 raise missing
-            LOG.warning("created a new installation in %s", folder.absolute())
+            LOG.warning("created an installation folder=%s", folder.absolute())
         database = await Database.open(folder / DATABASE_FILE)
         try:
             yield LocalAdminBackend(database, folder)
@@ -162,16 +161,16 @@ async def open_admin_backend(
             await database.close()
 
 
-async def _acquire_lock(folder: Path, patience: float) -> FolderLock | None:
-    """The folder's lock, None if a server that takes commands has it."""
+async def _acquire_lock(folder: Path, lock_timeout: float) -> FolderLock | None:
+    """Return the folder's lock; None if a server with a control socket holds it."""
     clock = asyncio.get_running_loop().time
-    end = clock() + patience
+    deadline = clock() + lock_timeout
     while True:
         try:
             return FolderLock(folder)
         except StoreBusy:
             if control_client.is_server_running(folder / CONTROL_SOCKET):
                 return None
-            if clock() >= end:
+            if clock() >= deadline:
                 raise
         await asyncio.sleep(LOCK_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""`app`: the applications that may write and read, and their tokens."""
+"""`app`: create, change and remove apps and their tokens."""
 
 import argparse
 import asyncio
@@ -17,93 +17,101 @@ from store.sqlite.admin.tokens import SCOPES, CreateToken, RevokeToken
 from store.sqlite.core.command import AdminCommand
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "app",
-        help="make and list apps and their tokens",
-        description="Apps and their tokens. A secret token is shown once, when it is made.",
+        help="create and list apps and their tokens",
+        description="Manage apps and tokens. A secret token is printed only when it is created.",
         epilog='example: python server.py app create "My site" --hosts www.example.com',
     )
-    deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    create = deeds.add_parser(
+    create = actions.add_parser(
         "create",
         parents=[common],
-        help="make an app",
+        help="create an app",
         epilog='example: python server.py app create "My site" --hosts www.example.com --json',
     )
     create.add_argument("name", metavar="NAME")
-    create.add_argument("--public-token", metavar="T", help="made up if not given")
-    create.add_argument("--hosts", default="", metavar="A,B", help="its hosts, by comma")
+    create.add_argument("--public-token", metavar="T", help="public token (default: generated)")
+    create.add_argument("--hosts", default="", metavar="A,B", help="hosts, comma-separated")
     create.add_argument(
-        "--strict", action="store_true", help="refuse events for which there is no rule"
+        "--strict", action="store_true", help="reject events of types without a schema"
     )
-    create.set_defaults(run=run, command_of=_create_command)
+    create.set_defaults(run=run, build_command=_create_command)
 
-    listing = deeds.add_parser(
+    listing = actions.add_parser(
         "list", parents=[common], help="list apps", epilog="example: python server.py app list"
     )
-    listing.set_defaults(run=run, command_of=lambda _: ListApps())
+    listing.set_defaults(run=run, build_command=lambda _: ListApps())
 
-    change = deeds.add_parser(
+    change = actions.add_parser(
         "change",
         parents=[common],
         help="change an app's name, public token, hosts or strictness",
         epilog="example: python server.py app change token_1 --hosts www.example.com,localhost",
     )
-    change.add_argument("app", metavar="APP", help="its id, name or public token")
-    change.add_argument("--name", help="its new name")
-    change.add_argument("--public-token", metavar="T", help="this one in place of the old one")
-    change.add_argument("--hosts", metavar="A,B", help="all its hosts, by comma")
+    change.add_argument("app", metavar="APP", help="id, name or public token of the app")
+    change.add_argument("--name", help="new name")
+    change.add_argument("--public-token", metavar="T", help="new public token")
+    change.add_argument(
+        "--hosts", metavar="A,B", help="new hosts, comma-separated; replaces the old ones"
+    )
     change.add_argument(
         "--strict",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="refuse events for which there is no rule",
+        help="reject events of types without a schema",
     )
-    change.set_defaults(run=run, command_of=_change_command)
+    change.set_defaults(run=run, build_command=_change_command)
 
-    remove = deeds.add_parser(
+    remove = actions.add_parser(
         "remove",
         parents=[common],
-        help="remove an app with its tokens, stories and rules; its events stay",
+        help="remove an app with its tokens, stories and schemas; its events are kept",
         epilog="example: python server.py app remove 3 --yes",
     )
-    remove.add_argument("app", metavar="APP", help="its id, name or public token")
+    remove.add_argument("app", metavar="APP", help="id, name or public token of the app")
     add_yes_option(remove)
-    remove.set_defaults(run=run, command_of=_remove_command)
+    remove.set_defaults(run=run, build_command=_remove_command)
 
-    token = deeds.add_parser(
+    token = actions.add_parser(
         "token",
         parents=[common],
-        help="make another token",
+        help="create another token",
         epilog="example: python server.py app token 1 --scopes read,write",
     )
-    token.add_argument("app", metavar="APP", help="its id, name or public token")
-    token.add_argument("--scopes", required=True, metavar="A,B", help=f"of {', '.join(SCOPES)}")
+    token.add_argument("app", metavar="APP", help="id, name or public token of the app")
+    token.add_argument(
+        "--scopes",
+        required=True,
+        metavar="A,B",
+        help=f"scopes, comma-separated: {', '.join(SCOPES)}",
+    )
     token.set_defaults(
-        run=run, command_of=lambda said: CreateToken(said.app, _split_commas(said.scopes))
+        run=run,
+        build_command=lambda arguments: CreateToken(arguments.app, _split_commas(arguments.scopes)),
     )
 
-    revoke = deeds.add_parser(
+    revoke = actions.add_parser(
         "revoke",
         parents=[common],
-        help="revoke a token; it is refused within a second",
+        help="revoke a token; it is invalid within a second",
         epilog="example: python server.py app revoke 3",
     )
-    revoke.add_argument("token", metavar="TOKEN", help="its id, or the token")
-    revoke.set_defaults(run=run, command_of=lambda said: RevokeToken(said.token))
+    revoke.add_argument("token", metavar="TOKEN", help="id of the token, or the token")
+    revoke.set_defaults(run=run, build_command=lambda arguments: RevokeToken(arguments.token))
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Do the deed and print what came of it."""
-    result = asyncio.run(_run_command(Path(settings.data), arguments.command_of(arguments)))
+    """Run the action and print the result."""
+    result = asyncio.run(_run_command(Path(settings.data), arguments.build_command(arguments)))
     if arguments.json:
         plain = _format_times(msgspec.to_builtins(result))
         print(msgspec.json.encode({"apps": plain} if isinstance(plain, list) else plain).decode())
     elif isinstance(result, list):
-        print("\n".join(map(_format_app, result)) or "There is no app yet.")
+        print("\n".join(map(_format_app, result)) or "No apps.")
     elif isinstance(result, App):
         print(_format_app(result))
     else:
@@ -113,21 +121,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _run_command(data: Path, command: AdminCommand[Any]) -> Any:
-    async with open_admin_backend(data, begins=isinstance(command, CreateApp)) as store:
-        return await store.ask(command)
+    async with open_admin_backend(data, create=isinstance(command, CreateApp)) as backend:
+        return await backend.run_command(command)
 
 
-def _create_command(said: argparse.Namespace) -> CreateApp:
-    return CreateApp(said.name, said.public_token, _split_commas(said.hosts), said.strict)
+def _create_command(arguments: argparse.Namespace) -> CreateApp:
+    hosts = _split_commas(arguments.hosts)
+    return CreateApp(arguments.name, arguments.public_token, hosts, arguments.strict)
 
 
-def _change_command(said: argparse.Namespace) -> ChangeApp:
-    hosts = None if said.hosts is None else _split_commas(said.hosts)
-    return ChangeApp(said.app, said.name, said.public_token, hosts, said.strict)
+def _change_command(arguments: argparse.Namespace) -> ChangeApp:
+    hosts = None if arguments.hosts is None else _split_commas(arguments.hosts)
+    return ChangeApp(arguments.app, arguments.name, arguments.public_token, hosts, arguments.strict)
 
 
 def _remove_command(arguments: argparse.Namespace) -> RemoveApp:
-    confirm(arguments, f"Remove the app {arguments.app} with its tokens, stories and rules?")
+    confirm(arguments, f"Remove the app {arguments.app} with its tokens, stories and schemas?")
     return RemoveApp(arguments.app)
 
 
@@ -141,7 +150,7 @@ def _format_app(app: App) -> str:
 
 
 def _format_times(value: Any) -> Any:
-    """A result with its moments, microseconds inside, as RFC 3339 has them."""
+    """Return a result with its timestamps in µs converted to RFC 3339."""
     if isinstance(value, list):
         return [_format_times(each) for each in value]
     if not isinstance(value, dict):
@@ -158,5 +167,5 @@ def _format_value(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _split_commas(said: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in said.split(",") if part.strip())
+def _split_commas(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,4 +1,4 @@
-"""`backup`: a copy of the data folder, also while a server runs."""
+"""`backup`: back up the data folder, also while a server runs."""
 
 import argparse
 import os
@@ -15,22 +15,21 @@ from commands.console import whole_number
 from store.sqlite.backup.backup import BackupManifest, create_backup
 from store.sqlite.core.data_folder import IMAGES_FOLDER
 
-# More than this behind a server, which is to have the machine first.
+# A running server keeps priority over the backup.
 NICE_INCREMENT = 10
 BACKUP_FOLDER = "backups"
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "backup",
         parents=[common],
-        help="back the data folder up, also while a server runs",
+        help="back up the data folder, also while a server runs",
         description=(
-            "Copy the database and the images, as they are at one moment, while events come in; "
-            "the copy is checked and on disk when this ends. It holds what was deleted since, so "
-            "let old ones go. An image that the data folder has lost is named, and the exit status "
-            "is 1. Put back with: restore"
+            "Write a consistent copy of the database and the images, check it and sync it to disk. "
+            "Old backups still hold data that was deleted since: remove them with --keep. Exits 1 "
+            "if images are missing or damaged, and lists them. Restore with: restore"
         ),
         epilog=(
             "examples: python server.py backup --data data --to /var/backups/marquee --keep 7; "
@@ -40,15 +39,15 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="DIR|FILE.tar",
-        help="a folder, in which each backup has a folder by its time (backups in the data "
-        "folder), or one file",
+        help="folder, in which each backup gets a folder named by its time (backups in the "
+        "data folder), or one tar file",
     )
     parser.add_argument(
         "--keep",
         type=whole_number,
         default=0,
         metavar="N",
-        help="leave only the newest N in that folder",
+        help="keep only the newest N backups in that folder",
     )
     parser.set_defaults(run=run)
 
@@ -60,34 +59,34 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     hidden = True if arguments.json else None
     with tqdm(unit="B", unit_scale=True, disable=hidden, delay=0.5, leave=False) as bar:
 
-        def told(done: int, total: int) -> None:
+        def show_progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         to = Path(arguments.to) if arguments.to else data / BACKUP_FOLDER
-        place, made = create_backup(data, to, told, max(0, arguments.keep))
+        path, manifest = create_backup(data, to, show_progress, max(0, arguments.keep))
     if arguments.json:
-        print(msgspec.json.encode({"place": str(place), **msgspec.to_builtins(made)}).decode())
+        print(msgspec.json.encode({"place": str(path), **msgspec.to_builtins(manifest)}).decode())
     else:
-        print(_format_backup(place, made))
-    for name in made.lacking:
+        print(_format_backup(path, manifest))
+    for name in manifest.lacking:
         sys.stderr.write(
             f"marquee: not in the backup: {data / IMAGES_FOLDER / name} is missing or damaged "
-            f"{', '.join(map(str, made.lacking_of.get(name, [])))}): import the image again\n"
+            f"{', '.join(map(str, manifest.lacking_of.get(name, [])))}): import the image again\n"
         )
-    return 1 if made.lacking else 0
+    return 1 if manifest.lacking else 0
 
 
-def _format_backup(place: Path, made: BackupManifest) -> str:
+def _format_backup(path: Path, manifest: BackupManifest) -> str:
     lines = [
-        f"backup    {place}",
-        f"of        {made.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        f"events    {made.events:,}",
-        f"bytes     {made.bytes:,}",
-        f"images    {made.images:,}",
+        f"backup    {path}",
+        f"time      {manifest.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"events    {manifest.events:,}",
+        f"bytes     {manifest.bytes:,}",
+        f"images    {manifest.images:,}",
     ]
-    if made.lacking:
+    if manifest.lacking:
         lines.append(
-            f"lost      {len(made.lacking):,} images, missing or damaged in the data folder"
+            f"missing   {len(manifest.lacking):,} images are missing or damaged in the data folder"
         )
-    return "\n".join([*lines, f"put back  {PROGRAM_COMMAND} restore {place} --data DIR"])
+    return "\n".join([*lines, f"restore   {PROGRAM_COMMAND} restore {path} --data DIR"])

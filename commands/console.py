@@ -1,4 +1,4 @@
-"""Standard streams of a command: encoding errors, closed pipes, questions before deletion."""
+"""Standard streams of a command: encoding errors, closed pipes, confirmation prompts."""
 
 import argparse
 import io
@@ -17,9 +17,10 @@ MAX_WHOLE_NUMBER = 2**63 - 1
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run `command`, write out what it printed and return its exit status.
+    """Run `command`, flush its output and return its exit status.
 
-    Return `READER_GONE` without a message if the reader of stdout or stderr left, as in `| head`.
+    Return `EXIT_BROKEN_PIPE` without a message if the reader of stdout or stderr has closed it, as
+    in `| head`.
     """
     _escape_unencodable()
     try:
@@ -30,9 +31,9 @@ def run_command(command: Callable[[], int]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OSError as error:
-        gone = isinstance(error, BrokenPipeError) and _reader_gone()
+        is_reader_gone = isinstance(error, BrokenPipeError) and _reader_gone()
         _discard_output()
-        if gone:
+        if is_reader_gone:
             return EXIT_BROKEN_PIPE
         if sys.stderr is not None:
             sys.stderr.write(f"marquee: cannot write the output: {error.strerror}\n")
@@ -41,7 +42,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def whole_number(text: str) -> int:
-    """Return an argument that must be a whole number which the store can hold, such as an id."""
+    """Parse an argument such as an id: a whole number that fits SQLite's 64-bit integers."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_WHOLE_NUMBER):
         raise argparse.ArgumentTypeError(
             f"{text!r} must be a whole number from 0 to {MAX_WHOLE_NUMBER}"
@@ -55,9 +56,9 @@ def add_yes_option(parser: argparse.ArgumentParser) -> None:
 
 
 def confirm(arguments: argparse.Namespace, question: str) -> None:
-    """Ask at a terminal whether to go on, unless `--yes` was given.
+    """Ask for confirmation at a terminal, unless `--yes` was given.
 
-    Raises `StoreRefused` for any answer but yes, and where there is nobody to ask.
+    Raises `StoreRefused` for any answer but yes, and without a terminal.
     """
     if arguments.yes:
         return
@@ -70,14 +71,14 @@ def confirm(arguments: argparse.Namespace, question: str) -> None:
 
 
 def _escape_unencodable() -> None:
-    """Have characters that the streams' encoding lacks written as `\\xe9`, not raise an error."""
+    """Write characters that the streams' encoding lacks as `\\xe9` instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _reader_gone() -> bool:
-    """Return whether stdout or stderr is a pipe or socket that nobody reads any more."""
+    """Return whether stdout or stderr is a pipe or socket without a reader."""
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, 0)
@@ -85,7 +86,7 @@ def _reader_gone() -> bool:
 
 
 def _discard_output() -> None:
-    """Drop what is still to be written, or Python would complain when it exits."""
+    """Discard buffered output; Python would otherwise report an error at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
         try:

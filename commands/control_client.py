@@ -1,8 +1,8 @@
-"""The store of a running server, through the Unix socket in its data folder.
+"""Client of a running server's control socket, a Unix socket in the data folder.
 
-Plain HTTP: `POST /ask/<command>` for commands, as JSON; `POST /import` and
-`POST /import/<number>/<call>` for an import, as MessagePack; `POST /rebuild`, answered by a line
-for each step and one for the end; `POST /export` for a stream of events; `POST /replay/<number>`;
+The protocol is HTTP. `POST /ask/<command>` runs a command (JSON). `POST /import` starts an import
+and `POST /import/<number>/<call>` calls it (MessagePack). `POST /rebuild` responds with a line per
+step and one for the result. `POST /export` streams events. Further: `POST /replay/<number>` and
 `GET /readyz`.
 """
 
@@ -36,16 +36,15 @@ from store.sqlite.projections.projections import RebuildReport
 
 R = TypeVar("R")
 
-# Seconds for one answer: an import may have to remove what another one left, and `replace` moves
-# millions of rows in small steps. A server that ends closes its connections.
+# Seconds until a call times out. An import may first remove the rows of an interrupted one, and
+# `replace` moves millions of rows in small steps. A server that stops closes its connections.
 CALL_TIMEOUT_SECONDS = 3_600.0
-# Bytes of an export that are read at a time.
 EXPORT_CHUNK_BYTES = 262_144
-# Seconds for an answer that takes no work. A busy server on a busy machine answers within them.
+# Seconds until a readiness request times out; enough for a busy server on a busy machine.
 READINESS_TIMEOUT_SECONDS = 15.0
-# No arguments, in MessagePack.
+# An empty list in MessagePack.
 NO_ARGUMENTS = b"\x90"
-# What fits the address of a Unix socket.
+# Limit of `sun_path` (unix(7)), without its terminating null byte.
 MAX_SOCKET_PATH_BYTES = 107
 
 
@@ -57,7 +56,7 @@ class UnixHTTPConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect, by a short cut where the path is too long for an address."""
+        """Connect; a path that is too long for an address is opened through /proc/self/fd."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(CALL_TIMEOUT_SECONDS)
         try:
@@ -74,7 +73,7 @@ class UnixHTTPConnection(HTTPConnection):
             raise
 
     def post(self, path: str, body: bytes) -> HTTPResponse:
-        """The answer, not yet read; raises the `StoreError` that it tells of."""
+        """Send a POST and return the unread response; raise `StoreError` for an error status."""
         try:
             self.request("POST", path, body)
             response = self.getresponse()
@@ -86,8 +85,8 @@ class UnixHTTPConnection(HTTPConnection):
             raise _connection_lost(error) from error
         raise STATUS_ERRORS.get(response.status, StoreError)(_error_detail(problem, response))
 
-    def read(self, path: str, body: bytes) -> bytes:
-        """The answer's body."""
+    def post_and_read(self, path: str, body: bytes) -> bytes:
+        """Send a POST and return the response body."""
         response = self.post(path, body)
         try:
             return response.read()
@@ -97,209 +96,217 @@ class UnixHTTPConnection(HTTPConnection):
 
 
 def is_server_running(path: Path) -> bool:
-    """Whether a server listens on the socket; `StoreError` if it is not for us."""
-    line = UnixHTTPConnection(path)
+    """Return whether a server listens on the socket; raise `StoreError` without permission."""
+    connection = UnixHTTPConnection(path)
     try:
-        line.connect()
+        connection.connect()
     except PermissionError:
-        raise StoreError(f"{path} is for the user alone who runs the server") from None
+        raise StoreError(
+            f"{path}: permission denied; run the command as the user of the server"
+        ) from None
     except OSError:
         return False
     finally:
-        line.close()
+        connection.close()
     return True
 
 
 async def run_command(path: Path, command: AdminCommand[R]) -> R:
-    """Have the server run a command."""
+    """Run a command in the server and return its result."""
 
     def exchange() -> bytes:
-        with contextlib.closing(UnixHTTPConnection(path)) as line:
-            return line.read(f"/ask/{type(command).__name__}", msgspec.json.encode(command))
+        with contextlib.closing(UnixHTTPConnection(path)) as connection:
+            return connection.post_and_read(
+                f"/ask/{type(command).__name__}", msgspec.json.encode(command)
+            )
 
-    answer: R = msgspec.json.decode(await asyncio.to_thread(exchange), type=command.answer())
-    return answer
+    result: R = msgspec.json.decode(await asyncio.to_thread(exchange), type=command.answer())
+    return result
 
 
 class ServerReadiness(msgspec.Struct):
-    """What the server says of itself: what has to hold, and what its owner should know."""
+    """The response of `/readyz`: checks by name, and notes for the operator."""
 
     checks: dict[str, bool]
     notes: list[str]
 
 
 def fetch_readiness(path: Path) -> ServerReadiness:
-    """How the server is; `StoreError` if it does not say in a moment."""
-    with contextlib.closing(UnixHTTPConnection(path)) as line:
+    """Return the server's readiness; raise `StoreDisconnected` if it does not respond in time."""
+    with contextlib.closing(UnixHTTPConnection(path)) as connection:
         try:
-            line.connect()
-            line.sock.settimeout(READINESS_TIMEOUT_SECONDS)
-            line.request("GET", "/readyz")
-            return msgspec.json.decode(line.getresponse().read(), type=ServerReadiness)
+            connection.connect()
+            connection.sock.settimeout(READINESS_TIMEOUT_SECONDS)
+            connection.request("GET", "/readyz")
+            return msgspec.json.decode(connection.getresponse().read(), type=ServerReadiness)
         except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
             raise StoreDisconnected(str(error)) from error
 
 
-async def rebuild_projections(path: Path, told: Callable[[int], object]) -> RebuildReport:
-    """Have the server make its views anew; `told` hears how many events are in them by then."""
+async def rebuild_projections(path: Path, on_progress: Callable[[int], object]) -> RebuildReport:
+    """Rebuild the server's projections; call `on_progress` with the number of processed events."""
 
     def exchange() -> RebuildReport:
-        with contextlib.closing(UnixHTTPConnection(path)) as line:
+        with contextlib.closing(UnixHTTPConnection(path)) as connection:
             try:
-                for said in line.post("/rebuild", b""):
-                    if not said.startswith(b"{"):
-                        told(int(said))
+                for response_line in connection.post("/rebuild", b""):
+                    if not response_line.startswith(b"{"):
+                        on_progress(int(response_line))
                         continue
-                    return _decode_rebuild_report(said)
+                    return _decode_rebuild_report(response_line)
             except (OSError, http.client.HTTPException) as error:
                 raise _connection_lost(error) from error
-        raise StoreDisconnected("the server ended before its views were made anew")
+        raise StoreDisconnected("the server stopped before the projections were rebuilt")
 
     return await asyncio.to_thread(exchange)
 
 
-def _decode_rebuild_report(said: bytes) -> RebuildReport:
+def _decode_rebuild_report(body: bytes) -> RebuildReport:
     try:
-        return msgspec.json.decode(said, type=RebuildReport)
+        return msgspec.json.decode(body, type=RebuildReport)
     except msgspec.ValidationError:
-        raise StoreError(msgspec.json.decode(said)["detail"]) from None
+        raise StoreError(msgspec.json.decode(body)["detail"]) from None
 
 
-async def export_events(path: Path, wanted: EventExport) -> AsyncIterator[bytes]:
-    """Events of the server, some at a time; raises `StoreGone` if they end too early."""
-    with contextlib.closing(UnixHTTPConnection(path)) as line:
-        response = await asyncio.to_thread(line.post, "/export", msgspec.json.encode(wanted))
+async def export_events(path: Path, export: EventExport) -> AsyncIterator[bytes]:
+    """Stream events of the server in chunks; raise `StoreDisconnected` if the stream is cut off."""
+    with contextlib.closing(UnixHTTPConnection(path)) as connection:
+        response = await asyncio.to_thread(connection.post, "/export", msgspec.json.encode(export))
         while True:
             try:
-                piece = await asyncio.to_thread(response.read, EXPORT_CHUNK_BYTES)
+                chunk = await asyncio.to_thread(response.read, EXPORT_CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as error:
-                raise StoreDisconnected(f"the export ended too early: {error!r}") from error
-            if not piece:
+                raise StoreDisconnected(
+                    f"the server stopped during the export: {error!r}"
+                ) from error
+            if not chunk:
                 return
-            yield piece
+            yield chunk
 
 
 async def replay_rejected_event(path: Path, number: int) -> ReplayResult:
-    """Have the server take a reject again."""
+    """Revalidate a rejected event in the server and store it if it is valid now."""
 
     def exchange() -> bytes:
-        with contextlib.closing(UnixHTTPConnection(path)) as line:
-            return line.read(f"/replay/{number}", b"")
+        with contextlib.closing(UnixHTTPConnection(path)) as connection:
+            return connection.post_and_read(f"/replay/{number}", b"")
 
     return msgspec.json.decode(await asyncio.to_thread(exchange), type=ReplayResult)
 
 
 class RemoteImportSession:
-    """The `Intake` of a running server.
+    """An `ImportSession` in a running server.
 
-    One connection is held open from beginning to end: when it closes, the server knows that the
-    importer is gone, and clears away.
+    One connection stays open for the whole import. When it closes, the server removes an
+    unpublished import.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._number: int | None = None
-        self._life = UnixHTTPConnection(path)
-        self._line = UnixHTTPConnection(path)
+        self._session_connection = UnixHTTPConnection(path)
+        self._call_connection = UnixHTTPConnection(path)
 
     async def begin(self, source: str) -> int:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
 
         def begin() -> int:
             body = msgspec.msgpack.encode((source,))
-            return int(self._life.post("/import", body).readline())
+            return int(self._session_connection.post("/import", body).readline())
 
         try:
             self._number = await asyncio.to_thread(begin)
         except BaseException:
-            self._end()
+            self._close()
             raise
         return self._number
 
     async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("known", files)  # type: ignore[no-any-return]
 
     async def replace(self, slots: list[int], campaigns: list[int]) -> ReplacedStats:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("replace", slots, campaigns)  # type: ignore[no-any-return]
 
     async def undo(self, number: int) -> str:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("undo", number)  # type: ignore[no-any-return]
 
     async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("clicks", slot, rows)  # type: ignore[no-any-return]
 
     async def conversions(
         self, slot: int, rows: list[tuple[int, int, int]]
     ) -> list[ConversionOutcome]:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("conversions", slot, rows)  # type: ignore[no-any-return]
 
     async def figures(self, rows: list[StatsRow]) -> None:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         await self._call("figures", rows)
 
     async def targets(self, rows: list[tuple[int, str]]) -> list[StagingOutcome]:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("targets", rows)  # type: ignore[no-any-return]
 
     async def image(self, banner: int, body: bytes) -> StagingOutcome:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         return await self._call("image", banner, body)  # type: ignore[no-any-return]
 
     async def rejects(self, rows: list[RowRejection]) -> None:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         await self._call("rejects", rows)
 
     async def file(self, taken: StagedFile) -> None:
-        """See `Intake`."""
+        """Implement `ImportSession`."""
         await self._call("file", taken)
 
     async def publish(self) -> None:
-        """See `Intake`; in force, and shown by the server, when this returns."""
+        """Publish the import; pages show it when this returns."""
         try:
             await self._call("publish")
         except StoreDisconnected as error:
             raise StoreDisconnected(
-                "the server went away while it put the import in force: import again to see "
-                "whether it did"
+                "the server stopped while it published the import; run the import again: it "
+                "reports whether the files are imported"
             ) from error
-        self._end()
+        self._close()
 
     async def abort(self) -> None:
-        """See `Intake`; the server clears away by itself what it can't be told of."""
+        """Abort the import; if the call fails, closing the connection aborts it as well."""
         number, self._number = self._number, None
         try:
             if number is not None:
-                # A line of its own: a call that was cancelled may still be on the other.
+                # A new connection: a cancelled call may still block the other one.
                 with (
                     contextlib.suppress(StoreError),
-                    contextlib.closing(UnixHTTPConnection(self._path)) as line,
+                    contextlib.closing(UnixHTTPConnection(self._path)) as connection,
                 ):
-                    await asyncio.to_thread(line.read, f"/import/{number}/abort", NO_ARGUMENTS)
+                    await asyncio.to_thread(
+                        connection.post_and_read, f"/import/{number}/abort", NO_ARGUMENTS
+                    )
         finally:
-            self._end()
+            self._close()
 
     async def _call(self, name: str, *arguments: object) -> Any:
         path, body = f"/import/{self._number}/{name}", msgspec.msgpack.encode(arguments)
-        answer = await asyncio.to_thread(self._line.read, path, body)
-        return msgspec.msgpack.decode(answer, type=IMPORT_CALLS[name].answer)
+        result = await asyncio.to_thread(self._call_connection.post_and_read, path, body)
+        return msgspec.msgpack.decode(result, type=IMPORT_CALLS[name].answer)
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         self._number = None
-        self._life.close()
-        self._line.close()
+        self._session_connection.close()
+        self._call_connection.close()
 
 
 def _connection_lost(error: Exception) -> StoreDisconnected:
-    return StoreDisconnected(f"the server went away, and nothing was changed ({error!r})")
+    return StoreDisconnected(f"the server stopped, and nothing was changed ({error!r})")
 
 
 def _error_detail(problem: bytes, response: HTTPResponse) -> str:
     try:
         return str(msgspec.json.decode(problem)["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return f"the server answered {response.status} {response.reason}"
+        return f"the server responded {response.status} {response.reason}"

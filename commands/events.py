@@ -1,4 +1,4 @@
-"""`events`: exported, and those that were not right listed and taken again."""
+"""`events`: export events, list rejected events and replay them."""
 
 import argparse
 import asyncio
@@ -19,63 +19,73 @@ from domain.events.event import EVENT_SOURCES
 from store.api.errors import StoreRefused
 from store.sqlite.events.event_export import EventExport
 from store.sqlite.events.event_queries import EventFilter
-from store.sqlite.events.rejected_event_queries import ListRejectedEvents, RejectedEventResult
-from store.sqlite.events.rejected_event_queries import RejectedEventFilter as RejectFilter
+from store.sqlite.events.rejected_event_queries import (
+    ListRejectedEvents,
+    RejectedEventFilter,
+    RejectedEventResult,
+)
 from store.sqlite.events.rejected_event_replay import RecordReplay, ReplayResult
 
-# Bytes of a body that a line of the list shows.
 BODY_PREVIEW_BYTES = 120
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "events",
-        help="export events; list those that were not right, and take them again",
-        description="The events that applications sent, also beside a server that runs.",
+        help="export events; list and replay rejected events",
+        description="Export events, and list or replay rejected events, also while a server runs.",
         epilog="example: python server.py events export --from 2026-01-01 --output events.ndjson",
     )
-    deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    span = argparse.ArgumentParser(add_help=False)
-    span.add_argument("--app", type=whole_number, metavar="ID", help="of one app")
-    span.add_argument(
-        "--from", dest="since", type=_timestamp, metavar="MOMENT", help="from then on"
+    filters = argparse.ArgumentParser(add_help=False)
+    filters.add_argument("--app", type=whole_number, metavar="ID", help="only events of this app")
+    filters.add_argument(
+        "--from",
+        dest="since",
+        type=_timestamp,
+        metavar="TIME",
+        help="only events from this time on",
     )
-    span.add_argument("--to", dest="until", type=_timestamp, metavar="MOMENT", help="before then")
+    filters.add_argument(
+        "--to", dest="until", type=_timestamp, metavar="TIME", help="only events before this time"
+    )
 
-    export = deeds.add_parser(
+    export = actions.add_parser(
         "export",
-        parents=[common, span],
-        help="write events in order of occurrence, as a stream of any size",
+        parents=[common, filters],
+        help="write events in order of occurrence",
         epilog="example: python server.py events export --format csv --name pageview >events.csv",
     )
     export.add_argument("--format", choices=("ndjson", "csv"), default="ndjson")
-    export.add_argument("--order", choices=("asc", "desc"), default="asc", help="oldest first")
-    export.add_argument("--session-id", metavar="ID", help="of one session")
-    export.add_argument("--category", help="of one category")
-    export.add_argument("--name", help="of one name")
-    export.add_argument("--source", choices=tuple(EVENT_SOURCES), help="of one source")
-    export.add_argument("--output", type=Path, metavar="FILE", help="instead of the terminal")
+    export.add_argument(
+        "--order", choices=("asc", "desc"), default="asc", help="order of occurrence (asc)"
+    )
+    export.add_argument("--session-id", metavar="ID", help="only events of this session")
+    export.add_argument("--category", help="only events of this category")
+    export.add_argument("--name", help="only events of this name")
+    export.add_argument("--source", choices=tuple(EVENT_SOURCES), help="only events of this source")
+    export.add_argument("--output", type=Path, metavar="FILE", help="write to this file (stdout)")
     export.set_defaults(run=_run_export)
 
-    rejected = deeds.add_parser(
+    rejected = actions.add_parser(
         "rejected",
-        parents=[common, span],
-        help="list events that were not right, newest first",
+        parents=[common, filters],
+        help="list rejected events, newest first",
         epilog="example: python server.py events rejected --app 1 --limit 20",
     )
     rejected.add_argument(
-        "--limit", type=_positive_number, default=100, metavar="N", help="so many (100)"
+        "--limit", type=_positive_number, default=100, metavar="N", help="maximum number (100)"
     )
     rejected.set_defaults(run=_run_rejected)
 
-    replay = deeds.add_parser(
+    replay = actions.add_parser(
         "replay",
-        parents=[common, span],
-        help="take events that were not right again, by the rules as they are now",
-        description="What is right by now is stored, and is a reject no more. The exit status is "
-        "0 if that is all of them.",
+        parents=[common, filters],
+        help="revalidate rejected events against the current schemas",
+        description="Valid events are stored and removed from the rejected events. Exits 0 only if "
+        "all of them were stored.",
         epilog="example: python server.py events replay --all --app 1",
     )
     replay.add_argument(
@@ -83,31 +93,33 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         nargs="*",
         type=whole_number,
         metavar="ID",
-        help="IDs, as `events rejected` prints them",
+        help="id of a rejected event, from `events rejected`",
     )
-    replay.add_argument("--all", action="store_true", help="all, or those of an app or a time")
+    replay.add_argument(
+        "--all", action="store_true", help="replay all rejected events that match the filters"
+    )
     replay.set_defaults(run=_run_replay)
 
 
-def _run_export(said: argparse.Namespace, settings: Settings) -> int:
-    wanted = EventFilter(
-        said.session_id,
-        said.category,
-        said.name,
-        said.app,
-        None if said.source is None else EVENT_SOURCES[said.source],
-        said.since,
-        said.until,
+def _run_export(arguments: argparse.Namespace, settings: Settings) -> int:
+    conditions = EventFilter(
+        arguments.session_id,
+        arguments.category,
+        arguments.name,
+        arguments.app,
+        None if arguments.source is None else EVENT_SOURCES[arguments.source],
+        arguments.since,
+        arguments.until,
     )
-    export = EventExport(wanted, said.format, said.order == "desc")
-    written = asyncio.run(_export(Path(settings.data), export, said.output))
-    if said.json and said.output is not None:
-        told = {"file": str(said.output), "bytes": written}
-        print(msgspec.json.encode(told).decode())
+    export = EventExport(conditions, arguments.format, arguments.order == "desc")
+    written = asyncio.run(_export(Path(settings.data), export, arguments.output))
+    if arguments.json and arguments.output is not None:
+        result = {"file": str(arguments.output), "bytes": written}
+        print(msgspec.json.encode(result).decode())
     return 0
 
 
-async def _export(data: Path, wanted: EventExport, output: Path | None) -> int:
+async def _export(data: Path, export: EventExport, output: Path | None) -> int:
     written = 0
     if output is None and sys.stdout is None:
         raise StoreRefused("stdout is closed: name a file with --output")
@@ -115,36 +127,40 @@ async def _export(data: Path, wanted: EventExport, output: Path | None) -> int:
         file: BinaryIO = (
             sys.stdout.buffer if output is None else opened.enter_context(output.open("wb"))
         )
-        async with open_admin_backend(data) as store:
-            async for piece in store.export(wanted):
-                file.write(piece)
-                written += len(piece)
+        async with open_admin_backend(data) as backend:
+            async for chunk in backend.export_events(export):
+                file.write(chunk)
+                written += len(chunk)
         file.flush()
     return written
 
 
-def _run_rejected(said: argparse.Namespace, settings: Settings) -> int:
-    found = asyncio.run(_list_rejected(Path(settings.data), _rejected_filter(said), said.limit))
-    if said.json:
+def _run_rejected(arguments: argparse.Namespace, settings: Settings) -> int:
+    found = asyncio.run(
+        _list_rejected(Path(settings.data), _rejected_filter(arguments), arguments.limit)
+    )
+    if arguments.json:
         print(msgspec.json.encode({"rejected_events": found}).decode())
         return 0
     for each in found:
         reasons = "; ".join(
-            f"{fault['pointer']} {fault['message']}".strip()
-            for fault in msgspec.json.decode(each.errors)
+            f"{error['pointer']} {error['message']}".strip()
+            for error in msgspec.json.decode(each.errors)
         )
         body = each.body[:BODY_PREVIEW_BYTES] + "…" * (len(each.body) > BODY_PREVIEW_BYTES)
-        told = f"{each.id}  app {each.app}  {each.received_at}  {reasons}"
-        print(f"{escape_for_terminal(told)}\n    {body!r}")
+        line = f"{each.id}  app {each.app}  {each.received_at}  {reasons}"
+        print(f"{escape_for_terminal(line)}\n    {body!r}")
     if not found:
-        print("No event was rejected.")
+        print("No rejected events.")
     return 0
 
 
-async def _list_rejected(data: Path, wanted: RejectFilter, limit: int) -> list[RejectedEventResult]:
-    async with open_admin_backend(data) as store:
+async def _list_rejected(
+    data: Path, conditions: RejectedEventFilter, limit: int
+) -> list[RejectedEventResult]:
+    async with open_admin_backend(data) as backend:
         found: list[RejectedEventResult] = []
-        async for each in _iterate_rejected(store, wanted):
+        async for each in _iterate_rejected(backend, conditions):
             if len(found) == limit:
                 break
             found.append(each)
@@ -152,60 +168,66 @@ async def _list_rejected(data: Path, wanted: RejectFilter, limit: int) -> list[R
 
 
 async def _iterate_rejected(
-    store: AdminBackend, wanted: RejectFilter
+    backend: AdminBackend, conditions: RejectedEventFilter
 ) -> AsyncIterator[RejectedEventResult]:
     cursor, more = None, True
     while more:
-        page = await store.ask(ListRejectedEvents(wanted=wanted, limit=500, cursor=cursor))
+        page = await backend.run_command(
+            ListRejectedEvents(wanted=conditions, limit=500, cursor=cursor)
+        )
         for each in page.rejected_events:
             yield each
         cursor = page.cursor
         more = cursor is not None
 
 
-def _run_replay(said: argparse.Namespace, settings: Settings) -> int:
-    if said.all == bool(said.ids):
-        raise StoreRefused("say which rejects are to be taken again: their ids, or --all")
-    told = asyncio.run(_replay_rejected(Path(settings.data), said.ids, _rejected_filter(said)))
-    if said.json:
-        print(msgspec.json.encode({"replayed": told}).decode())
+def _run_replay(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.all == bool(arguments.ids):
+        raise StoreRefused("name the rejected events to replay by id, or use --all")
+    replayed = asyncio.run(
+        _replay_rejected(Path(settings.data), arguments.ids, _rejected_filter(arguments))
+    )
+    if arguments.json:
+        print(msgspec.json.encode({"replayed": replayed}).decode())
     else:
-        for each in told:
+        for each in replayed:
             reasons = "; ".join(f"{it.pointer} {it.message}".strip() for it in each.errors)
             print(
                 escape_for_terminal(
                     f"{each.reject}  {each.status}  {each.event or reasons}".rstrip()
                 )
             )
-    return 0 if all(each.event is not None for each in told) else 1
+    return 0 if all(each.event is not None for each in replayed) else 1
 
 
 async def _replay_rejected(
-    data: Path, numbers: list[int], wanted: RejectFilter
+    data: Path, numbers: list[int], conditions: RejectedEventFilter
 ) -> list[ReplayResult]:
-    async with open_admin_backend(data) as store:
+    async with open_admin_backend(data) as backend:
         if not numbers:
-            # As they came, so that what was first is first.
-            numbers = sorted([int(each.id) async for each in _iterate_rejected(store, wanted)])
-        replayed = [await store.replay(number) for number in numbers]
+            # Oldest first: of two events with one sender_id, the first received is stored.
+            numbers = sorted(
+                [int(each.id) async for each in _iterate_rejected(backend, conditions)]
+            )
+        replayed = [await backend.replay_rejected_event(number) for number in numbers]
         stored = sum(each.event is not None for each in replayed)
         if stored:
-            await store.ask(RecordReplay(stored, len(replayed) - stored))
+            await backend.run_command(RecordReplay(stored, len(replayed) - stored))
         return replayed
 
 
-def _rejected_filter(said: argparse.Namespace) -> RejectFilter:
-    return RejectFilter(said.app, said.since, said.until)
+def _rejected_filter(arguments: argparse.Namespace) -> RejectedEventFilter:
+    return RejectedEventFilter(arguments.app, arguments.since, arguments.until)
 
 
-def _timestamp(said: str) -> int:
+def _timestamp(text: str) -> int:
     try:
-        return parse_day_or_timestamp(said)
+        return parse_day_or_timestamp(text)
     except InvalidTimestamp as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _positive_number(said: str) -> int:
-    if not said.isascii() or not said.isdigit() or int(said) < 1:
-        raise argparse.ArgumentTypeError("is not a number from 1")
-    return int(said)
+def _positive_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
+    return int(text)

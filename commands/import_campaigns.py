@@ -1,4 +1,4 @@
-"""`import`: campaign folders, and what of them was not taken."""
+"""`import`: import campaign folders, undo imports, list rejected rows."""
 
 import argparse
 import asyncio
@@ -21,18 +21,18 @@ from imports.importer import import_folder, undo_import
 from store.sqlite.imports.rejected_rows import ListRejectedRows, RejectedRowPage
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "import",
         parents=[common],
         help="import a campaign folder, also while a server runs",
         description=(
             "Import impressions, clicks, conversions, targets and images from DIR, whose folders "
-            "1 to 4 are the slots. The header of a file names its columns, separated by commas, "
-            "semicolons, tabs or |. A file that was imported before for its slot is skipped. Each "
-            "file that is not imported is named; the exit status is 1 if one looks like data. "
-            "All of it takes effect at once at the end, or nothing does."
+            "1 to 4 are the slots. The header of each file names its columns, separated by commas, "
+            "semicolons, tabs or |. A file that was imported before for its slot is skipped. Files "
+            "that are not imported are listed; exits 1 if one of them looks like data. The import "
+            "is published as a whole at the end, or not at all."
         ),
         epilog=(
             "examples: python server.py import ./campaigns --data data; "
@@ -41,64 +41,72 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument(
-        "words",
+        "operands",
         nargs="*",
         metavar="DIR | undo N",
-        help="the folder to import; or the number of an import to undo",
+        help="folder to import, or number of the import to undo",
     )
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="replace what earlier imports counted for the slots and campaigns of DIR",
+        help="replace the stats of earlier imports for the slots and campaigns of DIR",
     )
     add_yes_option(parser)
+    parser.add_argument("--rejected", action="store_true", help="list the rejected rows of imports")
     parser.add_argument(
-        "--rejected", action="store_true", help="show the rows that imports did not take"
+        "--limit", type=whole_number, default=100, help="maximum number of rejected rows (100)"
     )
-    parser.add_argument("--limit", type=whole_number, default=100, help="how many of those (100)")
     parser.add_argument(
-        "--progress", action="store_true", help="with --json: also a line for each step on the way"
+        "--progress", action="store_true", help="with --json: also print a line per progress step"
     )
-    parser.add_argument("--source", metavar="WORDS", help="where it is said to come from (DIR)")
+    parser.add_argument(
+        "--source", metavar="TEXT", help="source shown in the list of imports (DIR)"
+    )
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """0 if every file was taken or was a known duplicate."""
-    words = arguments.words
-    if (arguments.rejected and words) or (arguments.replace and len(words) != 1):
-        arguments.parser.error("--rejected takes no DIR, and --replace one")
+    """Return 0 if every data file was imported or imported before."""
+    operands = arguments.operands
+    if (arguments.rejected and operands) or (arguments.replace and len(operands) != 1):
+        arguments.parser.error("--rejected takes no DIR, --replace requires one")
     if arguments.rejected:
         return asyncio.run(
             _print_rejected_rows(Path(settings.data), arguments.limit, arguments.json)
         )
-    if len(words) == 2 and words[0] == "undo":
-        if not (words[1].isascii() and words[1].isdigit() and len(words[1]) < 19):
-            arguments.parser.error(f"undo: {words[1]!r} is not the number of an import")
-        confirm(arguments, f"Take back import {words[1]} and all that it counted?")
-        return asyncio.run(_undo_import(int(words[1]), Path(settings.data), arguments.json))
-    if len(words) != 1 or (words == ["undo"] and not Path("undo").is_dir()):
-        arguments.parser.error("give one folder DIR, or: undo N, or: --rejected")
+    if len(operands) == 2 and operands[0] == "undo":
+        if not (operands[1].isascii() and operands[1].isdigit() and len(operands[1]) < 19):
+            arguments.parser.error(f"undo: {operands[1]!r} must be the number of an import")
+        confirm(arguments, f"Undo import {operands[1]} and remove its stats?")
+        return asyncio.run(_undo_import(int(operands[1]), Path(settings.data), arguments.json))
+    if len(operands) != 1 or (operands == ["undo"] and not Path("undo").is_dir()):
+        arguments.parser.error("name one folder DIR, or use: undo N, or: --rejected")
     return asyncio.run(_import_folder(arguments, Path(settings.data)))
 
 
 async def _undo_import(number: int, data: Path, as_json: bool) -> int:
-    async with open_admin_backend(data) as store:
-        own, source = await undo_import(number, store.intake())
+    async with open_admin_backend(data) as backend:
+        undo_number, source = await undo_import(number, backend.import_session())
     if as_json:
-        print(msgspec.json.encode({"number": own, "undone": number, "source": source}).decode())
+        print(
+            msgspec.json.encode(
+                {"number": undo_number, "undone": number, "source": source}
+            ).decode()
+        )
     else:
-        print(escape_for_terminal(f"Import {number} ({source}) was taken back, by import {own}."))
+        print(
+            escape_for_terminal(f"Import {number} ({source}) was undone by import {undo_number}.")
+        )
     return 0
 
 
 async def _import_folder(arguments: argparse.Namespace, data: Path) -> int:
     as_json = arguments.json
-    # On a terminal alone; what is piped is read by a program.
+    # Piped output is read by a program, which a progress bar would disturb.
     hidden = as_json or not sys.stderr.isatty()
     with (
         tqdm(total=1, unit="B", unit_scale=True, disable=hidden, leave=False) as bar,
-        logging_redirect_tqdm(),  # or log lines would run into the bar
+        logging_redirect_tqdm(),  # log lines would otherwise break the progress bar
     ):
 
         def progress(done: int, total: int) -> None:
@@ -107,11 +115,15 @@ async def _import_folder(arguments: argparse.Namespace, data: Path) -> int:
             if as_json and arguments.progress:
                 print(msgspec.json.encode({"done": done, "total": total}).decode(), flush=True)
 
-        folder = Path(arguments.words[0])
-        scan_folder(folder)  # before the data folder is created: DIR may be mistyped
-        async with open_admin_backend(data, begins=True) as store:
+        folder = Path(arguments.operands[0])
+        scan_folder(folder)  # a mistyped DIR must not create a data folder
+        async with open_admin_backend(data, create=True) as backend:
             result = await import_folder(
-                folder, store.intake(), progress, arguments.source, replace=arguments.replace
+                folder,
+                backend.import_session(),
+                progress,
+                arguments.source,
+                replace=arguments.replace,
             )
     if as_json:
         report = asdict(result) | {"replaced": _replaced_counts(result)}
@@ -122,9 +134,9 @@ async def _import_folder(arguments: argparse.Namespace, data: Path) -> int:
 
 
 def _replaced_counts(result: ImportReport) -> dict[str, int] | None:
-    if (found := result.replaced) is None:
+    if (replaced := result.replaced) is None:
         return None
-    return {name: getattr(found, name) for name in found.__struct_fields__}
+    return {name: getattr(replaced, name) for name in replaced.__struct_fields__}
 
 
 def _format_report(result: ImportReport, data: Path) -> str:
@@ -135,32 +147,32 @@ def _format_report(result: ImportReport, data: Path) -> str:
         if name.startswith("image_") and each.taken and not each.rejected:
             images.setdefault(folder, []).append(each)
         else:
-            lines.append(_sum_row(each.name + ("" if each.taken else " (not taken)"), [each]))
-    # Thousands of images are one line, as long as nothing is to be said of each.
+            lines.append(_sum_row(each.name + ("" if each.taken else " (skipped)"), [each]))
+    # A folder may hold thousands of images: one line sums those without rejected rows.
     lines += [_sum_row(f"{folder}/image_*", some) for folder, some in images.items()]
     counts = (result.read, result.stored, result.duplicate, result.rejected)
-    lines.append(_format_row("in all", *counts, f"{result.seconds:.2f}"))
+    lines.append(_format_row("total", *counts, f"{result.seconds:.2f}"))
     lines += [f"not imported: {each.name}: {each.reason}" for each in result.strays]
     if replaced := _replaced_counts(result):
-        some = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
-        lines.append(f"replaced, of earlier imports: {some}")
+        counts_text = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
+        lines.append(f"replaced from earlier imports: {counts_text}")
     if result.number is not None:
         undo = command_line(f"import undo {result.number}", data)
-        lines.append(f"This is import {result.number}. To take it back: {undo}")
+        lines.append(f"This is import {result.number}. To undo it: {undo}")
     if result.number is None:
-        lines.append("Nothing was new, and nothing was changed.")
+        lines.append("All files were imported before. Nothing was changed.")
     if result.rejected:
-        lines.append(f"What was rejected, and why: {command_line('import --rejected', data)}")
+        lines.append(f"List of rejected rows: {command_line('import --rejected', data)}")
     return "\n".join(map(escape_for_terminal, lines))
 
 
 def _sum_row(name: str, some: list[FileImportReport]) -> str:
-    known = " (known)" if all(each.known for each in some) else ""
+    suffix = " (imported before)" if all(each.known for each in some) else ""
     counts = [
         sum(getattr(each, column) for each in some)
         for column in ("read", "stored", "duplicate", "rejected")
     ]
-    return _format_row(name + known, *counts, f"{sum(each.seconds for each in some):.2f}")
+    return _format_row(name + suffix, *counts, f"{sum(each.seconds for each in some):.2f}")
 
 
 def _format_row(name: str, *counts: object) -> str:
@@ -168,13 +180,13 @@ def _format_row(name: str, *counts: object) -> str:
 
 
 async def _print_rejected_rows(data: Path, limit: int, as_json: bool) -> int:
-    async with open_admin_backend(data) as store:
-        page: RejectedRowPage = await store.ask(ListRejectedRows(limit=limit))
+    async with open_admin_backend(data) as backend:
+        page: RejectedRowPage = await backend.run_command(ListRejectedRows(limit=limit))
     if as_json:
         print(msgspec.json.encode(asdict(page)).decode())
         return 0
     for each in page.rejected:
         where = escape_for_terminal(f"import {each.number}  {each.file}:{each.line}  {each.reason}")
         print(f"{where}: {each.row!r}")
-    print(f"{page.kept} kept, {page.dropped} of the oldest dropped")
+    print(f"{page.kept} stored, {page.dropped} of the oldest dropped")
     return 0

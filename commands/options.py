@@ -1,4 +1,4 @@
-"""The options that commands share, made from the table of settings."""
+"""Command-line options generated from the settings."""
 
 import argparse
 import os
@@ -6,12 +6,12 @@ from typing import Any
 
 from app.settings import SETTING_NAMES, Settings, resolve_settings, settings_table
 
-# What every command takes.
+# Settings that every command accepts.
 COMMON_SETTINGS = ("data", "log_level", "log_format")
 
 
 def common_parser() -> argparse.ArgumentParser:
-    """A parent of every command's parser: where the state is, where settings are."""
+    """Return the parent parser with the options of all commands."""
     parser = argparse.ArgumentParser(add_help=False)
     for name in COMMON_SETTINGS:
         add_setting(parser, name)
@@ -21,30 +21,30 @@ def common_parser() -> argparse.ArgumentParser:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """All settings that are not shared by all commands."""
+    """Add the settings that not all commands accept."""
     for name in SETTING_NAMES:
         if name not in COMMON_SETTINGS:
             add_setting(parser, name)
 
 
-def add_setting(parser: argparse.ArgumentParser, wanted: str) -> None:
-    """One setting as an option; what is not said stays unset, as other sources may say it."""
+def add_setting(parser: argparse.ArgumentParser, setting: str) -> None:
+    """Add a setting as an option without default, because other sources may set it."""
     name, kind, default, description, choices = next(
-        row for row in settings_table() if row[0] == wanted
+        row for row in settings_table() if row[0] == setting
     )
-    words: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+    options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
     if kind is bool:
-        words["action"] = argparse.BooleanOptionalAction
-        words["help"] = description
+        options["action"] = argparse.BooleanOptionalAction
+        options["help"] = description
     else:
         shown = "none" if default == "" else default
-        words["help"] = f"{description} ({shown})"
-        words["metavar"] = None if choices else kind.__name__.upper()
-        words["choices"] = choices or None
-    parser.add_argument(f"--{name.replace('_', '-')}", **words)
+        options["help"] = f"{description} ({shown})"
+        options["metavar"] = None if choices else kind.__name__.upper()
+        options["choices"] = choices or None
+    parser.add_argument(f"--{name.replace('_', '-')}", **options)
 
 
 def parse_settings(arguments: argparse.Namespace) -> Settings:
-    """The settings from the command line and the other sources; raises `SettingError`."""
-    said = {name: value for name, value in vars(arguments).items() if name in SETTING_NAMES}
-    return resolve_settings(said, os.environ, arguments.config)
+    """Return the settings of all sources; raise `SettingError` if one is invalid."""
+    given = {name: value for name, value in vars(arguments).items() if name in SETTING_NAMES}
+    return resolve_settings(given, os.environ, arguments.config)

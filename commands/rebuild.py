@@ -1,4 +1,4 @@
-"""`rebuild`: the views of the log are made anew."""
+"""`rebuild`: rebuild the projections from the event log."""
 
 import argparse
 import asyncio
@@ -14,21 +14,21 @@ from commands.admin_backend import open_admin_backend
 from store.sqlite.projections.projections import RebuildReport
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "rebuild",
         parents=[common],
-        help="make views.db anew from the log",
-        description="Make views.db, which holds what is looked up or counted, anew from the log. "
-        "A server that runs answers from the old one until the new one is whole.",
+        help="rebuild the projections (views.db) from the event log",
+        description="Rebuild views.db, which holds event indexes and counts, from the event log. "
+        "A running server uses the old file until the new one is complete.",
         epilog="example: python server.py rebuild --data /var/lib/marquee",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Rebuild, and tell what came of it."""
+    """Rebuild the projections and print the result."""
     result = asyncio.run(_rebuild(Path(settings.data), quiet=arguments.json))
     if arguments.json:
         print(msgspec.json.encode(result).decode())
@@ -39,6 +39,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _rebuild(data: Path, *, quiet: bool) -> RebuildReport:
-    async with open_admin_backend(data) as store:
+    async with open_admin_backend(data) as backend:
         with tqdm(unit=" events", disable=True if quiet else None, delay=0.5) as bar:
-            return await store.rebuild(lambda folded: bar.update(folded - bar.n))
+            return await backend.rebuild_projections(lambda events: bar.update(events - bar.n))

@@ -1,4 +1,4 @@
-"""`stories`: what apps show."""
+"""`stories`: import, list and remove the stories of apps."""
 
 import argparse
 import asyncio
@@ -24,48 +24,50 @@ from store.sqlite.stories.stories import (
     StoredStory,
 )
 
-# So many in one request to a server, and bytes of a file: more than any app can show.
-STORIES_PER_REQUEST, MAX_FILE_BYTES = 200, 64 * 1024 * 1024
+# Stories per request to a running server.
+STORIES_PER_REQUEST = 200
+MAX_FILE_BYTES = 64 * 1024 * 1024
 VERDICTS = ("stored", "changed", "duplicate", "rejected")
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "stories",
         help="import, list and remove the stories of apps",
-        description="The stories that apps show. A change is shown at once, also by a server "
-        "that runs.",
+        description="Manage the stories of apps. A running server serves changes at once.",
         epilog="example: python server.py stories import stories.csv",
     )
-    deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    taking = deeds.add_parser(
+    importing = actions.add_parser(
         "import",
         parents=[common],
-        help="take the stories of one or several apps from a file",
+        help="import the stories of one or several apps from a file",
         description="FILE is CSV (commas, semicolons, tabs or | between columns) whose header "
-        "names id, app, and img or metadata, and maybe order, from and until; or a JSON array of "
-        "objects with these members. A story takes the place of the one with its id. Invalid "
-        "stories are listed, the valid ones imported; the exit status is then 1.",
+        "names id, app, and img or metadata, optionally order, from and until; or a JSON array of "
+        "objects with these members. A story replaces the stored one with the same id. Valid "
+        "stories are imported; exits 1 if there are invalid ones, which are listed.",
         epilog="example: python server.py stories import stories.json --data data",
     )
-    taking.add_argument("file", metavar="FILE", type=Path)
-    taking.set_defaults(run=_import_stories)
+    importing.add_argument("file", metavar="FILE", type=Path)
+    importing.set_defaults(run=_import_stories)
 
-    listing = deeds.add_parser(
+    listing = actions.add_parser(
         "list",
         parents=[common],
-        help="list the stories of all apps, or of one; what --json prints can be imported",
+        help="list the stories of all apps, or of one; the output of --json can be imported",
         epilog="example: python server.py stories list token_1",
     )
-    listing.add_argument("app", metavar="APP", nargs="?", help="its id, name or public token")
+    listing.add_argument(
+        "app", metavar="APP", nargs="?", help="id, name or public token of the app"
+    )
     listing.set_defaults(run=_list_stories)
 
-    removing = deeds.add_parser(
+    removing = actions.add_parser(
         "remove",
         parents=[common],
-        help="remove stories; what was counted of them stays",
+        help="remove stories; their events and counts are kept",
         epilog="example: python server.py stories remove 7 8 --yes",
     )
     removing.add_argument("stories", metavar="ID", nargs="+", type=whole_number)
@@ -74,20 +76,20 @@ def add(words: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _import_stories(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Import the valid stories of a file; 1 if any was rejected."""
-    began = perf_counter()
-    found = _read_stories(arguments.file)
-    told = asyncio.run(_put_stories(Path(settings.data), found))
-    counts = Counter[str](put.verdict for _, put in told)
+    """Import the valid stories of a file; return 1 if any was rejected."""
+    started_at = perf_counter()
+    items = _read_stories(arguments.file)
+    results = asyncio.run(_put_stories(Path(settings.data), items))
+    counts = Counter[str](put.verdict for _, put in results)
     rejected = [
         {"place": each.place, "reason": put.reason, "text": each.text}
-        for each, put in told
+        for each, put in results
         if put.verdict == "rejected"
     ]
     result = {
-        "read": len(found),
+        "read": len(items),
         **{verdict: counts[verdict] for verdict in VERDICTS},
-        "seconds": round(perf_counter() - began, 3),
+        "seconds": round(perf_counter() - started_at, 3),
     }
     if arguments.json:
         print(msgspec.json.encode({**result, "rejected_stories": rejected}).decode())
@@ -106,54 +108,54 @@ def _read_stories(file: Path) -> list[StoryFileItem]:
     try:
         return list(parse_stories_file(file.read_bytes()))
     except InvalidStoriesFile as error:
-        raise StoreRefused(f"{file} was not taken: {error}") from None
+        raise StoreRefused(f"{file}: invalid stories file: {error}") from None
 
 
 async def _put_stories(
-    data: Path, found: list[StoryFileItem]
+    data: Path, items: list[StoryFileItem]
 ) -> list[tuple[StoryFileItem, PutStoryResult]]:
-    right = [each.story for each in found if each.story is not None]
+    valid = [each.story for each in items if each.story is not None]
     puts: list[PutStoryResult] = []
-    async with open_admin_backend(data, begins=True) as store:
-        for start in range(0, len(right), STORIES_PER_REQUEST):
-            part = tuple(right[start : start + STORIES_PER_REQUEST])
-            put: list[PutStoryResult] = await store.ask(PutStories(part))
+    async with open_admin_backend(data, create=True) as backend:
+        for start in range(0, len(valid), STORIES_PER_REQUEST):
+            batch = tuple(valid[start : start + STORIES_PER_REQUEST])
+            put: list[PutStoryResult] = await backend.run_command(PutStories(batch))
             puts += put
-    left = iter(puts)
+    remaining = iter(puts)
     return [
-        (each, PutStoryResult("rejected", each.reason) if each.story is None else next(left))
-        for each in found
+        (each, PutStoryResult("rejected", each.reason) if each.story is None else next(remaining))
+        for each in items
     ]
 
 
 def _list_stories(arguments: argparse.Namespace, settings: Settings) -> int:
-    kept = asyncio.run(_run_command(Path(settings.data), ListStories(arguments.app)))
+    stories = asyncio.run(_run_command(Path(settings.data), ListStories(arguments.app)))
     if arguments.json:
-        print(msgspec.json.encode({"stories": [_story_json(each) for each in kept]}).decode())
+        print(msgspec.json.encode({"stories": [_story_json(each) for each in stories]}).decode())
         return 0
-    for each in kept:
-        said = {"from": _format_time(each.shown_from), "until": _format_time(each.shown_until)}
-        shown = "".join(f"  {word} {moment}" for word, moment in said.items() if moment)
+    for each in stories:
+        times = {"from": _format_time(each.shown_from), "until": _format_time(each.shown_until)}
+        shown = "".join(f"  {word} {time}" for word, time in times.items() if time)
         print(
             escape_for_terminal(
                 f"{each.id}  app {each.app}  order {each.order}{shown}  {each.metadata}"
             )
         )
-    if not kept:
-        print("There is no story yet.")
+    if not stories:
+        print("No stories.")
     return 0
 
 
-def _story_json(kept: StoredStory) -> dict[str, Any]:
-    """A story as a file has it."""
+def _story_json(story: StoredStory) -> dict[str, Any]:
+    """Return a story as an item of a stories file."""
     return {
-        "id": kept.id,
-        "app": kept.app,
-        "order": kept.order,
-        "from": _format_time(kept.shown_from),
-        "until": _format_time(kept.shown_until),
-        "metadata": msgspec.Raw(kept.metadata.encode()),
-        "changed_at": format_timestamp(kept.changed_at),
+        "id": story.id,
+        "app": story.app,
+        "order": story.order,
+        "from": _format_time(story.shown_from),
+        "until": _format_time(story.shown_until),
+        "metadata": msgspec.Raw(story.metadata.encode()),
+        "changed_at": format_timestamp(story.changed_at),
     }
 
 
@@ -174,5 +176,5 @@ def _remove_stories(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _run_command(data: Path, command: Any) -> Any:
-    async with open_admin_backend(data) as store:
-        return await store.ask(command)
+    async with open_admin_backend(data) as backend:
+        return await backend.run_command(command)

@@ -1,4 +1,4 @@
-"""`user`: who may see and change everything in a browser."""
+"""`user`: create, list and remove users of the admin pages."""
 
 import argparse
 import asyncio
@@ -22,98 +22,102 @@ from store.sqlite.admin.users import CreateUser, ListUsers, RemoveUser, SetPassw
 from store.sqlite.core.command import AdminCommand
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> None:
-    """The command's words."""
-    parser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to `subparsers`; `common` holds the options of all commands."""
+    parser = subparsers.add_parser(
         "user",
-        help="make and list users of the pages at /admin/",
-        description="Users of the pages at /admin/. A password is asked for twice at a terminal, "
+        help="create and list users of the admin pages",
+        description="Manage users of the admin pages. The password is prompted for at a terminal, "
         "else it is the first line of stdin.",
         epilog="example: python server.py user create maria",
     )
-    deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
-    for name, words_of, make in (
-        ("create", "make a user", CreateUser),
-        ("password", "give a user another password; the user's sessions end", SetPassword),
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, help_text, command_class in (
+        ("create", "create a user", CreateUser),
+        ("password", "change a user's password and end the user's sessions", SetPassword),
     ):
-        deed = deeds.add_parser(
+        action = actions.add_parser(
             name,
             parents=[common],
-            help=words_of,
+            help=help_text,
             epilog=f"examples: python server.py user {name} maria; "
             f"python server.py user {name} maria --generate",
         )
-        deed.add_argument("name", metavar="NAME")
-        deed.add_argument(
+        action.add_argument("name", metavar="NAME")
+        action.add_argument(
             "--generate",
             action="store_true",
-            help="make the password up, and print it once; at the first login it is changed",
+            help="print a generated password once; the user must change it at the first login",
         )
-        deed.set_defaults(run=run, command=make)
-    listing = deeds.add_parser(
+        action.set_defaults(run=run, command_class=command_class)
+    listing = actions.add_parser(
         "list", parents=[common], help="list users", epilog="example: python server.py user list"
     )
-    listing.set_defaults(run=run, command=ListUsers)
-    remove = deeds.add_parser(
+    listing.set_defaults(run=run, command_class=ListUsers)
+    remove = actions.add_parser(
         "remove",
         parents=[common],
-        help="remove a user; the user's sessions end",
+        help="remove a user and end the user's sessions",
         epilog="example: python server.py user remove maria --yes",
     )
     remove.add_argument("name", metavar="NAME")
     add_yes_option(remove)
-    remove.set_defaults(run=run, command=RemoveUser)
+    remove.set_defaults(run=run, command_class=RemoveUser)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Do the deed and print what came of it."""
-    kind, made_up = arguments.command, None
+    """Run the action and print the result."""
+    command_class, generated = arguments.command_class, None
     command: AdminCommand[Any]
-    if kind is ListUsers:
+    if command_class is ListUsers:
         command = ListUsers()
-    elif kind is RemoveUser:
+    elif command_class is RemoveUser:
         confirm(arguments, f"Remove the user {arguments.name}?")
         command = RemoveUser(arguments.name)
     else:
-        password = made_up = generate_password() if arguments.generate else None
+        password = generated = generate_password() if arguments.generate else None
         if password is None:
             password = _read_password(arguments.name)
-        command = kind(arguments.name, hash_password(password), generated=bool(made_up))
+        command = command_class(arguments.name, hash_password(password), generated=bool(generated))
     result = asyncio.run(_run_command(Path(settings.data), command))
-    told = [_user_json(each) for each in result] if isinstance(result, list) else _user_json(result)
-    if isinstance(told, dict) and made_up:
-        told["password"] = made_up
+    output = (
+        [_user_json(each) for each in result] if isinstance(result, list) else _user_json(result)
+    )
+    if isinstance(output, dict) and generated:
+        output["password"] = generated
     if arguments.json:
-        print(msgspec.json.encode({"users": told} if isinstance(told, list) else told).decode())
-    elif isinstance(told, list):
-        lines = [f"{user['id']}  {user['name']}  last seen {user['seen_at']}" for user in told]
-        print("\n".join(lines) or "There is no user yet.")
+        print(
+            msgspec.json.encode({"users": output} if isinstance(output, list) else output).decode()
+        )
+    elif isinstance(output, list):
+        lines = [f"{user['id']}  {user['name']}  last seen {user['seen_at']}" for user in output]
+        print("\n".join(lines) or "No users.")
     else:
-        for name, value in told.items():
+        for name, value in output.items():
             print(f"{name.replace('_', ' '):<12}{value}")
     return 0
 
 
 async def _run_command(data: Path, command: AdminCommand[Any]) -> Any:
-    async with open_admin_backend(data, begins=isinstance(command, CreateUser)) as store:
-        return await store.ask(command)
+    async with open_admin_backend(data, create=isinstance(command, CreateUser)) as backend:
+        return await backend.run_command(command)
 
 
 def _read_password(name: str) -> str:
-    """The password; raises `StoreRefused` for one that cannot be."""
+    """Read the password; raise `StoreRefused` if it is not acceptable."""
     if sys.stdin is None:
         raise StoreRefused("stdin is closed: write the password to it, or use --generate")
     if sys.stdin.isatty():
         password = getpass(f"Password for {name}: ")
-        if normalize_password(getpass("Once more: ")) != normalize_password(password):
-            raise StoreRefused("the two are not the same; nothing was changed")
+        if normalize_password(getpass("Repeat password: ")) != normalize_password(password):
+            raise StoreRefused("the passwords do not match; nothing was changed")
     else:
         try:
             password = sys.stdin.buffer.readline().decode().rstrip("\r\n")
         except UnicodeDecodeError:
             raise StoreRefused("the password is not UTF-8 text; nothing was changed") from None
-    if (wrong := password_problem(password, name)) is not None:
-        raise StoreRefused(f"{wrong}; nothing was changed")
+    if (problem := password_problem(password, name)) is not None:
+        raise StoreRefused(f"{problem}; nothing was changed")
     return password
 
 

@@ -388,7 +388,7 @@ def test_a_backup_that_lacks_an_image_names_it_and_exits_1(run, folder, tmp_path
     done = run(*backup)
     assert done.returncode == 1
     assert f"{image} is missing or damaged (of banner 5)" in done.stderr
-    assert "put back" in done.stdout  # all else is in it
+    assert "restore   " in done.stdout  # all else is in it
     # The older backup, which has the image, stays.
     assert run(*backup, "--keep", "1").returncode == 1
     assert len(list((tmp_path / "to").iterdir())) == 3

@@ -173,7 +173,7 @@ def test_a_command_that_makes_an_installation_names_it(run, tmp_path):
     data = tmp_path / "mistyped"
     made = run("app", "create", "a", "--data", str(data))
     assert made.returncode == 0
-    assert f"created a new installation in {data}" in made.stderr
+    assert f"created an installation folder={data}" in made.stderr
     again = run("app", "create", "b", "--data", str(data))
     assert (again.returncode, again.stderr) == (0, "")
 

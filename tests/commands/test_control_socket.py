@@ -132,9 +132,9 @@ def test_an_import_through_the_socket_gives_what_one_of_our_own_gives(
 
     async def test(running: Running) -> None:
         for folder, expected in zip(sets, own, strict=True):
-            async with open_admin_backend(running.data) as found:
-                assert isinstance(found, RemoteAdminBackend)
-                result = await import_folder(folder, found.intake())
+            async with open_admin_backend(running.data) as backend:
+                assert isinstance(backend, RemoteAdminBackend)
+                result = await import_folder(folder, backend.import_session())
             assert (result.number, counts(result), result.ok) == (
                 expected.number,
                 counts(expected),
@@ -306,9 +306,7 @@ def test_a_server_that_is_gone_is_told_as_such(tmp_path: Path, drive: Drive) -> 
     drive(test)
 
     async def after() -> None:
-        with pytest.raises(
-            StoreDisconnected, match="the server went away, and nothing was changed"
-        ):
+        with pytest.raises(StoreDisconnected, match="the server stopped, and nothing was changed"):
             await intakes[0].clicks(1, [(1, 2, 3)])
         with pytest.raises(StoreDisconnected, match="import again to see"):
             await intakes[0].publish()
@@ -352,13 +350,13 @@ def test_errors_arrive_as_what_they_are(
 
 def test_commands_work_the_same_with_and_without_a_server(tmp_path: Path, drive: Drive) -> None:
     async def test(running: Running) -> None:
-        async with open_admin_backend(running.data) as found:
-            app = await found.ask(CreateApp("shop", "token_1", ("a.example",), True))
+        async with open_admin_backend(running.data) as backend:
+            app = await backend.run_command(CreateApp("shop", "token_1", ("a.example",), True))
             assert isinstance(app, NewApp)
-            listed = await found.ask(ListApps())
+            listed = await backend.run_command(ListApps())
             with pytest.raises(StoreRefused, match="has the name 'shop' already"):
-                await found.ask(CreateApp("shop"))
-            assert (await found.ask(RevokeToken(app.secret_token))).revoked_at
+                await backend.run_command(CreateApp("shop"))
+            assert (await backend.run_command(RevokeToken(app.secret_token))).revoked_at
         assert listed == await _revived(running.database, listed[0].tokens[0].id)
 
     async def _revived(database: Database, token: int) -> Any:
@@ -369,9 +367,9 @@ def test_commands_work_the_same_with_and_without_a_server(tmp_path: Path, drive:
     drive(test)
 
     async def alone() -> None:
-        async with open_admin_backend(tmp_path / "data") as found:
-            assert isinstance(found, LocalAdminBackend)
-            assert [app.name for app in await found.ask(ListApps())] == ["shop"]
+        async with open_admin_backend(tmp_path / "data") as backend:
+            assert isinstance(backend, LocalAdminBackend)
+            assert [app.name for app in await backend.run_command(ListApps())] == ["shop"]
 
     asyncio.run(alone())
 
@@ -448,7 +446,7 @@ def test_the_socket_of_a_folder_with_a_long_name_is_reached(tmp_path: Path) -> N
 def test_a_folder_held_by_a_process_that_takes_no_commands_is_busy(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(StoreBusy, match=f"in use by process {os.getpid()}"):
-            async with open_admin_backend(tmp_path, patience=0.2):
+            async with open_admin_backend(tmp_path, lock_timeout=0.2):
                 raise AssertionError
 
     with FolderLock(tmp_path):
@@ -459,8 +457,8 @@ def test_a_server_that_is_about_to_listen_is_waited_for(tmp_path: Path) -> None:
     async def test() -> None:
         lock = FolderLock(tmp_path)
         asyncio.get_running_loop().call_later(0.3, lock.release)
-        async with open_admin_backend(tmp_path, begins=True, patience=10) as found:
-            assert isinstance(found, LocalAdminBackend)
+        async with open_admin_backend(tmp_path, create=True, lock_timeout=10) as backend:
+            assert isinstance(backend, LocalAdminBackend)
 
     asyncio.run(test())
 
@@ -513,8 +511,8 @@ def test_a_socket_that_a_killed_server_left_behind_is_no_server(tmp_path: Path) 
     assert not control_client.is_server_running(tmp_path / "marquee.sock")
 
     async def test() -> None:
-        async with open_admin_backend(tmp_path, begins=True) as found:
-            assert isinstance(found, LocalAdminBackend)
+        async with open_admin_backend(tmp_path, create=True) as backend:
+            assert isinstance(backend, LocalAdminBackend)
 
     asyncio.run(test())
 
@@ -525,5 +523,5 @@ def test_an_answer_that_is_no_problem_is_told_by_its_status() -> None:
             self.status, self.reason = 502, "Bad Gateway"
 
     assert (
-        control_client._error_detail(b"<html>", Answer()) == "the server answered 502 Bad Gateway"
+        control_client._error_detail(b"<html>", Answer()) == "the server responded 502 Bad Gateway"
     )

@@ -12,16 +12,16 @@ from imports.importer import import_folder
 
 
 async def main(data: Path, folder: Path) -> None:
-    async with open_admin_backend(data, begins=True) as open_desk:
-        told = False
+    async with open_admin_backend(data, create=True) as backend:
+        is_printed = False
 
         def progress(done: int, total: int) -> None:
-            nonlocal told
-            if not told:
+            nonlocal is_printed
+            if not is_printed:
                 print("reading", flush=True)
-            told = True
+            is_printed = True
 
-        result = await import_folder(folder, open_desk.intake(), progress)
+        result = await import_folder(folder, backend.import_session(), progress)
         print("done", result.number, result.stored, flush=True)
 
 
