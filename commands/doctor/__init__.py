@@ -1,1 +1,1 @@
-"""`doctor`: a module per check; each is a function that yields findings."""
+"""The `doctor` command; each check is a module with a function that yields findings."""

@@ -1,4 +1,4 @@
-"""The data folder: where it lies, whose it is, and who may read it."""
+"""Data folder: existence, file system, ownership and permissions."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.settings import command_line
-from commands.doctor.finding import DoctorFinding, fault, note, ok
+from commands.doctor.finding import DoctorFinding, note, passed, problem
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 NETWORK_FILESYSTEMS = re.compile(
@@ -19,18 +19,18 @@ CONTAINER_FILESYSTEMS = {"overlay", "aufs"}
 
 
 def check_data_folder(data: Path, mounts: Path = MOUNTINFO) -> Iterator[DoctorFinding]:
-    """Whether the folder can be used, and kept."""
+    """Check that the folder is usable, durable and private."""
     if not data.exists():
-        yield fault(
+        yield problem(
             "data",
-            f"there is no folder {data}",
-            f"name yours (--data, MARQUEE_DATA), or make one: {command_line('serve', data)}",
+            f"folder {data} does not exist",
+            f"set another one (--data, MARQUEE_DATA), or create it: {command_line('serve', data)}",
         )
         return
     if not data.is_dir():
-        yield fault("data", f"{data} is no folder", "name another one with --data")
+        yield problem("data", f"{data} is not a folder", "set another one with --data")
         return
-    yield ok("data", f"{data.resolve()}")
+    yield passed("data", f"{data.resolve()}")
     yield from _check_writable(data)
     yield from _check_filesystem(data, mounts)
     yield from _check_permissions(data)
@@ -43,34 +43,34 @@ def _check_writable(data: Path) -> Iterator[DoctorFinding]:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        yield fault(
+        yield problem(
             "writable",
-            f"{data} cannot be written to: {error.strerror}",
-            "mount its filesystem for writing, or give the folder to the user who serves",
+            f"{data} is not writable: {error.strerror}",
+            "mount the file system read-write, or make the user of the server its owner",
         )
     else:
-        yield ok("writable", "it can be written to")
+        yield passed("writable", "writable")
 
 
 def _check_filesystem(data: Path, mounts: Path) -> Iterator[DoctorFinding]:
     kind = filesystem_type(data, mounts)
-    where = "move the data folder to a local disk"
+    remedy = "move the data folder to a local disk"
     if kind is None:
-        yield note("filesystem", "which one it lies on cannot be told here")
+        yield note("filesystem", "unknown")
     elif NETWORK_FILESYSTEMS.fullmatch(kind):
-        words = f"it lies on {kind}, whose locks and syncs SQLite cannot trust"
-        yield fault("filesystem", words, where)
+        message = f"on {kind}: SQLite needs reliable locks and syncs"
+        yield problem("filesystem", message, remedy)
     elif kind in MEMORY_FILESYSTEMS:
-        yield fault("filesystem", f"it lies on {kind}: in memory, and gone with it", where)
+        yield problem("filesystem", f"on {kind}: in memory, lost at a restart", remedy)
     elif kind in CONTAINER_FILESYSTEMS:
-        words = f"it lies on {kind}: in the container's own layer, and gone with it"
-        yield fault("filesystem", words, "mount a volume there (docker run -v marquee:/data)")
+        message = f"on {kind}: in the container's layer, lost with the container"
+        yield problem("filesystem", message, "mount a volume there (docker run -v marquee:/data)")
     else:
-        yield ok("filesystem", kind)
+        yield passed("filesystem", kind)
 
 
 def filesystem_type(path: Path, mounts: Path) -> str | None:
-    """The kind of filesystem that `path` lies on (proc_pid_mountinfo(5)), None if unknown."""
+    """Return the type of a path's file system (proc_pid_mountinfo(5)); None if unknown."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -79,44 +79,44 @@ def filesystem_type(path: Path, mounts: Path) -> str | None:
     for line in lines:
         left, _, right = line.partition(" - ")
         point = re.sub(r"\\(\d{3})", lambda it: chr(int(it[1], 8)), left.split(" ")[4])
-        # Of several at one point, the last is the one that is seen.
+        # Of several mounts at one point, the last one is visible.
         if path.resolve().is_relative_to(point) and len(point) >= longest:
             longest, kind = len(point), right.split(" ")[0]
     return kind
 
 
 def _check_permissions(data: Path) -> Iterator[DoctorFinding]:
-    found = list(_permission_faults(data))
-    yield from found or [ok("permissions", "it is for its owner alone")]
+    problems = list(_permission_problems(data))
+    yield from problems or [passed("permissions", "only the owner has access")]
 
 
-def _permission_faults(data: Path) -> Iterator[DoctorFinding]:
+def _permission_problems(data: Path) -> Iterator[DoctorFinding]:
     owner, ours = _owner_id(data.resolve()), os.geteuid()
     if owner != ours:
-        yield fault(
+        yield problem(
             "permissions",
-            f"{data} belongs to user {owner}, and this is user {ours}: files that it makes there "
-            "are not for the server",
-            f"be that user: sudo -u '#{owner}' …",
+            f"{data} belongs to user {owner}, but this is user {ours}: the server cannot use files "
+            "that this user creates",
+            f"run as that user: sudo -u '#{owner}' …",
         )
-    open_ = [
+    readable = [
         path
         for path in (data, *sorted(data.iterdir()))
         if stat.S_IMODE(path.lstat().st_mode) & 0o077 and not path.is_symlink()
     ]
-    # What the folder keeps from others, it keeps from them whatever its files say.
-    if data in open_:
-        modes = ", ".join(f"{path.name} {stat.S_IMODE(path.stat().st_mode):o}" for path in open_)
-        yield fault(
+    # The folder's mode protects its files, whatever their modes.
+    if data in readable:
+        modes = ", ".join(f"{path.name} {stat.S_IMODE(path.stat().st_mode):o}" for path in readable)
+        yield problem(
             "permissions",
-            f"others of this machine may read what is in it ({modes})",
+            f"other users can read it ({modes})",
             f"chmod -R go= {data}",
         )
-    strange = [path.name for path in sorted(data.iterdir()) if _owner_id(path) not in (owner, ours)]
-    if strange:
-        yield fault(
+    foreign = [path.name for path in sorted(data.iterdir()) if _owner_id(path) not in (owner, ours)]
+    if foreign:
+        yield problem(
             "permissions",
-            f"not its owner's: {', '.join(strange)}",
+            f"files of another owner: {', '.join(foreign)}",
             f"chown -R --reference={data} {data}",
         )
 

@@ -1,4 +1,4 @@
-"""`doctor`: what is set up wrongly, and what to do."""
+"""`doctor`: check the installation and suggest remedies."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,27 +12,28 @@ from app.settings import IS_SINGLE_FILE, Settings
 from commands.doctor.certificate import check_certificate
 from commands.doctor.data_folder import check_data_folder
 from commands.doctor.database import check_database
-from commands.doctor.finding import DoctorFinding, fault
+from commands.doctor.finding import DoctorFinding, problem
 from commands.doctor.folder_contents import check_folder_contents
 from commands.doctor.machine import check_machine
 from commands.doctor.program import check_program
 from commands.doctor.server import check_server
-from commands.doctor.settings_agreement import check_settings
+from commands.doctor.settings import check_settings
 from commands.doctor.upstream import check_upstream
+from domain.common.formatting import format_count
 
 REQUIREMENTS_LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
-def add(words: Any, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The command's words; it takes the settings that the server would be given, too."""
-    parser: argparse.ArgumentParser = words.add_parser(
+def add(subparsers: Any, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the command to `subparsers`; the caller adds the settings of the server."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
         "doctor",
         parents=[common],
-        help="find what is set up wrongly, and say what to do",
+        help="check the installation and suggest remedies",
         description=(
-            "Look over the data folder, the databases (all of marquee.db is read), the settings, "
-            "the machine and the server that runs, with the settings that it is given. Changes "
-            "nothing. Exit status 1 if something should not stay as it is."
+            "Check the data folder, the databases (reads all of marquee.db), the settings, the "
+            "machine and the running server. Pass the settings of the server. Changes nothing. "
+            "Exits 1 if there are problems."
         ),
         epilog="example: python server.py doctor --data /var/lib/marquee --port 443",
     )
@@ -41,19 +42,18 @@ def add(words: Any, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Look at everything; 0 if nothing is wrong, else 1."""
-    found = list(_run_checks(settings))
-    wrong = [each for each in found if each.state == "fault"]
+    """Run all checks and print the findings; return 1 if there are problems."""
+    findings = list(_run_checks(settings))
+    problems = [each for each in findings if each.state == "problem"]
     if arguments.json:
-        told = {"well": not wrong, "findings": msgspec.to_builtins(found)}
-        print(msgspec.json.encode(told).decode())
+        result = {"ok": not problems, "findings": msgspec.to_builtins(findings)}
+        print(msgspec.json.encode(result).decode())
     else:
-        for each in found:
-            print(
-                f"{each.state.upper() if each in wrong else each.state:<6}{_format_finding(each)}"
-            )
-        print(f"{len(wrong)} should not stay as they are." if wrong else "All is well.")
-    return 1 if wrong else 0
+        for each in findings:
+            state = each.state.upper() if each.state == "problem" else each.state
+            print(f"{state:<9}{_format_finding(each)}")
+        print(f"{format_count(len(problems), 'problem')}." if problems else "No problems.")
+    return 1 if problems else 0
 
 
 def _run_checks(settings: Settings) -> Iterator[DoctorFinding]:
@@ -72,9 +72,11 @@ def _run_checks(settings: Settings) -> Iterator[DoctorFinding]:
         try:
             yield from check
         except OSError as error:
-            yield fault(name, f"cannot be looked at: {error}", "be the user who serves")
+            yield problem(
+                name, f"cannot be checked: {error}", "run doctor as the user of the server"
+            )
 
 
 def _format_finding(finding: DoctorFinding) -> str:
-    remedy = f"\n      {'':<13}→ {finding.remedy}" if finding.remedy else ""
-    return f"{finding.check:<13}{finding.words}{remedy}"
+    remedy = f"\n      {'':<16}→ {finding.remedy}" if finding.remedy else ""
+    return f"{finding.check:<13}{finding.message}{remedy}"

@@ -1,31 +1,31 @@
-"""What a check has found."""
+"""The result of a check."""
 
 from typing import Literal
 
 import msgspec
 
-FindingState = Literal["well", "note", "fault"]
+FindingState = Literal["ok", "note", "problem"]
 
 
 class DoctorFinding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that was looked at: how it is, and what to do where that is something."""
+    """A result of a check with a remedy for a problem."""
 
     check: str
     state: FindingState
-    words: str
+    message: str
     remedy: str = ""
 
 
-def ok(check: str, words: str) -> DoctorFinding:
-    """It is as it should be."""
-    return DoctorFinding(check, "well", words)
+def passed(check: str, message: str) -> DoctorFinding:
+    """Return a finding that needs no action."""
+    return DoctorFinding(check, "ok", message)
 
 
-def note(check: str, words: str, remedy: str = "") -> DoctorFinding:
-    """It may be as it is, and its owner should know."""
-    return DoctorFinding(check, "note", words, remedy)
+def note(check: str, message: str, remedy: str = "") -> DoctorFinding:
+    """Return a finding to be aware of; it does not affect the exit status."""
+    return DoctorFinding(check, "note", message, remedy)
 
 
-def fault(check: str, words: str, remedy: str) -> DoctorFinding:
-    """It should not stay as it is."""
-    return DoctorFinding(check, "fault", words, remedy)
+def problem(check: str, message: str, remedy: str) -> DoctorFinding:
+    """Return a problem to be fixed; the exit status is 1."""
+    return DoctorFinding(check, "problem", message, remedy)

@@ -1,4 +1,4 @@
-"""What the data folder has room for, what lies about in it, and how old its last backup is."""
+"""Contents of the data folder: free space, leftovers and the last backup."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.settings import command_line
-from commands.doctor.finding import DoctorFinding, fault, note, ok
+from commands.doctor.finding import DoctorFinding, note, passed, problem
 from store.sqlite.backup.backup import read_last_backup
 from store.sqlite.core.data_folder import (
     CONTROL_SOCKET,
@@ -21,10 +21,10 @@ from store.sqlite.core.data_folder import (
 )
 
 MEGABYTE = 1_048_576
-# Below this it may stop for want of room within hours, and below that before anybody looks.
+# Below the first, the disk may be full within hours; below the second, within minutes.
 LOW_FREE_BYTES, MIN_FREE_BYTES = 2_048 * MEGABYTE, 256 * MEGABYTE
 MIN_FREE_INODES = 1_000
-# Days since the last backup, after which it seems that no more are made.
+# An older last backup suggests that scheduled backups have stopped.
 MAX_BACKUP_AGE_DAYS = 8
 
 DATABASE_FILE_SUFFIXES = ("", "-wal", "-shm")
@@ -37,7 +37,7 @@ KNOWN_NAMES = {
 
 
 def check_folder_contents(data: Path) -> Iterator[DoctorFinding]:
-    """All that can be told of what is in a data folder without opening its databases."""
+    """Check the contents of a data folder without opening its databases."""
     if data.is_dir():
         yield from _free_space(data)
         yield from _leftovers(data)
@@ -48,71 +48,75 @@ def _free_space(data: Path) -> Iterator[DoctorFinding]:
     free = shutil.disk_usage(data).free
     held = sum(path.stat().st_size for path in data.glob("*.db*"))
     files = os.statvfs(data)
-    told = f"{free // MEGABYTE:,} MB are free, {held // MEGABYTE:,} MB are in use by the databases"
-    more = "make room, give it a larger disk, or keep events for fewer days (--retention-days)"
+    message = f"{free // MEGABYTE:,} MB free, the databases use {held // MEGABYTE:,} MB"
+    remedy = "free space, use a larger disk, or keep events for fewer days (--retention-days)"
     if free < MIN_FREE_BYTES:
-        yield fault("room", told, more)
+        yield problem("space", message, remedy)
     elif free < max(LOW_FREE_BYTES, held):
-        yield note("room", f"{told}: little, and none for a backup beside them", more)
+        yield note("space", f"{message}: not enough for a backup on this disk", remedy)
     else:
-        yield ok("room", told)
+        yield passed("space", message)
     if files.f_files and files.f_favail < MIN_FREE_INODES:
-        yield fault("room", f"only {files.f_favail:,} more files can be made", "remove small files")
+        yield problem("space", f"only {files.f_favail:,} free inodes", "remove small files")
 
 
 def _leftovers(data: Path) -> Iterator[DoctorFinding]:
     if (data / RESTORE_FOLDER / RESTORE_MARKER_FILE).exists():
-        yield fault(
+        yield problem(
             "leftovers",
             f"{data / RESTORE_FOLDER} is left from an interrupted restore",
             "the next start completes the restore",
         )
     elif (data / RESTORE_FOLDER).exists():
-        yield fault(
+        yield problem(
             "leftovers",
-            f"{data / RESTORE_FOLDER} is left of a restore that was cut off",
-            "run it again, with --replace, before anything is served from here",
+            f"{data / RESTORE_FOLDER} is left from an incomplete restore",
+            "run the restore again with --replace before the next start",
         )
-    aside = sorted(path.name for path in data.glob("replaced-*"))
-    if aside:
-        words = f"a restore put aside what was there: {', '.join(aside)}"
-        yield note("leftovers", words, "remove it when all is well")
-    parts = [path.name for path in data.glob("backups/.marquee-*.part")]
-    if parts:
-        yield note("leftovers", f"{len(parts)} cut-off backups", "the next one clears them away")
-    known = KNOWN_NAMES | {RESTORE_FOLDER, *aside}
-    strange = sorted(
+    replaced = sorted(path.name for path in data.glob("replaced-*"))
+    if replaced:
+        message = f"data from before a restore: {', '.join(replaced)}"
+        yield note("leftovers", message, "remove it after checking the restored data")
+    partial = [path.name for path in data.glob("backups/.marquee-*.part")]
+    if partial:
+        yield note(
+            "leftovers", f"{len(partial)} incomplete backups", "the next backup removes them"
+        )
+    known = KNOWN_NAMES | {RESTORE_FOLDER, *replaced}
+    unknown = sorted(
         path.name
         for path in data.iterdir()
         if path.name not in known and not path.name.startswith(f".{LAST_BACKUP_FILE}")
     )
-    if strange:
-        words = f"not of Marquee's making: {', '.join(strange[:5])}"
-        yield note("leftovers", words, "keep other things elsewhere")
+    if unknown:
+        message = f"unknown files: {', '.join(unknown[:5])}"
+        yield note("leftovers", message, "move them out of the data folder")
 
 
 def _backups(data: Path) -> Iterator[DoctorFinding]:
     last = read_last_backup(data)
     if last is None:
-        words = "none is known of"
+        message = "no backup found"
         yield note(
-            "backup", words, f"each night (deploy/*.timer): {command_line('backup --to DIR', data)}"
+            "backup",
+            message,
+            f"schedule backups (deploy/*.timer): {command_line('backup --to DIR', data)}",
         )
         return
     age = datetime.now(UTC) - last.at
-    told = f"the last one is of {last.at:%Y-%m-%d %H:%M} UTC, at {last.place}"
+    last_backup = f"last backup {last.at:%Y-%m-%d %H:%M} UTC, at {last.place}"
     place = Path(last.place)
     if age > timedelta(days=MAX_BACKUP_AGE_DAYS):
-        words = f"{told}: {age.days} days old"
-        yield fault("backup", words, "see why no more are made (systemctl list-timers)")
+        message = f"{last_backup}: {age.days} days old"
+        yield problem("backup", message, "check the schedule (systemctl list-timers)")
     elif not place.exists():
-        yield fault(
+        yield problem(
             "backup",
-            f"{told}, where it is no more",
-            f"make another: {command_line('backup --to DIR', data)}",
+            f"{last_backup}: no longer there",
+            f"create another: {command_line('backup --to DIR', data)}",
         )
     elif place.stat().st_dev == data.stat().st_dev:
-        words = f"{told}: on the same disk as what it is of"
-        yield note("backup", words, "copy it to another machine (deploy/litestream.yml, rsync)")
+        message = f"{last_backup}: on the same disk as the data"
+        yield note("backup", message, "copy it to another machine (deploy/litestream.yml, rsync)")
     else:
-        yield ok("backup", told)
+        yield passed("backup", last_backup)

@@ -1,4 +1,4 @@
-"""The machine: files, memory and cores that it gives, and what it cannot tell of its disk."""
+"""Machine: open files, memory, cores, listen backlog, time zone and disk."""
 
 import os
 import resource
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.settings import Settings
-from commands.doctor.finding import DoctorFinding, fault, note, ok
+from commands.doctor.finding import DoctorFinding, note, passed, problem
 
-# Files that are open besides connections: databases, sockets, libraries.
+# Open files besides connections: databases, sockets, libraries.
 RESERVED_FILES = 384
 MIN_LISTEN_BACKLOG = 1_024
 MEGABYTE = 1_048_576
@@ -23,41 +23,41 @@ def check_machine(
     cgroup: Path = CGROUP_MEMORY_MAX,
     localtime: Path = LOCALTIME,
 ) -> Iterator[DoctorFinding]:
-    """What the machine gives to a server with these settings."""
+    """Check the machine's resources for a server with these settings."""
     yield from _open_files(settings)
     yield from _memory(settings, proc, cgroup)
     cores = len(os.sched_getaffinity(0))
     if cores < 2:
-        words = "one core: folding and acknowledging take turns"
-        yield note("cores", words, "two serve some twice as many events")
+        message = "one core: projections and ingest share it"
+        yield note("cores", message, "two cores ingest about twice as many events")
     else:
-        yield ok("cores", f"{cores}")
+        yield passed("cores", f"{cores}")
     backlog = _read_number(proc / "sys/net/core/somaxconn")
     if backlog is not None and backlog < MIN_LISTEN_BACKLOG:
-        words = f"only {backlog:,} connections may wait to be accepted"
-        yield note("backlog", words, f"sysctl net.core.somaxconn={MIN_LISTEN_BACKLOG}")
+        message = f"the kernel queues only {backlog:,} new connections"
+        yield note("backlog", message, f"sysctl net.core.somaxconn={MIN_LISTEN_BACKLOG}")
     yield from _time_zone(settings, localtime)
     yield note(
         "disk",
-        "whether it keeps what it says is written cannot be told from here: a 202 trusts its word",
-        "use no disk that lies about its cache, and no filesystem mounted with nobarrier",
+        "durability cannot be checked: a 202 response relies on fsync",
+        "use a disk with an honest write cache, and do not mount with nobarrier",
     )
 
 
 def _open_files(settings: Settings) -> Iterator[DoctorFinding]:
-    # The soft limit is raised to the hard one at the start.
+    # The server raises the soft limit to the hard limit when it starts.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     refused = min(512, max(64, settings.max_connections // 8))
     wanted = settings.max_connections + refused + RESERVED_FILES
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        yield fault(
+        yield problem(
             "files",
-            f"{hard:,} may be open, and max_connections is {settings.max_connections:,}",
+            f"limit of {hard:,} open files, but max_connections is {settings.max_connections:,}",
             f"LimitNOFILE={wanted} in the unit (ulimit -Hn), or "
             f"--max-connections {_fitting_connections(hard)}",
         )
     else:
-        yield ok("files", "as many may be open as connections are taken")
+        yield passed("files", "the limit of open files allows max_connections")
 
 
 def _fitting_connections(hard: int) -> int:
@@ -67,19 +67,19 @@ def _fitting_connections(hard: int) -> int:
 
 def _memory(settings: Settings, proc: Path, cgroup: Path) -> Iterator[DoctorFinding]:
     held = settings.queue_bytes + settings.image_cache
-    bounds = [_read_number(cgroup), _total_memory(proc / "meminfo")]
-    there = min((each for each in bounds if each), default=None)
-    if there is None:
-        yield note("memory", "how much there is cannot be told here")
-    elif held > there // 2:
-        yield fault(
+    limits = [_read_number(cgroup), _total_memory(proc / "meminfo")]
+    available = min((each for each in limits if each), default=None)
+    if available is None:
+        yield note("memory", "unknown")
+    elif held > available // 2:
+        yield problem(
             "memory",
-            f"queue_bytes and image_cache may hold {held // MEGABYTE:,} MB of "
-            f"{there // MEGABYTE:,} MB",
-            "lower them, or give the machine more",
+            f"queue_bytes and image_cache may use {held // MEGABYTE:,} MB of "
+            f"{available // MEGABYTE:,} MB",
+            "lower them, or add memory",
         )
     else:
-        yield ok("memory", f"{there // MEGABYTE:,} MB")
+        yield passed("memory", f"{available // MEGABYTE:,} MB")
 
 
 def _time_zone(settings: Settings, localtime: Path) -> Iterator[DoctorFinding]:
@@ -87,16 +87,16 @@ def _time_zone(settings: Settings, localtime: Path) -> Iterator[DoctorFinding]:
     name = target.partition("zoneinfo/")[2]
     same = {"UTC", "Etc/UTC", "Etc/UCT", "Universal", "Zulu", ""}
     if settings.tz != name and not {settings.tz, name} <= same:
-        words = f"the slots follow {settings.tz}, and this machine's clock {name}"
-        yield note("tz", words, f"if they should follow it: --tz {name}")
+        message = f"slots use {settings.tz}, but this machine uses {name}"
+        yield note("tz", message, f"to use the machine's: --tz {name}")
     else:
-        yield ok("tz", settings.tz)
+        yield passed("tz", settings.tz)
 
 
 def _read_number(path: Path) -> int | None:
     try:
         return int(path.read_text())
-    except (OSError, ValueError):  # "max" is none
+    except (OSError, ValueError):  # "max" means no limit
         return None
 
 

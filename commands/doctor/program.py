@@ -1,4 +1,4 @@
-"""What runs: Python, SQLite and the packages, by what was locked and tested."""
+"""Versions of Python, SQLite and the packages."""
 
 import re
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from commands.doctor.finding import DoctorFinding, fault, note, ok
+from commands.doctor.finding import DoctorFinding, note, passed, problem
 from store.sqlite.core.integrity_check import SAFE_SQLITE_VERSION, SQLITE_VERSION
 
 MIN_PYTHON = (3, 11)
@@ -18,40 +18,46 @@ def check_program(
     python: tuple[int, ...] = sys.version_info[:3],
     sqlite: tuple[int, ...] = SQLITE_VERSION,
 ) -> Iterator[DoctorFinding]:
-    """What is to be said of the program; `lock` names its packages, None if they are built in."""
-    told = ".".join(map(str, python))
+    """Check the versions; `lock` lists the packages, None for the single executable."""
+    python_version = ".".join(map(str, python))
     if python < MIN_PYTHON:
-        yield fault("python", f"it is {told}", "install Python 3.11 or later, then: make install")
+        yield problem(
+            "python",
+            f"version {python_version}",
+            "install Python 3.11 or later, then: make install",
+        )
     else:
-        yield ok("python", told)
-    told = ".".join(map(str, sqlite))
+        yield passed("python", python_version)
+    sqlite_version = ".".join(map(str, sqlite))
     if sqlite < SAFE_SQLITE_VERSION:
         yield note(
             "sqlite",
-            f"{told} can harm a database that two connections write at the same instant; Marquee "
-            "writes with one",
-            "keep other programs out of the data folder; 3.51.3 is the first without this",
+            f"{sqlite_version} can corrupt a database with two concurrent writers; Marquee has one "
+            "writer",
+            "let no other program write to the data folder; 3.51.3 has the fix",
         )
     else:
-        yield ok("sqlite", told)
+        yield passed("sqlite", sqlite_version)
     if lock is None:
-        yield ok("packages", "they are in the program's one file")
+        yield passed("packages", "included in the executable")
         return
     try:
         locked = LOCK_LINE.findall(lock.read_text())
     except OSError as error:
-        words = f"{lock} cannot be read: {error.strerror}"
-        yield fault("packages", words, "bring the program's folder back")
+        message = f"{lock} cannot be read: {error.strerror}"
+        yield problem("packages", message, "reinstall the program")
         return
-    apart = [
-        f"{name} is {found or 'missing'} and not {wanted}"
+    differing = [
+        f"{name} is {found or 'missing'} instead of {wanted}"
         for name, wanted in locked
         if (found := _installed_version(name)) != wanted
     ]
-    if apart:
-        yield fault("packages", f"not as locked: {'; '.join(apart)}", "make install")
+    if differing:
+        yield problem(
+            "packages", f"differ from requirements.lock: {'; '.join(differing)}", "make install"
+        )
     else:
-        yield ok("packages", f"all {len(locked)} are as locked")
+        yield passed("packages", f"all {len(locked)} match requirements.lock")
 
 
 def _installed_version(name: str) -> str | None:

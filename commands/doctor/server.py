@@ -1,4 +1,4 @@
-"""Who serves from the data folder now, and whether the address is free for it."""
+"""Server: readiness, other processes with the database open, and the address."""
 
 import errno
 import fcntl
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from app.settings import Settings
 from commands import control_client
-from commands.doctor.finding import DoctorFinding, fault, note, ok
+from commands.doctor.finding import DoctorFinding, note, passed, problem
 from store.api.errors import StoreError
 from store.sqlite.core.data_folder import CONTROL_SOCKET, DATABASE_FILE
 
 
 def check_server(settings: Settings) -> Iterator[DoctorFinding]:
-    """Whether a server of this folder runs and is well, and who else is at its database."""
+    """Check the running server, or without one whether its address is free."""
     data = Path(settings.data)
     holder = _lock_holder(data)
     if holder is None:
-        yield note("server", "none serves from this folder now")
+        yield note("server", "no server is running on this folder")
     else:
         yield from _running_server(data, holder)
     yield from _other_processes(data, holder)
@@ -28,8 +28,8 @@ def check_server(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 def _lock_holder(data: Path) -> str | None:
-    """The process that holds the folder's lock, None if nobody does."""
-    # The folder is locked as well as the file, because the file may have been removed.
+    """Return the id of the process that holds the folder's lock; None if it is not locked."""
+    # A server locks the folder as well as the file, which somebody may remove.
     for path in (data, data / "lock"):
         try:
             file = os.open(path, os.O_RDONLY)
@@ -41,7 +41,7 @@ def _lock_holder(data: Path) -> str | None:
             lock = data / "lock"
             pid = lock.read_text("ascii", "replace").strip() if lock.exists() else ""
             return pid or "unknown"
-        except OSError:  # a file system without locks on folders
+        except OSError:  # the file system cannot lock folders
             continue
         finally:
             os.close(file)
@@ -49,34 +49,36 @@ def _lock_holder(data: Path) -> str | None:
 
 
 def _running_server(data: Path, holder: str) -> Iterator[DoctorFinding]:
-    remedy = f"wait, or see its log; kill -9 {holder} harms nothing that was acknowledged"
+    remedy = f"wait, or check its log; kill -9 {holder} loses no acknowledged event"
     try:
-        said = control_client.fetch_readiness(data / CONTROL_SOCKET)
+        readiness = control_client.fetch_readiness(data / CONTROL_SOCKET)
     except StoreError as error:
-        words = f"process {holder} holds the folder and does not answer: {error}"
-        yield fault("server", words, remedy)
+        message = f"process {holder} has the folder locked and does not respond: {error}"
+        yield problem("server", message, remedy)
         return
-    failing = [name for name, holds in said.checks.items() if not holds]
+    failing = [name for name, is_met in readiness.checks.items() if not is_met]
     if failing:
-        words = f"process {holder} is not ready: {', '.join(failing)}"
-        yield fault("server", words, remedy)
+        message = f"process {holder} is not ready: {', '.join(failing)}"
+        yield problem("server", message, remedy)
     else:
-        yield ok("server", f"process {holder} serves, and is ready")
-    for words in said.notes:
-        yield note("server", words)
+        yield passed("server", f"process {holder} is ready")
+    for text in readiness.notes:
+        yield note("server", text)
 
 
 def _other_processes(data: Path, holder: str | None) -> Iterator[DoctorFinding]:
-    """Programs besides the server that have the database open, as far as we may see them."""
+    """Report other processes with the database open, as far as this user can see them."""
     try:
-        wanted = (data / DATABASE_FILE).stat()
+        database = (data / DATABASE_FILE).stat()
     except OSError:
         return
     for process in Path("/proc").glob("[0-9]*"):
         if process.name in (holder, str(os.getpid())):
             continue
         try:
-            same = any(os.path.samestat(wanted, each.stat()) for each in (process / "fd").iterdir())
+            same = any(
+                os.path.samestat(database, each.stat()) for each in (process / "fd").iterdir()
+            )
             name = (process / "comm").read_text().strip() if same else ""
         except OSError:
             continue
@@ -84,38 +86,40 @@ def _other_processes(data: Path, holder: str | None) -> Iterator[DoctorFinding]:
             yield note(
                 "others",
                 f"process {process.name} ({name}) has {DATABASE_FILE} open",
-                "a backup or another reader may; what writes or checkpoints must not",
+                "readers such as backups are fine; nothing else may write or checkpoint",
             )
 
 
 def _check_address(settings: Settings) -> Iterator[DoctorFinding]:
-    place = f"{settings.host}:{settings.port}"
+    address_text = f"{settings.host}:{settings.port}"
     try:
-        named = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        yield fault(
-            "address", f"{settings.host} is no address: {error}", "name another with --host"
+        yield problem(
+            "address", f"invalid address {settings.host}: {error}", "set another with --host"
         )
         return
-    for family, kind, protocol, _, address in named:
+    for family, kind, protocol, _, address in addresses:
         try:
-            with socket.socket(family, kind, protocol) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with socket.socket(family, kind, protocol) as test_socket:
+                test_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
-                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                trial.bind(address)
-                trial.listen(1)
+                    test_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                test_socket.bind(address)
+                test_socket.listen(1)
         except OSError as error:
-            yield fault("address", f"{place}: {error.strerror}", _bind_remedy(error, settings.port))
+            yield problem(
+                "address", f"{address_text}: {error.strerror}", _bind_remedy(error, settings.port)
+            )
             return
-    yield ok("address", f"{place} is free")
+    yield passed("address", f"{address_text} is free")
 
 
 def _bind_remedy(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"see who has it (ss -ltnp 'sport = :{port}'), or take another with --port"
+        return f"find its user (ss -ltnp 'sport = :{port}'), or set another with --port"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "take a port from 1024 on, or have systemd hold it (deploy/marquee.socket)"
-    return "name an address of this machine with --host (ip addr)"
+        return "use a port from 1024, or socket activation by systemd (deploy/marquee.socket)"
+    return "set an address of this machine with --host (ip addr)"

@@ -86,7 +86,7 @@ def test_a_removed_wal_is_reported_as_a_loss_after_restarts_too(tmp_path: Path) 
         server.kill()
     (data / "marquee.db-wal").unlink()
     found = json.loads(command(data, "doctor", "--json").stdout)["findings"]
-    assert ("loss", "fault") in {(each["check"], each["state"]) for each in found}
+    assert ("loss", "problem") in {(each["check"], each["state"]) for each in found}
     for _ in range(2):
         server = Server(data)
         try:

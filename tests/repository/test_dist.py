@@ -115,7 +115,7 @@ def test_file_serves_imports_backs_up_and_checks_itself(isolated: Isolated, tmp_
         assert get(host, port, "/campaigns/77/")
         done = isolated.run("doctor", "--data", "data", "--json")
         assert done.returncode == 0, done.stdout
-        assert json.loads(done.stdout)["well"]
+        assert json.loads(done.stdout)["ok"]
         done = isolated.run("backup", "--data", "data", "--to", "b.tar")
         assert done.returncode == 0, done.stderr
         assert "marquee restore b.tar" in done.stdout

@@ -1,33 +1,33 @@
-"""`doctor`, as its owner calls it, beside a server and without."""
+"""The `doctor` command, with a running server and without."""
 
 import json
 import signal
 import socket
 
 
-def told(answer):
-    said = json.loads(answer.stdout)
+def parse_report(done):
+    report = json.loads(done.stdout)
     states = {}
-    for each in said["findings"]:
-        states.setdefault(each["check"], []).append((each["state"], each["words"]))
-    return said["well"], states
+    for each in report["findings"]:
+        states.setdefault(each["check"], []).append((each["state"], each["message"]))
+    return report["ok"], states
 
 
-def test_all_is_well_beside_a_server_that_is_ready(start, run):
+def test_ready_server_has_no_problems(start, run):
     server = start("--sample")
     answer = run("doctor", "--data", str(server.data), "--port", str(server.port), "--json")
-    well, found = told(answer)
-    assert (answer.returncode, well) == (0, True), answer.stdout
-    assert ("well", f"process {server.process.pid} serves, and is ready") in found["server"]
-    # Its port is its own.
+    ok, found = parse_report(answer)
+    assert (answer.returncode, ok) == (0, True), answer.stdout
+    assert ("ok", f"process {server.process.pid} is ready") in found["server"]
+    # The server itself uses the port, so the address is not checked.
     assert "address" not in found
-    words = run("doctor", "--data", str(server.data)).stdout
-    assert words.endswith("All is well.\n"), words
+    output = run("doctor", "--data", str(server.data)).stdout
+    assert output.endswith("No problems.\n"), output
     assert server.stop() == 0
     assert "Traceback" not in server.log
 
 
-def test_a_server_that_hangs_is_found(start, run):
+def test_hanging_server_is_reported(start, run):
     server = start()
     server.process.send_signal(signal.SIGSTOP)
     try:
@@ -35,35 +35,35 @@ def test_a_server_that_hangs_is_found(start, run):
     finally:
         server.process.send_signal(signal.SIGCONT)
     assert answer.returncode == 1
-    ((state, words),) = told(answer)[1]["server"]
-    assert state == "fault"
-    assert f"process {server.process.pid} holds the folder and does not answer" in words
+    ((state, message),) = parse_report(answer)[1]["server"]
+    assert state == "problem"
+    assert f"process {server.process.pid} has the folder locked and does not respond" in message
 
 
-def test_a_server_that_is_not_ready_is_found(start, run):
+def test_server_that_is_not_ready_is_reported(start, run):
     server = start()
-    # One request in flight, so that it waits before it ends.
+    # A request in progress delays the shutdown.
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
         server.ask("/healthz")
         server.process.send_signal(signal.SIGTERM)
         answer = run("doctor", "--data", str(server.data), "--json")
     assert answer.returncode == 1
-    words = f"process {server.process.pid} is not ready: taking"
-    assert told(answer)[1]["server"][0] == ("fault", words)
+    message = f"process {server.process.pid} is not ready: taking"
+    assert parse_report(answer)[1]["server"][0] == ("problem", message)
 
 
-def test_what_should_not_stay_is_told_with_what_to_do_and_status_1(run, tmp_path):
+def test_problems_are_printed_with_remedies_and_exit_status_1(run, tmp_path):
     answer = run("doctor", "--data", str(tmp_path / "none"), "--host", "0.0.0.0", "--port", "0")
     assert answer.returncode == 1
-    assert "FAULT data" in answer.stdout
-    assert "FAULT proxies" in answer.stdout
-    assert "→ name yours (--data" in answer.stdout
-    assert answer.stdout.endswith("2 should not stay as they are.\n")
+    assert "PROBLEM  data" in answer.stdout
+    assert "PROBLEM  proxies" in answer.stdout
+    assert "→ set another one (--data" in answer.stdout
+    assert answer.stdout.endswith("2 problems.\n")
     assert not (tmp_path / "none").exists()
 
 
-def test_it_changes_nothing_in_the_folder(start, run):
+def test_doctor_does_not_change_the_folder(start, run):
     server = start("--sample")
     assert server.stop() == 0
     data = server.data
@@ -80,21 +80,19 @@ def test_it_changes_nothing_in_the_folder(start, run):
     assert state() == before
 
 
-def test_a_setting_that_is_wrong_is_told_like_by_every_command(run, tmp_path):
+def test_invalid_setting_is_rejected(run, tmp_path):
     answer = run("doctor", "--data", str(tmp_path), "--tz", "Mars/Olympus")
     assert answer.returncode == 2
     assert "Europe/Berlin" in answer.stderr
 
 
-def test_what_may_not_be_looked_at_is_told_and_the_rest_is_looked_at(run, tmp_path, monkeypatch):
+def test_unreadable_file_does_not_stop_the_other_checks(run, tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    (data / "marquee.db").symlink_to(data / "marquee.db")  # whoever looks at it gets an OSError
+    (data / "marquee.db").symlink_to(data / "marquee.db")  # every access raises OSError
     answer = run("doctor", "--data", str(data), "--port", "0", "--json")
-    well, found = told(answer)
-    assert (answer.returncode, well) == (1, False)
-    assert any(
-        "cannot be looked at" in words for words in [w for each in found.values() for _, w in each]
-    )
+    ok, found = parse_report(answer)
+    assert (answer.returncode, ok) == (1, False)
+    assert any("cannot be checked" in message for each in found.values() for _, message in each)
     assert "server" in found
     assert "Traceback" not in answer.stderr

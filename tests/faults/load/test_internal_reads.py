@@ -96,4 +96,4 @@ def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_it
         timeout=60,
     )
     found = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
-    assert found["views"]["state"] == "well", found
+    assert found["projections"]["state"] == "ok", found
