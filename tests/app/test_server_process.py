@@ -321,7 +321,7 @@ def test_a_hint_can_be_typed_wherever_one_is(tmp_path):
     """It names this program, and this installation; another one may be in the environment."""
     words = [sys.executable, ROOT / "server.py", "doctor", "--data", "mine"]
     told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
-    hint = re.search(r"a new one is made by: (.*) serve --data (\S+)", told)
+    hint = re.search(r"or create it: (.*) serve --data (\S+)", told)
     assert hint is not None, told
     assert hint[1].endswith(f" {ROOT / 'server.py'}")
     assert hint[2] == str(tmp_path / "mine")
