@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     for name in manifest.lacking:
         sys.stderr.write(
             f"marquee: not in the backup: {data / IMAGES_FOLDER / name} is missing or damaged "
-            f"{', '.join(map(str, manifest.lacking_of.get(name, [])))}): import the image again\n"
+            f"(of banner {', '.join(map(str, manifest.lacking_of.get(name, [])))}): import the image again\n"
         )
     return 1 if manifest.lacking else 0
 

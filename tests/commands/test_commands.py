@@ -60,7 +60,7 @@ def test_importing_again_changes_nothing_and_says_so(run, folder, tmp_path):
     assert run("import", str(folder), "--data", data).returncode == 0
     again = run("import", str(folder), "--data", data)
     assert again.returncode == 0
-    assert "nothing was changed" in again.stdout
+    assert "Nothing was changed" in again.stdout
     assert json.loads(run("import", str(folder), "--data", data, "--json").stdout)["stored"] == 0
 
 

@@ -97,10 +97,10 @@ def test_a_file_of_something_else_is_refused_and_nothing_changed(owner, tmp_path
     for content in (b"\x89PNG\r\n\x1a\n", b"[{]"):
         file.write_bytes(content)
         refused = owner("stories", "import", str(file), status=1)
-        assert f"{file} was not taken: " in refused.stderr
+        assert f"{file}: invalid stories file: " in refused.stderr
     assert "No such file" in owner("stories", "import", str(tmp_path / "none"), status=1).stderr
     assert owner.told("stories", "list") == {"stories": []}
-    assert "no story yet" in owner("stories", "list").stdout
+    assert "No stories." in owner("stories", "list").stdout
 
 
 def test_many_stories_are_taken_at_once(owner, tmp_path):
