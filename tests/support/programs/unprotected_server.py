@@ -63,12 +63,12 @@ def forms_come_from_anywhere() -> None:
 
 def a_login_leads_anywhere() -> None:
     """`next` is believed."""
-    login.AdminLoginPage._next = lambda self, wanted: wanted or "/admin/"  # type: ignore[method-assign]
+    login.AdminLoginPage._safe_next_url = lambda self, wanted: wanted or "/admin/"  # type: ignore[method-assign]
 
 
 def a_session_is_the_one_that_came() -> None:
     """A cookie that came with the login is taken for the session's."""
-    enter = login.AdminLoginBasePage.enter
+    enter = login.AdminLoginBasePage.start_session
 
     async def adopting(self: Any, sessions: Any, *rest: Any) -> None:
         given = self.get_cookie(self.cookie_name)
@@ -76,7 +76,7 @@ def a_session_is_the_one_that_came() -> None:
         login_sessions.secrets = chosen if given else secrets
         await enter(self, sessions, *rest)
 
-    login.AdminLoginBasePage.enter = adopting  # type: ignore[method-assign]
+    login.AdminLoginBasePage.start_session = adopting  # type: ignore[method-assign]
 
 
 def a_path_leads_anywhere() -> None:
