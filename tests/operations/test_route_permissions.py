@@ -54,7 +54,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> RouteNames:
             for rule in build_application(core).wildcard_router.rules:
                 if hasattr(rule.matcher, "regex"):
                     pattern = rule.matcher.regex.pattern.removesuffix("$")
-                    routes |= {(method, pattern) for method in rule.target.own - {"HEAD"}}
+                    routes |= {(method, pattern) for method in rule.target.own_methods - {"HEAD"}}
             for feature in core.features:
                 names += [route.name for route in (*feature.routes, *feature.admin_pages)]
         return RouteNames(routes, names)
