@@ -70,9 +70,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         print(_format_backup(path, manifest))
     for name in manifest.lacking:
+        banners = ", ".join(map(str, manifest.lacking_of.get(name, [])))
         sys.stderr.write(
             f"marquee: not in the backup: {data / IMAGES_FOLDER / name} is missing or damaged "
-            f"(of banner {', '.join(map(str, manifest.lacking_of.get(name, [])))}): import the image again\n"
+            f"(of banner {banners}): import the image again\n"
         )
     return 1 if manifest.lacking else 0
 
