@@ -23,7 +23,7 @@ from domain.audience.seasonal_baseline import NO_SEASONAL_BASELINE, SeasonalBase
 from domain.audience.toppages_format import TopPagesReading
 from domain.audience.visitor_history import MinuteTotals
 from store.cache.active_visitors import ActiveVisitors
-from tests.support.audience.faulty_upstream import Faulty
+from tests.support.audience.faulty_upstream import FaultyUpstream
 
 TOKEN, HOST = "bench", "www.example.com"
 PATH = "/api/v1.0/increasingconcurrents?" + urlencode({"apikey": TOKEN, "host": HOST})
@@ -192,8 +192,8 @@ def reading(given):
 
 def faults(given):
     """Page views while the upstream does whatever it likes, against views while it is well."""
-    faulty = Faulty()
-    faulty.mode, faulty.pages = "pages", b'[{"i": "A", "path": "/a", "visitors": 3}]'
+    faulty = FaultyUpstream()
+    faulty.mode, faulty.pages_json = "pages", b'[{"i": "A", "path": "/a", "visitors": 3}]'
     found: dict[str, list[Sample]] = {}
     try:
         with (
@@ -225,7 +225,7 @@ def faults(given):
             False,
         ),
         Promise("MiB of memory gained", grown_by, 30, False),
-        Promise("requests at once for a (key, host)", faulty.most_at_once, 1, False),
+        Promise("requests at once for a (key, host)", faulty.max_concurrent, 1, False),
     ]
     return ("upstream", "CPU s / 1,000 page views", "p99 ms"), rows, promises, []
 

@@ -19,20 +19,20 @@ from events import own
 from report import Promise, options, report
 
 sys.path.insert(0, str(ROOT))
-from tests.support.faults.overload_senders import Senders, Tally, overload
+from tests.support.faults.overload_senders import OverloadTally, SenderGroup, run_overload
 
 MIXES = {
     "of all kinds": [
-        Senders(400, 250_000, pause=0.5),
-        Senders(100, 300, lines=100),
-        Senders(60, 2_000, lines=60),
-        Senders(24, 300, lines=2_500),
-        Senders(200, 300),
+        SenderGroup(400, 250_000, pause=0.5),
+        SenderGroup(100, 300, lines=100),
+        SenderGroup(60, 2_000, lines=60),
+        SenderGroup(24, 300, lines=2_500),
+        SenderGroup(200, 300),
     ],
-    "500 of 250 KB": [Senders(500, 250_000)],
-    "800 of 100 lines": [Senders(800, 300, lines=100)],
-    "150 streams of 4,000 lines": [Senders(150, 300, lines=4_000)],
-    "3,000 one by one": [Senders(3_000, 300)],
+    "500 of 250 KB": [SenderGroup(500, 250_000)],
+    "800 of 100 lines": [SenderGroup(800, 300, lines=100)],
+    "150 streams of 4,000 lines": [SenderGroup(150, 300, lines=4_000)],
+    "3,000 one by one": [SenderGroup(3_000, 300)],
 }
 HEAD = ("senders", "sent MB", "taken MB", "202", "503", "other", "more memory, MiB")
 MORE = 64.0
@@ -55,9 +55,9 @@ def main() -> int:
             marquee, token = own(Path(folder, "data"))
             with replace(marquee, env={**marquee.env, **env}).running() as running:
                 tally, more = pushed(running, token, senders, given.seconds)
-        answers = tally.answers
+        answers = tally.statuses
         other = sum(answers.values()) - answers["202"] - answers["503"]
-        sizes = (f"{tally.sent / 1e6:,.0f}", f"{tally.taken / 1e6:,.0f}")
+        sizes = (f"{tally.sent_bytes / 1e6:,.0f}", f"{tally.accepted_bytes / 1e6:,.0f}")
         rows.append((name, *sizes, answers["202"], answers["503"], other, f"{more:.1f}"))
         print(rows[-1], file=sys.stderr)
         most = max(most, more)
@@ -69,11 +69,11 @@ def main() -> int:
 
 
 def pushed(
-    running: Running, token: str, senders: list[Senders], seconds: float
-) -> tuple[Tally, float]:
+    running: Running, token: str, senders: list[SenderGroup], seconds: float
+) -> tuple[OverloadTally, float]:
     """What senders were told, and MiB of memory that the server took for it."""
     few = [each._replace(connections=4) for each in senders]
-    asyncio.run(overload(running.port, token, 3, [*few, Senders(8, 300, lines=100)]))
+    asyncio.run(run_overload(running.port, token, 3, [*few, SenderGroup(8, 300, lines=100)]))
     warm, most, ended = running.rss(), [0], threading.Event()
 
     def watch() -> None:
@@ -83,7 +83,7 @@ def pushed(
     watching = threading.Thread(target=watch)
     watching.start()
     time.sleep(0.1)
-    tally = asyncio.run(overload(running.port, token, seconds, senders, 10**9))
+    tally = asyncio.run(run_overload(running.port, token, seconds, senders, 10**9))
     ended.set()
     watching.join()
     return tally, (most[0] - warm) / 2**20

@@ -19,7 +19,7 @@ from events import own
 from report import Promise, options, report
 
 sys.path.insert(0, str(ROOT))
-from tests.support.events.hostile_bodies import hostile
+from tests.support.events.hostile_bodies import hostile_bodies
 
 WATCHED = str(ROOT / "tests/support/programs/loop_watch.py")
 KINDS = ("application/json", "application/x-ndjson")
@@ -60,7 +60,7 @@ def measure(running: Running, token: str) -> tuple[list[tuple[str, ...]], list[f
     turn(running)
     looking = threading.Thread(target=look, args=(running, ended, waits))
     looking.start()
-    for body in hostile():
+    for body in hostile_bodies():
         for kind in KINDS:
             headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
             connection.request("POST", "/events", body, headers)

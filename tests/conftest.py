@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import ROOT
-from tests.support.server_process import Running
+from tests.support.server_process import MarqueeProcess
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -93,7 +93,7 @@ def pytest_make_collect_report(
 
 
 @pytest.fixture(scope="session")
-def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """One command, to its end."""
 
     def end(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -110,12 +110,12 @@ def run() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def start_server(tmp_path: Path) -> Iterator[Callable[..., MarqueeProcess]]:
     """Start servers, by default on one data folder; all are ended after the test."""
-    running: list[Running] = []
+    running: list[MarqueeProcess] = []
 
-    def begin(*words: str, data: Path | None = None, **environ: str) -> Running:
-        running.append(Running(data or tmp_path / "data", *words, **environ))
+    def begin(*words: str, data: Path | None = None, **environ: str) -> MarqueeProcess:
+        running.append(MarqueeProcess(data or tmp_path / "data", *words, **environ))
         return running[-1]
 
     yield begin
@@ -125,30 +125,30 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 
 @pytest.fixture(scope="module")
-def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def sample_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarqueeProcess]:
     """One server with sample data, for all tests of a module that change nothing."""
-    running = Running(tmp_path_factory.mktemp("sample") / "data", "--sample")
+    running = MarqueeProcess(tmp_path_factory.mktemp("sample") / "data", "--sample")
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def empty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarqueeProcess]:
     """One server without a sample, for all tests of a module that share its counts alone."""
-    running = Running(tmp_path_factory.mktemp("served") / "data")
+    running = MarqueeProcess(tmp_path_factory.mktemp("served") / "data")
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log, running.log
 
 
 @pytest.fixture(scope="module", params=["wire", "tornado"])
-def each_server(
+def each_server_kind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+) -> Iterator[MarqueeProcess]:
     """A server with the sample, of each kind, for all tests of a module that change nothing."""
     data = tmp_path_factory.mktemp(request.param) / "data"
-    running = Running(data, "--sample", "--no-traffic", "--server", request.param, "--json")
+    running = MarqueeProcess(data, "--sample", "--no-traffic", "--server", request.param, "--json")
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log, running.log
@@ -157,8 +157,8 @@ def each_server(
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory):
     """One browser for all tests of a module."""
-    from tests.support.web.browser import chromium
+    from tests.support.web.browser import start_chromium
 
-    driver = chromium(tmp_path_factory.mktemp("profile"))
+    driver = start_chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()

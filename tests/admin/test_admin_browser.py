@@ -16,10 +16,10 @@ from selenium.common.exceptions import (
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.support.events.hostile_bodies import body
-from tests.support.web.admin_session import Visitor, owner_of
-from tests.support.web.admin_uploads import campaign
-from tests.support.web.browser import chromium, contrast, requested
+from tests.support.events.hostile_bodies import event_body
+from tests.support.web.admin_session import AdminBrowser, owner_credentials
+from tests.support.web.admin_uploads import campaign_files
+from tests.support.web.browser import contrast_ratio, requested_urls, start_chromium
 
 PAGES = (
     "", "campaigns", "campaigns/1", "campaigns/1/preview", "campaigns/upload", "imports",
@@ -33,7 +33,9 @@ PAGES = (
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A browser with scripts off."""
-    driver = chromium(tmp_path_factory.mktemp("plain"), "--blink-settings=scriptEnabled=false")
+    driver = start_chromium(
+        tmp_path_factory.mktemp("plain"), "--blink-settings=scriptEnabled=false"
+    )
     yield driver
     driver.quit()
 
@@ -89,7 +91,7 @@ class Person:
         self.browser.delete_all_cookies()
         # Of what was before, a server that went away amid its charts may be told of here.
         self.browser.get_log("browser")
-        requested(self.browser)
+        requested_urls(self.browser)
         self.go("/admin/")
         self.fill(name=name, password=password)
         self.press("Log in")
@@ -99,7 +101,7 @@ class Person:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A campaign folder, some rows of which are wrong."""
-    for name, content in campaign(711, bad=2):
+    for name, content in campaign_files(711, bad=2):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -109,16 +111,16 @@ def folder(tmp_path: Path) -> Path:
 def visit(server, stop: threading.Event, seen: list[int]) -> None:
     """A visitor of the pages that are served."""
     while not stop.is_set():
-        seen.append(server.ask("/campaigns/1/").status)
+        seen.append(server.request("/campaigns/1/").status)
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_the_whole_way(browser, plain, start, folder, scripts):
-    server = start("--sample")
+def test_the_whole_way(browser, plain, start_server, folder, scripts):
+    server = start_server("--sample")
     time.sleep(0.3)
     driver = browser if scripts else plain
     person = Person(driver, server)
-    person.log_in(*owner_of(server))
+    person.log_in(*owner_credentials(server))
 
     # A folder comes in while pages are being served.
     stop, seen = threading.Event(), []
@@ -137,7 +139,7 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     person.press("Campaign 711")
     ranked = [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, "tbody th")]
     assert ranked == ["Banner 3", "Banner 2", "Banner 1", "Banner 4", "Banner 5"]
-    assert server.ask("/campaigns/711/").status == 200
+    assert server.request("/campaigns/711/").status == 200
 
     # An app, and an event by its token.
     person.press("Apps")
@@ -146,7 +148,10 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     token = person.one("#token").text
     key = {"Authorization": f"Bearer {token}", "Content_Type": "application/json"}
     sale = {"category": "shop", "name": "sale"}
-    assert server.ask("/events", "POST", body(**sale, data={"price": 7}), **key).status == 202
+    assert (
+        server.request("/events", "POST", event_body(**sale, data={"price": 7}), **key).status
+        == 202
+    )
     person.press("Events")
     person.fill(category="shop", name="sale")
     person.press("Search")
@@ -162,7 +167,10 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     person.sees("This schema rejects 1 of the newest 1 event")
     person.press("Save schema")
     person.sees("The schema is saved and validates new events.")
-    assert server.ask("/events", "POST", body(**sale, data={"price": 8}), **key).status == 422
+    assert (
+        server.request("/events", "POST", event_body(**sale, data={"price": 8}), **key).status
+        == 422
+    )
     person.press("Rejected events")
     person.sees("/data/cost is missing")
     person.press("Event schemas")
@@ -184,7 +192,7 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
         line = "return document.querySelector('[data-card=pages] path.line')?.getAttribute('d')"
         before = driver.execute_script(line)
         for _ in range(50):
-            server.ask("/campaigns/1/")
+            server.request("/campaigns/1/")
         WebDriverWait(driver, 120, 0.1).until(lambda _: driver.execute_script(line) != before)
     assert person.one("[data-card=events] svg")
 
@@ -192,24 +200,24 @@ def test_the_whole_way(browser, plain, start, folder, scripts):
     assert cookie["httpOnly"] and cookie["sameSite"] == "Lax" and cookie["path"] == "/admin"
     person.press("Log out")
     person.sees("Log in")
-    dead = Visitor(server)
+    dead = AdminBrowser(server)
     dead.cookie = f"mq_owner={cookie['value']}"
     assert dead.get("/admin/").status == 303
     person.go("/admin/apps")
     person.sees("Log in")
 
-    asked = requested(driver)
+    asked = requested_urls(driver)
     assert asked and all(url.startswith(person.root) for url in asked), asked
     # Neither errors nor breaches of the policy; the logout says what it cleared.
     said = [each["message"] for each in driver.get_log("browser")]
     assert [each for each in said if "Cleared data types" not in each] == []
 
 
-def test_progress_is_seen_while_a_folder_is_sent_and_read(browser, start, tmp_path):
-    server = start("--sample")
+def test_progress_is_seen_while_a_folder_is_sent_and_read(browser, start_server, tmp_path):
+    server = start_server("--sample")
     time.sleep(0.3)
     person = Person(browser, server)
-    person.log_in(*owner_of(server))
+    person.log_in(*owner_credentials(server))
     large = tmp_path / "mine" / "1" / "impressions_1.csv"
     large.parent.mkdir(parents=True)
     large.write_text("banner_id,campaign_id\n" + "".join(f"{n},{n % 90}\n" for n in range(250_000)))
@@ -231,10 +239,10 @@ def test_progress_is_seen_while_a_folder_is_sent_and_read(browser, start, tmp_pa
     assert len(between) >= 2, values
 
 
-def test_what_an_upload_lacks_is_told_beside_it(browser, sampled):
-    person = Person(browser, sampled)
+def test_what_an_upload_lacks_is_told_beside_it(browser, sample_server):
+    person = Person(browser, sample_server)
     time.sleep(0.3)
-    person.log_in(*owner_of(sampled))
+    person.log_in(*owner_credentials(sample_server))
     person.go("/admin/campaigns/upload")
     person.press("Upload and import")
     person.sees("No file was chosen.")
@@ -246,15 +254,17 @@ def test_what_an_upload_lacks_is_told_beside_it(browser, sampled):
 
 @pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_reads_well_wide_and_narrow_in_light_and_dark(browser, sampled, size, scheme):
-    person = Person(browser, sampled)
+def test_every_page_reads_well_wide_and_narrow_in_light_and_dark(
+    browser, sample_server, size, scheme
+):
+    person = Person(browser, sample_server)
     time.sleep(0.3)
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
     metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        person.log_in(*owner_of(sampled))
+        person.log_in(*owner_credentials(sample_server))
         browser.get_log("browser")
         for path in PAGES:
             person.go(f"/admin/{path}")
@@ -264,7 +274,12 @@ def test_every_page_reads_well_wide_and_narrow_in_light_and_dark(browser, sample
             assert wide <= 0, path
             for colours in browser.execute_script(COLOURS):
                 ink, ground, words, large = colours
-                assert contrast(ink, ground) >= (3 if large else 4.5), (path, words, ink, ground)
+                assert contrast_ratio(ink, ground) >= (3 if large else 4.5), (
+                    path,
+                    words,
+                    ink,
+                    ground,
+                )
         assert browser.get_log("browser") == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -290,10 +305,10 @@ return [...found.values()];
 """
 
 
-def test_all_can_be_reached_and_seen_by_keyboard(browser, sampled):
-    person = Person(browser, sampled)
+def test_all_can_be_reached_and_seen_by_keyboard(browser, sample_server):
+    person = Person(browser, sample_server)
     time.sleep(0.3)
-    person.log_in(*owner_of(sampled))
+    person.log_in(*owner_credentials(sample_server))
     person.go("/admin/apps")
     reached = []
     for _ in range(60):
@@ -308,13 +323,13 @@ def test_all_can_be_reached_and_seen_by_keyboard(browser, sampled):
     assert {"Overview", "Log out", "Sample app 1", "hosts", "Create app"} <= set(reached)
 
 
-def test_the_menu_of_a_phone_opens_with_scripts_off(plain, sampled):
-    person = Person(plain, sampled)
+def test_the_menu_of_a_phone_opens_with_scripts_off(plain, sample_server):
+    person = Person(plain, sample_server)
     time.sleep(0.3)
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
     plain.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        person.log_in(*owner_of(sampled))
+        person.log_in(*owner_credentials(sample_server))
         assert not person.one("#menu").is_displayed()
         person.press("Menu")
         assert person.one("#menu").is_displayed()
@@ -324,20 +339,20 @@ def test_the_menu_of_a_phone_opens_with_scripts_off(plain, sampled):
         plain.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_a_page_and_all_that_it_needs_is_light(browser, sampled):
-    person = Person(browser, sampled)
+def test_a_page_and_all_that_it_needs_is_light(browser, sample_server):
+    person = Person(browser, sample_server)
     time.sleep(0.3)
-    person.log_in(*owner_of(sampled))
+    person.log_in(*owner_credentials(sample_server))
     for path in ("", "campaigns", "events", "rejected-events", "health"):
         person.go(f"/admin/{path}")
         names = browser.execute_script(
             "return performance.getEntriesByType('resource').map((it) => it.name)"
         )
-        weight = len(Visitor(sampled).get("/admin/login").body)
-        visitor = Visitor(sampled)
+        weight = len(AdminBrowser(sample_server).get("/admin/login").body)
+        visitor = AdminBrowser(sample_server)
         visitor.cookie = f"mq_owner={browser.get_cookie('mq_owner')['value']}"
         weight = len(visitor.get(f"/admin/{path}").body)
         for name in names:
             if re.search(r"\.(css|js|svg)\b", name):
-                weight += len(sampled.ask(name.removeprefix(person.root)).body)
+                weight += len(sample_server.request(name.removeprefix(person.root)).body)
         assert weight < 60_000, (path, weight, json.dumps(names))

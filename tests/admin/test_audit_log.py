@@ -8,41 +8,46 @@ from store.sqlite.core.audit_log import (
     format_changes,
     format_value,
 )
-from tests.support.web.admin_session import Visitor, owner_of, words
-from tests.support.web.admin_uploads import Client, campaign, outcome, upload
+from tests.support.web.admin_session import AdminBrowser, owner_credentials, page_text
+from tests.support.web.admin_uploads import (
+    AdminPagesApp,
+    campaign_files,
+    upload_files,
+    wait_for_upload,
+)
 
 
 @pytest.fixture
-def owner(start) -> Visitor:
-    server = start("--sample", "--no-traffic")
-    return Visitor(server).log_in(*owner_of(server))
+def owner(start_server) -> AdminBrowser:
+    server = start_server("--sample", "--no-traffic")
+    return AdminBrowser(server).log_in(*owner_credentials(server))
 
 
-def listed(owner: Visitor) -> str:
-    return words(owner.get("/admin/audit"))
+def listed(owner: AdminBrowser) -> str:
+    return page_text(owner.get("/admin/audit"))
 
 
-def test_an_import_at_the_terminal_is_a_change(owner, run, tmp_path):
-    for name, content in campaign(721, bad=2):
+def test_an_import_at_the_terminal_is_a_change(owner, run_command, tmp_path):
+    for name, content in campaign_files(721, bad=2):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    run("import", str(tmp_path / "mine"), "--data", str(owner.server.data))
+    run_command("import", str(tmp_path / "mine"), "--data", str(owner.server.data))
     page = listed(owner)
     assert "the terminal imported campaigns import 2 from" in page
     assert f"from {tmp_path / 'mine'}; 12 files; rows: 62 stored, 0 duplicate, 8 rejected" in page
     # One that has nothing new changes nothing.
-    run("import", str(tmp_path / "mine"), "--data", str(owner.server.data))
+    run_command("import", str(tmp_path / "mine"), "--data", str(owner.server.data))
     assert listed(owner).count("imported campaigns") == page.count("imported campaigns")
 
 
 def test_an_upload_is_a_change_of_its_user(owner):
-    outcome(owner, upload(owner, *campaign(722)))
+    wait_for_upload(owner, upload_files(owner, *campaign_files(722)))
     page = listed(owner)
     assert "owner imported campaigns import 2 from upload by owner; 12 files; rows: 62" in page
 
 
-def test_changes_tell_what_was_and_what_is(owner, run):
+def test_changes_tell_what_was_and_what_is(owner, run_command):
     data = str(owner.server.data)
     owner.post("/admin/apps", name="Shop", hosts="A.Example.", public_token="shop-1")
     assert "created an app 5 (Shop); hosts: a.example; strict: no; public token: shop-1" in listed(
@@ -53,7 +58,7 @@ def test_changes_tell_what_was_and_what_is(owner, run):
         "changed an app 5 (Shop); hosts: a.example → a.example, b.example:8080; strict: no → yes"
         in listed(owner)
     )
-    run("app", "change", "Shop", "--name", "Store", "--data", data)
+    run_command("app", "change", "Shop", "--name", "Store", "--data", data)
     assert "the terminal changed an app 5 (Store); name: Shop → Store" in listed(owner)
     story = {"app": "5", "id": "99", "metadata": '{"img": "a.png"}', "order": "1"}
     assert owner.post("/admin/stories/edit", **story).status == 303
@@ -75,19 +80,19 @@ def test_changes_tell_what_was_and_what_is(owner, run):
     assert "created a user nina; password: generated" in listed(owner)
     owner.post("/admin/users/remove", name="nina")
     assert "removed a user nina; 0 sessions ended" in listed(owner)
-    run("app", "remove", "Store", "--yes", "--data", data)
+    run_command("app", "remove", "Store", "--yes", "--data", data)
     if "removed an app" not in listed(owner):  # of the first versions, which ask for no --yes
-        run("app", "remove", "Store", "--data", data)
+        run_command("app", "remove", "Store", "--data", data)
     page = listed(owner)
     assert "removed an app 5 (Store); with it 0 stories, 0 event schemas, 1 token" in page
 
 
-def test_a_replay_at_the_terminal_is_a_change(owner, run):
-    app = Client(owner, "Replayed", strict="1")
+def test_a_replay_at_the_terminal_is_a_change(owner, run_command):
+    app = AdminPagesApp(owner, "Replayed", strict="1")
     app.send(category="shop", name="sale")
     app.send(category="shop", name="other")
     owner.post(f"/admin/apps/{app.id}", hosts="")  # takes types without a rule from now on
-    done = run("events", "replay", "--all", "--data", str(owner.server.data))
+    done = run_command("events", "replay", "--all", "--data", str(owner.server.data))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the terminal replayed rejects 2 events stored; 0 still wrong" in listed(owner)
 

@@ -13,12 +13,12 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from tests.support import ROOT
-from tests.support.audience.audience_site import until
-from tests.support.audience.faulty_upstream import Faulty
-from tests.support.server_process import Running
-from tests.support.web.admin_session import Visitor, owner_of, words
-from tests.support.web.admin_uploads import Client, outcome, upload
-from tests.support.web.admin_uploads import campaign as folder
+from tests.support.audience.audience_site import wait_for
+from tests.support.audience.faulty_upstream import FaultyUpstream
+from tests.support.server_process import MarqueeProcess
+from tests.support.web.admin_session import AdminBrowser, owner_credentials, page_text
+from tests.support.web.admin_uploads import AdminPagesApp, upload_files, wait_for_upload
+from tests.support.web.admin_uploads import campaign_files as folder
 
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 SVG = {"path", "polyline", "line", "rect"}
@@ -115,8 +115,8 @@ def faults(answer) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def owner(sampled) -> Visitor:
-    return Visitor(sampled).log_in(*owner_of(sampled))
+def owner(sample_server) -> AdminBrowser:
+    return AdminBrowser(sample_server).log_in(*owner_credentials(sample_server))
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_fault_of_markup_is_seen(text, fault):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_valid(sampled, path):
-    assert faults(sampled.ask(path)) == []
+def test_a_page_is_valid(sample_server, path):
+    assert faults(sample_server.request(path)) == []
 
 
 @pytest.mark.parametrize("path", OWN)
@@ -144,10 +144,12 @@ def test_an_owners_page_is_valid(owner, path):
 
 
 def test_pages_with_something_in_them_are_valid(owner):
-    app = Client(owner, "Full", hosts="www.example.com")
+    app = AdminPagesApp(owner, "Full", hosts="www.example.com")
     app.send()
     app.send(timestamp="never")
-    said = outcome(owner, upload(owner, *folder(811, bad=2), ("mine/notes.txt", b"x")))
+    said = wait_for_upload(
+        owner, upload_files(owner, *folder(811, bad=2), ("mine/notes.txt", b"x"))
+    )
     assert "8 rejected" in said
     number = re.search(r"/admin/imports/(\d+)", owner.get("/admin/imports").text)[1]
     event = re.search(r"/admin/events/(\d+)", owner.get("/admin/events").text)[1]
@@ -236,7 +238,7 @@ def test_a_new_app_shows_a_command_that_works(owner):
     token = re.search(r"Bearer (mq_\w+[\w-]*)", command)[1]
     body = re.search(r"-d '(.*)'", command, re.DOTALL)[1]
     assert json.loads(body)["data"]["host"] == "curl.example"
-    answer = owner.server.ask(
+    answer = owner.server.request(
         "/events", "POST", body.encode(), Authorization=f"Bearer {token}",
         Content_Type="application/json",
     )  # fmt: skip
@@ -244,23 +246,25 @@ def test_a_new_app_shows_a_command_that_works(owner):
 
 
 def test_an_app_shows_the_beacon_to_paste(owner):
-    app = Client(owner, "Beacon", hosts="")
-    assert "Add the hosts" in words(owner.get(f"/admin/apps/{app.id}"))
+    app = AdminPagesApp(owner, "Beacon", hosts="")
+    assert "Add the hosts" in page_text(owner.get(f"/admin/apps/{app.id}"))
     owner.post(f"/admin/apps/{app.id}", hosts="shop.example, localhost:3000")
     page = owner.get(f"/admin/apps/{app.id}").text
     snippet = html.unescape(re.search(r'<pre id="beacon">(.*?)</pre>', page, re.DOTALL)[1])
     found = re.fullmatch(r'<script src="(.+)" data-token="([\w.~-]+)" defer></script>', snippet)
     assert found[1] == f"http://127.0.0.1:{owner.server.port}/static/beacon.js"
-    assert owner.server.ask(f"/live/shop.example?apikey={found[2]}").status == 200
+    assert owner.server.request(f"/live/shop.example?apikey={found[2]}").status == 200
     assert f'href="/live/shop.example?apikey={found[2]}"' in page
-    assert "the pages of shop.example, localhost:3000" in words(owner.get(f"/admin/apps/{app.id}"))
+    assert "the pages of shop.example, localhost:3000" in page_text(
+        owner.get(f"/admin/apps/{app.id}")
+    )
 
 
 def test_received_control_characters_are_written_out(owner):
-    app = Client(owner, "Control")
+    app = AdminPagesApp(owner, "Control")
     raw = b'{"name": "a\x00b\x1b[31m\x7f\xc2\x85\xe2\x80\xae", broken'
-    said = {"Authorization": f"Bearer {app.token}", "Content_Type": "application/json"}
-    assert owner.server.ask("/events", "POST", raw, **said).status == 400
+    said = {"Authorization": f"Bearer {app.secret_token}", "Content_Type": "application/json"}
+    assert owner.server.request("/events", "POST", raw, **said).status == 400
     answer = owner.get("/admin/rejected-events")
     assert faults(answer) == []
     assert "a\\x00b\\x1b[31m\\x7f\\x85\\u202e" in answer.text
@@ -277,39 +281,41 @@ def test_received_control_characters_are_written_out(owner):
 def test_an_error_keeps_the_owners_navigation(owner, path):
     answer = owner.get(f"/admin/{path}")
     assert answer.status == 404
-    assert 'href="/admin/campaigns"' in answer.text and "Log out" in words(answer)
-    stranger = owner.server.ask(f"/admin/{path}")
-    assert stranger.status in (303, 404) and "Log out" not in words(stranger)
+    assert 'href="/admin/campaigns"' in answer.text and "Log out" in page_text(answer)
+    stranger = owner.server.request(f"/admin/{path}")
+    assert stranger.status in (303, 404) and "Log out" not in page_text(stranger)
 
 
 def test_a_form_tells_the_rules_of_names_and_passwords(owner):
-    page = words(owner.get("/admin/users"))
+    page = page_text(owner.get("/admin/users"))
     assert "1 to 100 letters, digits and . _ @ + -" in page
     wrong = owner.post("/admin/users", name="a b")
-    assert wrong.status == 422 and "1 to 100 letters, digits and . _ @ + -" in words(wrong)
-    assert "10 to 500 characters" in words(owner.get("/admin/account"))
+    assert wrong.status == 422 and "1 to 100 letters, digits and . _ @ + -" in page_text(wrong)
+    assert "10 to 500 characters" in page_text(owner.get("/admin/account"))
 
 
 def test_what_an_upstream_said_long_ago_is_not_shown_as_now(tmp_path):
-    upstream = Faulty()
+    upstream = FaultyUpstream()
     upstream.mode = "pages"
-    upstream.pages = json.dumps([{"i": "A", "path": "/a", "visitors": 41}]).encode()
-    server = Running(
+    upstream.pages_json = json.dumps([{"i": "A", "path": "/a", "visitors": 41}]).encode()
+    server = MarqueeProcess(
         tmp_path / "data",
         *("--sample", "--no-traffic", "--upstream", upstream.address, "--reading-seconds", "0.5"),
     )
     try:
-        owner = Visitor(server).log_in(*owner_of(server))
+        owner = AdminBrowser(server).log_in(*owner_credentials(server))
         asked = "/api/v1.0/increasingconcurrents?apikey=k&host=www.example.com"
-        until(lambda: server.ask(asked).status == 200)
-        assert "41 visitors now" in words(owner.get("/admin/audience"))
-        until(lambda: re.search(r"41 now", words(owner.get("/admin/"))))
+        wait_for(lambda: server.request(asked).status == 200)
+        assert "41 visitors now" in page_text(owner.get("/admin/audience"))
+        wait_for(lambda: re.search(r"41 now", page_text(owner.get("/admin/"))))
         upstream.close()
-        until(lambda: "stale" in words(owner.get("/admin/audience")), 30)
-        page = words(owner.get("/admin/audience"))
+        wait_for(lambda: "stale" in page_text(owner.get("/admin/audience")), 30)
+        page = page_text(owner.get("/admin/audience"))
         assert re.search(r"41 visitors \d+ (ms|s|minutes) ago", page), page
         assert "41 visitors now" not in page
-        until(lambda: re.search(r"41 are stale: read \d+ s ago", words(owner.get("/admin/"))), 30)
+        wait_for(
+            lambda: re.search(r"41 are stale: read \d+ s ago", page_text(owner.get("/admin/"))), 30
+        )
     finally:
         assert server.stop() == 0, server.log
 
@@ -331,7 +337,7 @@ def png(width: int, height: int) -> bytes:
 def test_images_of_every_shape_fit_and_small_ones_are_not_enlarged(owner, browser):
     sizes = ((40, 30), (60, 1_500), (1_500, 40), (40, 30), (40, 30))
     images = [(f"mine/images/image_{n}.png", png(*size)) for n, size in enumerate(sizes, 1)]
-    outcome(owner, upload(owner, *folder(901), *images))
+    wait_for_upload(owner, upload_files(owner, *folder(901), *images))
     root = f"http://127.0.0.1:{owner.server.port}"
     browser.get(f"{root}/admin/login")
     name, _, value = owner.cookie.partition("=")
@@ -341,14 +347,14 @@ def test_images_of_every_shape_fit_and_small_ones_are_not_enlarged(owner, browse
         browser.set_window_size(width, 844)
         browser.get(f"{root}/admin/campaigns/901")
         browser.execute_script("for (const it of document.images) it.loading = 'eager'")
-        until(lambda: browser.execute_script(loaded))
+        wait_for(lambda: browser.execute_script(loaded))
         for image in browser.find_elements(By.CSS_SELECTOR, "tbody img"):
             assert image.size["width"] == 112 and image.size["height"] == 63
         for banner, size in ((1, (40, 30)), (2, None), (3, None)):
             browser.get(f"{root}/admin/campaigns/901/preview?slot=1")
             image = "document.querySelector('.preview img')"
             browser.execute_script(f"{image}.src = '/banners/{banner}'")
-            until(lambda: browser.execute_script(loaded))
+            wait_for(lambda: browser.execute_script(loaded))
             shown = browser.execute_script(
                 f"const it = {image}; return [it.clientWidth, it.clientHeight, it.naturalWidth,"
                 " it.naturalHeight, innerHeight, document.documentElement.scrollWidth - innerWidth]"
@@ -357,7 +363,7 @@ def test_images_of_every_shape_fit_and_small_ones_are_not_enlarged(owner, browse
             assert shown[0] <= shown[2] and shown[1] <= min(shown[3], shown[4])
             assert size is None or tuple(shown[:2]) == size
         browser.get(f"{root}/campaigns/901/")
-        until(lambda: browser.execute_script(loaded))
+        wait_for(lambda: browser.execute_script(loaded))
         shown = browser.execute_script(
             "const it = document.images[0]; return [it.clientWidth, it.naturalWidth]"
         )

@@ -20,20 +20,20 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support import ROOT
-from tests.support.web.admin_session import owner_of
+from tests.support.web.admin_session import owner_credentials
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text()
 
 
-def test_port_0_takes_a_free_one_and_says_which(start):
-    server = start()
+def test_port_0_takes_a_free_one_and_says_which(start_server):
+    server = start_server()
     assert server.port > 0
-    assert server.ask("/healthz").body == b"ok\n"
+    assert server.request("/healthz").body == b"ok\n"
 
 
-def test_readyz_tells_each_check(sampled):
-    answer = sampled.ask("/readyz")
+def test_readyz_tells_each_check(sample_server):
+    answer = sample_server.request("/readyz")
     assert answer.status == 200
     assert answer.json()["checks"] == {
         "migrated": True,
@@ -46,28 +46,30 @@ def test_readyz_tells_each_check(sampled):
     assert any(sqlite3.sqlite_version in note for note in answer.json()["notes"]) == old
 
 
-def test_metrics_count_what_was_answered(sampled):
+def test_metrics_count_what_was_answered(sample_server):
     def count(text: str) -> float:
         found = re.search(r'requests_total\{route="campaign page",status="200"\} (\S+)', text)
         return float(found[1]) if found else 0
 
-    before = count(sampled.ask("/metrics").text)
+    before = count(sample_server.request("/metrics").text)
     for _ in range(3):
-        sampled.ask("/campaigns/1/")
-    assert count(sampled.ask("/metrics").text) == before + 3
+        sample_server.request("/campaigns/1/")
+    assert count(sample_server.request("/metrics").text) == before + 3
 
 
-def test_one_server_at_a_time_holds_a_data_folder(start, run):
-    first = start()
-    second = run("serve", "--port", "0", "--data", str(first.data))
+def test_one_server_at_a_time_holds_a_data_folder(start_server, run_command):
+    first = start_server()
+    second = run_command("serve", "--port", "0", "--data", str(first.data))
     assert second.returncode == 1
     assert str(first.process.pid) in second.stderr
     assert "Traceback" not in second.stderr
 
 
-def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(start, run, tmp_path):
-    server = start(data=tmp_path / ("a" * 60) / ("b" * 60))
-    answer = run("app", "create", "deep", "--data", str(server.data), "--json")
+def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(
+    start_server, run_command, tmp_path
+):
+    server = start_server(data=tmp_path / ("a" * 60) / ("b" * 60))
+    answer = run_command("app", "create", "deep", "--data", str(server.data), "--json")
     assert answer.returncode == 0, answer.stderr
     assert stat.S_IMODE((server.data / "marquee.sock").stat().st_mode) == 0o600
 
@@ -80,61 +82,61 @@ def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(start, run
         ("--host", "192.0.2.1"),
     ],
 )
-def test_what_cannot_be_served_with_is_told_before_anything_is_kept(run, tmp_path, wrong):
+def test_what_cannot_be_served_with_is_told_before_anything_is_kept(run_command, tmp_path, wrong):
     data = tmp_path / "data"
-    answer = run("serve", "--sample", "--port", "0", "--data", str(data), *wrong)
+    answer = run_command("serve", "--sample", "--port", "0", "--data", str(data), *wrong)
     assert answer.returncode in {1, 2}
     assert answer.stderr.startswith("marquee: ")
     assert answer.stderr.count("\n") == 1
     assert not data.exists()
 
 
-def test_a_script_is_told_the_address_and_the_tokens_as_json(start):
-    server = start("--sample", "--json")
-    said = json.loads(server.told[0])
+def test_a_script_is_told_the_address_and_the_tokens_as_json(start_server):
+    server = start_server("--sample", "--json")
+    said = json.loads(server.stdout_lines[0])
     assert said["address"] == f"http://127.0.0.1:{server.port}/"
     assert said["data"] == str(server.data)
     token = said["apps"][0]["secret_token"]
-    asked = server.ask("/api/v1/campaigns/1/candidates", Authorization=f"Bearer {token}")
+    asked = server.request("/api/v1/campaigns/1/candidates", Authorization=f"Bearer {token}")
     assert "revenue" in asked.json()["banners"][0]
 
 
-def test_a_port_in_use_is_told_in_words(start, tmp_path, run):
-    first = start()
-    second = run("serve", "--port", str(first.port), "--data", str(tmp_path / "other"))
+def test_a_port_in_use_is_told_in_words(start_server, tmp_path, run_command):
+    first = start_server()
+    second = run_command("serve", "--port", str(first.port), "--data", str(tmp_path / "other"))
     assert second.returncode == 1
     assert str(first.port) in second.stderr
     assert "Traceback" not in second.stderr
 
 
-def test_the_data_folder_is_the_owners_alone(start):
-    server = start("--sample")
+def test_the_data_folder_is_the_owners_alone(start_server):
+    server = start_server("--sample")
     assert server.data.stat().st_mode & 0o777 == 0o700
     for name in ("marquee.db", "marquee.sock"):
         assert (server.data / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_the_sample_is_made_once_and_its_tokens_are_told_once(start):
-    server = start("--sample")
-    told = "".join(server.told)
+def test_the_sample_is_made_once_and_its_tokens_are_told_once(start_server):
+    server = start_server("--sample")
+    told = "".join(server.stdout_lines)
     time.sleep(0.3)
-    assert len(re.findall(r"mq_\w+", "".join(server.told))) >= 1, told
+    assert len(re.findall(r"mq_\w+", "".join(server.stdout_lines))) >= 1, told
     assert server.stop() == 0
-    again = start("--sample")
+    again = start_server("--sample")
     time.sleep(0.3)
-    assert "mq_" not in "".join(again.told)
-    assert again.ask("/campaigns/1/").status == 200
+    assert "mq_" not in "".join(again.stdout_lines)
+    assert again.request("/campaigns/1/").status == 200
 
 
-def test_without_sample_there_is_nothing_and_that_is_well(start):
-    server = start()
-    assert server.ask("/campaigns/1/").status == 404
-    assert server.ask("/readyz").status == 200
+def test_without_sample_there_is_nothing_and_that_is_well(start_server):
+    server = start_server()
+    assert server.request("/campaigns/1/").status == 404
+    assert server.request("/readyz").status == 200
 
 
 @pytest.mark.parametrize("mode", [{"MARQUEE_SERVER": "tornado"}, {"MARQUEE_LOOP": "asyncio"}])
-def test_the_other_server_and_the_other_loop_answer_the_same(start, sampled, mode):
-    other = start("--sample", **mode)
+def test_the_other_server_and_the_other_loop_answer_the_same(start_server, sample_server, mode):
+    other = start_server("--sample", **mode)
     for path, method in [
         ("/campaigns/1/", "GET"),
         ("/campaigns/1/", "HEAD"),
@@ -153,7 +155,7 @@ def test_the_other_server_and_the_other_loop_answer_the_same(start, sampled, mod
         ("/api/v1/campaigns/999/candidates", "GET"),
     ]:
         named = {"X_Request_Id": "the-same"}  # or each makes one of its own
-        one, two = (each.ask(path, method, **named) for each in (sampled, other))
+        one, two = (each.request(path, method, **named) for each in (sample_server, other))
         assert one.status == two.status, (path, method)
         apart = {"date", "etag", "set-cookie", "last-modified", "content-length", "server"}
         names = [
@@ -164,8 +166,8 @@ def test_the_other_server_and_the_other_loop_answer_the_same(start, sampled, mod
     assert other.stop() == 0, other.log
 
 
-def test_sigterm_under_load_cuts_no_request_that_was_begun(start):
-    server = start("--sample")
+def test_sigterm_under_load_cuts_no_request_that_was_begun(start_server):
+    server = start_server("--sample")
     begun, whole, faults = [], [], []
     go_on = threading.Event()
     go_on.set()
@@ -227,11 +229,11 @@ def test_sigterm_under_load_cuts_no_request_that_was_begun(start):
     assert len(whole) == len(begun) > 100
 
 
-def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(start):
-    server = start("--drain-seconds", "600")
+def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(start_server):
+    server = start_server("--drain-seconds", "600")
     slow = socket.create_connection(("127.0.0.1", server.port))
     slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
-    assert server.ask("/healthz").status == 200  # by now it has read the other's
+    assert server.request("/healthz").status == 200  # by now it has read the other's
     server.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     assert server.process.poll() is None
@@ -240,52 +242,54 @@ def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(sta
 
 
 @pytest.mark.parametrize("seconds", [0, 0.003, 0.01, 0.03])
-def test_a_signal_right_after_the_start_ends_it_without_a_word_of_trouble(start, seconds):
+def test_a_signal_right_after_the_start_ends_it_without_a_word_of_trouble(start_server, seconds):
     """Steps in the background have just begun then; nothing is closed from under them."""
-    server = start("--sample", "--retention-days", "40")
+    server = start_server("--sample", "--retention-days", "40")
     time.sleep(seconds)
     assert server.stop() == 0
     assert not re.search(r"ERROR|WARNING|Traceback", server.log), server.log
 
 
-def test_a_killed_server_starts_again_and_its_lock_is_free(start):
-    server = start("--sample")
+def test_a_killed_server_starts_again_and_its_lock_is_free(start_server):
+    server = start_server("--sample")
     server.stop(signal.SIGKILL)
-    assert start().ask("/campaigns/1/").status == 200
+    assert start_server().request("/campaigns/1/").status == 200
 
 
-def test_logs_can_be_json_and_hold_no_query_and_no_token(start):
-    server = start("--sample", "--log-format", "json", "--access-log")
-    server.ask("/campaigns/1/?secret=hunter2")
-    server.ask("/api/v1/campaigns/1/candidates?token=hunter2", Authorization="Bearer mq_9_hunter2")
+def test_logs_can_be_json_and_hold_no_query_and_no_token(start_server):
+    server = start_server("--sample", "--log-format", "json", "--access-log")
+    server.request("/campaigns/1/?secret=hunter2")
+    server.request(
+        "/api/v1/campaigns/1/candidates?token=hunter2", Authorization="Bearer mq_9_hunter2"
+    )
     assert server.stop() == 0
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert any("/campaigns/1/" in line["message"] for line in lines)
     assert "hunter2" not in server.log
 
 
-def test_without_access_log_a_request_is_no_line(start):
-    server = start("--sample")
-    before = len(server.logged)
-    server.ask("/campaigns/1/")
-    server.ask("/nothing")
+def test_without_access_log_a_request_is_no_line(start_server):
+    server = start_server("--sample")
+    before = len(server.stderr_lines)
+    server.request("/campaigns/1/")
+    server.request("/nothing")
     time.sleep(0.2)
-    assert len(server.logged) == before
+    assert len(server.stderr_lines) == before
 
 
 @pytest.mark.parametrize(
     "command", ["", "serve", "import", "app", "backup", "restore", "doctor", "rebuild"]
 )
-def test_help_shows_an_example(command, run):
-    answer = run(*command.split(), "--help")
+def test_help_shows_an_example(command, run_command):
+    answer = run_command(*command.split(), "--help")
     assert answer.returncode == 0
     assert "xample" in answer.stdout
 
 
-def test_help_and_reference_have_every_setting_with_its_default(run):
+def test_help_and_reference_have_every_setting_with_its_default(run_command):
     from app.settings import settings_table
 
-    text = run("serve", "--help").stdout
+    text = run_command("serve", "--help").stdout
     for name, kind, default, _, _ in settings_table():
         assert f"--{name.replace('_', '-')}" in text or f"--[no-]{name}" in text
         shown = str(default).lower() if kind is bool else str(default)
@@ -295,8 +299,8 @@ def test_help_and_reference_have_every_setting_with_its_default(run):
         assert f"`{shown}`" in row[0] or default == ""
 
 
-def test_a_wrong_setting_ends_with_words_and_status_2(run):
-    answer = run("serve", MARQUEE_TZ="Mars/Olympus")
+def test_a_wrong_setting_ends_with_words_and_status_2(run_command):
+    answer = run_command("serve", MARQUEE_TZ="Mars/Olympus")
     assert answer.returncode == 2
     assert "Mars/Olympus" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -309,9 +313,11 @@ def test_a_python_without_the_packages_is_told_what_to_do():
     assert done.stderr.count("\n") == 1 and "run `make install`" in done.stderr
 
 
-def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_mistyped(run, tmp_path):
+def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_mistyped(
+    run_command, tmp_path
+):
     for words in (("app", "list"), ("rebuild",), ("import", "--rejected"), ("stories", "list")):
-        done = run(*words, "--data", tmp_path / "mistyped")
+        done = run_command(*words, "--data", tmp_path / "mistyped")
         assert done.returncode == 1
         assert "there is no installation in" in done.stderr
     assert not (tmp_path / "mistyped").exists()
@@ -374,16 +380,16 @@ def certified(tmp_path_factory):
     return ("--tls-cert", str(cert), "--tls-key", str(key)), context
 
 
-def test_it_serves_over_tls_and_marks_its_cookies_secure(start, certified):
+def test_it_serves_over_tls_and_marks_its_cookies_secure(start_server, certified):
     words, context = certified
-    server = start("--sample", *words)
+    server = start_server("--sample", *words)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
     connection.request("GET", "/campaigns/1/")
     answer = connection.getresponse()
     answer.read()
     assert answer.headers["Set-Cookie"].endswith("; Secure")
     assert answer.headers["Set-Cookie"].startswith("__Secure-mq_last_1=")
-    said = urlencode(dict(zip(("name", "password"), owner_of(server), strict=True)))
+    said = urlencode(dict(zip(("name", "password"), owner_credentials(server), strict=True)))
     connection.request("POST", "/admin/login", said, {**FORM, "Sec-Fetch-Site": "same-origin"})
     answer = connection.getresponse()
     answer.read()
@@ -403,9 +409,9 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start, certified):
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_over_tls_every_answer_has_a_browser_stay_there(start, certified, kind):
+def test_over_tls_every_answer_has_a_browser_stay_there(start_server, certified, kind):
     words, context = certified
-    server = start("--sample", "--server", kind, *words)
+    server = start_server("--sample", "--server", kind, *words)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
     for path, status in (
         ("/campaigns/1/", 200), ("/healthz", 200), ("/admin/", 303), ("/admin/login", 200),
@@ -422,7 +428,7 @@ def test_over_tls_every_answer_has_a_browser_stay_there(start, certified, kind):
         assert answer.status == 400 and answer.headers["Strict-Transport-Security"]
     connection.close()
     assert server.stop() == 0
-    server = start("--hsts-seconds", "0", "--server", kind, *words)
+    server = start_server("--hsts-seconds", "0", "--server", kind, *words)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
     connection.request("GET", "/healthz")
     assert connection.getresponse().headers["Strict-Transport-Security"] is None
@@ -430,9 +436,9 @@ def test_over_tls_every_answer_has_a_browser_stay_there(start, certified, kind):
     server.stop()
 
 
-def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start, certified):
+def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start_server, certified):
     words, context = certified
-    server = start(*words)
+    server = start_server(*words)
     with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -455,11 +461,11 @@ def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start, certif
     server.stop()
 
 
-def test_a_named_proxy_may_say_that_the_visitor_came_over_tls(start):
-    server = start("--sample", "--proxies", "127.0.0.1")
-    answer = server.ask("/campaigns/1/", X_Forwarded_Proto="https")
+def test_a_named_proxy_may_say_that_the_visitor_came_over_tls(start_server):
+    server = start_server("--sample", "--proxies", "127.0.0.1")
+    answer = server.request("/campaigns/1/", X_Forwarded_Proto="https")
     assert answer.headers["Set-Cookie"].endswith("; Secure")
     server.stop()
-    server = start()
-    answer = server.ask("/campaigns/1/", X_Forwarded_Proto="https")
+    server = start_server()
+    answer = server.request("/campaigns/1/", X_Forwarded_Proto="https")
     assert not answer.headers["Set-Cookie"].endswith("; Secure")

@@ -72,11 +72,11 @@ def listening(request, tmp_path) -> Iterator[Listening]:
     one.line.close()
 
 
-def test_it_tells_when_it_is_ready_that_it_lives_and_when_it_stops(start, listening):
-    server = start(NOTIFY_SOCKET=listening.address, WATCHDOG_USEC="300000")
+def test_it_tells_when_it_is_ready_that_it_lives_and_when_it_stops(start_server, listening):
+    server = start_server(NOTIFY_SOCKET=listening.address, WATCHDOG_USEC="300000")
     told = listening.until("READY=1")[-1]
     assert told == f"READY=1\nSTATUS=serving on http://127.0.0.1:{server.port}"
-    assert server.ask("/readyz").status == 200
+    assert server.request("/readyz").status == 200
     assert [listening.hear() for _ in range(4)] == ["WATCHDOG=1"] * 4
     # It goes on living while it answers what is in flight.
     slow = socket.create_connection(("127.0.0.1", server.port))
@@ -205,8 +205,8 @@ def visited(
 
 
 @pytest.fixture
-def token(run, tmp_path) -> str:
-    made = run("app", "create", "handed", "--data", str(tmp_path / "data"), "--json")
+def token(run_command, tmp_path) -> str:
+    made = run_command("app", "create", "handed", "--data", str(tmp_path / "data"), "--json")
     return json.loads(made.stdout)["secret_token"]
 
 
@@ -240,10 +240,10 @@ def test_it_gives_signs_of_life_only_where_they_are_wanted(environ, patience):
     assert SystemdNotifier(environ, 7).watchdog_seconds == patience
 
 
-def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start, tmp_path):
-    server = start(NOTIFY_SOCKET=str(tmp_path / "nobody"), WATCHDOG_USEC="100000")
+def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start_server, tmp_path):
+    server = start_server(NOTIFY_SOCKET=str(tmp_path / "nobody"), WATCHDOG_USEC="100000")
     time.sleep(0.5)
-    assert server.ask("/healthz").status == 200
+    assert server.request("/healthz").status == 200
     assert server.stop() == 0
     assert server.log.count("cannot notify the supervisor") == 1
 

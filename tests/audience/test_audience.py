@@ -14,46 +14,46 @@ from background.audience.host_poller import PolledHost
 from handlers.audience.host_audience import RisingPagesHandler
 from handlers.common.audience_base import AudienceContext
 from handlers.common.base_handler import ApiError
-from tests.support.audience.audience_site import HOST, Site, until
-from tests.support.server_process import Running
+from tests.support.audience.audience_site import HOST, AudienceSite, wait_for
+from tests.support.server_process import MarqueeProcess
 
 QUICK = ("--reading-seconds", "0.5")
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory) -> Iterator[Running]:
+def quick(tmp_path_factory) -> Iterator[MarqueeProcess]:
     """A server with a short polling period."""
-    running = Running(tmp_path_factory.mktemp("quick") / "data", *QUICK)
+    running = MarqueeProcess(tmp_path_factory.mktemp("quick") / "data", *QUICK)
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log, running.log
 
 
 @pytest.fixture
-def site(run, quick, request) -> Site:
-    return Site(run, quick, request.node.name)
+def site(run_command, quick, request) -> AudienceSite:
+    return AudienceSite(run_command, quick, request.node.name)
 
 
 def test_a_pageview_is_an_event_and_a_visitor(site):
-    answer = site.sign("s", "/a", "view", title="Title A")
+    answer = site.send_beacon("s", "/a", "view", title="Title A")
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == f"https://{HOST}"
     assert answer.headers["Set-Cookie"] is None
-    found = site.server.ask(
-        "/events?source=pageview", Authorization=f"Bearer {site.secret}"
+    found = site.server.request(
+        "/events?source=pageview", Authorization=f"Bearer {site.secret_token}"
     ).json()["events"]
     (event,) = found
     assert (event["category"], event["name"]) == ("page interaction", "pageview")
     assert event["data"] == {"host": HOST, "path": "/a", "title": "Title A"}
-    assert until(lambda: site.get("/live/toppages/").json()) == [
+    assert wait_for(lambda: site.get("/live/toppages/").json()) == [
         {"i": "Title A", "path": "/a", "visitors": 1}
     ]
 
 
 def test_a_heartbeat_is_a_visitor_but_no_event(site):
-    assert site.sign("s", "/a").status == 204
+    assert site.send_beacon("s", "/a").status == 204
     assert site.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 1}]
-    found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()
+    found = site.server.request("/events", Authorization=f"Bearer {site.secret_token}").json()
     assert found["events"] == []
 
 
@@ -64,17 +64,19 @@ def test_pageview_events_of_the_app_count_as_visitors(site):
     }  # fmt: skip
     for session in ("s", "t", "s"):
         body = json.dumps(event | {"session_id": session}).encode()
-        answer = site.server.ask("/events", "POST", body, Authorization=f"Bearer {site.secret}")
+        answer = site.server.request(
+            "/events", "POST", body, Authorization=f"Bearer {site.secret_token}"
+        )
         assert answer.status == 202
     both = [{"path": "/e", "title": "/e", "stats": {"people": 2}}]
-    assert until(lambda: site.get("/live/toppages/v3/").json()["pages"] == both)
+    assert wait_for(lambda: site.get("/live/toppages/v3/").json()["pages"] == both)
 
 
 @pytest.mark.parametrize("name", ["Sec_GPC", "DNT"])
 def test_an_opted_out_visitor_is_not_counted(site, name):
     for kind in ("view", "beat"):
-        assert site.sign("s", kind=kind, fields={name: "1"}).status == 204
-    found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()
+        assert site.send_beacon("s", kind=kind, fields={name: "1"}).status == 204
+    found = site.server.request("/events", Authorization=f"Bearer {site.secret_token}").json()
     assert found["events"] == []
     assert site.get("/live/toppages/").json() == []
 
@@ -94,7 +96,7 @@ def test_an_opted_out_visitor_is_not_counted(site, name):
     ],
 )
 def test_a_beacon_needs_a_listed_host(site, change, status):
-    answer = site.sign("s", **{"kind": "beat", **change})
+    answer = site.send_beacon("s", **{"kind": "beat", **change})
     assert answer.status == status
     if status != 204:
         assert answer.headers["Access-Control-Allow-Origin"] is None
@@ -103,7 +105,7 @@ def test_a_beacon_needs_a_listed_host(site, change, status):
 
 def test_toppages_are_ordered_by_visitors_and_limited(site):
     for number in range(12):
-        site.crowd(12 - number, f"/{number:02}")
+        site.add_visitors(12 - number, f"/{number:02}")
     response = site.get("/live/toppages/").json()
     assert [page["path"] for page in response] == [f"/{number:02}" for number in range(10)]
     assert [page["visitors"] for page in response] == list(range(12, 2, -1))
@@ -114,68 +116,70 @@ def test_toppages_are_ordered_by_visitors_and_limited(site):
 
 
 @pytest.mark.parametrize("server", ["wire", "tornado"])
-def test_audience_errors_are_the_same_on_both_http_servers(start, run, server):
-    here = Site(run, start("--server", server, *QUICK))
+def test_audience_errors_are_the_same_on_both_http_servers(start_server, run_command, server):
+    here = AudienceSite(run_command, start_server("--server", server, *QUICK))
     for path in ("/live/toppages/", "/live/toppages/v3", "/api/v1.0/increasingconcurrents"):
         for query, status in (
             ("", 401),
-            (f"?apikey={here.token}", 401),
+            (f"?apikey={here.public_token}", 401),
             (f"?host={HOST}", 401),
             (f"?apikey=&host={HOST}", 401),
             (f"?apikey=nobody&host={HOST}", 400),
-            (f"?apikey={here.token}&host=other.example.com", 400),
-            (f"?apikey={here.token}&host={HOST.upper()}", 200),
+            (f"?apikey={here.public_token}&host=other.example.com", 400),
+            (f"?apikey={here.public_token}&host={HOST.upper()}", 200),
         ):
-            answer = here.server.ask(path + query)
+            answer = here.server.request(path + query)
             assert answer.status == status, (path, query)
             if status != 200:
                 assert answer.headers["Content-Type"] == "application/problem+json"
-    assert here.increasing().json() == []
-    assert here.increasing().headers["Age"] == "0"
-    assert here.sign("s", kind="view").status == 204
-    answer = here.server.ask("/live/toppages/?host=" + HOST, X_CB_AK=here.token)
+    assert here.get_increasing().json() == []
+    assert here.get_increasing().headers["Age"] == "0"
+    assert here.send_beacon("s", kind="view").status == 204
+    answer = here.server.request("/live/toppages/?host=" + HOST, X_CB_AK=here.public_token)
     assert answer.status == 200
     for path in ("rising", "history", "stream"):
-        assert here.server.ask(f"/api/v1/audience/{HOST}/{path}?path=/").status == 401
-        assert here.server.ask(f"/api/v1/audience/x/{path}?path=/&apikey=a").status == 400
-    assert here.server.ask(f"/live/{HOST}").status == 401
-    assert "<h1>Bad Request</h1>" in here.server.ask("/live/x?apikey=a").text
+        assert here.server.request(f"/api/v1/audience/{HOST}/{path}?path=/").status == 401
+        assert here.server.request(f"/api/v1/audience/x/{path}?path=/&apikey=a").status == 400
+    assert here.server.request(f"/live/{HOST}").status == 401
+    assert "<h1>Bad Request</h1>" in here.server.request("/live/x?apikey=a").text
     assert here.get(f"/live/{HOST}").status == 200
 
 
 def test_increasing_concurrents_are_ordered_by_gain(site):
-    site.crowd(3, "/a")
-    site.crowd(3, "/b")
-    assert site.increasing().json() == []
-    site.crowd(9, "/a")
-    site.crowd(5, "/b")
-    site.crowd(7, "/new")
+    site.add_visitors(3, "/a")
+    site.add_visitors(3, "/b")
+    assert site.get_increasing().json() == []
+    site.add_visitors(9, "/a")
+    site.add_visitors(5, "/b")
+    site.add_visitors(7, "/new")
 
     def gains() -> list[dict[str, object]]:
-        return site.increasing().json()
+        return site.get_increasing().json()
 
-    response = until(gains)
+    response = wait_for(gains)
     assert {page["i"] for page in response} <= {"/a", "/b"}
     assert [page["change"] for page in response] == sorted(
         (page["change"] for page in response), reverse=True
     )
-    until(lambda: not gains())  # and no more a reading later
+    wait_for(lambda: not gains())  # and no more a reading later
 
 
 def test_rising_pages_have_an_expected_value(site):
-    site.crowd(20, "/a")
-    site.crowd(20, "/b")
-    assert [page["state"] for page in site.rising()["pages"]] == ["steady"] * 2
+    site.add_visitors(20, "/a")
+    site.add_visitors(20, "/b")
+    assert [page["state"] for page in site.get_rising()["pages"]] == ["steady"] * 2
     time.sleep(4)
-    site.crowd(90, "/a")
-    found = until(lambda: [each for each in site.rising()["pages"] if each["state"] == "rising"])
+    site.add_visitors(90, "/a")
+    found = wait_for(
+        lambda: [each for each in site.get_rising()["pages"] if each["state"] == "rising"]
+    )
     (page,) = found
     assert page["path"] == page["title"] == "/a"
     assert page["expected"] == pytest.approx(20, abs=1)
     assert 0 < page["change"] <= 70
     assert page["rate"] > 0
     assert page["score"] >= 4
-    response = site.rising(window=60, limit=1)
+    response = site.get_rising(window=60, limit=1)
     assert len(response["pages"]) == 1
     assert (response["host"], response["window"], response["stale"]) == (HOST, 60, False)
     assert 0 <= response["age"] < 60
@@ -231,7 +235,7 @@ def test_all_limits_share_one_ranking_of_a_reading():
     assert len(calls) == 2
 
 
-def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
+def lines(server: MarqueeProcess, path: str, **headers: str) -> Iterator[str]:
     """Yield the lines of a stream as they arrive."""
     connection = server.connect()
     connection.request("GET", path, headers=headers)
@@ -247,8 +251,8 @@ def lines(server: Running, path: str, **headers: str) -> Iterator[str]:
 
 
 def test_a_stream_sends_each_reading_and_resumes(site):
-    site.crowd(3, "/a")
-    path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    site.add_visitors(3, "/a")
+    path = f"/api/v1/audience/{HOST}/stream?apikey={site.public_token}"
     heard = lines(site.server, path)
     ids = []
     while len(ids) < 3:
@@ -271,8 +275,8 @@ def test_a_stream_sends_each_reading_and_resumes(site):
 
 
 def test_many_distinct_streams_do_not_block_the_live_page(site):
-    site.crowd(1, "/a")
-    base = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    site.add_visitors(1, "/a")
+    base = f"/api/v1/audience/{HOST}/stream?apikey={site.public_token}"
     heard, statuses = [], []
     for limit in range(1, 30):
         try:
@@ -281,24 +285,24 @@ def test_many_distinct_streams_do_not_block_the_live_page(site):
         except AssertionError:
             statuses.append(limit)
     assert len(statuses) > 9
-    for path in (f"/live/{HOST}/stream?apikey={site.token}", base):
+    for path in (f"/live/{HOST}/stream?apikey={site.public_token}", base):
         heard.append(lines(site.server, path))
         assert next(heard[-1]).startswith("retry")
     for each in heard:
         each.close()
-    until(lambda: figure(site.server, "marquee_sse_listeners") == 0)
+    wait_for(lambda: figure(site.server, "marquee_sse_listeners") == 0)
 
 
 def test_the_live_page_is_escaped_and_streams_the_same_list(site):
-    site.sign("s", "/<b>", "view", title='<script>alert("x")</script>')
-    until(lambda: site.get("/live/toppages/").json())
-    page = until(
+    site.send_beacon("s", "/<b>", "view", title='<script>alert("x")</script>')
+    wait_for(lambda: site.get("/live/toppages/").json())
+    page = wait_for(
         lambda: (found := site.get(f"/live/{HOST}")) and "alert" in found.text and found.text
     )
     assert "&lt;script&gt;alert" in page
     assert "<script>alert" not in page
     assert "<noscript><meta http-equiv" in page
-    heard = lines(site.server, f"/live/{HOST}/stream?apikey={site.token}")
+    heard = lines(site.server, f"/live/{HOST}/stream?apikey={site.public_token}")
     data = []
     for line in heard:
         if line.startswith("data: "):
@@ -310,57 +314,62 @@ def test_the_live_page_is_escaped_and_streams_the_same_list(site):
     assert "<table" in "\n".join(data)
 
 
-def test_the_access_log_has_no_public_token(start, run):
-    here = Site(run, start("--access-log", *QUICK))
-    here.sign("s", kind="view")
+def test_the_access_log_has_no_public_token(start_server, run_command):
+    here = AudienceSite(run_command, start_server("--access-log", *QUICK))
+    here.send_beacon("s", kind="view")
     assert here.get(f"/live/{HOST}").status == 200
-    assert here.increasing().status == 200
+    assert here.get_increasing().status == 200
     assert here.server.stop() == 0
     assert "POST /api/v1/beacon/… 204" in here.server.log
     assert f"GET /live/{HOST} 200" in here.server.log
-    assert here.token not in here.server.log
+    assert here.public_token not in here.server.log
 
 
-def test_a_host_without_a_port_covers_all_ports(start, run):
-    here = Site(run, start(*QUICK), host="localhost")
+def test_a_host_without_a_port_covers_all_ports(start_server, run_command):
+    here = AudienceSite(run_command, start_server(*QUICK), host="localhost")
     for port in (3000, 5173):
         fields = {"Origin": f"http://localhost:{port}"}
-        answer = here.sign(f"v{port}", kind="view", host=f"LocalHost:{port}", fields=fields)
+        answer = here.send_beacon(f"v{port}", kind="view", host=f"LocalHost:{port}", fields=fields)
         assert answer.status == 204
         assert answer.headers["Access-Control-Allow-Origin"] == f"http://localhost:{port}"
-        assert here.sign(f"b{port}", host=f"localhost:{port}", fields=fields).status == 204
+        assert here.send_beacon(f"b{port}", host=f"localhost:{port}", fields=fields).status == 204
     for host in ("localhost", "LOCALHOST.", "localhost:3000"):
-        until(lambda host=host: here.get("/live/toppages/", host=host).json() == [
+        wait_for(lambda host=host: here.get("/live/toppages/", host=host).json() == [
             {"i": "/", "path": "/", "visitors": 4}
         ])  # fmt: skip
         assert here.get("/api/v1.0/increasingconcurrents", host=host).status == 200
-    other = here.sign("x", host="localhost:1", fields={"Origin": "http://localhost:2"})
+    other = here.send_beacon("x", host="localhost:1", fields={"Origin": "http://localhost:2"})
     assert other.status == 403
 
 
-def test_a_prerendered_page_is_no_visit(start, run):
-    here = Site(run, start(*QUICK))
+def test_a_prerendered_page_is_no_visit(start_server, run_command):
+    here = AudienceSite(run_command, start_server(*QUICK))
     fields = {"Origin": f"https://{HOST}", "Sec_Purpose": "prefetch;prerender"}
-    assert here.sign("s", kind="view", fields=fields).status == 204
-    assert here.sign("s", kind="beat", fields=fields).status == 204
-    assert here.sign("t", path="/seen").status == 204
+    assert here.send_beacon("s", kind="view", fields=fields).status == 204
+    assert here.send_beacon("s", kind="beat", fields=fields).status == 204
+    assert here.send_beacon("t", path="/seen").status == 204
     assert [each["path"] for each in here.get("/live/toppages/").json()] == ["/seen"]
 
 
 def test_the_beacon_script_is_small_and_cacheable(site):
-    answer = site.server.ask("/static/beacon.js")
+    answer = site.server.request("/static/beacon.js")
     assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert len(answer.body) <= 1_024
-    again = site.server.ask("/static/beacon.js", If_None_Match=f'"x", W/{answer.headers["ETag"]}')
+    again = site.server.request(
+        "/static/beacon.js", If_None_Match=f'"x", W/{answer.headers["ETag"]}'
+    )
     assert (again.status, again.body) == (304, b"")
 
 
 @pytest.mark.parametrize("server", ["wire", "tornado"])
-def test_a_shutdown_ends_streams_at_once(start, run, server):
-    here = Site(run, start("--server", server, "--drain-seconds", "600", *QUICK))
+def test_a_shutdown_ends_streams_at_once(start_server, run_command, server):
+    here = AudienceSite(
+        run_command, start_server("--server", server, "--drain-seconds", "600", *QUICK)
+    )
     heard = [
-        lines(here.server, f"/api/v1/audience/{HOST}/stream?apikey={here.token}") for _ in range(5)
+        lines(here.server, f"/api/v1/audience/{HOST}/stream?apikey={here.public_token}")
+        for _ in range(5)
     ]
     for each in heard:
         next(each)
@@ -370,19 +379,21 @@ def test_a_shutdown_ends_streams_at_once(start, run, server):
     assert "Traceback" not in here.server.log
 
 
-def test_a_restart_restores_visitors_and_polled_hosts(start, run):
-    here = Site(run, start(*QUICK))
+def test_a_restart_restores_visitors_and_polled_hosts(start_server, run_command):
+    here = AudienceSite(run_command, start_server(*QUICK))
     for number in range(5):
-        here.sign(f"{number}", "/a", "view")
-    here.sign("beat", "/a")
-    until(lambda: here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 6}])
-    until(lambda: here.rising()["pages"])
+        here.send_beacon(f"{number}", "/a", "view")
+    here.send_beacon("beat", "/a")
+    wait_for(
+        lambda: here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 6}]
+    )
+    wait_for(lambda: here.get_rising()["pages"])
     time.sleep(1)
     assert here.server.stop() == 0
-    here.server = start(*QUICK)
+    here.server = start_server(*QUICK)
     # Heartbeats are only in memory; the next one is due within 15 s.
     assert here.get("/live/toppages/").json() == [{"i": "/a", "path": "/a", "visitors": 5}]
-    assert "marquee_polled_hosts 1.0" in here.server.ask("/metrics").text
+    assert "marquee_polled_hosts 1.0" in here.server.request("/metrics").text
     path = f"/api/v1/audience/{HOST}/history"
     (minute, *_) = here.get(path, path="/a").json()["minutes"]
     assert 0 < minute["visitors"] <= 6
@@ -393,25 +404,25 @@ def test_a_restart_restores_visitors_and_polled_hosts(start, run):
         assert here.get(path, **wrong).status == 422
 
 
-def figure(server: Running, name: str) -> float:
-    text = server.ask("/metrics").text
+def figure(server: MarqueeProcess, name: str) -> float:
+    text = server.request("/metrics").text
     return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
 
 
 def test_a_disconnect_before_a_stream_starts_leaves_no_listener(site):
-    path = f"/api/v1/audience/{HOST}/stream?apikey={site.token}"
+    path = f"/api/v1/audience/{HOST}/stream?apikey={site.public_token}"
     for number in range(20):
         with socket.create_connection(("127.0.0.1", site.server.port)) as peer:
             peer.sendall(f"GET {path}&limit={number + 1} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             if number % 2:
                 peer.shutdown(socket.SHUT_WR)
-    until(lambda: figure(site.server, "marquee_sse_listeners") == 0)
+    wait_for(lambda: figure(site.server, "marquee_sse_listeners") == 0)
 
 
 def test_head_of_a_stream_ends_at_once(site):
     for path in (f"/api/v1/audience/{HOST}/stream", f"/live/{HOST}/stream"):
         with contextlib.closing(site.server.connect()) as connection:
-            for asked in (f"{path}?apikey={site.token}", "/healthz"):
+            for asked in (f"{path}?apikey={site.public_token}", "/healthz"):
                 connection.request("HEAD", asked)
                 answer = connection.getresponse()
                 assert answer.read() == b""
@@ -426,12 +437,14 @@ def peers() -> Iterator[list[socket.socket]]:
         each.close()
 
 
-def test_a_thousand_listeners_are_served_and_slow_ones_disconnected(run, start, peers):
-    here = Site(run, start("--reading-seconds", "0.2"))
-    here.crowd(3)
+def test_a_thousand_listeners_are_served_and_slow_ones_disconnected(
+    run_command, start_server, peers
+):
+    here = AudienceSite(run_command, start_server("--reading-seconds", "0.2"))
+    here.add_visitors(3)
     for number in range(200):
-        here.crowd(1, f"/a/rather/long/path/{number}/{'x' * 1_800}")
-    path = f"/api/v1/audience/{HOST}/stream?apikey={here.token}&limit="
+        here.add_visitors(1, f"/a/rather/long/path/{number}/{'x' * 1_800}")
+    path = f"/api/v1/audience/{HOST}/stream?apikey={here.public_token}&limit="
 
     def listen(limit: int) -> socket.socket:
         peer = socket.socket()
@@ -444,7 +457,7 @@ def test_a_thousand_listeners_are_served_and_slow_ones_disconnected(run, start, 
         return peer
 
     quick = [listen(2) for _ in range(980)]
-    until(lambda: figure(here.server, "marquee_sse_listeners") == 980)
+    wait_for(lambda: figure(here.server, "marquee_sse_listeners") == 980)
     for _ in range(20):
         listen(200)
     for peer in quick:
@@ -462,9 +475,9 @@ def test_a_thousand_listeners_are_served_and_slow_ones_disconnected(run, start, 
             except BlockingIOError:
                 continue
     assert figure(here.server, "marquee_sse_listeners_dropped_total") == 20
-    until(lambda: figure(here.server, "marquee_sse_listeners") == 980)
+    wait_for(lambda: figure(here.server, "marquee_sse_listeners") == 980)
     for peer in peers:
         peer.close()
-    until(lambda: figure(here.server, "marquee_sse_listeners") == 0)
+    wait_for(lambda: figure(here.server, "marquee_sse_listeners") == 0)
     assert here.server.stop(signal.SIGTERM) == 0
     assert "Traceback" not in here.server.log

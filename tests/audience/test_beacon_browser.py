@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.support.audience.audience_site import Site, until
-from tests.support.server_process import Running
-from tests.support.web.beacon_site import PAGE, Shop
+from tests.support.audience.audience_site import AudienceSite, wait_for
+from tests.support.server_process import MarqueeProcess
+from tests.support.web.beacon_site import PAGE, BeaconSite
 
 EMOJI = "\U0001f600"
 
@@ -18,13 +18,13 @@ EMOJI = "\U0001f600"
 class Pages:
     """A site with the beacon; tests distinguish their visits by path."""
 
-    def __init__(self, browser, site: Site, shop: Shop) -> None:
+    def __init__(self, browser, site: AudienceSite, shop: BeaconSite) -> None:
         self.browser, self.site, self.shop = browser, site, shop
         self.beacon = f"http://127.0.0.1:{site.server.port}/static/beacon.js"
 
     def page(self, title: str = "A page", more: str = "", before: str = "") -> None:
         """Serve this page at every path."""
-        html = PAGE.format(title=title, beacon=self.beacon, token=self.site.token)
+        html = PAGE.format(title=title, beacon=self.beacon, token=self.site.public_token)
         self.shop.page = (before + html + more).encode()
 
     def go(self, path: str) -> None:
@@ -44,9 +44,9 @@ class Pages:
 
     def views(self, path: str) -> list[dict]:
         """Return the stored pageviews with this path prefix, oldest first."""
-        found = self.site.server.ask(
+        found = self.site.server.request(
             "/events?source=pageview&order=asc&limit=1000",
-            Authorization=f"Bearer {self.site.secret}",
+            Authorization=f"Bearer {self.site.secret_token}",
         ).json()["events"]
         return [
             {**each["data"], "session": each["session_id"]}
@@ -56,7 +56,7 @@ class Pages:
 
     def paths(self, path: str, count: int) -> list[str]:
         """Wait for `count` pageviews and return their paths."""
-        until(lambda: len(self.views(path)) >= count)
+        wait_for(lambda: len(self.views(path)) >= count)
         return [each["path"] for each in self.views(path)]
 
     def none_but(self, path: str, count: int) -> None:
@@ -68,11 +68,11 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def pages(browser, run, tmp_path_factory) -> Iterator[Pages]:
-    shop = Shop()
-    server = Running(tmp_path_factory.mktemp("beacon") / "data")
+def pages(browser, run_command, tmp_path_factory) -> Iterator[Pages]:
+    shop = BeaconSite()
+    server = MarqueeProcess(tmp_path_factory.mktemp("beacon") / "data")
     try:
-        yield Pages(browser, Site(run, server, host=shop.host), shop)
+        yield Pages(browser, AudienceSite(run_command, server, host=shop.host), shop)
         browser.get("about:blank")
         assert server.stop() == 0, server.log
         assert "Traceback" not in server.log
@@ -93,7 +93,7 @@ def pages(browser, run, tmp_path_factory) -> Iterator[Pages]:
 def test_a_long_title_is_cut_between_characters(pages, title, stored):
     path = f"/title/{len(stored)}/{len(title)}"
     html = f'<!DOCTYPE html><meta charset="utf-8"><script>document.title = "{title}"</script>'
-    html += f'<script src="{pages.beacon}" data-token="{pages.site.token}" defer></script>'
+    html += f'<script src="{pages.beacon}" data-token="{pages.site.public_token}" defer></script>'
     pages.shop.page = html.encode()
     pages.go(path)
     pages.paths(path, 1)
@@ -162,7 +162,8 @@ def test_hash_routes_are_pages_with_data_hash(pages):
     pages.go("/hash/no")
     pages.run("location.hash = '#/a'")
     pages.none_but("/hash/no", 1)
-    tag = f'<script src="{pages.beacon}" data-token="{pages.site.token}" data-hash defer></script>'
+    attributes = f'src="{pages.beacon}" data-token="{pages.site.public_token}" data-hash defer'
+    tag = f"<script {attributes}></script>"
     pages.shop.page = f"<!DOCTYPE html><title>x</title>{tag}".encode()
     pages.go("/hash/yes")
     pages.paths("/hash/yes", 1)
@@ -171,10 +172,10 @@ def test_hash_routes_are_pages_with_data_hash(pages):
 
 
 def test_a_page_with_the_script_twice_is_one_pageview(pages):
-    tag = f'<script src="{pages.beacon}" data-token="{pages.site.token}" defer></script>'
+    tag = f'<script src="{pages.beacon}" data-token="{pages.site.public_token}" defer></script>'
     again = (
         "<script>addEventListener('load', () => {const s = document.createElement('script');"
-        f"s.src = '{pages.beacon}'; s.dataset.token = '{pages.site.token}';"
+        f"s.src = '{pages.beacon}'; s.dataset.token = '{pages.site.public_token}';"
         "document.head.append(s)})</script>"
     )
     pages.page(more=tag + again)
@@ -186,7 +187,7 @@ def test_a_page_with_the_script_twice_is_one_pageview(pages):
 
 
 def test_an_asynchronous_script_reports(pages):
-    inline = f'<script src="{pages.beacon}" async data-token="{pages.site.token}"></script>'
+    inline = f'<script src="{pages.beacon}" async data-token="{pages.site.public_token}"></script>'
     pages.shop.page = f"<!DOCTYPE html><title>x</title>{inline}".encode()
     pages.go("/async")
     assert pages.paths("/async", 1) == ["/async"]
@@ -245,13 +246,13 @@ def test_a_prerendered_page_counts_when_it_is_shown(pages):
     pages.page(more=f'<script type="speculationrules">{rules}</script><a href="/prerender/b">b</a>')
     pages.go("/prerender/a")
     pages.paths("/prerender", 1)
-    asked = until(lambda: [it for it in pages.shop.asked if it[0] == "/prerender/b"])
+    asked = wait_for(lambda: [it for it in pages.shop.requests if it[0] == "/prerender/b"])
     assert "prefetch" in asked[0][1]
     pages.none_but("/prerender", 1)
     pages.page(more=f'<script type="speculationrules">{rules}</script><a href="/prerender/b">b</a>')
     pages.go("/prerender/a")
     pages.browser.find_element(By.CSS_SELECTOR, "a").click()
-    until(lambda: urlsplit(pages.browser.current_url).path == "/prerender/b")
+    wait_for(lambda: urlsplit(pages.browser.current_url).path == "/prerender/b")
     views = pages.paths("/prerender", 3)
     assert views == ["/prerender/a", "/prerender/a", "/prerender/b"]
 
@@ -269,7 +270,7 @@ def test_going_back_is_another_pageview(pages):
 
 
 def test_a_document_without_a_host_is_not_reported(pages):
-    inner = f"<script src='{pages.beacon}' data-token='{pages.site.token}'></script>"
+    inner = f"<script src='{pages.beacon}' data-token='{pages.site.public_token}'></script>"
     pages.page(more=f'<iframe srcdoc="{inner}"></iframe>')
     pages.go("/frames")
     pages.paths("/frames", 1)
@@ -281,7 +282,7 @@ def test_send_beacon_may_send_json(pages):
     pages.page()
     pages.go("/json")
     pages.paths("/json", 1)
-    url = f"http://127.0.0.1:{pages.site.server.port}/api/v1/beacon/{pages.site.token}"
+    url = f"http://127.0.0.1:{pages.site.server.port}/api/v1/beacon/{pages.site.public_token}"
     body = {"kind": "view", "session": "s", "host": pages.shop.host, "path": "/json/blob"}
     pages.run(
         f"navigator.sendBeacon({json.dumps(url)},"

@@ -6,36 +6,38 @@ from collections.abc import Iterator
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.support.audience.audience_site import Site, until
-from tests.support.web.beacon_site import PAGE, Shop
+from tests.support.audience.audience_site import AudienceSite, wait_for
+from tests.support.web.beacon_site import PAGE, BeaconSite
 
 
 @pytest.fixture
-def shop() -> Iterator[Shop]:
-    opened = Shop()
+def shop() -> Iterator[BeaconSite]:
+    opened = BeaconSite()
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def site(run, start, shop) -> Site:
-    here = Site(run, start("--reading-seconds", "0.5"), host=shop.host)
+def site(run_command, start_server, shop) -> AudienceSite:
+    here = AudienceSite(run_command, start_server("--reading-seconds", "0.5"), host=shop.host)
     address = f"http://127.0.0.1:{here.server.port}/static/beacon.js"
-    shop.page = PAGE.format(title="A page", beacon=address, token=here.token).encode()
+    shop.page = PAGE.format(title="A page", beacon=address, token=here.public_token).encode()
     return here
 
 
-def events(site: Site) -> list[dict]:
-    found = site.server.ask("/events", Authorization=f"Bearer {site.secret}").json()["events"]
+def events(site: AudienceSite) -> list[dict]:
+    found = site.server.request("/events", Authorization=f"Bearer {site.secret_token}").json()[
+        "events"
+    ]
     return [(each["source"], each["session_id"], each["data"]) for each in found]
 
 
 def test_the_beacon_reports_its_page_without_a_cookie(browser, site, shop):
     browser.get(f"http://{shop.host}/a?query=secret#part")
-    pages = until(lambda: site.get("/live/toppages/").json())
+    pages = wait_for(lambda: site.get("/live/toppages/").json())
     assert pages == [{"i": "A page", "path": "/a", "visitors": 1}]
     browser.get(f"http://{shop.host}/b")
-    until(lambda: len(events(site)) == 2)
+    wait_for(lambda: len(events(site)) == 2)
     first, second = events(site)
     assert first[0] == "pageview"
     assert first[2] == {"host": shop.host, "path": "/a", "title": "A page"}
@@ -47,7 +49,7 @@ def test_the_beacon_reports_its_page_without_a_cookie(browser, site, shop):
     # It sends a heartbeat without another pageview, and a pageview for a history change.
     browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
     browser.execute_script("history.pushState({}, '', '/c'); dispatchEvent(new Event('popstate'))")
-    until(lambda: len(events(site)) == 3)
+    wait_for(lambda: len(events(site)) == 3)
     assert events(site)[2][2]["path"] == "/c"
 
 
@@ -80,13 +82,13 @@ def test_the_live_page_shows_a_rising_page(browser, site, width, scheme):
     browser.set_window_size(width, 800)
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
-    site.crowd(20, "/steady")
-    site.crowd(20, "/up")
-    browser.get(f"http://127.0.0.1:{site.server.port}/live/{site.host}?apikey={site.token}")
-    until(lambda: rows(browser).get("/up") == ["steady", "20"])
+    site.add_visitors(20, "/steady")
+    site.add_visitors(20, "/up")
+    browser.get(f"http://127.0.0.1:{site.server.port}/live/{site.host}?apikey={site.public_token}")
+    wait_for(lambda: rows(browser).get("/up") == ["steady", "20"])
     time.sleep(4)
-    site.crowd(90, "/up")
-    until(lambda: rows(browser).get("/up") == ["rising", "90"])
+    site.add_visitors(90, "/up")
+    wait_for(lambda: rows(browser).get("/up") == ["rising", "90"])
     assert rows(browser)["/steady"] == ["steady", "20"]
     assert browser.find_element(By.CSS_SELECTOR, "[data-status]").text == "live"
     line = browser.find_element(By.CSS_SELECTOR, "tr.rising polyline")
@@ -97,10 +99,12 @@ def test_the_live_page_shows_a_rising_page(browser, site, width, scheme):
 
 
 def test_the_live_page_works_without_scripts(browser, site):
-    site.crowd(20, "/a")
+    site.add_visitors(20, "/a")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        browser.get(f"http://127.0.0.1:{site.server.port}/live/{site.host}?apikey={site.token}")
+        browser.get(
+            f"http://127.0.0.1:{site.server.port}/live/{site.host}?apikey={site.public_token}"
+        )
         row = browser.find_element(By.CSS_SELECTOR, ".rising tbody tr")
         assert {"/a", "20"} <= {*row.text.split()}
         refresh = browser.find_elements(By.CSS_SELECTOR, "meta[http-equiv=refresh]")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.audience.audience_site import HOST, Site, until
-from tests.support.audience.faulty_upstream import Faulty
-from tests.support.server_process import Running
+from tests.support.audience.audience_site import HOST, AudienceSite, wait_for
+from tests.support.audience.faulty_upstream import FaultyUpstream
+from tests.support.server_process import MarqueeProcess
 
 PERIOD = 1.0
 # Responses while the upstream hangs. If each waited for it, they would take MANY * DEADLINE.
@@ -22,56 +22,62 @@ FAULTS = ("hang", "reset", "500", "gigabyte", "chunks", "bomb", "bad", "redirect
 
 
 @pytest.fixture
-def behind(start: Callable[..., Running], tmp_path: Path) -> Running:
+def behind(start_server: Callable[..., MarqueeProcess], tmp_path: Path) -> MarqueeProcess:
     """The upstream server, which receives beacons."""
-    return start("--reading-seconds", "0.5", data=tmp_path / "behind")
+    return start_server("--reading-seconds", "0.5", data=tmp_path / "behind")
 
 
 @pytest.fixture
-def faulty(behind: Running) -> Iterator[Faulty]:
-    between = Faulty(behind.port)
+def faulty(behind: MarqueeProcess) -> Iterator[FaultyUpstream]:
+    between = FaultyUpstream(behind.port)
     yield between
     between.close()
 
 
-def figure(server: Running, name: str) -> float:
-    text = server.ask("/metrics").text
+def figure(server: MarqueeProcess, name: str) -> float:
+    text = server.request("/metrics").text
     return float(re.findall(rf"(?m)^{name} (\S+)", text)[0])
 
 
-def above(server: Running, name: str, value: float) -> None:
+def above(server: MarqueeProcess, name: str, value: float) -> None:
     """Wait until a metric exceeds `value`."""
-    until(lambda: figure(server, name) > value)
+    wait_for(lambda: figure(server, name) > value)
 
 
 @pytest.mark.parametrize("version", ["legacy", "v3"])
 def test_a_server_follows_its_upstream_server(
-    run: object, start: Callable[..., Running], behind: Running, version: str
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    version: str,
 ) -> None:
-    site = Site(run, behind)
-    front = start(
+    site = AudienceSite(run_command, behind)
+    front = start_server(
         "--reading-seconds", "0.5", "--upstream-version", version,
         MARQUEE_UPSTREAM=f"http://127.0.0.1:{behind.port}",
     )  # fmt: skip
-    site.crowd(3, "/a")
-    site.crowd(2, "/b")
-    assert site.increasing(front).json() == []
-    site.crowd(9, "/a")
-    response = until(lambda: site.increasing(front).json())
+    site.add_visitors(3, "/a")
+    site.add_visitors(2, "/b")
+    assert site.get_increasing(front).json() == []
+    site.add_visitors(9, "/a")
+    response = wait_for(lambda: site.get_increasing(front).json())
     assert {page["i"] for page in response} == {"/a"}
-    pages = {page["path"]: page["visitors"] for page in site.rising(front)["pages"]}
+    pages = {page["path"]: page["visitors"] for page in site.get_rising(front)["pages"]}
     assert pages == {"/a": 9, "/b": 2}
     # Both servers reject what the upstream does not know.
-    for query in (f"apikey=nobody&host={HOST}", f"apikey={site.token}&host=other.example.com"):
-        answer = front.ask(f"/api/v1.0/increasingconcurrents?{query}")
+    for query in (
+        f"apikey=nobody&host={HOST}",
+        f"apikey={site.public_token}&host=other.example.com",
+    ):
+        answer = front.request(f"/api/v1.0/increasingconcurrents?{query}")
         assert (answer.status, answer.json()["status"]) == (400, 400)
-    assert front.ask(f"/api/v1.0/increasingconcurrents?host={HOST}").status == 401
+    assert front.request(f"/api/v1.0/increasingconcurrents?host={HOST}").status == 401
 
 
 class Visitor(threading.Thread):
     """Requests a page and the increasing concurrents in turn, and counts the responses."""
 
-    def __init__(self, site: Site, front: Running) -> None:
+    def __init__(self, site: AudienceSite, front: MarqueeProcess) -> None:
         super().__init__()
         self._site, self._front = site, front
         self.over = threading.Event()
@@ -81,7 +87,7 @@ class Visitor(threading.Thread):
 
     def run(self) -> None:
         connection = self._front.connect()
-        asked = f"/api/v1.0/increasingconcurrents?apikey={self._site.token}&host={HOST}"
+        asked = f"/api/v1.0/increasingconcurrents?apikey={self._site.public_token}&host={HOST}"
         while not self.over.wait(0.005):
             for path in ("/campaigns/1/", asked):
                 connection.request("GET", path)
@@ -94,22 +100,25 @@ class Visitor(threading.Thread):
         connection.close()
 
 
-def memory(server: Running) -> int:
+def memory(server: MarqueeProcess) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
 def test_upstream_failures_do_not_slow_visitors_down(
-    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
 ) -> None:
-    site = Site(run, behind)
-    front = start("--sample", "--reading-seconds", str(PERIOD), "--upstream", faulty.address)
-    site.crowd(3, "/a")
-    assert site.increasing(front).json() == []
+    site = AudienceSite(run_command, behind)
+    front = start_server("--sample", "--reading-seconds", str(PERIOD), "--upstream", faulty.address)
+    site.add_visitors(3, "/a")
+    assert site.get_increasing(front).json() == []
     visitor = Visitor(site, front)
     visitor.start()
     try:
-        until(lambda: visitor.answers > MANY)
+        wait_for(lambda: visitor.answers > MANY)
         before = memory(front)
         for fault in FAULTS:
             failed = figure(front, "marquee_readings_failed_total")
@@ -117,69 +126,80 @@ def test_upstream_failures_do_not_slow_visitors_down(
             faulty.mode = fault
             answered = visitor.answers
             above(front, "marquee_readings_failed_total", failed)
-            until(lambda: visitor.answers > answered + MANY)  # noqa: B023
-            until(lambda: max(visitor.ages, default=0) >= 1)
+            wait_for(lambda: visitor.answers > answered + MANY)  # noqa: B023
+            wait_for(lambda: max(visitor.ages, default=0) >= 1)
             # The response has the last reading, marked as stale.
-            response = site.rising(front)
+            response = site.get_rising(front)
             assert response["pages"][0]["visitors"] == 3
             assert response["age"] >= PERIOD
             readings = figure(front, "marquee_readings_total")
             faulty.mode = "pass"
             above(front, "marquee_readings_total", readings)
-            until(lambda: not site.rising(front)["stale"])
+            wait_for(lambda: not site.get_rising(front)["stale"])
         assert memory(front) - before < 40_000
     finally:
         visitor.over.set()
         visitor.join(120)
     assert visitor.statuses.keys() == {200}
-    assert faulty.most_at_once == 1
-    assert faulty.inside == 0
+    assert faulty.max_concurrent == 1
+    assert faulty.redirected_requests == 0
     assert front.stop() == 0
     assert "Traceback" not in front.log
 
 
 def test_a_429_of_the_upstream_pauses_requests_to_it(
-    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
 ) -> None:
-    site = Site(run, behind)
-    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
-    assert site.increasing(front).json() == []
+    site = AudienceSite(run_command, behind)
+    front = start_server("--reading-seconds", "0.5", "--upstream", faulty.address)
+    assert site.get_increasing(front).json() == []
     faulty.retry_after = "3"
     faulty.mode = "429"
     failed = figure(front, "marquee_readings_failed_total")
     above(front, "marquee_readings_failed_total", failed)
     started = time.monotonic()
     faulty.mode = "pass"
-    asked = len(faulty.asked)
-    until(lambda: len(faulty.asked) > asked)
+    asked = len(faulty.requests)
+    wait_for(lambda: len(faulty.requests) > asked)
     assert time.monotonic() - started > 2.4
-    assert site.increasing(front).status == 200
+    assert site.get_increasing(front).status == 200
 
 
 def test_an_upstream_without_any_reading_is_503(
-    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
 ) -> None:
-    site = Site(run, behind)
-    front = start("--reading-seconds", "1", "--upstream", faulty.address)
+    site = AudienceSite(run_command, behind)
+    front = start_server("--reading-seconds", "1", "--upstream", faulty.address)
     faulty.mode = "500"
     for _ in range(20):
-        answer = site.increasing(front)
+        answer = site.get_increasing(front)
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) >= 1
     assert site.get(f"/live/{HOST}", server=front).status == 503
-    assert len(faulty.asked) < 8
+    assert len(faulty.requests) < 8
     faulty.mode = "pass"
-    until(lambda: site.increasing(front).status == 200)
-    assert site.token not in front.log
+    wait_for(lambda: site.get_increasing(front).status == 200)
+    assert site.public_token not in front.log
 
 
 def test_a_thousand_requests_to_a_cold_server_cost_one_upstream_request(
-    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
 ) -> None:
-    site = Site(run, behind)
-    front = start("--upstream", faulty.address)
-    faulty.wait = 1.0
-    request = f"GET /api/v1.0/increasingconcurrents?apikey={site.token}&host={HOST} HTTP/1.1\r\n"
+    site = AudienceSite(run_command, behind)
+    front = start_server("--upstream", faulty.address)
+    faulty.delay_seconds = 1.0
+    request = (
+        f"GET /api/v1.0/increasingconcurrents?apikey={site.public_token}&host={HOST} HTTP/1.1\r\n"
+    )
 
     async def ask(ready: asyncio.Semaphore) -> bytes:
         async with ready:
@@ -195,29 +215,32 @@ def test_a_thousand_requests_to_a_cold_server_cost_one_upstream_request(
 
     answers = asyncio.run(all_of_them())
     assert all(each.startswith(b"HTTP/1.1 200") and each.endswith(b"[]") for each in answers)
-    assert len(faulty.asked) == 1
+    assert len(faulty.requests) == 1
 
 
 def test_invented_keys_and_hosts_do_not_reach_the_upstream(
-    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
 ) -> None:
-    site = Site(run, behind)
-    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
-    site.crowd(3, "/a")
-    faulty.known = {(site.token, HOST)}
-    assert site.increasing(front).json() == []
+    site = AudienceSite(run_command, behind)
+    front = start_server("--reading-seconds", "0.5", "--upstream", faulty.address)
+    site.add_visitors(3, "/a")
+    faulty.known_sites = {(site.public_token, HOST)}
+    assert site.get_increasing(front).json() == []
     with contextlib.closing(front.connect()) as connection:
         for number in range(3_000):
-            query = (f"apikey={number}&host={HOST}", f"apikey={site.token}&host=h{number}")
+            query = (f"apikey={number}&host={HOST}", f"apikey={site.public_token}&host=h{number}")
             connection.request("GET", f"/api/v1.0/increasingconcurrents?{query[number % 2]}")
             answer = connection.getresponse()
             answer.read()
             assert answer.status in (400, 503)
-    made_up = [each for each in faulty.asked if each[1:] != (site.token, HOST)]
+    made_up = [each for each in faulty.requests if each[1:] != (site.public_token, HOST)]
     assert 1 <= len(made_up) <= 20
     readings = figure(front, "marquee_readings_total")
     above(front, "marquee_readings_total", readings + 3)
-    assert not site.rising(front)["stale"]
+    assert not site.get_rising(front)["stale"]
 
 
 @pytest.mark.parametrize(
@@ -225,19 +248,19 @@ def test_invented_keys_and_hosts_do_not_reach_the_upstream(
     [(f"/api/v1/audience/{HOST}/stream", '"stale":true'), (f"/live/{HOST}/stream", ">stale<")],
 )
 def test_a_stream_reports_a_stale_reading(
-    run: object,
-    start: Callable[..., Running],
-    behind: Running,
-    faulty: Faulty,
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
     path: str,
     expected: str,
 ) -> None:
-    site = Site(run, behind)
-    site.crowd(3, "/a")
-    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
-    assert site.increasing(front).status == 200
+    site = AudienceSite(run_command, behind)
+    site.add_visitors(3, "/a")
+    front = start_server("--reading-seconds", "0.5", "--upstream", faulty.address)
+    assert site.get_increasing(front).status == 200
     with contextlib.closing(front.connect()) as connection:
-        connection.request("GET", f"{path}?apikey={site.token}")
+        connection.request("GET", f"{path}?apikey={site.public_token}")
         answer = connection.getresponse()
         assert answer.status == 200
         faulty.mode = "500"
@@ -250,16 +273,19 @@ def test_a_stream_reports_a_stale_reading(
 
 @pytest.mark.long
 def test_a_host_gets_at_most_two_hundred_upstream_requests_per_minute(
-    run: object, start: Callable[..., Running], behind: Running, faulty: Faulty
+    run_command: object,
+    start_server: Callable[..., MarqueeProcess],
+    behind: MarqueeProcess,
+    faulty: FaultyUpstream,
 ) -> None:
-    sites = [Site(run, behind, f"Site {number}") for number in range(30)]
-    front = start("--reading-seconds", "0.5", "--upstream", faulty.address)
+    sites = [AudienceSite(run_command, behind, f"Site {number}") for number in range(30)]
+    front = start_server("--reading-seconds", "0.5", "--upstream", faulty.address)
     end = time.monotonic() + 150
     while time.monotonic() < end:
         for site in sites:
-            assert site.increasing(front).status in (200, 503)
+            assert site.get_increasing(front).status in (200, 503)
         time.sleep(0.5)
-    moments = [moment for moment, _, host in faulty.asked if host == HOST]
+    moments = [moment for moment, _, host in faulty.requests if host == HOST]
     busiest = max(sum(first <= each < first + 60 for each in moments) for first in moments)
     assert 150 < busiest <= 200
-    assert len({key for _, key, _ in faulty.asked}) == 30
+    assert len({key for _, key, _ in faulty.requests}) == 30

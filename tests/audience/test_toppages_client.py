@@ -13,21 +13,21 @@ import pytest
 from background.audience.toppages_client import UpstreamToppagesClient
 from domain.audience.toppages_format import TopPagesReading, encode_toppages
 from store.api.errors import StoreRefused, UpstreamUnavailable
-from tests.support.audience.faulty_upstream import Faulty
+from tests.support.audience.faulty_upstream import FaultyUpstream
 
 PAGES = [("/a", "A", 12), ("/b", "B", 3)]
 READ = TopPagesReading({"/a": 12, "/b": 3}, {"/a": "A", "/b": "B"})
 
 
 @pytest.fixture
-def faulty() -> Iterator[Faulty]:
-    upstream = Faulty()
+def faulty() -> Iterator[FaultyUpstream]:
+    upstream = FaultyUpstream()
     upstream.mode = "pages"
     yield upstream
     upstream.close()
 
 
-def ask(faulty: Faulty, times: int = 1, version: str = "legacy", deadline: float = 1.0):
+def ask(faulty: FaultyUpstream, times: int = 1, version: str = "legacy", deadline: float = 1.0):
     """Read a host several times in sequence; return the readings and errors."""
 
     async def main():
@@ -46,15 +46,15 @@ def ask(faulty: Faulty, times: int = 1, version: str = "legacy", deadline: float
 
 @pytest.mark.parametrize("version", ["legacy", "v3"])
 def test_both_formats_are_read_with_the_key_in_its_place(faulty, version):
-    faulty.pages = encode_toppages(PAGES, version)
+    faulty.pages_json = encode_toppages(PAGES, version)
     assert ask(faulty, version=version) == [READ]
-    assert [each[1:] for each in faulty.asked] == [("some key", "www.example.com")]
+    assert [each[1:] for each in faulty.requests] == [("some key", "www.example.com")]
 
 
 @pytest.mark.parametrize("mode", ["gzip", "close", "chunked", "typed"])
 @pytest.mark.parametrize("version", ["legacy", "v3"])
 def test_every_transfer_coding_is_read(faulty, mode, version):
-    faulty.pages = encode_toppages(PAGES, version)
+    faulty.pages_json = encode_toppages(PAGES, version)
     faulty.mode = mode
     assert ask(faulty, version=version) == [READ]
 
@@ -84,14 +84,14 @@ def test_failures_end_by_the_deadline_and_cost_little_memory(faulty, mode, words
     assert time.monotonic() - began < 60
     if mode in ("gigabyte", "chunks"):  # the bomb is compressed in this process
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
-    assert faulty.inside == 0
+    assert faulty.redirected_requests == 0
 
 
 def test_an_unknown_key_or_host_is_no_failure(faulty):
     faulty.mode = "404"
     found = ask(faulty, times=5)
     assert [type(each) for each in found] == [StoreRefused] * 5
-    assert len(faulty.asked) == 5
+    assert len(faulty.requests) == 5
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_retry_after_of_the_upstream_is_respected(faulty, retry_after, least, mo
     first, second = ask(faulty, times=2)
     assert least <= first.wait <= most
     assert second.wait > 0
-    assert len(faulty.asked) == 1
+    assert len(faulty.requests) == 1
 
 
 @pytest.mark.parametrize("mode", ["429", "503"])
@@ -137,21 +137,23 @@ def test_the_wait_for_a_proven_host_is_at_most_an_hour(faulty, mode):
             with pytest.raises(UpstreamUnavailable) as away:
                 await upstream.read("k", "h")
             assert 3_500 < away.value.wait <= 3_600
-        asked = len(faulty.asked)
+        asked = len(faulty.requests)
         faulty.mode = "pages"
         now += 3_601
         await upstream.read("k", "h")
         await upstream.close()
         return asked
 
-    faulty.pages = encode_toppages(PAGES, "legacy")
+    faulty.pages_json = encode_toppages(PAGES, "legacy")
     assert asyncio.run(main()) == 2
 
 
-def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str]]) -> list[str]:
+def strangers(
+    faulty: FaultyUpstream, unknown: str, pair: Callable[[int], tuple[str, str]]
+) -> list[str]:
     """Read a proven host once per 10 invented pairs; return the hosts requested upstream."""
-    faulty.pages = encode_toppages(PAGES, "legacy")
-    faulty.known, faulty.unknown, faulty.retry_after = {("k", "h")}, unknown, "3600"
+    faulty.pages_json = encode_toppages(PAGES, "legacy")
+    faulty.known_sites, faulty.unknown_mode, faulty.retry_after = {("k", "h")}, unknown, "3600"
     now = 1000.0
 
     async def stranger(upstream: UpstreamToppagesClient, number: int) -> None:
@@ -173,7 +175,7 @@ def strangers(faulty: Faulty, unknown: str, pair: Callable[[int], tuple[str, str
         await upstream.close()
 
     asyncio.run(main())
-    return [host for _, key, host in faulty.asked if (key, host) != ("k", "h")]
+    return [host for _, key, host in faulty.requests if (key, host) != ("k", "h")]
 
 
 @pytest.mark.parametrize("unknown", ["404", "429", "500", "503", "reset", "redirect"])
@@ -186,8 +188,8 @@ def test_invented_keys_and_hosts_neither_delay_a_proven_host_nor_reach_the_upstr
 
 
 def test_hanging_unknown_hosts_leave_connections_for_a_proven_host(faulty):
-    faulty.pages = encode_toppages(PAGES, "legacy")
-    faulty.known, faulty.unknown = {("k", "h")}, "hang"
+    faulty.pages_json = encode_toppages(PAGES, "legacy")
+    faulty.known_sites, faulty.unknown_mode = {("k", "h")}, "hang"
 
     async def main():
         upstream = UpstreamToppagesClient(faulty.address, "legacy", period=5.0, deadline=4.0)
@@ -201,12 +203,12 @@ def test_hanging_unknown_hosts_leave_connections_for_a_proven_host(faulty):
         return found
 
     assert asyncio.run(main()) == READ
-    assert len(faulty.asked) <= 6
+    assert len(faulty.requests) <= 6
 
 
 def test_slow_hosts_leave_connections_for_others(faulty):
-    faulty.pages = encode_toppages(PAGES, "legacy")
-    faulty.known, faulty.unknown = {("k", "h")}, "hang"
+    faulty.pages_json = encode_toppages(PAGES, "legacy")
+    faulty.known_sites, faulty.unknown_mode = {("k", "h")}, "hang"
     slow = [("k", f"{number}") for number in range(100)]
 
     async def main():
@@ -232,7 +234,7 @@ def test_slow_hosts_leave_connections_for_others(faulty):
 
 
 def test_new_hosts_are_bounded_even_if_all_respond(faulty):
-    faulty.pages = b"[]"
+    faulty.pages_json = b"[]"
 
     async def main():
         upstream = UpstreamToppagesClient(
@@ -244,7 +246,7 @@ def test_new_hosts_are_bounded_even_if_all_respond(faulty):
         await upstream.close()
 
     asyncio.run(main())
-    assert len(faulty.asked) == 300
+    assert len(faulty.requests) == 300
 
 
 def test_few_requests_reach_a_failing_upstream(faulty):
@@ -258,7 +260,7 @@ def test_few_requests_reach_a_failing_upstream(faulty):
         await upstream.close()
 
     asyncio.run(main())
-    assert len(faulty.asked) == 3
+    assert len(faulty.requests) == 3
 
 
 def test_the_budget_per_minute_of_a_host_does_not_depend_on_keys(faulty):
@@ -280,4 +282,4 @@ def test_the_budget_per_minute_of_a_host_does_not_depend_on_keys(faulty):
 
     # New keys leave half of the budget to known keys.
     assert asyncio.run(main()) == {False: 180, True: 80}
-    assert Counter(host for _, _, host in faulty.asked) == {"h": 200, "host": 1}
+    assert Counter(host for _, _, host in faulty.requests) == {"h": 200, "host": 1}

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.events.events_api import App, gained
+from tests.support.events.events_api import EventsApp, count_changes
 
 TARGETS = {
     1: "https://shop.example/a?x=1#top",
@@ -30,15 +30,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def app(start, run, folder):
-    server = start()
-    done = run("import", str(folder), "--data", str(server.data), "--json")
+def app(start_server, run_command, folder):
+    server = start_server()
+    done = run_command("import", str(folder), "--data", str(server.data), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    return App(server)
+    return EventsApp(server)
 
 
 def click(app, banner=1, method="GET"):
-    answer = app.server.ask(f"/campaigns/7/banners/{banner}/click", method)
+    answer = app.server.request(f"/campaigns/7/banners/{banner}/click", method)
     assert answer.status == 302
     return answer.headers["Location"]
 
@@ -50,7 +50,7 @@ def log(app):
 
 
 def convert(app, sent, **more):
-    return app.ask("/api/v1/conversions", "POST", json.dumps(sent).encode(), **more)
+    return app.request("/api/v1/conversions", "POST", json.dumps(sent).encode(), **more)
 
 
 def test_a_click_is_logged_before_the_redirect_has_its_id(app):
@@ -73,8 +73,8 @@ def test_a_click_without_a_target_redirects_back_and_is_recorded(app):
 
 def test_head_requests_and_unknown_banners_are_no_clicks(app):
     assert click(app, 1, "HEAD") == TARGETS[1]
-    assert app.server.ask("/campaigns/7/banners/99/click").status == 404
-    assert app.server.ask("/campaigns/99/banners/1/click").status == 404
+    assert app.server.request("/campaigns/7/banners/99/click").status == 404
+    assert app.server.request("/campaigns/99/banners/1/click").status == 404
     assert log(app) == []
 
 
@@ -95,12 +95,12 @@ def test_a_conversion_of_a_click_is_stored_once(app):
     for _, data in conversions:
         assert data["click_id"] == number
         assert {name: data[name] for name in clicked} == clicked
-    assert gained(before, app.counts()) == {
+    assert count_changes(before, app.counts()) == {
         "received": 4, "stored": 2, "duplicate": 1, "rejected": 1,
     }  # fmt: skip
 
 
-def test_a_conversion_id_is_idempotent_across_a_kill(start, app):
+def test_a_conversion_id_is_idempotent_across_a_kill(start_server, app):
     before = app.counts()
     number = click(app).partition("mq_click=")[2].partition("#")[0]
     sent = {"click_id": number, "revenue": 1.23, "conversion_id": 1001}
@@ -108,13 +108,13 @@ def test_a_conversion_id_is_idempotent_across_a_kill(start, app):
     assert first.status == 202
     assert convert(app, sent).json() == first.json()
     assert app.server.stop(signal.SIGKILL) == -signal.SIGKILL
-    app.server = start()
+    app.server = start_server()
     same = {"conversion_id": "1001", "revenue": 1.230, "click_id": int(number)}
     assert convert(app, same).json() == first.json()
     assert convert(app, {**sent, "sender_id": "another"}).json() == first.json()
     ((_, _, _, _, _, data),) = [row for row in log(app) if row[1] == 4]
     assert (data["conversion_id"], data["revenue_micros"]) == ("1001", 1_230_000)
-    assert gained(before, app.counts()) == {"received": 4, "stored": 1, "duplicate": 3}
+    assert count_changes(before, app.counts()) == {"received": 4, "stored": 1, "duplicate": 3}
 
 
 def test_another_conversion_with_the_same_id_is_409_and_rejected(app):
@@ -125,7 +125,7 @@ def test_another_conversion_with_the_same_id_is_409_and_rejected(app):
     assert answer.status == 409
     assert "conversion_id" in answer.json()["detail"]
     assert answer.json()["errors"][0]["pointer"] == "/conversion_id"
-    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    (kept,) = app.request("/rejected-events").json()["rejected_events"]
     assert kept["errors"][0]["pointer"] == "/conversion_id"
     # Conversion ids and sender ids are independent.
     assert convert(app, {"click_id": number, "revenue": 2, "sender_id": "A-1"}).status == 202
@@ -147,10 +147,10 @@ def test_an_invalid_conversion_is_rejected(app, sent, status, pointer):
     answer = convert(app, sent)
     assert answer.status == status
     assert answer.json()["errors"][0]["pointer"] == pointer
-    assert gained(before, app.counts()) == {"received": 1, "rejected": 1}
-    (kept,) = app.ask("/rejected-events").json()["rejected_events"]
+    assert count_changes(before, app.counts()) == {"received": 1, "rejected": 1}
+    (kept,) = app.request("/rejected-events").json()["rejected_events"]
     assert json.loads(kept["body"]) == sent
-    replay = app.ask(f"/rejected-events/{kept['id']}/replay", "POST", b"")
+    replay = app.request(f"/rejected-events/{kept['id']}/replay", "POST", b"")
     assert (replay.status, replay.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
@@ -167,19 +167,19 @@ def test_a_conversion_of_an_event_that_is_no_click_is_rejected(app):
 
 
 def test_conversions_need_a_write_token(app):
-    assert app.server.ask("/api/v1/conversions", "POST", b"{}").status == 401
-    assert convert(app, {}, token=app.token("read", "admin")).status == 403
+    assert app.server.request("/api/v1/conversions", "POST", b"{}").status == 401
+    assert convert(app, {}, token=app.create_token("read", "admin")).status == 403
 
 
 def candidates(app, query=""):
-    found = app.ask(f"/api/v1/campaigns/7/candidates?{query}").json()["banners"]
+    found = app.request(f"/api/v1/campaigns/7/candidates?{query}").json()["banners"]
     return [(each["banner"], each["clicks"], each["revenue"]) for each in found]
 
 
 def folded(app, rows):
     """Wait until the projections contain this many rows of the log."""
     end = time.monotonic() + 120
-    while f"\nmarquee_projected_events_total {rows}.0\n" not in app.server.ask("/metrics").text:
+    while f"\nmarquee_projected_events_total {rows}.0\n" not in app.server.request("/metrics").text:
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -198,10 +198,10 @@ def earn(app):
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_live_clicks_and_conversions_affect_the_ranking_if_enabled(start, app, live):
+def test_live_clicks_and_conversions_affect_the_ranking_if_enabled(start_server, app, live):
     slot = earn(app)
     assert app.server.stop() == 0
-    app.server = start(*["--live-figures"] * live)
+    app.server = start_server(*["--live-figures"] * live)
     found = candidates(app, slot)
     assert len(found) == 5
     if live:
@@ -211,44 +211,44 @@ def test_live_clicks_and_conversions_affect_the_ranking_if_enabled(start, app, l
     others = {f"slot={number}" for number in (1, 2, 3, 4)} - {slot}
     for other in others:
         assert sum(clicks for _, clicks, _ in candidates(app, other)) == 0
-    pages = {app.server.ask("/campaigns/7/").text for _ in range(60)}
+    pages = {app.server.request("/campaigns/7/").text for _ in range(60)}
     assert len(pages) == 5
 
 
-def test_live_stats_add_to_imported_stats(start, run, app, folder):
+def test_live_stats_add_to_imported_stats(start_server, run_command, app, folder):
     slot = earn(app)
     assert app.server.stop() == 0
-    app.server = start("--live-figures")
+    app.server = start_server("--live-figures")
     number = slot.removeprefix("slot=")
     clicks = "".join(f"{100 + count},{banner},7\n" for count, banner in enumerate((4, 5, 5, 5)))
     place = folder / number
     (place / f"clicks_{number}.csv").write_text("click_id,banner_id,campaign_id\n" + clicks)
-    assert run("import", str(folder), "--data", str(app.server.data)).returncode == 0
+    assert run_command("import", str(folder), "--data", str(app.server.data)).returncode == 0
     # A published import reloads all stats.
     assert candidates(app, slot)[:3] == [(2, 1, 1.25), (4, 3, 0), (5, 3, 0)]
 
 
-def test_a_click_on_a_random_fill_does_not_add_it_to_the_campaign(start, run, app):
+def test_a_click_on_a_random_fill_does_not_add_it_to_the_campaign(start_server, run_command, app):
     lines = "banner_id,campaign_id\n900,8\n"
     other = app.server.data.parent / "other"
     for slot in range(1, 5):
         (other / str(slot)).mkdir(parents=True)
         rows = lines + "900,8\n" * slot
         (other / str(slot) / f"impressions_{slot}.csv").write_text(rows)
-    assert run("import", str(other), "--data", str(app.server.data)).returncode == 0
+    assert run_command("import", str(other), "--data", str(app.server.data)).returncode == 0
     for _ in range(3):
         click(app, 900)
     folded(app, 3)
     assert app.server.stop() == 0
-    app.server = start("--live-figures")
+    app.server = start_server("--live-figures")
     assert {banner for banner, *_ in candidates(app)} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.long
-def test_a_running_server_ranks_by_new_clicks(start, run, folder):
-    server = start("--live-figures")
-    assert run("import", str(folder), "--data", str(server.data)).returncode == 0
-    app = App(server)
+def test_a_running_server_ranks_by_new_clicks(start_server, run_command, folder):
+    server = start_server("--live-figures")
+    assert run_command("import", str(folder), "--data", str(server.data)).returncode == 0
+    app = EventsApp(server)
     slot = earn(app)
     assert (2, 1, 1.25) not in candidates(app, slot)
     end = time.monotonic() + 240
@@ -270,9 +270,9 @@ ADVANCE = [
 def test_a_prefetch_is_no_impression_and_no_click(app, headers):
     stored = len(log(app))
     for path in ("/campaigns/7/", "/campaigns/7/banners/1/click"):
-        answer = app.server.ask(path, **headers)
+        answer = app.server.request(path, **headers)
         assert (answer.status, answer.headers["Cache-Control"]) == (503, "no-store")
         assert answer.headers["Set-Cookie"] is answer.headers["Location"] is None
     assert len(log(app)) == stored
     # Other purposes are normal requests, whatever the query contains.
-    assert app.server.ask("/campaigns/7/?prefetch", Sec_Purpose="other").status == 200
+    assert app.server.request("/campaigns/7/?prefetch", Sec_Purpose="other").status == 200

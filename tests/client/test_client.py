@@ -28,11 +28,11 @@ def send(client: Client, number: int = 0) -> bool:
 
 
 @pytest.fixture
-def served(start):
+def served(start_server):
     """A server, and the token of an app that may write and read."""
-    server = start("--sample")
+    server = start_server("--sample")
     time.sleep(0.2)
-    token = re.search(r"mq_[\w-]+", "".join(server.told))[0]
+    token = re.search(r"mq_[\w-]+", "".join(server.stdout_lines))[0]
     return server, token
 
 
@@ -58,7 +58,7 @@ def test_events_are_gathered_into_batches_and_stored(served):
     assert len({sender for sender, _ in found}) == 250
 
 
-def test_a_server_that_is_killed_and_comes_back_gets_each_event_once(served, start):
+def test_a_server_that_is_killed_and_comes_back_gets_each_event_once(served, start_server):
     server, token = served
     client = Client(f"http://127.0.0.1:{server.port}", token, batch=20, timeout=2)
     stop = threading.Event()
@@ -76,7 +76,7 @@ def test_a_server_that_is_killed_and_comes_back_gets_each_event_once(served, sta
     for _ in range(3):
         time.sleep(0.5)
         server.stop(signal.SIGKILL)
-        server = start("--port", port)
+        server = start_server("--port", port)
     time.sleep(0.3)
     stop.set()
     worker.join()
@@ -132,9 +132,9 @@ def test_a_failed_batch_is_repeated_with_the_same_sender_ids(scripted, first):
     send(client)
     assert client.close()
     assert client.counts.accepted == 1
-    assert len(scripted.seen) == 2
-    assert scripted.seen[0] == scripted.seen[1]
-    assert UUID(scripted.seen[0][0]["sender_id"]).version == 7
+    assert len(scripted.batches) == 2
+    assert scripted.batches[0] == scripted.batches[1]
+    assert UUID(scripted.batches[0][0]["sender_id"]).version == 7
 
 
 def test_retry_after_is_kept_to(scripted):
@@ -154,7 +154,7 @@ def test_a_batch_that_is_too_large_goes_in_halves(scripted):
     for number in range(8):
         send(client, number)
     assert client.close()
-    assert [len(batch) for batch in scripted.seen] == [8, 4, 2, 2, 4]
+    assert [len(batch) for batch in scripted.batches] == [8, 4, 2, 2, 4]
     assert client.counts.accepted == 8
 
 
@@ -164,7 +164,7 @@ def test_what_will_never_be_taken_is_not_tried_for_ever(scripted):
     send(client)
     assert client.close()
     assert client.counts == Counts(0, 0, 1, 0, 0)
-    assert len(scripted.seen) == 1
+    assert len(scripted.batches) == 1
 
 
 def test_sending_never_blocks_and_what_has_no_room_is_counted():
@@ -200,7 +200,7 @@ def test_a_forked_child_sends_its_own_events_and_not_its_parents(scripted):
         os._exit(0 if client.close(5) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert client.close()
-    numbers = [event["data"]["number"] for batch in scripted.seen for event in batch]
+    numbers = [event["data"]["number"] for batch in scripted.batches for event in batch]
     assert sorted(numbers) == [1, 2]
 
 

@@ -12,7 +12,7 @@ import marquee_client
 import pytest
 from marquee_client import Client, Counts
 
-from tests.support.events.batch_server import BatchServer, KeepingAnswers
+from tests.support.events.batch_server import BatchServer, KeepAliveBatchHandler
 
 SECRET = "mq_1_verysecret"
 
@@ -141,7 +141,7 @@ def test_white_space_around_a_token_is_removed(server, around):
     client = Client(server.url, around.format(SECRET))
     send(client)
     assert client.close(60)
-    assert server.heads[0][1]["Authorization"] == f"Bearer {SECRET}"
+    assert server.request_heads[0][1]["Authorization"] == f"Bearer {SECRET}"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_data_may_change_after_send(server):
     client.send("s", "c", "n", data)
     data["a"].append(2)
     assert client.close(60)
-    assert seen[0]["data"] == server.seen[0][0]["data"] == {"a": [1]}
+    assert seen[0]["data"] == server.batches[0][0]["data"] == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_timestamp_is_sent_in_utc(server, moment, text):
     client = client_of(server)
     send(client, timestamp=moment)
     assert client.close(60)
-    assert server.seen[0][0]["timestamp"] == text
+    assert server.batches[0][0]["timestamp"] == text
 
 
 @pytest.mark.parametrize("moment", [date(2026, 1, 1), "2026-01-01", 1_700_000_000.0, 0])
@@ -270,7 +270,7 @@ def test_large_events_go_in_small_batches(server):
     for _ in range(12):
         client.send("s", "c", "n", {"text": text})
     assert client.close(60)
-    assert all(len(batch) <= 5 for batch in server.seen)
+    assert all(len(batch) <= 5 for batch in server.batches)
     assert client.counts.accepted == 12
 
 
@@ -309,7 +309,7 @@ def test_an_answer_that_is_not_marquees_is_no_acknowledgement(server, body):
     send(client)
     assert client.close(60)
     assert client.counts == Counts(1, 0, 0, 0, 0)
-    assert server.seen[0] == server.seen[1]
+    assert server.batches[0] == server.batches[1]
 
 
 class Ahead(float):
@@ -345,19 +345,19 @@ def test_retry_after_is_seconds_or_a_date(headers, least, most):
 
 
 def test_a_connection_is_kept_and_made_anew_where_the_server_closed_it(caplog):
-    with BatchServer(KeepingAnswers) as server:
+    with BatchServer(KeepAliveBatchHandler) as server:
         client = client_of(server, linger=0)
         for _ in range(3):
             send(client)
             assert client.flush(60)
         assert len(server.connections) == 1
-        server.closes = True  # without a word: `Connection: close` is not sent
+        server.closes_connections = True  # without a word: `Connection: close` is not sent
         for _ in range(3):
             send(client)
             assert client.flush(60)
         assert client.close(60)
         assert client.counts == Counts(6, 0, 0, 0, 0)
-        assert len(server.seen) == 6
+        assert len(server.batches) == 6
     assert not caplog.records
 
 
@@ -447,7 +447,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch, server):
     client = client_of(server, "http://marquee.invalid/prefix")
     send(client)
     assert client.close(60)
-    path, headers = server.heads[0]
+    path, headers = server.request_heads[0]
     assert path == "http://marquee.invalid/prefix/api/v1/events"
     assert headers["Host"] == "marquee.invalid"
     assert headers["Proxy-Authorization"] == "Basic dXNlcjpwQHNz"
@@ -460,7 +460,7 @@ def test_a_server_that_no_proxy_names_is_reached_directly(monkeypatch, server):
     client = client_of(server)
     send(client)
     assert client.close(60)
-    assert server.heads[0][0] == "/api/v1/events"
+    assert server.request_heads[0][0] == "/api/v1/events"
 
 
 def test_over_tls_a_proxy_is_asked_for_a_tunnel_and_gets_no_token(monkeypatch):

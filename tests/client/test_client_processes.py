@@ -293,7 +293,7 @@ assert client.flush(60)
 assert client.counts == marquee_client.Counts(10, 0, 0, 0, 0), client.counts
 """,
     )
-    assert [len(batch) for batch in server.seen] == [10, 10, 5, 5]
+    assert [len(batch) for batch in server.batches] == [10, 10, 5, 5]
 
 
 def test_the_thread_of_an_idle_client_ends_and_starts_again(tmp_path, server):

@@ -17,15 +17,18 @@ SERVICE_LINKS = {"MARQUEE_SERVICE_HOST": "10.96.14.7", "MARQUEE_PORT": "tcp://10
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, run):
+def data(tmp_path_factory, run_command):
     """A data folder with an app, a story and a user whose names are not ASCII."""
     folder = tmp_path_factory.mktemp("console")
     data = folder / "data"
-    assert run("app", "create", NAME, "--public-token", "t", "--data", str(data)).returncode == 0
+    assert (
+        run_command("app", "create", NAME, "--public-token", "t", "--data", str(data)).returncode
+        == 0
+    )
     stories = folder / "stories.json"
     stories.write_text(json.dumps([{"id": 1, "app": "t", "img": NAME}]), "utf-8")
-    assert run("stories", "import", str(stories), "--data", str(data)).returncode == 0
-    made = run("user", "create", "Zo\u00eb", "--generate", "--data", str(data))
+    assert run_command("stories", "import", str(stories), "--data", str(data)).returncode == 0
+    made = run_command("user", "create", "Zo\u00eb", "--generate", "--data", str(data))
     assert made.returncode == 0, made.stderr
     return data
 
@@ -163,30 +166,30 @@ def test_a_password_from_a_closed_stdin_is_refused(data):
     ],
     ids=" ".join,
 )
-def test_a_number_that_the_store_cannot_hold_is_a_usage_error(run, data, words):
+def test_a_number_that_the_store_cannot_hold_is_a_usage_error(run_command, data, words):
     for number in ("9223372036854775808", "x"):
-        done = run(*words, number, "--data", str(data))
+        done = run_command(*words, number, "--data", str(data))
         assert (done.returncode, "must be a whole number" in done.stderr) == (2, True), number
 
 
-def test_a_command_that_makes_an_installation_names_it(run, tmp_path):
+def test_a_command_that_makes_an_installation_names_it(run_command, tmp_path):
     data = tmp_path / "mistyped"
-    made = run("app", "create", "a", "--data", str(data))
+    made = run_command("app", "create", "a", "--data", str(data))
     assert made.returncode == 0
     assert f"created an installation folder={data}" in made.stderr
-    again = run("app", "create", "b", "--data", str(data))
+    again = run_command("app", "create", "b", "--data", str(data))
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_an_import_of_a_missing_folder_makes_no_installation(run, tmp_path):
+def test_an_import_of_a_missing_folder_makes_no_installation(run_command, tmp_path):
     data = tmp_path / "mistyped"
-    assert run("import", str(tmp_path / "none"), "--data", str(data)).returncode == 1
+    assert run_command("import", str(tmp_path / "none"), "--data", str(data)).returncode == 1
     assert not data.exists()
 
 
-def test_a_server_starts_beside_service_link_variables_and_logs_them_once(start):
-    server = start(**SERVICE_LINKS)
-    assert server.ask("/healthz").status == 200
+def test_a_server_starts_beside_service_link_variables_and_logs_them_once(start_server):
+    server = start_server(**SERVICE_LINKS)
+    assert server.request("/healthz").status == 200
     assert server.stop() == 0
     assert server.log.count("MARQUEE_PORT") == 1
 
@@ -195,15 +198,15 @@ REMOVALS = [["app", "remove", "t"], ["stories", "remove", "1"], ["user", "remove
 
 
 @pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
-def test_what_deletes_data_needs_yes_where_nobody_can_be_asked(run, data, words):
-    refused = run(*words, "--data", str(data))
+def test_what_deletes_data_needs_yes_where_nobody_can_be_asked(run_command, data, words):
+    refused = run_command(*words, "--data", str(data))
     assert refused.returncode == 1 and "--yes" in refused.stderr
 
 
 @pytest.mark.parametrize(("typed", "status"), [(b"n\n", 1), (b"\n", 1), (b"\x04", 1), (b"y\n", 0)])
-def test_what_deletes_data_asks_at_a_terminal(run, tmp_path, typed, status):
+def test_what_deletes_data_asks_at_a_terminal(run_command, tmp_path, typed, status):
     data = str(tmp_path / "data")
-    assert run("app", "create", "Site", "--data", data).returncode == 0
+    assert run_command("app", "create", "Site", "--data", data).returncode == 0
     ours, theirs = pty.openpty()
     command = [sys.executable, "server.py", "app", "remove", "Site", "--data", data]
     with subprocess.Popen(
@@ -217,10 +220,10 @@ def test_what_deletes_data_asks_at_a_terminal(run, tmp_path, typed, status):
         assert removing.wait(60) == status
     os.close(ours)
     assert b"the app Site with its tokens" in shown
-    assert ("Site" in run("app", "list", "--data", data).stdout) == bool(status)
+    assert ("Site" in run_command("app", "list", "--data", data).stdout) == bool(status)
 
 
-def test_revoking_a_token_asks_nothing(run, tmp_path):
+def test_revoking_a_token_asks_nothing(run_command, tmp_path):
     data = str(tmp_path / "data")
-    assert run("app", "create", "Site", "--data", data).returncode == 0
-    assert run("app", "revoke", "1", "--data", data).returncode == 0
+    assert run_command("app", "create", "Site", "--data", data).returncode == 0
+    assert run_command("app", "revoke", "1", "--data", data).returncode == 0

@@ -41,7 +41,14 @@ from store.sqlite.core.database import Database
 from store.sqlite.core.folder_lock import FolderLock
 from store.sqlite.imports.import_staging import ImportStaging
 from tests.support import PROGRAMS, ROOT
-from tests.support.banners.campaign_files import PNG, SMALL, content, counts, imported, lay
+from tests.support.banners.campaign_files import (
+    PNG,
+    SMALL_CAMPAIGN,
+    data_content,
+    import_in_process,
+    row_counts,
+    write_files,
+)
 
 IMPORTER = PROGRAMS / "import_client.py"
 
@@ -118,7 +125,7 @@ def drive(
 
 Drive = Callable[..., None]
 SPOILT = {
-    **SMALL,
+    **SMALL_CAMPAIGN,
     "1/conversions_1.csv": "conversion_id,click_id,revenue\n1,100,1\n2,77,1\n1,100,1\nü,1,1\n",
     "images/image_3.png": b"none",
 }
@@ -127,25 +134,31 @@ SPOILT = {
 def test_an_import_through_the_socket_gives_what_one_of_our_own_gives(
     tmp_path: Path, drive: Drive
 ) -> None:
-    sets = [lay(tmp_path / "one", SMALL), lay(tmp_path / "two", SPOILT), tmp_path / "one"]
-    own = [imported(tmp_path / "own", folder) for folder in sets]
+    sets = [
+        write_files(tmp_path / "one", SMALL_CAMPAIGN),
+        write_files(tmp_path / "two", SPOILT),
+        tmp_path / "one",
+    ]
+    own = [import_in_process(tmp_path / "own", folder) for folder in sets]
 
     async def test(running: Running) -> None:
         for folder, expected in zip(sets, own, strict=True):
             async with open_admin_backend(running.data) as backend:
                 assert isinstance(backend, RemoteAdminBackend)
                 result = await import_folder(folder, backend.import_session())
-            assert (result.number, counts(result), result.ok) == (
+            assert (result.number, row_counts(result), result.ok) == (
                 expected.number,
-                counts(expected),
+                row_counts(expected),
                 expected.ok,
             )
-            assert [counts(it) for it in result.files] == [counts(it) for it in expected.files]
+            assert [row_counts(it) for it in result.files] == [
+                row_counts(it) for it in expected.files
+            ]
         # Each was shown before its importer heard that it is in force.
         assert running.versions == [1, 2]
 
     drive(test)
-    assert content(tmp_path / "data") == content(tmp_path / "own")
+    assert data_content(tmp_path / "data") == data_content(tmp_path / "own")
 
 
 def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
@@ -189,7 +202,7 @@ def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
     tmp_path: Path, drive: Drive
 ) -> None:
     clicks = "click_id,banner_id,campaign_id\n" + "".join(f"{n},1,1\n" for n in range(60_000))
-    folder = lay(tmp_path / "set", {"1/clicks_1.csv": clicks})
+    folder = write_files(tmp_path / "set", {"1/clicks_1.csv": clicks})
 
     async def test(running: Running) -> None:
         for pause in (0.0, 0.05, 0.15):
@@ -211,7 +224,7 @@ def test_an_importer_that_dies_is_cleared_away_and_the_next_one_succeeds(
                 assert kept[1][1][1].clicks == 60_000
                 return  # it was through already
         result = await import_folder(folder, RemoteImportSession(running.data / "marquee.sock"))
-        assert counts(result) == (60_000, 60_000, 0, 0)
+        assert row_counts(result) == (60_000, 60_000, 0, 0)
 
     drive(test)
 
@@ -229,7 +242,7 @@ def test_a_silent_importer_is_cleared_away(tmp_path: Path, drive: Drive) -> None
         await intake.abort()
 
     drive(test, patience=0.4)
-    assert not any(content(tmp_path / "data").values())
+    assert not any(data_content(tmp_path / "data").values())
 
 
 def test_a_second_importer_is_told_that_one_is_under_way(tmp_path: Path, drive: Drive) -> None:
@@ -293,7 +306,7 @@ def test_a_server_that_ends_aborts_the_import_and_takes_no_other(
         await intake.abort()
 
     drive(test)
-    assert not any(content(tmp_path / "data").values())
+    assert not any(data_content(tmp_path / "data").values())
 
 
 def test_a_server_that_is_gone_is_told_as_such(tmp_path: Path, drive: Drive) -> None:
@@ -325,7 +338,8 @@ def test_a_ranking_that_could_not_be_shown_is_told_though_the_import_is_in_force
         running.control._published = broken
         with pytest.raises(StoreError, match="in force, but could not be shown: no ranking"):
             await import_folder(
-                lay(tmp_path / "set", SMALL), RemoteImportSession(running.data / "marquee.sock")
+                write_files(tmp_path / "set", SMALL_CAMPAIGN),
+                RemoteImportSession(running.data / "marquee.sock"),
             )
         assert (await load_campaign_stats(running.database)).version == 1
 

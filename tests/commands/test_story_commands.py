@@ -16,14 +16,14 @@ x,App,"{""img"":""x""}",,,
 
 
 @pytest.fixture(params=["beside", "alone"])
-def owner(request, start, run, tmp_path):
+def owner(request, start_server, run_command, tmp_path):
     """Runs commands on a folder with two apps, and tells of a server if there is one."""
 
     class Owner:
-        server = start() if request.param == "beside" else None
+        server = start_server() if request.param == "beside" else None
 
         def __call__(self, *words, status=0):
-            done = run(*words, "--data", str(tmp_path / "data"))
+            done = run_command(*words, "--data", str(tmp_path / "data"))
             assert done.returncode == status, done.stderr
             return done
 
@@ -32,9 +32,11 @@ def owner(request, start, run, tmp_path):
 
         def shown(self, token):
             """What the app shows, by a server that is beside or comes after."""
-            server = self.server or start()
+            server = self.server or start_server()
             try:
-                answers = [server.ask(f"/api/v1/stories/{way}{token}") for way in ("", "cached/")]
+                answers = [
+                    server.request(f"/api/v1/stories/{way}{token}") for way in ("", "cached/")
+                ]
             finally:
                 if self.server is None:
                     assert server.stop() == 0
@@ -136,11 +138,13 @@ def test_an_app_is_changed_and_removed(owner, tmp_path):
     assert "there is no app" in owner("app", "remove", "new_t", "--yes", status=1).stderr
 
 
-def test_a_removed_apps_secret_token_is_refused_within_a_second(start, run):
-    server = start()
-    made = json.loads(run("app", "create", "x", "--data", str(server.data), "--json").stdout)
+def test_a_removed_apps_secret_token_is_refused_within_a_second(start_server, run_command):
+    server = start_server()
+    made = json.loads(
+        run_command("app", "create", "x", "--data", str(server.data), "--json").stdout
+    )
     token = f"Bearer {made['secret_token']}"
-    assert server.ask("/events", Authorization=token).status == 200
-    assert run("app", "remove", "x", "--yes", "--data", str(server.data)).returncode == 0
+    assert server.request("/events", Authorization=token).status == 200
+    assert run_command("app", "remove", "x", "--yes", "--data", str(server.data)).returncode == 0
     time.sleep(1)
-    assert server.ask("/events", Authorization=token).status == 401
+    assert server.request("/events", Authorization=token).status == 401

@@ -9,19 +9,19 @@ import time
 
 import pytest
 
-from tests.support.events.events_api import App, gained
-from tests.support.events.hostile_bodies import body
+from tests.support.events.events_api import EventsApp, count_changes
+from tests.support.events.hostile_bodies import event_body
 
 LINES = "application/x-ndjson"
 
 
 @pytest.fixture
-def app(served):
-    return App(served)
+def app(empty_server):
+    return EventsApp(empty_server)
 
 
 def event(number, pad=0):
-    return body(sender_id=f"{number:08}", name="stream", data={"n": number, "pad": "x" * pad})
+    return event_body(sender_id=f"{number:08}", name="stream", data={"n": number, "pad": "x" * pad})
 
 
 def test_a_large_batch_has_ordered_results(app):
@@ -37,7 +37,7 @@ def test_a_large_batch_has_ordered_results(app):
     again = app.send(sent, kind=LINES).json()["results"]
     assert [each["status"] for each in again] == ["duplicate"] * 20_000
     assert [int(each["id"]) for each in again] == ids
-    assert gained(before, app.counts()) == {
+    assert count_changes(before, app.counts()) == {
         "received": 40_000, "stored": 20_000, "duplicate": 20_000,
     }  # fmt: skip
 
@@ -61,7 +61,17 @@ def chunked(app, pieces, kind, pause=0.0):
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1_000, 100_000])
 def test_results_do_not_depend_on_chunk_boundaries(app, size):
-    sent = b"\n".join([body(), b"{}", b"", body(sender_id="a"), body(sender_id="a"), b"x", body()])
+    sent = b"\n".join(
+        [
+            event_body(),
+            b"{}",
+            b"",
+            event_body(sender_id="a"),
+            event_body(sender_id="a"),
+            b"x",
+            event_body(),
+        ]
+    )
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
     status, answer = chunked(app, pieces, LINES)
     assert status == 202
@@ -71,7 +81,7 @@ def test_results_do_not_depend_on_chunk_boundaries(app, size):
 
 
 def test_one_event_and_an_array_may_be_chunked(app):
-    sent = body()
+    sent = event_body()
     assert chunked(app, [sent[:50], sent[50:]], "application/json")[0] == 202
     _, answer = chunked(app, [b"[", sent, b",{}", b"]"], "application/json")
     assert [each["status"] for each in answer["results"]] == ["accepted", "rejected"]
@@ -82,7 +92,7 @@ def test_one_event_and_an_array_may_be_chunked(app):
 
 
 def test_only_ndjson_may_exceed_max_body(app):
-    sent = b"[" + b",".join([body()] * 2_000) + b"]"
+    sent = b"[" + b",".join([event_body()] * 2_000) + b"]"
     before = app.counts()
     for status, problem in (
         (lambda answer: (answer.status, answer.json()))(app.send(sent)),
@@ -94,12 +104,12 @@ def test_only_ndjson_may_exceed_max_body(app):
         for word in ("262144 bytes (max_body)", LINES, "16777216 bytes at a time (max_batch)"):
             assert word in problem["detail"]
     assert app.counts() == before
-    lines = b"\n".join([body()] * 2_000)
+    lines = b"\n".join([event_body()] * 2_000)
     assert len(app.send(lines, kind=LINES).json()["results"]) == 2_000
     # The connection stays usable, as the server discarded the body.
     with contextlib.closing(app.server.connect()) as connection:
         headers = {"Authorization": f"Bearer {app.secret_token}"}
-        for each, status in ((sent, 413), (body(), 202)):
+        for each, status in ((sent, 413), (event_body(), 202)):
             connection.request("POST", "/events", each, headers)
             answer = connection.getresponse()
             assert (answer.status, bool(answer.read())) == (status, True)
@@ -116,41 +126,44 @@ def test_expect_100_continue_gets_413_before_a_too_large_body(app):
 
 def test_a_too_long_line_is_one_rejected_event(app):
     before = app.counts()
-    sent = b"\n".join([body(), b'{"' + b"x" * 900_000, body(), event(1, 300_000), b"", body()])
+    sent = b"\n".join(
+        [event_body(), b'{"' + b"x" * 900_000, event_body(), event(1, 300_000), b"", event_body()]
+    )
     answer = app.send(sent, kind=LINES)
     results = answer.json()["results"]
     assert [each["status"] for each in results] == [
         "accepted", "rejected", "accepted", "rejected", "accepted",
     ]  # fmt: skip
     assert results[1]["errors"][0]["message"] == "is longer than 262144 bytes"
-    assert gained(before, app.counts()) == {"received": 5, "stored": 3, "rejected": 2}
+    assert count_changes(before, app.counts()) == {"received": 5, "stored": 3, "rejected": 2}
     assert (
-        app.send(b"\n" * 300_000 + body(), kind=LINES).json()["results"][0]["status"] == "accepted"
+        app.send(b"\n" * 300_000 + event_body(), kind=LINES).json()["results"][0]["status"]
+        == "accepted"
     )
     assert app.send(b"x" * 300_000, kind=LINES).json()["results"][0]["status"] == "rejected"
 
 
 def test_a_stream_of_short_items_is_rejected_early(app):
     before = app.counts()
-    answer = app.send(body() + b"\n" + b"1\n" * 500_000, kind=LINES)
+    answer = app.send(event_body() + b"\n" + b"1\n" * 500_000, kind=LINES)
     assert answer.status == 202
     results = answer.json()["results"]
     assert results[0]["status"] in ("accepted", "rejected")
     assert len(results) <= 1_002
     assert results[-1]["errors"][0]["message"].startswith("holds more than 1000 items")
-    assert gained(before, app.counts())["received"] == len(results)
-    assert app.send(body()).status == 202
+    assert count_changes(before, app.counts())["received"] == len(results)
+    assert app.send(event_body()).status == 202
 
 
 def test_a_stream_needs_a_write_token(app):
-    sent = b"\n".join([body()] * 2_000)
-    assert app.send(sent, kind=LINES, token=app.token("read", "admin")).status == 403
+    sent = b"\n".join([event_body()] * 2_000)
+    assert app.send(sent, kind=LINES, token=app.create_token("read", "admin")).status == 403
     assert app.send(sent, kind=LINES, Authorization="Bearer x").status == 401
 
 
-def test_a_stream_over_max_batch_is_413(start):
-    app = App(start("--max-batch", "1000000"))
-    line = body() + b"\n"
+def test_a_stream_over_max_batch_is_413(start_server):
+    app = EventsApp(start_server("--max-batch", "1000000"))
+    line = event_body() + b"\n"
     assert app.send(line * 2_000, kind=LINES).status == 202
     assert app.send(line * 6_000, kind=LINES).status == 413
 
@@ -161,15 +174,15 @@ def test_an_interrupted_stream_keeps_its_complete_lines(app):
         head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {app.secret_token}\r\n"
         head += f"Content-Type: {LINES}\r\nContent-Length: 1000000\r\n\r\n"
         peer.sendall(head.encode() + b"".join(event(number) + b"\n" for number in range(300)))
-        until(lambda: gained(before, app.counts()).get("stored", 0) > 200)
-    until(lambda: "stored" in gained(before, app.counts()))
-    assert gained(before, app.counts())["received"] <= 300
-    assert app.send(body()).status == 202
+        until(lambda: count_changes(before, app.counts()).get("stored", 0) > 200)
+    until(lambda: "stored" in count_changes(before, app.counts()))
+    assert count_changes(before, app.counts())["received"] <= 300
+    assert app.send(event_body()).status == 202
 
 
 @pytest.mark.parametrize("pause", [0, 0.001, 0.002, 0.004])
 def test_a_disconnect_during_authentication_reserves_no_memory(app, pause):
-    token = app.token("write")  # which is not known yet
+    token = app.create_token("write")  # which is not known yet
     head = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
     head += f"Content-Type: {LINES}\r\nContent-Length: 1000000\r\n\r\n"
     with contextlib.ExitStack() as leaving:
@@ -179,7 +192,7 @@ def test_a_disconnect_during_authentication_reserves_no_memory(app, pause):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.sendall(head.encode())
         time.sleep(pause)
-    until(lambda: "marquee_request_body_bytes 0.0\n" in app.server.ask("/metrics").text)
+    until(lambda: "marquee_request_body_bytes 0.0\n" in app.server.request("/metrics").text)
 
 
 def until(true, seconds=120.0):

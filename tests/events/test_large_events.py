@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.events.events_api import App
-from tests.support.events.hostile_bodies import body
+from tests.support.events.events_api import EventsApp
+from tests.support.events.hostile_bodies import event_body
 
 LINES = "application/x-ndjson"
 COUNT, PAD = 210, 200_000
@@ -24,11 +24,11 @@ def memory(server) -> float:
 
 
 @pytest.fixture(scope="module")
-def app(served):
+def app(empty_server):
     """Return an app with large events of one session."""
-    app = App(served)
+    app = EventsApp(empty_server)
     events = [
-        body(name="large", session_id="large", sender_id=str(number), data={"pad": "x" * PAD})
+        event_body(name="large", session_id="large", sender_id=str(number), data={"pad": "x" * PAD})
         for number in range(COUNT)
     ]
     for start in range(0, COUNT, 70):
@@ -40,7 +40,7 @@ def listed(app, path):
     """Yield the items of all pages of a list; assert that each page is small."""
     found, cursor = [], ""
     while cursor is not None:
-        answer = app.ask(f"{path}&cursor={cursor}" if cursor else path)
+        answer = app.request(f"{path}&cursor={cursor}" if cursor else path)
         assert answer.status == 200
         assert len(answer.body) < PAGE
         page = answer.json()
@@ -60,7 +60,7 @@ def test_pages_of_large_events_are_bounded_in_bytes(app, order, limit):
 
 @pytest.mark.parametrize("kind", ["ndjson", "csv"])
 def test_an_export_of_large_events_is_complete(app, kind):
-    answer = app.ask(f"/events/export?name=large&format={kind}")
+    answer = app.request(f"/events/export?name=large&format={kind}")
     assert answer.text.count("x" * PAD) == COUNT
 
 
@@ -88,13 +88,13 @@ def test_slow_readers_cost_bounded_memory_and_block_no_other_client(app, path):
         assert set(statuses) <= {b"200", b"503", b""}
         assert statuses.count(b"200") > 8
         assert memory(app.server) - before < MORE
-        other = app.token("read")
-        assert app.ask("/events?name=large&limit=1", token=other).status == 200
-        assert app.send(body()).status == 202
+        other = app.create_token("read")
+        assert app.request("/events?name=large&limit=1", token=other).status == 200
+        assert app.send(event_body()).status == 202
 
 
 def test_erasing_a_session_of_large_events_holds_the_writer_briefly(app):
-    answer = app.ask("/events?session_id=large", "DELETE")
+    answer = app.request("/events?session_id=large", "DELETE")
     assert answer.status == 200, answer.text
     assert answer.json()["events"] == COUNT
     assert listed(app, "/events?session_id=large") == []
@@ -104,4 +104,4 @@ def test_erasing_a_session_reaches_large_rejected_events(app):
     sent = json.dumps({"session_id": "wrong", "data": "x" * PAD, "timestamp": time.time()}).encode()
     for _ in range(10):
         assert app.send(sent).status == 422
-    assert app.ask("/events?session_id=wrong", "DELETE").json()["rejected_events"] == 10
+    assert app.request("/events?session_id=wrong", "DELETE").json()["rejected_events"] == 10

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.faults.server_load import Server, new_load, said, wait_until
+from tests.support.faults.server_load import KillableServer, new_load, run_json_command, wait_until
 
 HOUR, YEARS = 3_600, 10 * 365 * 86_400
 # Ahead by an hour, back, behind by an hour, ten years ahead, and right again.
@@ -53,11 +53,11 @@ def clock(built: Path, tmp_path: Path) -> Clock:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    begun: list[Server] = []
+def serve() -> Iterator[Callable[..., KillableServer]]:
+    begun: list[KillableServer] = []
 
-    def begin(*words: object, **more: str) -> Server:
-        begun.append(Server(*words, **more))  # type: ignore[arg-type]
+    def begin(*words: object, **more: str) -> KillableServer:
+        begun.append(KillableServer(*words, **more))  # type: ignore[arg-type]
         return begun[-1]
 
     yield begin
@@ -65,28 +65,28 @@ def serve() -> Iterator[Callable[..., Server]]:
         each.kill()
 
 
-def found(server: Server, token: str) -> set[str]:
+def found(server: KillableServer, token: str) -> set[str]:
     """The ids of all events, page by page."""
     ids: set[str] = set()
     cursor = ""
     while True:
-        page = json.loads(server.ask(f"/events?limit=1000{cursor}", token))
+        page = json.loads(server.get_body(f"/events?limit=1000{cursor}", token))
         ids |= {each["id"] for each in page["events"]}
         if page["cursor"] is None:
             return ids
         cursor = f"&cursor={page['cursor']}"
 
 
-def folded(server: Server) -> None:
+def folded(server: KillableServer) -> None:
     """Wait until the views have all."""
-    wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.ask("/metrics"))
+    wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.get_body("/metrics"))
 
 
 def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[set[str], set[str]]:
     """Ids that were acknowledged while the clock jumped, and those that are found afterwards."""
     data = folder / "data"
     load = new_load(data)
-    server = Server(data, changed=changed, **clock.environ)
+    server = KillableServer(data, changed=changed, **clock.environ)
 
     def jump() -> None:
         some()
@@ -98,7 +98,7 @@ def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[se
 
     def follow() -> None:
         """Wait until the views have all: lower ids that follow are found as long as they do not."""
-        acked = len(load.told.acked)
+        acked = len(load.transcript.acknowledged)
         wait_until(lambda: server.process.poll() is not None or in_views() >= acked)
 
     def in_views() -> float:
@@ -109,29 +109,31 @@ def acknowledged_and_found(folder: Path, clock: Clock, changed: str) -> tuple[se
 
     def some() -> None:
         """Wait until some more are acknowledged, if the server goes on."""
-        enough = len(load.told.acked) + 100
+        enough = len(load.transcript.acknowledged) + 100
         end = time.monotonic() + 30
-        while len(load.told.acked) < enough and time.monotonic() < end:
+        while len(load.transcript.acknowledged) < enough and time.monotonic() < end:
             time.sleep(0.02)
 
     jumping = threading.Thread(target=jump)
     jumping.start()
     load.run(server, until=lambda: not jumping.is_alive())
     jumping.join()
-    assert load.missing(data) == 0
+    assert load.count_missing(data) == 0
     token = reader_of(data)
-    server = Server(data)
+    server = KillableServer(data)
     try:
         folded(server)
         ids = found(server, token)
     finally:
         server.kill()
-    return {str(number) for number in load.told.acked.values()}, ids
+    return {str(number) for number in load.transcript.acknowledged.values()}, ids
 
 
 def reader_of(data: Path) -> str:
     """A token that reads all apps' events."""
-    return str(said(data, "app", "token", "faults", "--scopes", "admin,read")["secret_token"])
+    return str(
+        run_json_command(data, "app", "token", "faults", "--scopes", "admin,read")["secret_token"]
+    )
 
 
 def test_events_are_taken_and_found_whatever_the_clock_does(tmp_path: Path, clock: Clock) -> None:
@@ -148,18 +150,18 @@ def test_ids_that_fell_with_the_clock_would_not_be_found(tmp_path: Path, clock: 
     assert not acked <= ids
 
 
-def doubted(server: Server) -> bool:
+def doubted(server: KillableServer) -> bool:
     """Whether the server has judged its clock, and drops nothing for its age."""
-    return b"nothing goes for its age" in server.ask("/readyz")
+    return b"nothing goes for its age" in server.get_body("/readyz")
 
 
 @pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock"])
 def test_no_event_is_dropped_for_its_age_by_a_clock_that_has_leapt(
-    tmp_path: Path, clock: Clock, serve: Callable[..., Server], changed: str
+    tmp_path: Path, clock: Clock, serve: Callable[..., KillableServer], changed: str
 ) -> None:
     data = tmp_path / "data"
     load = new_load(data)
-    load.run_until_acknowledged(Server(data), 100)
+    load.run_until_acknowledged(KillableServer(data), 100)
     token = reader_of(data)
     server = serve(data, "--retention-days", "31", changed=changed, **clock.environ)
     folded(server)
@@ -173,18 +175,18 @@ def test_no_event_is_dropped_for_its_age_by_a_clock_that_has_leapt(
 
 @pytest.mark.parametrize("changed", ["hasty", "hasty,believes_any_clock"])
 def test_a_start_by_a_clock_that_is_ten_years_ahead_drops_nothing(
-    tmp_path: Path, clock: Clock, serve: Callable[..., Server], changed: str
+    tmp_path: Path, clock: Clock, serve: Callable[..., KillableServer], changed: str
 ) -> None:
     """As a machine may start whose clock is wrong, and again, before anybody looks."""
     data, log = tmp_path / "data", tmp_path / "log"
     load = new_load(data)
-    load.run_until_acknowledged(Server(data), 100)
+    load.run_until_acknowledged(KillableServer(data), 100)
     token = reader_of(data)
     clock.jump(YEARS)
     for _ in range(2):
         server = serve(data, "--retention-days", "31", changed=changed, log=log, **clock.environ)
         folded(server)
-        acked = len(load.told.acked)
+        acked = len(load.transcript.acknowledged)
         wait_until(lambda: doubted(server) or len(found(server, token)) < acked)  # noqa: B023
         kept, told = found(server, token), doubted(server)
         server.kill()
@@ -193,7 +195,7 @@ def test_a_start_by_a_clock_that_is_ten_years_ahead_drops_nothing(
 
 
 def test_the_quarter_of_the_hour_follows_the_clock(
-    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+    tmp_path: Path, clock: Clock, serve: Callable[..., KillableServer]
 ) -> None:
     server = serve(tmp_path / "data", "--sample", "--no-traffic", **clock.environ)
     for ahead in (900, 0, -HOUR, HOUR + 1_800, YEARS, 0):
@@ -201,8 +203,8 @@ def test_the_quarter_of_the_hour_follows_the_clock(
         end = time.monotonic() + 60
         while True:
             expected = int((time.time() + ahead) // 900 % 4) + 1
-            told = json.loads(server.ask("/api/v1/campaigns/1/candidates"))
-            page = server.ask("/campaigns/1/")
+            told = json.loads(server.get_body("/api/v1/campaigns/1/candidates"))
+            page = server.get_body("/campaigns/1/")
             shown = [str(each["banner"]).encode() for each in told["banners"]]
             on = any(b"/banners/" + each + b'"' in page for each in shown)
             if told["slot"] == expected and on:
@@ -212,7 +214,7 @@ def test_the_quarter_of_the_hour_follows_the_clock(
 
 
 def test_a_session_outlives_an_hour_and_ends_in_ten_years(
-    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+    tmp_path: Path, clock: Clock, serve: Callable[..., KillableServer]
 ) -> None:
     data = tmp_path / "data"
     serve(data, "--sample", "--no-traffic").kill()
@@ -238,28 +240,28 @@ def test_a_session_outlives_an_hour_and_ends_in_ten_years(
     assert told[3] != 200
 
 
-def rests(server: Server) -> bool:
+def rests(server: KillableServer) -> bool:
     """Whether it uses little of a core for a while."""
-    before = server.cpu()
+    before = server.cpu_seconds()
     time.sleep(0.5)
-    return server.cpu() - before < 0.1
+    return server.cpu_seconds() - before < 0.1
 
 
 def test_a_server_does_nothing_over_and_over_after_a_jump(
-    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+    tmp_path: Path, clock: Clock, serve: Callable[..., KillableServer]
 ) -> None:
     server = serve(tmp_path / "data", "--sample", "--no-traffic", **clock.environ)
     for ahead in JUMPS:
         clock.jump(ahead)
         wait_until(lambda: rests(server), 60)
-        assert server.ask("/readyz") and server.ask("/campaigns/1/")
+        assert server.get_body("/readyz") and server.get_body("/campaigns/1/")
 
 
 def test_visitors_are_counted_after_the_clock_was_ahead_and_was_put_right(
-    tmp_path: Path, clock: Clock, serve: Callable[..., Server]
+    tmp_path: Path, clock: Clock, serve: Callable[..., KillableServer]
 ) -> None:
     data = tmp_path / "data"
-    made = said(data, "app", "create", "site", "--hosts", "www.example.com")
+    made = run_json_command(data, "app", "create", "site", "--hosts", "www.example.com")
     server = serve(data, **clock.environ)
 
     def view(session: str) -> None:
@@ -274,7 +276,9 @@ def test_visitors_are_counted_after_the_clock_was_ahead_and_was_put_right(
 
     def visitors() -> int:
         query = f"apikey={made['public_token']}&host=www.example.com"
-        return sum(each["visitors"] for each in json.loads(server.ask(f"/live/toppages/?{query}")))
+        return sum(
+            each["visitors"] for each in json.loads(server.get_body(f"/live/toppages/?{query}"))
+        )
 
     for jump in (HOUR, 24 * HOUR, YEARS):
         clock.jump(jump)

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.faults.foreign_reader import foreign_reader
-from tests.support.faults.server_load import Load, Server, event, new_load
+from tests.support.faults.foreign_reader import hold_read_transaction
+from tests.support.faults.server_load import KillableServer, LoadGenerator, load_event, new_load
 
 SENDERS, PAUSE = 5, 0.007
 # What may be different between two thirds of a run: a cache that fills, a step that is on its way.
@@ -33,8 +33,8 @@ class House:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.load = Load(new_load(data).token)
-        self.server = Server(data)
+        self.load = LoadGenerator(new_load(data).token)
+        self.server = KillableServer(data)
         self.ending = threading.Event()
         # MB and files since the last restart, of moments without a fault; and the most MB of all.
         self.steady: list[tuple[float, int]] = []
@@ -49,10 +49,10 @@ class House:
 
     def end(self, by: int) -> None:
         """End the server, and start it again."""
-        self.busy += self.server.cpu()
+        self.busy += self.server.cpu_seconds()
         self.server.process.send_signal(by)
         self.server.process.communicate(timeout=120)
-        self.server = Server(self.data)
+        self.server = KillableServer(self.data)
         self.steady.clear()
         self.most = 0.0
 
@@ -66,7 +66,7 @@ class House:
         self.ending.set()
         for each in self._threads:
             each.join(30)
-        self.busy += self.server.cpu()
+        self.busy += self.server.cpu_seconds()
         self.server.process.terminate()
         self.server.process.communicate(timeout=120)
 
@@ -93,8 +93,8 @@ class House:
 
     def _post(self, connection: http.client.HTTPConnection, keys: list[str]) -> None:
         load = self.load
-        load._tell("".join(f"s {key}\n" for key in keys))
-        body = "\n".join(json.dumps(event(key)) for key in keys).encode()
+        load.record("".join(f"s {key}\n" for key in keys))
+        body = "\n".join(json.dumps(load_event(key)) for key in keys).encode()
         headers = {
             "Authorization": f"Bearer {load.token}",
             "Content-Type": "application/x-ndjson",
@@ -108,12 +108,12 @@ class House:
             raise OSError("it is to be sent again")
         assert answer.status == 202, said
         pairs = zip(keys, said["results"], strict=True)
-        load._tell("".join(f"a {key} {each['id']}\n" for key, each in pairs))
+        load.record("".join(f"a {key} {each['id']}\n" for key, each in pairs))
 
     def _look(self) -> None:
         while not self.ending.wait(LOOK):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                memory, files = self.server.memory(), self.server.files()
+                memory, files = self.server.resident_mib(), self.server.open_files()
                 self.most = max(self.most, memory)
                 if self.at_peace:
                     self.steady.append((memory, files))
@@ -126,7 +126,7 @@ def stands_still(house: House) -> None:
 
 
 def is_read_by_another(house: House) -> None:
-    with foreign_reader(house.data / "marquee.db", 60):
+    with hold_read_transaction(house.data / "marquee.db", 60):
         time.sleep(8)
 
 
@@ -196,13 +196,14 @@ def test_a_house_stands_for_twenty_minutes(tmp_path: Path, seconds: int, every: 
     finally:
         house.close()
     took = time.monotonic() - began
-    assert house.load.missing(house.data) == 0
+    assert house.load.count_missing(house.data) == 0
     seen = house.steady[len(house.steady) // 10 :]
     first, last = seen[: len(seen) // 3], seen[-len(seen) // 3 :]
     memory = [statistics.median(each[0] for each in part) for part in (first, last)]
     files = [max(each[1] for each in part) for part in (first, last)]
     print(
-        f"{len(house.load.told.acked):,} events of {house.requests:,} requests in {took:.0f} s, "
+        f"{len(house.load.transcript.acknowledged):,} events "
+        f"of {house.requests:,} requests in {took:.0f} s, "
         f"{house.busy / took:.0%} of a core; memory {memory[0]:.0f} MB, then {memory[1]:.0f}, "
         f"at most {house.most:.0f}; "
         f"files {files[0]}, then {files[1]}"

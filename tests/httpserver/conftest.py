@@ -5,25 +5,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.httpserver.server_thread import Stage
+from tests.support.httpserver.server_thread import ServerThread
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest) -> Iterator[ServerThread]:
     """Both loops."""
-    stage = Stage(request.param)
+    stage = ServerThread(request.param)
     yield stage
     stage.close()
-    stage.check()
+    stage.assert_no_loop_errors()
 
 
 @pytest.fixture(scope="module")
-def fast_stage() -> Iterator[Stage]:
+def fast_stage() -> Iterator[ServerThread]:
     """uvloop alone, for what takes long and knows no loop."""
-    stage = Stage("uvloop")
+    stage = ServerThread("uvloop")
     yield stage
     stage.close()
-    stage.check()
+    stage.assert_no_loop_errors()
 
 
 @pytest.fixture(autouse=True)

@@ -20,11 +20,18 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from httpserver import FastRoute, Request, Response
-from tests.support.httpserver.echo_application import LANES, application, silent
-from tests.support.httpserver.raw_client import Answer, Malformed, answers_of, get, head_of, request
-from tests.support.httpserver.server_thread import Stage
+from tests.support.httpserver.echo_application import FAST_ROUTES, echo_application, no_access_log
+from tests.support.httpserver.raw_client import (
+    MalformedResponse,
+    RawResponse,
+    build_get,
+    build_request,
+    parse_head,
+    parse_responses,
+)
+from tests.support.httpserver.server_thread import ServerThread
 
-LAST = get("/lane/hello", "Connection: close")
+LAST = build_get("/fast/hello", "Connection: close")
 
 
 class Rude(HTTPServerConnectionDelegate, HTTPMessageDelegate):
@@ -74,16 +81,18 @@ async def broken_late(_: Rude) -> None:
     raise RuntimeError("a rude delegate")
 
 
-def sent(stage: Stage, acts: dict[str, Callable[[Rude], Any]], data: bytes) -> list[Answer]:
+def sent(
+    stage: ServerThread, acts: dict[str, Callable[[Rude], Any]], data: bytes
+) -> list[RawResponse]:
     """All answers to `data`; the server must be well afterwards."""
-    served = stage.serve(Rude(acts), LANES)
-    with served.peer() as peer:
+    served = stage.serve(Rude(acts), FAST_ROUTES)
+    with served.connect() as peer:
         peer.send(data + LAST)
-        answered = peer.rest()
+        answered = peer.read_to_end()
     served.ping()
     served.stop()
-    stage.check()
-    return answers_of(answered)
+    stage.assert_no_loop_errors()
+    return parse_responses(answered)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -104,61 +113,63 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     ],
 )
 def test_a_delegate_that_raises(
-    stage: Stage, place: str, fault: Callable[[Rude], Any], caplog: pytest.LogCaptureFixture
+    stage: ServerThread, place: str, fault: Callable[[Rude], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (answer,) = sent(stage, {place: fault}, request("POST", "/x", body=b"12345"))
-    assert (answer.status, answer.closes) == (500, True)
+    (answer,) = sent(stage, {place: fault}, build_request("POST", "/x", body=b"12345"))
+    assert (answer.status, answer.closes_connection) == (500, True)
     assert len(errors(caplog)) == 1
 
 
-def test_a_delegate_that_cannot_be_made(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_delegate_that_cannot_be_made(
+    stage: ServerThread, caplog: pytest.LogCaptureFixture
+) -> None:
     class Unmade(HTTPServerConnectionDelegate):
         def start_request(self, server_conn: object, request_conn: Any) -> Any:
             raise RuntimeError("not made")
 
-    served = stage.serve(Unmade(), LANES)
-    with served.peer() as peer:
-        peer.send(get("/x") + LAST)
-        (answer,) = answers_of(peer.rest())
-    assert (answer.status, answer.closes) == (500, True)
+    served = stage.serve(Unmade(), FAST_ROUTES)
+    with served.connect() as peer:
+        peer.send(build_get("/x") + LAST)
+        (answer,) = parse_responses(peer.read_to_end())
+    assert (answer.status, answer.closes_connection) == (500, True)
     assert len(errors(caplog)) == 1
     served.ping()
 
 
 def test_a_delegate_that_raises_when_told_of_the_end(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served = stage.serve(Rude({"close": broken}), LANES)
-    with served.peer() as peer:
-        peer.send(request("POST", "/x", "Content-Length: 9") + b"1234")
+    served = stage.serve(Rude({"close": broken}), FAST_ROUTES)
+    with served.connect() as peer:
+        peer.send(build_request("POST", "/x", "Content-Length: 9") + b"1234")
         served.ping()
     served.ping()
     served.stop()
-    stage.check()
+    stage.assert_no_loop_errors()
     assert len(errors(caplog)) == 1
 
 
 def test_what_cannot_be_read_is_the_peer_s_fault(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unread(_: Rude) -> None:
         raise HTTPInputError("no")
 
-    (answer,) = sent(stage, {"data": unread}, request("POST", "/x", body=b"12345"))
-    assert (answer.status, answer.closes) == (400, True)
+    (answer,) = sent(stage, {"data": unread}, build_request("POST", "/x", body=b"12345"))
+    assert (answer.status, answer.closes_connection) == (400, True)
     assert errors(caplog) == []
 
 
-def test_a_delegate_is_told_of_one_end_only(stage: Stage) -> None:
+def test_a_delegate_is_told_of_one_end_only(stage: ServerThread) -> None:
     """`finish` or `on_connection_close`, never both (HTTPMessageDelegate)."""
     rude = Rude({})
-    served = stage.serve(rude, LANES)
-    with served.peer() as peer:
-        peer.send(request("POST", "/x", "Content-Length: 9") + b"1234")
+    served = stage.serve(rude, FAST_ROUTES)
+    with served.connect() as peer:
+        peer.send(build_request("POST", "/x", "Content-Length: 9") + b"1234")
         served.ping()
     served.ping()
-    with served.peer() as peer:
-        peer.send(request("POST", "/x", body=b"12345"))
+    with served.connect() as peer:
+        peer.send(build_request("POST", "/x", body=b"12345"))
         served.ping()
     served.ping()
     served.stop()
@@ -241,22 +252,22 @@ def detaching(rude: Rude) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["headers", "finish"])
 def test_a_rude_delegate_cannot_forge_an_answer(
-    stage: Stage, act: Callable[[Rude], None], place: str, caplog: pytest.LogCaptureFixture
+    stage: ServerThread, act: Callable[[Rude], None], place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever it writes, a client never takes it for more than one answer."""
-    served = stage.serve(Rude({place: act}), LANES)
-    with served.peer() as peer:
-        peer.send(get("/x") + LAST)
-        data = peer.rest()
+    served = stage.serve(Rude({place: act}), FAST_ROUTES)
+    with served.connect() as peer:
+        peer.send(build_get("/x") + LAST)
+        data = peer.read_to_end()
     served.ping()
     served.stop()
-    stage.check()
+    stage.assert_no_loop_errors()
     caplog.clear()
     assert data.count(b"HTTP/1.1 ") <= 1 + data.count(b"\r\n\r\nhello")
     assert b"X-A: b\r\n" not in data
     try:
-        assert len(answers_of(data)) <= 2
-    except Malformed as error:
+        assert len(parse_responses(data)) <= 2
+    except MalformedResponse as error:
         # Cut in the middle of the one answer; the client knows, for the connection is closed.
         assert "breaks off" in str(error) or not data
 
@@ -266,17 +277,19 @@ class Socket(WebSocketHandler):
         raise AssertionError("there are no messages")
 
 
-def test_a_websocket_is_refused_clearly(stage: Stage) -> None:
-    served = stage.serve(Application([(r"/socket", Socket)], log_function=silent), LANES)
-    asked = get(
+def test_a_websocket_is_refused_clearly(stage: ServerThread) -> None:
+    served = stage.serve(
+        Application([(r"/socket", Socket)], log_function=no_access_log), FAST_ROUTES
+    )
+    asked = build_get(
         "/socket",
         "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     )
-    with served.peer() as peer:
-        answer = peer.ask(asked)
+    with served.connect() as peer:
+        answer = peer.request(asked)
         assert answer.status in (400, 426, 501)
         assert b"WebSocket" in answer.body
     served.ping()
@@ -302,62 +315,71 @@ def unjust(_: Request) -> Any:
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_lane_without_an_answer(
-    stage: Stage, call: Callable[[Request], Any], method: str, caplog: pytest.LogCaptureFixture
+    stage: ServerThread,
+    call: Callable[[Request], Any],
+    method: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     lane = FastRoute("GET", r"/bad", call)
-    served = stage.serve(application(), [*LANES, lane])
-    with served.peer() as peer:
-        peer.send(request(method, "/bad") + LAST)
-        first, *others = answers_of(peer.rest(), [method])
+    served = stage.serve(echo_application(), [*FAST_ROUTES, lane])
+    with served.connect() as peer:
+        peer.send(build_request(method, "/bad") + LAST)
+        first, *others = parse_responses(peer.read_to_end(), [method])
     assert first.status == 500
-    assert [each.body for each in others] == ([] if first.closes else [b"hello"])
+    assert [each.body for each in others] == ([] if first.closes_connection else [b"hello"])
     assert lane.statuses[500] == 1
     assert len(errors(caplog)) == 1
     served.stop()
 
 
 def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(status: int, detail: str) -> Response:
         raise RuntimeError("no page")
 
     served = stage.serve(
-        application(), [*LANES, FastRoute("GET", "/bad", unjust)], error_response=failing
+        echo_application(), [*FAST_ROUTES, FastRoute("GET", "/bad", unjust)], error_response=failing
     )
-    for data in (b"nonsense\r\n\r\n", get("/bad", "Connection: close")):
-        with served.peer() as peer:
+    for data in (b"nonsense\r\n\r\n", build_get("/bad", "Connection: close")):
+        with served.connect() as peer:
             peer.send(data)
-            assert [each.status // 100 for each in answers_of(peer.rest())] in ([], [4], [5])
+            assert [each.status // 100 for each in parse_responses(peer.read_to_end())] in (
+                [],
+                [4],
+                [5],
+            )
     served.ping()
-    stage.check()
+    stage.assert_no_loop_errors()
     assert len(errors(caplog)) >= 2
 
 
-def test_a_lane_counts_its_answers(stage: Stage) -> None:
+def test_a_lane_counts_its_answers(stage: ServerThread) -> None:
     lane = FastRoute("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0])))
-    served = stage.serve(application(), [*LANES, lane])
-    with served.peer() as peer:
+    served = stage.serve(echo_application(), [*FAST_ROUTES, lane])
+    with served.connect() as peer:
         for status in (200, 404, 200):
-            peer.ask(get(f"/status/{status}"))
-        peer.ask(request("HEAD", "/status/200"))
-        peer.ask(get("/app/echo"))
+            peer.request(build_get(f"/status/{status}"))
+        peer.request(build_request("HEAD", "/status/200"))
+        peer.request(build_get("/app/echo"))
     assert dict(lane.statuses) == {200: 3, 404: 1}
     assert served.server.stats.requests == 5  # type: ignore[union-attr]
     assert served.server.stats.accepted == 1  # type: ignore[union-attr]
 
 
-def test_the_date_is_of_this_second(fast_stage: Stage) -> None:
+def test_the_date_is_of_this_second(fast_stage: ServerThread) -> None:
     class Dated(RequestHandler):
         def get(self) -> None:
             self.write("x")
 
-    served = fast_stage.serve(Application([(r"/app", Dated)], log_function=silent), LANES)
-    with served.peer() as peer:
+    served = fast_stage.serve(
+        Application([(r"/app", Dated)], log_function=no_access_log), FAST_ROUTES
+    )
+    with served.connect() as peer:
         for pause in (1.1, 0):
-            for path in ("/lane/hello", "/app"):
+            for path in ("/fast/hello", "/app"):
                 before = time.time()
-                said = parsedate_to_datetime(peer.ask(get(path)).header("Date") or "")
+                said = parsedate_to_datetime(peer.request(build_get(path)).header("Date") or "")
                 assert before - 1.1 < said.timestamp() <= time.time() + 0.1
             time.sleep(pause)
 
@@ -378,7 +400,7 @@ def test_an_answer_is_what_was_asked_for_or_is_refused(
         response = Response(status, headers, b"" if status in (204, 304) else body)
     except ValueError:
         return
-    said, _, fields, rest = head_of(response.head + b"\r\n")
+    said, _, fields, rest = parse_head(response.head + b"\r\n")
     assert said == status
     assert rest == b""
     own = [(name, value) for name, value in fields if name != "Content-Length"]

@@ -22,7 +22,7 @@ from store.sqlite.banners.campaign_stats import load_campaign_stats
 from store.sqlite.core.database import Database
 from store.sqlite.imports import import_sweeper
 from store.sqlite.imports.import_staging import ImportStaging
-from tests.support.banners.campaign_files import lay
+from tests.support.banners.campaign_files import write_files
 
 HEADERS = {
     "clicks": "click_id,banner_id,campaign_id",
@@ -271,7 +271,7 @@ class History:
 
     async def take(self, deed: str, what: Any) -> None:
         if deed in ("import", "replace"):
-            self.folders.append((lay(self.place / f"set-{len(self.folders)}", what), what))
+            self.folders.append((write_files(self.place / f"set-{len(self.folders)}", what), what))
             await self.imports(*self.folders[-1], replacing=deed == "replace")
         elif deed == "merge":
             await self.staging.clear()

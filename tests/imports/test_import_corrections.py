@@ -18,12 +18,12 @@ from store.sqlite.imports.import_staging import ImportStaging
 from tests.support.banners.campaign_files import (
     GIF,
     PNG,
-    SMALL,
-    counts,
-    imported,
-    lay,
-    rows,
+    SMALL_CAMPAIGN,
+    import_in_process,
+    query_rows,
+    row_counts,
     with_database,
+    write_files,
 )
 
 Key = tuple[int, int, int]
@@ -77,13 +77,13 @@ def ids(data: Path) -> list[list[tuple[object, ...]]]:
 
     with_database(data, clear)
     return [
-        rows(data, "SELECT id, slot, campaign, banner FROM click ORDER BY id"),
-        rows(data, "SELECT id, slot, click, revenue FROM conversion ORDER BY id"),
+        query_rows(data, "SELECT id, slot, campaign, banner FROM click ORDER BY id"),
+        query_rows(data, "SELECT id, slot, click, revenue FROM conversion ORDER BY id"),
     ]
 
 
 def test_an_import_that_is_taken_back_counts_no_longer(data: Path, folder: Path) -> None:
-    imported(data, lay(folder / "one", SMALL))
+    import_in_process(data, write_files(folder / "one", SMALL_CAMPAIGN))
     before, known = figures(data), ids(data)
     more = {
         "1/impressions_1.csv": SHOWN + "9,10\n1,10\n",
@@ -92,7 +92,7 @@ def test_an_import_that_is_taken_back_counts_no_longer(data: Path, folder: Path)
         "targets.csv": "banner_id,url\n1,https://other.example/\n",
         "images/image_1.gif": GIF,
     }
-    result = imported(data, lay(folder / "two", more))
+    result = import_in_process(data, write_files(folder / "two", more))
     assert result.number is not None and figures(data) != before
     assert undone(data, result.number) == 3
     assert figures(data) == before
@@ -106,24 +106,24 @@ def test_an_import_that_is_taken_back_counts_no_longer(data: Path, folder: Path)
     assert with_database(data, image) == PNG
     assert ids(data) == known
     # As if it had never been: it can be imported again.
-    assert counts(imported(data, folder / "two")) == counts(result)
+    assert row_counts(import_in_process(data, folder / "two")) == row_counts(result)
 
 
 def test_taking_the_first_import_back_leaves_the_others(data: Path, folder: Path) -> None:
-    first = imported(data, lay(folder / "one", SMALL))
+    first = import_in_process(data, write_files(folder / "one", SMALL_CAMPAIGN))
     later = {
         "1/impressions_1.csv": SHOWN + "1,10\n",
         "1/clicks_1.csv": CLICKS + "100,1,10\n300,1,10\n",  # 100 is known
         "1/conversions_1.csv": EARNED + "700,101,8\n701,300,2\n",  # 101 is a click of the first
     }
-    assert counts(imported(data, lay(folder / "two", later)))[2] == 1
+    assert row_counts(import_in_process(data, write_files(folder / "two", later)))[2] == 1
     assert first.number is not None
     undone(data, first.number)
     assert figures(data) == {(1, 10, 1): BannerStats(1, 1, 1, 2_000_000)}
     assert ids(data) == [[(300, 1, 10, 1)], [(701, 1, 300, 2_000_000)]]
     # What were duplicates of it, or conversions of its clicks, come with the same files again.
-    again = imported(data, folder / "two")
-    assert counts(again) == (5, 1, 3, 1)
+    again = import_in_process(data, folder / "two")
+    assert row_counts(again) == (5, 1, 3, 1)
     assert figures(data) == {(1, 10, 1): BannerStats(1, 2, 1, 2_000_000)}
 
 
@@ -134,22 +134,22 @@ def test_an_import_can_be_taken_back_after_its_figures_were_merged(
     for each in range(1, 13):
         clicks = CLICKS + f"{each},{each % 3},1\n"
         files = {"1/clicks_1.csv": clicks, "2/impressions_2.csv": SHOWN + f"{each % 4},1\n" * each}
-        imported(data, lay(folder / str(each), files))
-    assert rows(data, "SELECT count(DISTINCT import) FROM merged_figure")[0][0]
+        import_in_process(data, write_files(folder / str(each), files))
+    assert query_rows(data, "SELECT count(DISTINCT import) FROM merged_figure")[0][0]
     before = figures(data)
     undone(data, number)
     after = figures(data)
     click, shown = (1, 1, number % 3), (2, 1, number % 4)
     assert before[click].clicks - after.get(click, BannerStats(0, 0, 0, 0)).clicks == 1
     assert before[shown].impressions - after[shown].impressions == number
-    imported(data, folder / str(number))
+    import_in_process(data, folder / str(number))
     assert figures(data) == before
 
 
 def test_what_cannot_be_taken_back_is_refused_with_nothing_changed(
     data: Path, folder: Path
 ) -> None:
-    imported(data, lay(folder, SMALL))
+    import_in_process(data, write_files(folder, SMALL_CAMPAIGN))
     own = undone(data, 1)
     for number, words in (
         (1, "was undone already, by import 2"),
@@ -160,7 +160,9 @@ def test_what_cannot_be_taken_back_is_refused_with_nothing_changed(
         with pytest.raises(StoreRefused, match=words):
             undone(data, number)
     assert figures(data) == {}
-    assert rows(data, "SELECT id FROM import WHERE id > 0 AND published_at IS NOT NULL") == [(2,)]
+    assert query_rows(data, "SELECT id FROM import WHERE id > 0 AND published_at IS NOT NULL") == [
+        (2,)
+    ]
 
 
 CORRECTED = {
@@ -176,16 +178,16 @@ TRUTH = {(1, 10, 1): BannerStats(5, 1, 1, 9_000_000), (1, 10, 2): BannerStats(0,
 def test_a_replacing_import_is_the_whole_truth_for_its_slots_and_campaigns(
     data: Path, folder: Path
 ) -> None:
-    imported(data, lay(folder / "one", SMALL))
+    import_in_process(data, write_files(folder / "one", SMALL_CAMPAIGN))
     before, known = figures(data), ids(data)
-    result = replaced(data, lay(folder / "two", CORRECTED))
-    assert counts(result) == (8, 8, 0, 0)
+    result = replaced(data, write_files(folder / "two", CORRECTED))
+    assert row_counts(result) == (8, 8, 0, 0)
     assert result.replaced == ReplacedStats(3, 3, 2)
     assert figures(data) == TRUTH
     # The same again, and as an import that only adds, changes nothing.
     assert replaced(data, folder / "two").replaced == ReplacedStats(5, 2, 1)
     assert figures(data) == TRUTH
-    assert imported(data, folder / "two").number is None
+    assert import_in_process(data, folder / "two").number is None
     assert figures(data) == TRUTH
     undone(data, 3)
     assert figures(data) == TRUTH
@@ -197,10 +199,10 @@ def test_a_replacing_import_is_the_whole_truth_for_its_slots_and_campaigns(
 def test_a_folder_with_targets_alone_is_no_slot_of_a_replacing_import(
     data: Path, folder: Path
 ) -> None:
-    imported(data, lay(folder / "one", {"2/impressions_2.csv": SHOWN + "1,10\n"}))
+    import_in_process(data, write_files(folder / "one", {"2/impressions_2.csv": SHOWN + "1,10\n"}))
     target = "banner_id,url\n1,https://example.com/\n"
     files = {"1/impressions_1.csv": SHOWN + "1,10\n", "2/targets.csv": target}
-    assert replaced(data, lay(folder / "two", files)).replaced == ReplacedStats(0, 0, 0)
+    assert replaced(data, write_files(folder / "two", files)).replaced == ReplacedStats(0, 0, 0)
     assert figures(data) == {
         (1, 10, 1): BannerStats(1, 0, 0, 0),
         (2, 10, 1): BannerStats(1, 0, 0, 0),
@@ -208,17 +210,19 @@ def test_a_folder_with_targets_alone_is_no_slot_of_a_replacing_import(
 
 
 def test_a_replacing_import_that_names_no_campaign_is_refused(data: Path, folder: Path) -> None:
-    imported(data, lay(folder / "one", SMALL))
+    import_in_process(data, write_files(folder / "one", SMALL_CAMPAIGN))
     before = figures(data)
     files = {"1/conversions_1.csv": EARNED + "500,107,9\n", "1/clicks_1.csv": CLICKS}
     with pytest.raises(StoreRefused, match="names a campaign"):
-        replaced(data, lay(folder / "two", files))
+        replaced(data, write_files(folder / "two", files))
     assert figures(data) == before
 
 
 def test_a_banner_of_which_nothing_counts_any_more_is_gone(data: Path, folder: Path) -> None:
-    imported(data, lay(folder / "one", {"1/impressions_1.csv": SHOWN + "1,10\n2,10\n3,11\n"}))
-    replaced(data, lay(folder / "two", {"1/impressions_1.csv": SHOWN + "1,10\n"}))
+    import_in_process(
+        data, write_files(folder / "one", {"1/impressions_1.csv": SHOWN + "1,10\n2,10\n3,11\n"})
+    )
+    replaced(data, write_files(folder / "two", {"1/impressions_1.csv": SHOWN + "1,10\n"}))
     found = read(data)
     assert found.campaigns == {10: frozenset({1}), 11: frozenset({3})}
     assert found.banners == (1, 3)
@@ -229,21 +233,27 @@ def test_impressions_that_were_served_stay_when_imported_ones_are_replaced(
 ) -> None:
     from store.sqlite.banners.impressions import add_impressions
 
-    imported(data, lay(folder / "one", {"1/impressions_1.csv": SHOWN + "1,10\n" * 4}))
+    import_in_process(
+        data, write_files(folder / "one", {"1/impressions_1.csv": SHOWN + "1,10\n" * 4})
+    )
     with_database(data, lambda database: add_impressions(database, {(1, 10, 1): 7}))
-    replaced(data, lay(folder / "two", {"1/impressions_1.csv": SHOWN + "1,10\n"}))
+    replaced(data, write_files(folder / "two", {"1/impressions_1.csv": SHOWN + "1,10\n"}))
     assert figures(data) == {(1, 10, 1): BannerStats(8, 0, 0, 0)}
 
 
 def test_an_import_is_not_taken_back_beneath_one_that_replaced_it(data: Path, folder: Path) -> None:
-    imported(data, lay(folder / "one", SMALL))
-    imported(data, lay(folder / "other", {"4/impressions_4.csv": SHOWN + "1,10\n"}))
-    replaced(data, lay(folder / "two", CORRECTED))
+    import_in_process(data, write_files(folder / "one", SMALL_CAMPAIGN))
+    import_in_process(
+        data, write_files(folder / "other", {"4/impressions_4.csv": SHOWN + "1,10\n"})
+    )
+    replaced(data, write_files(folder / "two", CORRECTED))
     with pytest.raises(StoreRefused, match="undo import 3 first"):
         undone(data, 1)
     undone(data, 2)  # of which nothing was replaced
     # An id that the replacement dropped, and that has come again since.
-    imported(data, lay(folder / "three", {"3/clicks_3.csv": CLICKS + "101,2,10\n"}))
+    import_in_process(
+        data, write_files(folder / "three", {"3/clicks_3.csv": CLICKS + "101,2,10\n"})
+    )
     with pytest.raises(StoreRefused, match="undo import 6 first"):
         undone(data, 3)
     undone(data, 6)
@@ -254,9 +264,9 @@ def test_an_import_is_not_taken_back_beneath_one_that_replaced_it(data: Path, fo
 
 @pytest.mark.parametrize("deed", ["replace", "undo"])
 def test_a_correction_that_is_cut_off_leaves_nothing(data: Path, folder: Path, deed: str) -> None:
-    imported(data, lay(folder, SMALL))
+    import_in_process(data, write_files(folder, SMALL_CAMPAIGN))
     more = {"3/conversions_3.csv": EARNED + "800,100,4\n"}
-    imported(data, lay(folder / "more", more))
+    import_in_process(data, write_files(folder / "more", more))
     before, known = figures(data), ids(data)
 
     async def use(database: Database) -> None:
@@ -271,15 +281,17 @@ def test_a_correction_that_is_cut_off_leaves_nothing(data: Path, folder: Path, d
     with_database(data, use)  # it ends here, as if it was killed
     assert figures(data) == before
     assert ids(data) == known
-    assert rows(data, "SELECT count(*) FROM figure WHERE revenue < 0") == [(0,)]
-    assert rows(data, "SELECT count(*) FROM replacement") == [(0,)]
+    assert query_rows(data, "SELECT count(*) FROM figure WHERE revenue < 0") == [(0,)]
+    assert query_rows(data, "SELECT count(*) FROM replacement") == [(0,)]
 
 
 def test_corrections_stand_in_the_list_of_changes(data: Path, folder: Path) -> None:
-    imported(data, lay(folder / "one", SMALL))
-    replaced(data, lay(folder / "two", CORRECTED))
+    import_in_process(data, write_files(folder / "one", SMALL_CAMPAIGN))
+    replaced(data, write_files(folder / "two", CORRECTED))
     undone(data, 2)
-    told = [str(about) for (about,) in rows(data, "SELECT deed || ': ' || about FROM audit")][-2:]
+    told = [str(about) for (about,) in query_rows(data, "SELECT deed || ': ' || about FROM audit")][
+        -2:
+    ]
     assert told[0].startswith("imported campaigns: import 2 from ")
     assert told[0].endswith("; replaced: slots 1 of 1 campaign")
     assert told[1].startswith("took an import back: import 2 from ")
@@ -288,7 +300,7 @@ def test_corrections_stand_in_the_list_of_changes(data: Path, folder: Path) -> N
 
 def test_corrections_hold_the_writer_only_for_small_steps(data: Path, folder: Path) -> None:
     clicks = CLICKS + "".join(f"{n},{n % 500},{n % 40}\n" for n in range(30_000))
-    imported(data, lay(folder / "one", {"1/clicks_1.csv": clicks}))
+    import_in_process(data, write_files(folder / "one", {"1/clicks_1.csv": clicks}))
     sizes: list[int] = []
 
     async def use(database: Database) -> None:

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from domain.banners.ranking import BannerStats
 from store.sqlite.banners.campaign_stats import load_campaign_stats
-from tests.support.banners.campaign_files import by_name, counts, imported, lay, rows, with_database
+from tests.support.banners.campaign_files import (
+    import_in_process,
+    query_rows,
+    reports_by_name,
+    row_counts,
+    with_database,
+    write_files,
+)
 
 HEADERS = {
     "clicks": "click_id,banner_id,campaign_id",
@@ -124,12 +131,14 @@ def test_any_sets_one_after_another_give_what_the_rules_say(some: list[dict[str,
         rejected = 0
         for number, files in enumerate(some):
             expected = model.take(files)
-            result = imported(data, lay(Path(place) / str(number), files))
-            assert {name: counts(it) for name, it in by_name(result).items()} == expected
+            result = import_in_process(data, write_files(Path(place) / str(number), files))
+            assert {
+                name: row_counts(it) for name, it in reports_by_name(result).items()
+            } == expected
             assert result.ok
             rejected += result.rejected
         found = with_database(data, load_campaign_stats).imported
-        assert len(rows(data, "SELECT 1 FROM reject")) == rejected
+        assert len(query_rows(data, "SELECT 1 FROM reject")) == rejected
     assert {
         (slot, campaign, banner): figures
         for slot, campaigns in found.items()

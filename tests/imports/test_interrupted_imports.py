@@ -21,14 +21,14 @@ from store.sqlite.imports.import_staging import ImportStaging
 from tests.support import PROGRAMS, ROOT
 from tests.support.banners.campaign_files import (
     PNG,
-    SMALL,
-    content,
-    imported,
-    lay,
-    rows,
+    SMALL_CAMPAIGN,
+    data_content,
+    import_in_process,
+    query_rows,
     with_database,
+    write_files,
 )
-from tests.support.cpu_time import twenty_ms
+from tests.support.cpu_time import scaled_20_ms
 
 IMPORTER = PROGRAMS / "import_client.py"
 
@@ -49,7 +49,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         + "".join(f"{banner},{campaign}\n" for _, banner, campaign in clicks),
         **{f"images/image_{n}.png": PNG + bytes([n]) for n in range(20)},
     }
-    return lay(tmp_path_factory.mktemp("large"), files)
+    return write_files(tmp_path_factory.mktemp("large"), files)
 
 
 def start(data: Path, folder: Path) -> "subprocess.Popen[str]":
@@ -79,13 +79,15 @@ def without_numbers(found: dict[str, list[tuple[object, ...]]]) -> dict[str, obj
 def test_kill_9_at_any_moment_leaves_nothing_and_a_repeat_succeeds(
     tmp_path: Path, large: Path
 ) -> None:
-    imported(tmp_path / "whole", lay(tmp_path / "small", SMALL))
-    imported(tmp_path / "whole", large)
-    imported(tmp_path / "whole", large)  # what is replaced goes when the next import begins
-    whole = without_numbers(content(tmp_path / "whole"))
+    import_in_process(tmp_path / "whole", write_files(tmp_path / "small", SMALL_CAMPAIGN))
+    import_in_process(tmp_path / "whole", large)
+    import_in_process(
+        tmp_path / "whole", large
+    )  # what is replaced goes when the next import begins
+    whole = without_numbers(data_content(tmp_path / "whole"))
 
     data = tmp_path / "data"
-    imported(data, tmp_path / "small")
+    import_in_process(data, tmp_path / "small")
     before = with_database(data, load_campaign_stats)
     seed = random.randrange(10**6)
     chance = random.Random(seed)
@@ -108,9 +110,9 @@ def test_kill_9_at_any_moment_leaves_nothing_and_a_repeat_succeeds(
     told, _ = last.communicate(timeout=60)
     assert last.returncode == 0
     assert told.splitlines()[-1].startswith("done")
-    imported(data, large)
-    assert without_numbers(content(data)) == whole, f"seed {seed}"
-    assert rows(data, "SELECT count(*) FROM import WHERE published_at IS NULL") == [(0,)]
+    import_in_process(data, large)
+    assert without_numbers(data_content(data)) == whole, f"seed {seed}"
+    assert query_rows(data, "SELECT count(*) FROM import WHERE published_at IS NULL") == [(0,)]
 
 
 def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
         await staging.abort()
 
     with_database(tmp_path, use)
-    assert not any(content(tmp_path).values())
+    assert not any(data_content(tmp_path).values())
 
 
 def test_a_second_import_waits_its_turn(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_an_import_that_is_cancelled_leaves_nothing(tmp_path: Path, large: Path)
             await importing
 
     with_database(tmp_path / "data", use)
-    assert not any(content(tmp_path / "data").values())
+    assert not any(data_content(tmp_path / "data").values())
 
 
 def test_a_disk_that_fills_up_ends_the_import_and_leaves_nothing(
@@ -230,7 +232,7 @@ def test_no_step_holds_the_writer_for_long(tmp_path: Path, large: Path) -> None:
         await import_folder(large, staging)
         assert len(holds) > 20
         # The promise is 20 ms for each; a busy machine may stretch a few.
-        assert sorted(holds)[int(len(holds) * 0.9)] < 2 * twenty_ms()
+        assert sorted(holds)[int(len(holds) * 0.9)] < 2 * scaled_20_ms()
 
     with_database(tmp_path / "data", use)
 
@@ -243,9 +245,9 @@ def test_the_newest_rejects_are_kept_and_what_falls_out_is_counted(
     monkeypatch.setattr(rejected_rows, "MAX_REJECTED_ROWS", 1_000)
     monkeypatch.setattr(import_staging, "MAX_REJECTED_ROWS", 1_000)
     bad = "banner_id,campaign_id\n" + "".join(f"x,{number}\n" for number in range(2_500))
-    imported(tmp_path, lay(tmp_path / "one", {"1/impressions_1.csv": bad}))
+    import_in_process(tmp_path, write_files(tmp_path / "one", {"1/impressions_1.csv": bad}))
     more = "banner_id,campaign_id\n" + "".join(f"y,{number}\n" for number in range(400))
-    imported(tmp_path, lay(tmp_path / "two", {"1/impressions_1.csv": more}))
+    import_in_process(tmp_path, write_files(tmp_path / "two", {"1/impressions_1.csv": more}))
 
     async def use(database: Database) -> None:
         page = await rejected_rows.list_rejected_rows(database, limit=401)
@@ -266,8 +268,8 @@ def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
     from store.sqlite.core import paging
 
     monkeypatch.setattr(paging, "PAGE_ROWS", 7)
-    imported(tmp_path, lay(tmp_path / "small", SMALL))
-    before = content(tmp_path)
+    import_in_process(tmp_path, write_files(tmp_path / "small", SMALL_CAMPAIGN))
+    before = data_content(tmp_path)
 
     async def stage(database: Database) -> None:
         staging = ImportStaging(database, tmp_path / "images")
@@ -277,14 +279,14 @@ def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
         await staging.image(9, PNG + b"9")
 
     with_database(tmp_path, stage)
-    assert content(tmp_path) != before
+    assert data_content(tmp_path) != before
     (tmp_path / "images/.half").write_bytes(b"half an image")
 
     async def clear(database: Database) -> None:
         await ImportStaging(database, tmp_path / "images").clear()
 
     with_database(tmp_path, clear)
-    assert content(tmp_path) == before
+    assert data_content(tmp_path) == before
 
 
 def test_clearing_away_touches_no_import_that_is_under_way(tmp_path: Path) -> None:
@@ -296,7 +298,7 @@ def test_clearing_away_touches_no_import_that_is_under_way(tmp_path: Path) -> No
         await staging.publish()
 
     with_database(tmp_path, use)
-    assert len(content(tmp_path)["image"]) == len(content(tmp_path)["files"]) == 1
+    assert len(data_content(tmp_path)["image"]) == len(data_content(tmp_path)["files"]) == 1
 
 
 def test_a_full_disk_puts_clearing_away_off(
@@ -308,9 +310,9 @@ def test_a_full_disk_puts_clearing_away_off(
         with monkeypatch.context() as full:
             full.setattr(database, "timed_write", no_room)
             await ImportStaging(database, tmp_path / "images").clear()
-        assert len(rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")) == 1
+        assert len(query_rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")) == 1
         await ImportStaging(database, tmp_path / "images").clear()
-        assert not rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")
+        assert not query_rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")
 
     with_database(tmp_path, use)
 
@@ -321,7 +323,7 @@ def test_an_import_is_in_force_also_if_old_rejects_cannot_be_dropped(
     from store.sqlite.imports import import_staging
 
     monkeypatch.setattr(import_staging, "trim_rejected_rows", no_room)
-    assert imported(tmp_path, lay(tmp_path / "small", SMALL)).ok
+    assert import_in_process(tmp_path, write_files(tmp_path / "small", SMALL_CAMPAIGN)).ok
     assert with_database(tmp_path, load_campaign_stats).campaigns
 
 
@@ -334,10 +336,12 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
     from store.sqlite.imports import import_sweeper
 
     monkeypatch.setattr(paging, "PAGE_ROWS", 3)
-    imported(tmp_path, lay(tmp_path / "small", SMALL))
+    import_in_process(tmp_path, write_files(tmp_path / "small", SMALL_CAMPAIGN))
     for number in range(4):
         lines = f"banner_id,campaign_id\n{number},10\n1,10\n"
-        imported(tmp_path, lay(tmp_path / str(number), {"1/impressions_1.csv": lines}))
+        import_in_process(
+            tmp_path, write_files(tmp_path / str(number), {"1/impressions_1.csv": lines})
+        )
     before = with_database(tmp_path, load_campaign_stats)
 
     async def merge(database: Database) -> list[Any]:
@@ -356,4 +360,4 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
     steps = with_database(tmp_path, merge)
     assert steps and all(step == before.imported for step in steps)
     assert with_database(tmp_path, load_campaign_stats) == before
-    assert rows(tmp_path, "SELECT DISTINCT import FROM figure") == [(-1,)]
+    assert query_rows(tmp_path, "SELECT DISTINCT import FROM figure") == [(-1,)]

@@ -21,11 +21,11 @@ from docs import collection
 from domain.common.version import VERSION
 from handlers.openapi.operation import PATH_PARAMETERS
 from tests.support import ROOT
-from tests.support.events.events_api import App
-from tests.support.events.hostile_bodies import body
-from tests.support.web.admin_session import Visitor, owner_of
-from tests.support.web.browser import contrast, luminance, requested
-from tests.support.web.route_table import OWNER, ROWS
+from tests.support.events.events_api import EventsApp
+from tests.support.events.hostile_bodies import event_body
+from tests.support.web.admin_session import AdminBrowser, owner_credentials
+from tests.support.web.browser import contrast_ratio, luminance, requested_urls
+from tests.support.web.route_table import OWNER, ROUTE_CASES
 
 REQUESTS = Path(__file__).parent / "generated_requests"
 HOOKED = {
@@ -39,8 +39,8 @@ ADDRESS = "/api/v1/openapi.json"
 
 
 @pytest.fixture(scope="module")
-def document(sampled):
-    return sampled.ask(ADDRESS).json()
+def document(sample_server):
+    return sample_server.request(ADDRESS).json()
 
 
 def operations(document):
@@ -65,7 +65,7 @@ def alternatives(pattern: str) -> list[str]:
 
 def test_routes_and_documented_paths_are_the_same(document):
     documented = {(method, path) for method, path, _ in operations(document)}
-    routes = {(row.method, each) for row in ROWS for each in alternatives(row.pattern)}
+    routes = {(row.method, each) for row in ROUTE_CASES for each in alternatives(row.pattern)}
     answered = {
         (method, path)
         for method, path in documented
@@ -141,9 +141,9 @@ def test_every_list_has_an_item_type(document):
     assert list(untyped(document, "")) == []
 
 
-def test_a_current_etag_of_the_document_gets_304(sampled):
-    answer = sampled.ask(ADDRESS)
-    again = sampled.ask(ADDRESS, If_None_Match=answer.headers["ETag"])
+def test_a_current_etag_of_the_document_gets_304(sample_server):
+    answer = sample_server.request(ADDRESS)
+    again = sample_server.request(ADDRESS, If_None_Match=answer.headers["ETag"])
     assert (answer.status, again.status, again.body) == (200, 304, b"")
 
 
@@ -194,18 +194,20 @@ class Forms(HTMLParser):
         self._within = self._within and tag != "form"
 
 
-def test_admin_forms_are_documented_with_all_fields(sampled, document):
-    owner = Visitor(sampled).log_in(*owner_of(sampled))
-    app = App(sampled)
+def test_admin_forms_are_documented_with_all_fields(sample_server, document):
+    owner = AdminBrowser(sample_server).log_in(*owner_credentials(sample_server))
+    app = EventsApp(sample_server)
     app.send(b"{}")
-    reject = app.ask("/rejected-events", token=app.token("read")).json()["rejected_events"][0]["id"]
-    event = app.send(body()).json()["id"]
-    pages = {row.path for row in ROWS if row.method == "GET" and row.who == OWNER}
+    reject = app.request("/rejected-events", token=app.create_token("read")).json()[
+        "rejected_events"
+    ][0]["id"]
+    event = app.send(event_body()).json()["id"]
+    pages = {row.path for row in ROUTE_CASES if row.method == "GET" and row.callers == OWNER}
     pages -= {"/admin/live"}
     pages |= {f"/admin/events/{event}/delete", f"/admin/rejected-events/{reject}"}
     pages |= {"/admin/stories/1/remove", "/admin/apps/1/revoke?token=1"}
     pages |= {"/admin/users/remove?name=x", "/admin/schemas/edit?category=a&name=b"}
-    visitor = Visitor(sampled).get("/admin/login").text
+    visitor = AdminBrowser(sample_server).get("/admin/login").text
     found = Forms(visitor).found
     for path in pages:
         found += Forms(owner.get(path).text).found
@@ -237,10 +239,10 @@ def test_admin_forms_are_documented_with_all_fields(sampled, document):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_every_curl_command_of_the_page_works_unchanged(sampled):
+def test_every_curl_command_of_the_page_works_unchanged(sample_server):
     """A token with all scopes runs the commands; admin pages need a browser."""
-    page = sampled.ask("/api/v1/docs/").text
-    token = App(sampled).token("write", "read", "admin")
+    page = sample_server.request("/api/v1/docs/").text
+    token = EventsApp(sample_server).create_token("write", "read", "admin")
     commands = map(html.unescape, re.findall("<pre><code>(.*?)</code></pre>", page, re.DOTALL))
     asked = [each for each in commands if "/admin" not in each and "/stream" not in each]
     assert len(asked) > 40
@@ -257,13 +259,13 @@ def test_every_curl_command_of_the_page_works_unchanged(sampled):
         assert done.stdout in fits, command
 
 
-def test_the_page_loads_only_own_resources_and_fits_a_phone(sampled, browser):
-    address = f"http://127.0.0.1:{sampled.port}"
+def test_the_page_loads_only_own_resources_and_fits_a_phone(sample_server, browser):
+    address = f"http://127.0.0.1:{sample_server.port}"
     browser.set_window_size(390, 900)
-    requested(browser)
+    requested_urls(browser)
     browser.get(f"{address}/api/v1/docs/")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Marquee API"
-    assert [each for each in requested(browser) if not each.startswith(address)] == []
+    assert [each for each in requested_urls(browser) if not each.startswith(address)] == []
     assert browser.get_log("browser") == []
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) <= 0
@@ -273,10 +275,10 @@ def test_the_page_loads_only_own_resources_and_fits_a_phone(sampled, browser):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_legible_in_light_and_dark(sampled, browser, scheme):
+def test_the_page_is_legible_in_light_and_dark(sample_server, browser, scheme):
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
-    browser.get(f"http://127.0.0.1:{sampled.port}/api/v1/docs/")
+    browser.get(f"http://127.0.0.1:{sample_server.port}/api/v1/docs/")
     grounds = {
         name: browser.find_element(By.CSS_SELECTOR, name).value_of_css_property("background-color")
         for name in ("body", ".docs article", ".docs pre")
@@ -293,17 +295,17 @@ def test_the_page_is_legible_in_light_and_dark(sampled, browser, scheme):
         (".docs pre code", ".docs pre"),
     ):
         ink = browser.find_element(By.CSS_SELECTOR, place).value_of_css_property("color")
-        assert contrast(ink, grounds[ground]) >= 4.5, place
+        assert contrast_ratio(ink, grounds[ground]) >= 4.5, place
 
 
-def test_the_page_has_no_scripts_and_no_inline_styles(sampled):
-    answer = sampled.ask("/api/v1/docs/")
+def test_the_page_has_no_scripts_and_no_inline_styles(sample_server):
+    answer = sample_server.request("/api/v1/docs/")
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert not re.search(r"<script|<style| style=| on\w+=", answer.text)
 
 
-def test_the_compressed_page_is_small(sampled):
-    packed = sampled.ask("/api/v1/docs/", Accept_Encoding="gzip")
+def test_the_compressed_page_is_small(sample_server):
+    packed = sample_server.request("/api/v1/docs/", Accept_Encoding="gzip")
     assert packed.headers["Content-Encoding"] == "gzip"
     assert len(packed.body) < 30_000
 
@@ -338,13 +340,13 @@ LOGIN_PATHS = "^/admin/(login|logout|setup)$"
 @pytest.mark.parametrize(
     "examples", [5, pytest.param(100, marks=pytest.mark.long)], ids=["some", "many"]
 )
-def test_responses_to_generated_requests_match_the_document(start, examples):
-    server = start("--sample")
+def test_responses_to_generated_requests_match_the_document(start_server, examples):
+    server = start_server("--sample")
     output = run_schemathesis(
         server,
         OTHER_PATHS,
         f"--max-examples={examples}",
-        Authorization=f"Bearer {App(server).token('write', 'read', 'admin')}",
+        Authorization=f"Bearer {EventsApp(server).create_token('write', 'read', 'admin')}",
     )
     assert re.search(r"Tested: [4-9]\d", output), output
 
@@ -352,9 +354,9 @@ def test_responses_to_generated_requests_match_the_document(start, examples):
 @pytest.mark.parametrize(
     "examples", [1, pytest.param(50, marks=pytest.mark.long)], ids=["some", "many"]
 )
-def test_admin_responses_to_generated_requests_match_the_document(start, examples):
-    server = start("--sample")
-    owner = Visitor(server).log_in(*owner_of(server))
+def test_admin_responses_to_generated_requests_match_the_document(start_server, examples):
+    server = start_server("--sample")
+    owner = AdminBrowser(server).log_in(*owner_credentials(server))
     run_schemathesis(
         server,
         ADMIN_PATHS,
@@ -365,8 +367,8 @@ def test_admin_responses_to_generated_requests_match_the_document(start, example
     )
 
 
-def test_login_responses_to_generated_requests_match_the_document(start):
-    server = start("--sample")
+def test_login_responses_to_generated_requests_match_the_document(start_server):
+    server = start_server("--sample")
     login_paths = f"--include-path-regex={LOGIN_PATHS}"
     run_schemathesis(server, login_paths, "--max-examples=5", Sec_Fetch_Site="same-origin")
 
@@ -376,12 +378,12 @@ def test_the_collection_in_docs_is_current():
 
 
 @pytest.mark.long
-def test_newman_runs_every_request_of_the_collection(start):
+def test_newman_runs_every_request_of_the_collection(start_server):
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("newman comes by npm, which is not installed")
-    server = start("--sample")
-    token = App(server).token("write", "read", "admin")
+    server = start_server("--sample")
+    token = EventsApp(server).create_token("write", "read", "admin")
     BUILD.mkdir(parents=True, exist_ok=True)
     install = [npm, "install", "--no-fund", "--no-audit", "--prefix", BUILD, "newman@6.2.2"]
     subprocess.run(install, check=True, capture_output=True)
@@ -410,14 +412,14 @@ def without_a_status(responses) -> None:
     ],
 )
 def test_schemathesis_finds_a_response_that_differs_from_the_document(
-    start, tmp_path, document, path, change, words
+    start_server, tmp_path, document, path, change, words
 ):
     """Control: the same run fails for a document with a changed response."""
     document = json.loads(json.dumps(document))
     document["paths"] = {path: document["paths"][path]}
     change(document["paths"][path]["get"]["responses"])
     (tmp_path / "openapi.json").write_text(json.dumps(document))
-    server = start("--sample")
+    server = start_server("--sample")
     url = f"--url=http://127.0.0.1:{server.port}"
     command = [PROGRAM, "run", tmp_path / "openapi.json", url, "--no-color", "--max-examples=1"]
     done = subprocess.run(command, cwd=tmp_path, env=HOOKED, capture_output=True, text=True)

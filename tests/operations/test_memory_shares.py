@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.events.events_api import App
-from tests.support.events.hostile_bodies import body
+from tests.support.events.events_api import EventsApp
+from tests.support.events.hostile_bodies import event_body
 
 ANNOUNCED = 262_144
 ADDRESSES = 8
@@ -34,15 +34,15 @@ def in_two_pieces(app, path, sent, *fields):
     """Return the status of a request whose body arrives after its head was read."""
     with connect(app.server, source="127.0.1.1") as peer:
         peer.sendall(head("POST", path, len(sent), *fields))
-        assert app.server.ask("/healthz").status == 200
+        assert app.server.request("/healthz").status == 200
         peer.sendall(sent)
         return status_of(peer)
 
 
 def assert_others_are_served(app):
     token = f"Authorization: Bearer {app.secret_token}"
-    event = body()
-    large = body(name="large", data={"pad": "x" * 200_000})
+    event = event_body()
+    large = event_body(name="large", data={"pad": "x" * 200_000})
     for _ in range(3):
         assert in_two_pieces(app, "/events", event, token) == 202
         assert in_two_pieces(app, "/events", large, token) == 202
@@ -55,31 +55,31 @@ def assert_others_are_served(app):
 
 @pytest.mark.parametrize("count", [64, 1_000])
 @pytest.mark.parametrize("path", ["/nothing/here", "/events", "/admin/login"])
-def test_announced_but_unsent_bodies_block_no_other_client(served, path, count):
-    app = App(served)
+def test_announced_but_unsent_bodies_block_no_other_client(empty_server, path, count):
+    app = EventsApp(empty_server)
     with contextlib.ExitStack() as opened:
         for number in range(count):
-            peer = opened.enter_context(connect(served, number))
+            peer = opened.enter_context(connect(empty_server, number))
             peer.sendall(head("POST", path, ANNOUNCED) + b"x")
         assert_others_are_served(app)
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/api/v1/conversions", "/admin/login"])
-def test_nearly_complete_bodies_leave_memory_for_other_clients(served, path):
-    app = App(served)
+def test_nearly_complete_bodies_leave_memory_for_other_clients(empty_server, path):
+    app = EventsApp(empty_server)
     with contextlib.ExitStack() as opened:
         for number in range(80):
-            peer = opened.enter_context(connect(served, number))
+            peer = opened.enter_context(connect(empty_server, number))
             peer.sendall(head("POST", path, ANNOUNCED) + b"x" * (ANNOUNCED - 1))
         assert_others_are_served(app)
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/admin/nothing", "/readyz", "/campaigns/1"])
-def test_a_body_that_its_route_does_not_accept_reserves_no_memory(served, path):
-    with connect(served) as peer:
+def test_a_body_that_its_route_does_not_accept_reserves_no_memory(empty_server, path):
+    with connect(empty_server) as peer:
         peer.sendall(head("POST", path, ANNOUNCED) + b"x" * (ANNOUNCED - 1))
-        assert served.ask("/healthz").status == 200
-        assert b"\nmarquee_request_body_bytes 0.0\n" in served.ask("/metrics").body
+        assert empty_server.request("/healthz").status == 200
+        assert b"\nmarquee_request_body_bytes 0.0\n" in empty_server.request("/metrics").body
         peer.sendall(b"x")
         assert status_of(peer) in (404, 405)
 
@@ -94,26 +94,28 @@ def chunk(data):
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def test_a_chunked_array_without_free_memory_is_503(served):
-    app = App(served)
-    sent = json.dumps([json.loads(body(data={"pad": "x" * 2_000})) for _ in range(100)]).encode()
+def test_a_chunked_array_without_free_memory_is_503(empty_server):
+    app = EventsApp(empty_server)
+    sent = json.dumps(
+        [json.loads(event_body(data={"pad": "x" * 2_000})) for _ in range(100)]
+    ).encode()
     with contextlib.ExitStack() as opened:
-        first = opened.enter_context(connect(served))
+        first = opened.enter_context(connect(empty_server))
         first.sendall(stream_head(app, "application/json") + chunk(sent[:10_000]))
-        assert served.ask("/healthz").status == 200
+        assert empty_server.request("/healthz").status == 200
         for number in range(80):
-            peer = opened.enter_context(connect(served, number))
+            peer = opened.enter_context(connect(empty_server, number))
             peer.sendall(stream_head(app, "application/x-ndjson") + chunk(b"x" * 200_000))
-        assert served.ask("/healthz").status == 200
+        assert empty_server.request("/healthz").status == 200
         first.sendall(chunk(sent[10_000:]) + chunk(b""))
         assert status_of(first) == 503
 
 
-def test_streams_of_one_token_leave_memory_for_other_tokens(served):
-    app, other = App(served), App(served)
+def test_streams_of_one_token_leave_memory_for_other_tokens(empty_server):
+    app, other = EventsApp(empty_server), EventsApp(empty_server)
     request = stream_head(app, "application/x-ndjson")
     with contextlib.ExitStack() as opened:
         for number in range(80):
-            peer = opened.enter_context(connect(served, number))
+            peer = opened.enter_context(connect(empty_server, number))
             peer.sendall(request + b"%x\r\n%b" % (ANNOUNCED, b"x" * 200_000))
         assert_others_are_served(other)

@@ -20,11 +20,11 @@ from tornado.web import Application, RequestHandler
 
 from httpserver import Server, bind_tcp
 from tests.support import ROOT
-from tests.support.events.events_api import App
-from tests.support.events.hostile_bodies import body
-from tests.support.server_process import Answer, Running
-from tests.support.web.admin_session import Visitor, owner_of
-from tests.support.web.admin_uploads import upload
+from tests.support.events.events_api import EventsApp
+from tests.support.events.hostile_bodies import event_body
+from tests.support.server_process import MarqueeProcess, ServerResponse
+from tests.support.web.admin_session import AdminBrowser, owner_credentials
+from tests.support.web.admin_uploads import upload_files
 
 DEPLOY = ROOT / "deploy"
 LINE = (
@@ -80,11 +80,11 @@ class Front:
         connection.host = "marquee.example.com"
         return connection
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
+    def request(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
         with contextlib.closing(self.connect()) as connection:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, named)
-            return Answer(connection.getresponse())
+            return ServerResponse(connection.getresponse())
 
 
 def nginx(folder: Path, target: int, port: int, certificate: tuple[Path, Path]) -> list[str]:
@@ -150,19 +150,19 @@ def front(request, tmp_path_factory, certificate) -> Iterator[Callable[[int], Fr
 
 
 @pytest.fixture(scope="module")
-def behind(front, tmp_path_factory) -> Iterator[tuple[Front, Running]]:
+def behind(front, tmp_path_factory) -> Iterator[tuple[Front, MarqueeProcess]]:
     """A server behind the proxy."""
     data = tmp_path_factory.mktemp("behind") / "data"
-    server = Running(data, "--sample", "--access-log", "--proxies", "127.0.0.1")
+    server = MarqueeProcess(data, "--sample", "--access-log", "--proxies", "127.0.0.1")
     yield front(server.port), server
     assert server.stop() == 0, server.log
     assert "Traceback" not in server.log
 
 
-def seen(server: Running, path: str) -> str:
+def seen(server: MarqueeProcess, path: str) -> str:
     """Return the client address of a request from the access log of the server."""
     for _ in range(100):
-        for line in list(server.logged):
+        for line in list(server.stderr_lines):
             if f" {path} " in line:
                 return re.search(r"\b(\d+\.\d+\.\d+\.\d+)\b", line.partition("access: ")[2])[1]
         time.sleep(0.05)
@@ -183,36 +183,36 @@ FORGED = [
 def test_the_client_address_cannot_be_forged_through_a_proxy(behind, forged):
     front, server = behind
     path = f"/nothing/{forged}"
-    assert front.ask(path, **FORGED[forged]).status == 404
+    assert front.request(path, **FORGED[forged]).status == 404
     assert seen(server, path) == CLIENT
 
 
 def test_the_proxy_forwards_that_the_client_uses_tls(behind):
     front, server = behind
     for claim in ({}, {"X_Forwarded_Proto": "http"}):
-        answer = front.ask("/campaigns/1/", **claim)
+        answer = front.request("/campaigns/1/", **claim)
         assert answer.headers["Set-Cookie"].endswith("; Secure")
-    assert not server.ask("/campaigns/1/").headers["Set-Cookie"].endswith("; Secure")
+    assert not server.request("/campaigns/1/").headers["Set-Cookie"].endswith("; Secure")
     assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000"]
 
 
 def test_metrics_are_not_public_behind_the_proxy(behind):
     front, server = behind
     for figures in ("/metrics", "/readyz"):
-        assert front.ask(figures).status == 403
-        assert server.ask(figures).status == 200
-    assert front.ask("/healthz").body == b"ok\n"
+        assert front.request(figures).status == 403
+        assert server.request(figures).status == 200
+    assert front.request("/healthz").body == b"ok\n"
 
 
 def test_the_proxy_forwards_event_lines_before_the_body_ends(behind):
     front, server = behind
-    app = App(server)
+    app = EventsApp(server)
     rows = LINE * 4_000
 
     def chunks() -> Iterator[bytes]:
         yield rows
         until = time.monotonic() + 120
-        while not app.ask("/events?limit=1000&name=n").json()["events"]:
+        while not app.request("/events?limit=1000&name=n").json()["events"]:
             assert time.monotonic() < until, "the front keeps the body to itself"
             time.sleep(0.05)
         yield rows
@@ -230,10 +230,12 @@ def test_the_proxy_forwards_event_lines_before_the_body_ends(behind):
 
 def test_a_too_large_body_is_413_behind_a_proxy(behind):
     front, server = behind
-    app = App(server)
+    app = EventsApp(server)
     headers = {"Authorization": f"Bearer {app.secret_token}", "Content-Type": "application/json"}
     try:
-        status = front.ask("/events", "POST", body(data={"x": "y" * 300_000}), **headers).status
+        status = front.request(
+            "/events", "POST", event_body(data={"x": "y" * 300_000}), **headers
+        ).status
     except (ConnectionError, ssl.SSLError):
         pytest.fail("the connection closed without a response")
     assert status == 413
@@ -241,8 +243,8 @@ def test_a_too_large_body_is_413_behind_a_proxy(behind):
 
 def test_an_upload_may_be_larger_than_events(behind):
     front, server = behind
-    owner = Visitor(front).log_in(*owner_of(server))
-    answer = upload(owner, ("large.zip", b"x" * 17_000_000))
+    owner = AdminBrowser(front).log_in(*owner_credentials(server))
+    answer = upload_files(owner, ("large.zip", b"x" * 17_000_000))
     assert answer.status == 303, answer.text  # to what becomes of it
 
 

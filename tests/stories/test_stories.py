@@ -25,7 +25,7 @@ from store.sqlite.admin.apps import ChangeApp, CreateApp, RemoveApp
 from store.sqlite.admin.tokens import CreateToken
 from store.sqlite.stories.stories import PutStories, RemoveStories
 from store.sqlite.stories.story_cache import CachedStories, VisibleStories
-from tests.support.server_process import Running
+from tests.support.server_process import MarqueeProcess
 
 TOKEN_1 = (
     '{"app_id":1,"ts":%d,"metadata":[{"id":1,"metadata":"image1.png"},'
@@ -39,7 +39,7 @@ NUMBERS = count(1)
 def server(request, tmp_path_factory):
     """A server with the demo data; each test creates its own apps."""
     folder = tmp_path_factory.mktemp(request.param) / "data"
-    running = Running(folder, "--sample", "--server", request.param)
+    running = MarqueeProcess(folder, "--sample", "--server", request.param)
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log, running.log
@@ -73,16 +73,16 @@ class App:
         body = json.dumps(sent).encode() if raw is None else raw
         path = f"/api/v1/event/{self.token}"
         headers = {"Content_Type": "application/json", **(headers or {})}
-        return self.server.ask(path, "POST", body, **headers)
+        return self.server.request(path, "POST", body, **headers)
 
-    def ask(self, path: str, **headers):
-        return self.server.ask(path.format(self.token), **headers)
+    def request(self, path: str, **headers):
+        return self.server.request(path.format(self.token), **headers)
 
     def dau(self, date: str | None = None, more: str = ""):
-        return self.ask(f"/api/v1/dau/{{}}?date={date or today()}{more}").json()
+        return self.request(f"/api/v1/dau/{{}}?date={date or today()}{more}").json()
 
     def counts(self, date: str | None = None, more: str = ""):
-        answer = self.ask(f"/api/v1/stories/{{}}/counts?date={date or today()}{more}").json()
+        answer = self.request(f"/api/v1/stories/{{}}/counts?date={date or today()}{more}").json()
         return [(each["story_id"], each["event_type"], each["count"]) for each in answer["counts"]]
 
 
@@ -94,7 +94,7 @@ def app(server):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_sample_has_these_stories(server, way):
     before = int(time.time())
-    answer = server.ask(way.format("token_1"))
+    answer = server.request(way.format("token_1"))
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
     ts = answer.json()["ts"]
@@ -105,7 +105,7 @@ def test_the_sample_has_these_stories(server, way):
             token,
             [
                 (each["id"], each["metadata"])
-                for each in server.ask(way.format(token)).json()["metadata"]
+                for each in server.request(way.format(token)).json()["metadata"]
             ],
         )
         for token in ("token_2", "token_3")
@@ -117,13 +117,13 @@ def test_the_sample_has_these_stories(server, way):
 
 
 def test_a_cached_response_has_the_current_time_and_needs_no_read(server):
-    first = server.ask(WAYS[1].format("token_1")).json()
+    first = server.request(WAYS[1].format("token_1")).json()
     reads = loads(server)
     moments = set()
     end = time.time() + 1.5
     while time.time() < end:
         began = time.time()
-        answer = server.ask(WAYS[1].format("token_1")).json()
+        answer = server.request(WAYS[1].format("token_1")).json()
         assert began - 1.1 <= answer["ts"] <= time.time()
         assert answer["metadata"] == first["metadata"]
         moments.add(answer["ts"])
@@ -133,23 +133,23 @@ def test_a_cached_response_has_the_current_time_and_needs_no_read(server):
 
 
 def loads(server) -> int:
-    text = server.ask("/metrics").text
+    text = server.request("/metrics").text
     return int(float(re.search(r"^marquee_story_cache_loads_total (\S+)$", text, re.MULTILINE)[1]))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_unchanged_stories_get_304(server, way):
-    first = server.ask(way.format("token_1"))
+    first = server.request(way.format("token_1"))
     tag = first.headers["ETag"]
-    assert tag == server.ask(WAYS[0].format("token_1")).headers["ETag"]
+    assert tag == server.request(WAYS[0].format("token_1")).headers["ETag"]
     time.sleep(1.01)
     for value in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
-        again = server.ask(way.format("token_1"), If_None_Match=value)
+        again = server.request(way.format("token_1"), If_None_Match=value)
         assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
         assert again.headers["Content-Type"] is None
-    assert server.ask(way.format("token_1"), If_None_Match='"other"').status == 200
-    assert server.ask(way.format("token_2"), If_None_Match=tag).status == 200
-    head = server.ask(way.format("token_1"), "HEAD")
+    assert server.request(way.format("token_1"), If_None_Match='"other"').status == 200
+    assert server.request(way.format("token_2"), If_None_Match=tag).status == 200
+    head = server.request(way.format("token_1"), "HEAD")
     assert (head.status, head.body, head.headers["ETag"]) == (200, b"", tag)
     assert head.headers["Content-Length"] == first.headers["Content-Length"]
 
@@ -157,7 +157,7 @@ def test_unchanged_stories_get_304(server, way):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_change_is_visible_in_the_next_response(server, app, way):
     def seen():
-        answer = app.ask(way)
+        answer = app.request(way)
         return [(each["id"], each["metadata"]) for each in answer.json()["metadata"]]
 
     one, two = app.stories
@@ -165,16 +165,16 @@ def test_a_change_is_visible_in_the_next_response(server, app, way):
     for number in range(20):
         app.put(one, image=f"{number}.png")
         assert seen() == [(one, f"{number}.png"), (two, "a.png")]
-        tags.add(app.ask(way).headers["ETag"])
+        tags.add(app.request(way).headers["ETag"])
     assert len(tags) == 20
     command(app.server, RemoveStories((one,)))
     assert seen() == [(two, "a.png")]
     command(app.server, ChangeApp(app.token, public_token=f"{app.token}_new"))
-    assert app.ask(way).status == 404
+    assert app.request(way).status == 404
     app.token += "_new"
     assert seen() == [(two, "a.png")]
     command(app.server, RemoveApp(app.token))
-    assert app.ask(way).status == 404
+    assert app.request(way).status == 404
 
 
 def test_five_hundred_requests_to_a_cold_cache_cost_one_read(server, app):
@@ -182,7 +182,7 @@ def test_five_hundred_requests_to_a_cold_cache_cost_one_read(server, app):
     statuses = []
 
     def ask() -> None:
-        statuses.append(app.ask(WAYS[1]).status)
+        statuses.append(app.request(WAYS[1]).status)
 
     askers = [threading.Thread(target=ask) for _ in range(500)]
     for each in askers:
@@ -205,7 +205,7 @@ PUBLIC = [
 @pytest.mark.parametrize(("method", "path", "body"), PUBLIC)
 @pytest.mark.parametrize("token", ["nobody", "TOKEN_1", "%54oken_1", "x" * 100, "x" * 101, "a%20b"])
 def test_an_unknown_public_token_is_404(server, method, path, body, token):
-    answer = server.ask(path.format(token), method, body, Content_Type="application/json")
+    answer = server.request(path.format(token), method, body, Content_Type="application/json")
     assert answer.status == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["status"] == 404
@@ -259,14 +259,14 @@ def test_event_types_per_app_are_limited_and_counts_are_paged(app):
     assert [status for status, _ in send([0, 999])] == [202, 202]
     path, cursor, found = f"/api/v1/stories/{{}}/counts?date={today()}&limit=300", "", []
     for _ in range(4):
-        page = app.ask(path + cursor).json()
+        page = app.request(path + cursor).json()
         found += page["counts"]
         cursor = f"&cursor={page['cursor']}"
     assert page["cursor"] is None
     assert sorted(each["event_type"] for each in found) == sorted(
         f"type-{number}" for number in range(1_000)
     )
-    assert app.ask(path + "&cursor=x").status == 422
+    assert app.request(path + "&cursor=x").status == 422
 
 
 def test_an_event_without_a_user_counts_no_user(app):
@@ -319,13 +319,13 @@ def test_a_late_event_counts_on_its_own_day(app):
 def test_a_story_event_is_logged_without_the_user_id(app):
     number = app.send(user_id="who-it-is").json()["id"]
     admin = command(app.server, CreateToken(str(app.id), ("admin",))).secret_token
-    found = app.server.ask(f"/events/{number}", Authorization=f"Bearer {admin}").json()
+    found = app.server.request(f"/events/{number}", Authorization=f"Bearer {admin}").json()
     assert (found["app"], found["source"], found["session_id"]) == (app.id, "story", None)
     assert (found["category"], found["name"]) == ("story", "impression")
     assert found["data"] == {"story_id": app.stories[0]}
     assert "who-it-is" not in json.dumps(found)
     query = f"/events?source=story&category=story&name=impression&app={app.id}"
-    listed = app.server.ask(query, Authorization=f"Bearer {admin}").json()["events"]
+    listed = app.server.request(query, Authorization=f"Bearer {admin}").json()["events"]
     assert [each["id"] for each in listed] == [number]
 
 
@@ -346,7 +346,7 @@ def test_user_ids_are_in_no_file_even_after_an_invalid_event(app):
 
 def test_story_events_are_not_in_the_event_counts(app):
     def counted():
-        text = app.server.ask("/metrics").text
+        text = app.server.request("/metrics").text
         return re.findall(r"^marquee_events_\w+_total \S+$", text, re.MULTILINE)
 
     before = counted()
@@ -420,7 +420,7 @@ def test_a_removed_story_takes_no_events_but_keeps_its_counts(app):
     assert app.dau()["dau"] == 2
     command(app.server, RemoveApp(app.token))
     assert app.send(story_id=two).status == 404
-    assert app.ask(f"/api/v1/dau/{{}}?date={today()}").status == 404
+    assert app.request(f"/api/v1/dau/{{}}?date={today()}").status == 404
 
 
 @pytest.mark.parametrize("path", ["/api/v1/dau/{}", "/api/v1/stories/{}/counts"])
@@ -429,7 +429,7 @@ def test_a_removed_story_takes_no_events_but_keeps_its_counts(app):
               "date=2021-01-01T00:00:00Z", "date=10000-01-01", "date=0000-01-01", "date=%00"],
 )  # fmt: skip
 def test_an_invalid_date_is_422(app, path, query):
-    answer = app.ask(f"{path}?{query}")
+    answer = app.request(f"{path}?{query}")
     assert answer.status == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["errors"][0]["pointer"] == "/date"
@@ -449,7 +449,7 @@ def test_an_invalid_date_is_422(app, path, query):
 )  # fmt: skip
 def test_an_invalid_stats_argument_is_422_with_its_pointer(app, path, query, pointer):
     date = "" if "date" in query else "date=2021-01-01&"
-    answer = app.ask(f"{path}?{date}{query}")
+    answer = app.request(f"{path}?{date}{query}")
     assert answer.status == 422
     assert answer.json()["errors"][0]["pointer"] == pointer
 
@@ -509,11 +509,11 @@ def test_only_pages_of_the_apps_hosts_may_read_responses(app, origin):
         ("GET", "/api/v1/dau/{}?date=2021-01-01", None), ("GET", "/api/v1/dau/{}?date=x", None),
     ):  # fmt: skip
         headers = {"Origin": origin, "Content_Type": "application/json"}
-        answer = app.server.ask(path.format(app.token), method, body, **headers)
+        answer = app.server.request(path.format(app.token), method, body, **headers)
         allowed = origin if origin in OWN else None
         assert answer.headers["Access-Control-Allow-Origin"] == allowed
         assert answer.headers["Vary"] == "Origin"
-        assert app.server.ask(path.format(app.token), method, body).headers["Vary"] == "Origin"
+        assert app.server.request(path.format(app.token), method, body).headers["Vary"] == "Origin"
 
 
 @pytest.mark.parametrize("path", [*WAYS, "/api/v1/event/{}"])
@@ -522,7 +522,7 @@ def test_a_preflight_gets_the_allowed_methods(app, path):
     for origin in (*OWN, *OTHERS, None):
         headers = {"Access_Control_Request_Method": method}
         headers |= {} if origin is None else {"Origin": origin}
-        answer = app.server.ask(path.format(app.token), "OPTIONS", **headers)
+        answer = app.server.request(path.format(app.token), "OPTIONS", **headers)
         assert answer.status == 204
         assert method in answer.headers["Allow"]
         assert answer.headers["Vary"] == "Origin"
@@ -536,7 +536,7 @@ def test_a_preflight_gets_the_allowed_methods(app, path):
             assert answer.headers["Access-Control-Allow-Origin"] is None
             assert answer.headers["Access-Control-Allow-Credentials"] is None
             assert answer.headers["Access-Control-Allow-Methods"] is None
-    unknown = app.server.ask(path.format("nobody"), "OPTIONS", Origin=OWN[0])
+    unknown = app.server.request(path.format("nobody"), "OPTIONS", Origin=OWN[0])
     assert unknown.status == 204
     assert unknown.headers["Access-Control-Allow-Origin"] is None
 
@@ -545,11 +545,11 @@ def test_changed_hosts_apply_at_once(app):
     def known() -> list[bool]:
         """Return whether pages of the old and the new host may read and have an audience."""
         shared = (
-            app.ask(WAYS[1], Origin=origin).headers["Access-Control-Allow-Origin"] == origin
+            app.request(WAYS[1], Origin=origin).headers["Access-Control-Allow-Origin"] == origin
             for origin in (OWN[0], "https://new.example")
         )
         asked = (
-            app.ask(f"/live/toppages/?apikey={{}}&host={host}").status == 200
+            app.request(f"/live/toppages/?apikey={{}}&host={host}").status == 200
             for host in ("www.example.com", "new.example")
         )
         return [*shared, *asked]
@@ -561,7 +561,7 @@ def test_changed_hosts_apply_at_once(app):
 
 @pytest.mark.parametrize("path", [*WAYS, "/api/v1/event/{}"])
 def test_an_unsupported_method_of_a_story_path_is_405(app, path):
-    answer = app.server.ask(path.format(app.token), "DELETE")
+    answer = app.server.request(path.format(app.token), "DELETE")
     assert answer.status == 405
     assert "OPTIONS" in answer.headers["Allow"]
 
@@ -569,8 +569,8 @@ def test_an_unsupported_method_of_a_story_path_is_405(app, path):
 # Durability.
 
 
-def test_story_counts_survive_a_kill_and_a_rebuild(start, run):
-    server = start("--sample")
+def test_story_counts_survive_a_kill_and_a_rebuild(start_server, run_command):
+    server = start_server("--sample")
     app = App(server)
     acknowledged = 0
     for number in range(300):
@@ -578,7 +578,7 @@ def test_story_counts_survive_a_kill_and_a_rebuild(start, run):
         if number == 100:
             app.dau()
     server.stop(signal.SIGKILL)
-    app.server = start("--sample")
+    app.server = start_server("--sample")
     assert (app.dau()["dau"], app.counts()) == (40, [(app.stories[0], "impression", acknowledged)])
     # The salt survives, so known users are not counted again.
     app.send(user_id="u1")
@@ -588,19 +588,19 @@ def test_story_counts_survive_a_kill_and_a_rebuild(start, run):
         app.dau(more="&span=30"),
         app.counts(),
     )
-    assert run("rebuild", "--data", str(app.server.data)).returncode == 0
+    assert run_command("rebuild", "--data", str(app.server.data)).returncode == 0
     assert expected == (
         app.dau(more="&days=3"), app.dau(more="&span=7"), app.dau(more="&span=30"), app.counts(),
     )  # fmt: skip
     app.server.stop()
     Path(app.server.data, "views.db").unlink()
-    app.server = start("--sample")
+    app.server = start_server("--sample")
     assert expected[0] == app.dau(more="&days=3")
     assert expected[3] == app.counts()
 
 
-def test_ten_thousand_concurrent_story_events_are_counted_exactly(start):
-    server = start("--sample")
+def test_ten_thousand_concurrent_story_events_are_counted_exactly(start_server):
+    server = start_server("--sample")
     app = App(server)
     users, each = 2_000, 625
     path, failed = f"/api/v1/event/{app.token}", []

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def descriptors(free: int) -> Iterator[None]:
+def limit_free_descriptors(free: int) -> Iterator[None]:
     """Have so many descriptors left in this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = max(map(int, os.listdir("/proc/self/fd"))) + 1

@@ -16,7 +16,7 @@ from tests.support import ROOT
 ADDRESS = re.compile(r"(https?)://([\w.\[\]:]+):(\d+)/")
 
 
-class Answer:
+class ServerResponse:
     """What came back."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
@@ -32,7 +32,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class Running:
+class MarqueeProcess:
     """A server process."""
 
     program = (sys.executable, "server.py")
@@ -47,39 +47,39 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.told: list[str] = []
-        self.logged: list[str] = []
-        self._reader = threading.Thread(target=self._log, daemon=True)
-        self._reader.start()
+        self.stdout_lines: list[str] = []
+        self.stderr_lines: list[str] = []
+        self._stderr_thread = threading.Thread(target=self._read_stderr, daemon=True)
+        self._stderr_thread.start()
         for line in self.process.stdout:
-            self.told.append(line)
+            self.stdout_lines.append(line)
             if found := ADDRESS.search(line):
                 self.port = int(found[3])
                 break
         else:
             self.process.wait(60)
-            self._reader.join(60)
+            self._stderr_thread.join(60)
             self.process.stdout.close()
             self.process.stderr.close()
-            raise AssertionError(f"it did not start: {''.join(self.logged)}")
-        self._teller = threading.Thread(target=self._tell, daemon=True)
-        self._teller.start()
+            raise AssertionError(f"it did not start: {''.join(self.stderr_lines)}")
+        self._stdout_thread = threading.Thread(target=self._read_stdout, daemon=True)
+        self._stdout_thread.start()
 
-    def _log(self) -> None:
-        self.logged.extend(self.process.stderr)
+    def _read_stderr(self) -> None:
+        self.stderr_lines.extend(self.process.stderr)
 
-    def _tell(self) -> None:
-        self.told.extend(self.process.stdout)
+    def _read_stdout(self) -> None:
+        self.stdout_lines.extend(self.process.stdout)
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
+    def request(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
         """One request on a connection of its own; header names with _ for -."""
         with contextlib.closing(self.connect()) as connection:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, named)
-            return Answer(connection.getresponse())
+            return ServerResponse(connection.getresponse())
 
     def stop(self, by: int = signal.SIGTERM) -> int:
         """Stop it; its exit status."""
@@ -90,12 +90,12 @@ class Running:
     def wait(self) -> int:
         """Its exit status, when it has ended."""
         status = self.process.wait(120)
-        self._reader.join(60)
-        self._teller.join(60)
+        self._stderr_thread.join(60)
+        self._stdout_thread.join(60)
         self.process.stdout.close()
         self.process.stderr.close()
         return status
 
     @property
     def log(self) -> str:
-        return "".join(self.logged)
+        return "".join(self.stderr_lines)

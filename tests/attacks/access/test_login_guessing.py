@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.web.admin_session import Visitor, owner_of
-from tests.support.web.attack_target import Target, Weakened
+from tests.support.web.admin_session import AdminBrowser, owner_credentials
+from tests.support.web.attack_target import AttackTarget, UnprotectedProcess
 
 TRIES = 12
 # Wrong ones that cost nothing, by address; a moment or two may pass while they are looked at.
@@ -22,15 +22,15 @@ addresses = count(2)
 @pytest.fixture(scope="module")
 def weakened(tmp_path_factory):
     """One of its own, as who has guessed too often waits there, too."""
-    made = Target(Weakened, tmp_path_factory.mktemp("weakened") / "data")
+    made = AttackTarget(UnprotectedProcess, tmp_path_factory.mktemp("weakened") / "data")
     yield made
-    made.end()
+    made.stop()
 
 
 class Guesser:
     """Someone who comes from an address of this machine that nobody else has."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: AttackTarget) -> None:
         self.target = target
         self.address = f"127.0.77.{next(addresses)}"
 
@@ -100,7 +100,7 @@ def test_an_accounts_guesses_have_to_wait_from_wherever_they_come(target):
     ]
     assert sum(looked_at) <= MOST
     # And whoever was here before comes in meanwhile.
-    Visitor(target.server).log_in(*owner_of(target.server))
+    AdminBrowser(target.server).log_in(*owner_credentials(target.server))
 
 
 def test_without_the_guard_all_are_looked_at(weakened):
@@ -110,12 +110,12 @@ def test_without_the_guard_all_are_looked_at(weakened):
 PLANTED = ["planted-by-someone-else", "x" * 43, "A" * 4_000, "", '"quoted"']
 
 
-def adopted(target: Target, planted: str) -> bool:
+def adopted(target: AttackTarget, planted: str) -> bool:
     """Whether a session that someone planted in a browser is the owner's after the login."""
-    victim = Visitor(target.server)
+    victim = AdminBrowser(target.server)
     victim.cookie = f"mq_owner={planted}"
-    victim.log_in(*owner_of(target.server))
-    attacker = Visitor(target.server)
+    victim.log_in(*owner_credentials(target.server))
+    attacker = AdminBrowser(target.server)
     attacker.cookie = f"mq_owner={planted}"
     return attacker.get("/admin/users").status == 200
 
@@ -128,8 +128,8 @@ def test_a_session_that_was_planted_is_nobodys(target, planted):
 @pytest.mark.parametrize("place", ["/admin/login?mq_owner={}", "/admin/login;mq_owner={}"])
 def test_a_session_in_an_address_is_none(target, place):
     token = target.owner.cookie.partition("=")[2]
-    assert Visitor(target.server).get(place.format(token)).status in (200, 404)
-    assert Visitor(target.server).get(f"/admin/users?mq_owner={token}").status == 303
+    assert AdminBrowser(target.server).get(place.format(token)).status in (200, 404)
+    assert AdminBrowser(target.server).get(f"/admin/users?mq_owner={token}").status == 303
 
 
 def test_without_the_guard_it_is_the_owners(weakened):

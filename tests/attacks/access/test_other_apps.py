@@ -5,18 +5,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.web.admin_session import Visitor, words
-from tests.support.web.attack_target import Target, event
+from tests.support.web.admin_session import AdminBrowser, page_text
+from tests.support.web.attack_target import AttackTarget, attack_event
 
 
 class Other:
     """Another app, with an event, a reject and a rule of its own."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: AttackTarget) -> None:
         page = target.owner.post("/admin/apps", name="Victim", hosts="victim.example")
         self.id = re.search(r"/admin/apps/(\d+)", page.text)[1]
         self.token = re.search(r'id="token">([^<]+)<', page.text)[1]
-        sent = [event(category="victim", session_id="victims-session"), event(timestamp="never")]
+        sent = [
+            attack_event(category="victim", session_id="victims-session"),
+            attack_event(timestamp="never"),
+        ]
         stored, _ = target.call("/events", "POST", sent, token=self.token).json()["results"]
         self.event = stored["id"]
         listed = target.call("/rejected-events", token=self.token).json()["rejected_events"]
@@ -31,7 +34,7 @@ def other(target) -> Other:
 # What is asked for, with which body, and what may be answered to who has no right to it.
 REACHES: dict[str, tuple[str, str, Any, set[int]]] = {
     "its event": ("GET", "/events/{event}", None, {404}),
-    "its event, replaced": ("PUT", "/events/{event}", event(), {404}),
+    "its event, replaced": ("PUT", "/events/{event}", attack_event(), {404}),
     "its event, deleted": ("DELETE", "/events/{event}", None, {404}),
     "its events": ("GET", "/events?app={app}", None, {403}),
     "its export": ("GET", "/events/export?app={app}", None, {403}),
@@ -61,23 +64,23 @@ def test_a_token_reaches_nothing_of_another_app(target, other, what):
 
 @pytest.mark.parametrize("path", ["/events", "/rejected-events", "/events/export?format=ndjson"])
 def test_what_it_lists_is_its_own(target, other, path):
-    target.send(event(category="mine"), event(timestamp="never"))
+    target.send(attack_event(category="mine"), attack_event(timestamp="never"))
     answer = target.call(path)
     assert answer.status == 200
     assert "victim" not in answer.text and f'"app":{other.id},' not in answer.text
 
 
 def test_a_session_of_the_same_name_is_forgotten_of_ones_own_alone(target, other):
-    target.send(event(session_id="victims-session"))
+    target.send(attack_event(session_id="victims-session"))
     gone = target.call("/events?session_id=victims-session", "DELETE").json()
     assert gone["events"] == 1
     assert target.call(f"/events/{other.event}", token=other.token).status == 200
 
 
 def test_the_owners_pages_do_not_know_tokens(target, other):
-    for token in (other.token, target.admin):
-        visitor = Visitor(target.server)
+    for token in (other.token, target.admin_token):
+        visitor = AdminBrowser(target.server)
         for cookie in ("", f"mq_owner={token}"):
             visitor.cookie = cookie
             answer = visitor.get(f"/admin/apps/{other.id}", Authorization=f"Bearer {token}")
-            assert answer.status == 303 and "Victim" not in words(answer)
+            assert answer.status == 303 and "Victim" not in page_text(answer)

@@ -22,11 +22,11 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from tests.support import ROOT
-from tests.support.audience.audience_site import until
-from tests.support.server_process import Answer, Running
-from tests.support.web.admin_session import Visitor
-from tests.support.web.attack_target import Weakened, event, zipped
-from tests.support.web.route_table import ROWS
+from tests.support.audience.audience_site import wait_for
+from tests.support.server_process import MarqueeProcess, ServerResponse
+from tests.support.web.admin_session import AdminBrowser
+from tests.support.web.attack_target import UnprotectedProcess, attack_event, zip_files
+from tests.support.web.route_table import ROUTE_CASES
 
 KEY = "upstream-key-0f9a8b7c6d5e"
 # Where a secret is put by who knows no better.
@@ -60,9 +60,11 @@ class Talkative:
         self._ended = threading.Event()
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
-        self.visitor = Visitor(self)
+        self.visitor = AdminBrowser(self)
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
+    def request(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> Any:
         """One request, whose answer is kept."""
         with contextlib.closing(self.server.connect()) as connection:
             connection.timeout = 5
@@ -71,7 +73,7 @@ class Talkative:
             answer = connection.getresponse()
             if "event-stream" in (answer.headers["Content-Type"] or ""):
                 answer.read = lambda *_: b""  # type: ignore[method-assign]
-            found = Answer(answer)
+            found = ServerResponse(answer)
             head = bytes(answer.headers)
             page = (answer.headers["Content-Type"] or "").startswith("text/html")
             mine = f"{method} {path}" if page else ""
@@ -185,7 +187,9 @@ def use(it: Talkative, *, once: bool = False) -> None:
     """Everything that makes, uses, changes and ends a secret; `once` will do where it is found."""
     data = it.server.data
     password, another, typo = (secrets.token_urlsafe(18) for _ in range(3))
-    link = until(lambda: re.search(r"/admin/setup\?token=(\S+)", "".join(it.server.told)))
+    link = wait_for(
+        lambda: re.search(r"/admin/setup\?token=(\S+)", "".join(it.server.stdout_lines))
+    )
     it.secrets |= {"the link": link[1], "a password": password, "the next password": another,
                    "a wrong password": typo, "the upstream's key": KEY}  # fmt: skip
     me = it.visitor
@@ -206,8 +210,8 @@ def use(it: Talkative, *, once: bool = False) -> None:
     made = it.told(me.post(f"/admin/apps/{number}/tokens", scopes="admin"))
     admin = it.secrets["an admin token"] = re.search(r'id="token">([^<]+)<', made.text)[1]
     if once:
-        it.ask(f"/admin/apps?{urlencode({'token': token})}", Cookie=me.cookie)
-        it.ask("/events", Authorization=f"Bearer {token}")
+        it.request(f"/admin/apps?{urlencode({'token': token})}", Cookie=me.cookie)
+        it.request("/events", Authorization=f"Bearer {token}")
         return
     it.secrets["a token of the terminal"] = command(data, "app", "create", "Other")["secret_token"]
     made = it.told(me.post("/admin/users", name="otto"))
@@ -218,19 +222,19 @@ def use(it: Talkative, *, once: bool = False) -> None:
         "password"
     ]
     revoked = it.secrets["a token of the terminal"]
-    it.ask("/events", Authorization=f"Bearer {revoked}")
+    it.request("/events", Authorization=f"Bearer {revoked}")
     command(data, "app", "revoke", revoked.split("_")[1])
     time.sleep(1.1)
 
     kinds = {"Content_Type": "application/json"}
-    right = json.dumps([event(), event(timestamp="never"), {"x": 1}]).encode()
+    right = json.dumps([attack_event(), attack_event(timestamp="never"), {"x": 1}]).encode()
     for each in (token, admin, revoked, token[:-1] + "x", f"mq_99_{token[5:]}"):
-        it.ask("/events", "POST", right, Authorization=f"Bearer {each}", **kinds)
-        it.ask("/events", "POST", b"\xff{", Authorization=f"bearer  {each}", **kinds)
-        it.ask("/events", Authorization=f"Basic {each}")
-        it.ask("/events", Authorization=each)
+        it.request("/events", "POST", right, Authorization=f"Bearer {each}", **kinds)
+        it.request("/events", "POST", b"\xff{", Authorization=f"bearer  {each}", **kinds)
+        it.request("/events", Authorization=f"Basic {each}")
+        it.request("/events", Authorization=each)
     said = list(it.secrets.values())
-    for row in ROWS:
+    for row in ROUTE_CASES:
         if "logout" in row.path or row.path == "/admin/live":
             continue
         path = row.path.partition("?")[0]
@@ -241,7 +245,7 @@ def use(it: Talkative, *, once: bool = False) -> None:
             secret = said[len(it.answers) % len(said)]
             query = urlencode(dict.fromkeys(PLACES, secret))
             body = b"" if row.method in ("POST", "PUT") else None
-            it.ask(f"{path}?{query}", row.method, body, **credentials)
+            it.request(f"{path}?{query}", row.method, body, **credentials)
     for secret in said:
         quoted = quote(secret, safe="").encode()
         for line in (
@@ -257,17 +261,17 @@ def use(it: Talkative, *, once: bool = False) -> None:
             if b"/nowhere" not in line or secret.startswith("mq_"):  # else it is a path, in a log
                 it.raw(line)
     for path in ("/live/toppages/", "/api/v1.0/increasingconcurrents"):
-        it.ask(f"{path}?{urlencode({'apikey': KEY, 'host': 'www.example.com'})}")
-    it.ask(f"/live/www.example.com?{urlencode({'apikey': KEY})}")
+        it.request(f"{path}?{urlencode({'apikey': KEY, 'host': 'www.example.com'})}")
+    it.request(f"/live/www.example.com?{urlencode({'apikey': KEY})}")
     time.sleep(0.5)  # a reading or two
-    folder = zipped([("1/clicks_1.csv", b"click_id,banner_id,campaign_id\n1,1,1\n")])
+    folder = zip_files([("1/clicks_1.csv", b"click_id,banner_id,campaign_id\n1,1,1\n")])
     edge = b'--edge\r\nContent-Disposition: form-data; name="f"; filename="a.zip"\r\n\r\n'
-    answer = it.ask(
+    answer = it.request(
         "/admin/campaigns/upload", "POST", edge + folder + b"\r\n--edge--\r\n",
         Content_Type="multipart/form-data; boundary=edge", Cookie=me.cookie,
         Sec_Fetch_Site="same-origin",
     )  # fmt: skip
-    until(lambda: "data-reload-ms" not in me.get(answer.headers["Location"]).text)
+    wait_for(lambda: "data-reload-ms" not in me.get(answer.headers["Location"]).text)
     for page in (
         "",
         "apps",
@@ -286,7 +290,7 @@ def use(it: Talkative, *, once: bool = False) -> None:
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory) -> Iterator[Talkative]:
-    it = Talkative(Running, tmp_path_factory.mktemp("talkative") / "data", "text")
+    it = Talkative(MarqueeProcess, tmp_path_factory.mktemp("talkative") / "data", "text")
     try:
         use(it)
     finally:
@@ -296,7 +300,7 @@ def used(tmp_path_factory) -> Iterator[Talkative]:
 
 def test_no_secret_stands_in_a_log_an_answer_a_file_or_a_process_list(used):
     assert len(used.secrets) == 13 == len(set(used.secrets.values()))
-    assert len(used.answers) > 250 and len(used.server.logged) > 200 and len(used.seen) > 20
+    assert len(used.answers) > 250 and len(used.server.stderr_lines) > 200 and len(used.seen) > 20
     assert "\n".join(used.found()) == ""
 
 
@@ -313,7 +317,7 @@ def test_what_is_kept_of_them_is_there(used):
 
 
 def test_without_the_guards_they_are_found(tmp_path):
-    it = Talkative(Weakened, tmp_path / "data", "json")
+    it = Talkative(UnprotectedProcess, tmp_path / "data", "json")
     try:
         use(it, once=True)
     finally:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.web.admin_session import Visitor
-from tests.support.web.attack_target import Target
+from tests.support.web.admin_session import AdminBrowser
+from tests.support.web.attack_target import AttackTarget
 
 POISON = {
     "host": {"X-Forwarded-Host": "evil.example", "X-Host": "evil.example"},
@@ -47,7 +47,7 @@ class Kept(NamedTuple):
 class Cache:
     """A shared cache."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: AttackTarget) -> None:
         self._target = target
         self._vary: dict[str, list[str]] = {}
         self._kept: dict[tuple[str, ...], Kept] = {}
@@ -78,18 +78,18 @@ class Cache:
         return path, *(said.get(name, "") for name in self._vary.get(path, ()))
 
 
-def paths(target: Target) -> list[str]:
-    page = target.server.ask("/campaigns/1/").text
+def paths(target: AttackTarget) -> list[str]:
+    page = target.server.request("/campaigns/1/").text
     return [
         *STATIC.findall(page),
         "/static/beacon.js", "/static/marquee.css", "/static/none.css", "/banners/1", "/banners/0",
-        f"/api/v1/stories/{target.public}", f"/api/v1/stories/cached/{target.public}",
+        f"/api/v1/stories/{target.public_token}", f"/api/v1/stories/cached/{target.public_token}",
         "/api/v1/stories/none", "/api/v1/openapi.json", "/api/v1/docs/", "/", "/nowhere",
         "/campaigns/1/", "/campaigns/0/", "/admin/login", "/admin/", "/live/x", "/healthz",
     ]  # fmt: skip
 
 
-def poisoned(target: Target, poison: dict[str, str]) -> list[str]:
+def poisoned(target: AttackTarget, poison: dict[str, str]) -> list[str]:
     """Addresses at which the next visitor gets what he would not have got without the first."""
     found = []
     for path in paths(target):
@@ -132,7 +132,7 @@ def test_no_error_is_kept_for_others(target, poison):
 def test_an_owners_page_is_kept_under_no_name(target, more):
     """Web cache deception: a page with secrets at an address that looks like a file's."""
     for path in ("/admin", "/admin/users", "/admin/apps", "/admin/account"):
-        for visitor in (target.owner, Visitor(target.server)):
+        for visitor in (target.owner, AdminBrowser(target.server)):
             answer = visitor.get(f"{path}{more}")
             assert answer.headers["Cache-Control"] == "no-store" or "owner" not in answer.text
 

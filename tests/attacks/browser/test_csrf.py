@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from tests.support.audience.audience_site import until
-from tests.support.web.attack_target import Site, Target
-from tests.support.web.route_table import OWNER, ROWS
+from tests.support.audience.audience_site import wait_for
+from tests.support.web.attack_target import AttackTarget, OtherSite
+from tests.support.web.route_table import OWNER, ROUTE_CASES
 
 # All that an owner changes by a form, and what begins and ends a session.
-FORMS = [row for row in ROWS if row.method == "POST" and row.path.startswith("/admin")]
+FORMS = [row for row in ROUTE_CASES if row.method == "POST" and row.path.startswith("/admin")]
 PATHS = [row.path for row in FORMS]
 # What a browser tells of where a form comes from, as another site can have it.
 FROM = {
@@ -38,7 +38,7 @@ KINDS = {
 FORM = "application/x-www-form-urlencoded"
 
 
-def post(target: Target, path: str, headers: dict[str, str], body: bytes) -> int:
+def post(target: AttackTarget, path: str, headers: dict[str, str], body: bytes) -> int:
     host = f"127.0.0.1:{target.server.port}"
     said = {name: value.format(host=host) for name, value in headers.items()}
     with contextlib.closing(target.server.connect()) as connection:
@@ -46,7 +46,7 @@ def post(target: Target, path: str, headers: dict[str, str], body: bytes) -> int
         return connection.getresponse().status
 
 
-def changes(target: Target) -> str:
+def changes(target: AttackTarget) -> str:
     """What owners changed, and whether the session is still there."""
     page = target.owner.get("/admin/audit")
     assert page.status == 200
@@ -65,7 +65,9 @@ def test_no_form_of_another_site_is_taken(target, said):
 
 def test_these_are_all_forms_there_are():
     assert len(PATHS) == len(set(PATHS)) >= 15
-    assert {row.path for row in ROWS if row.who == OWNER and row.method != "GET"} <= set(PATHS)
+    assert {row.path for row in ROUTE_CASES if row.callers == OWNER and row.method != "GET"} <= set(
+        PATHS
+    )
 
 
 def test_to_look_changes_nothing(target):
@@ -103,7 +105,7 @@ def test_the_api_does_not_know_a_browser_by_its_cookie(target, kind):
             assert post(target, path, {"Content-Type": kind, **said}, body) in (401, 403)
 
 
-def lured(driver, target: Target, name: str, host: str) -> bool:
+def lured(driver, target: AttackTarget, name: str, host: str) -> bool:
     """Whether an owner who opens another site's page makes an app without knowing."""
     root = f"http://127.0.0.1:{target.server.port}"
     driver.get(f"{root}/admin/login")
@@ -111,16 +113,16 @@ def lured(driver, target: Target, name: str, host: str) -> bool:
     driver.add_cookie(
         {"name": cookie, "value": value, "path": "/admin", "sameSite": "Lax", "httpOnly": True}
     )
-    site = Site(
+    site = OtherSite(
         f'<form method="post" action="{root}/admin/apps">'
         f'<input type="hidden" name="name" value="{name}"></form>'
         "<script>document.forms[0].submit()</script>"
     )
     try:
         driver.get(f"http://{host}:{site.server_port}/")
-        until(lambda: driver.current_url == f"{root}/admin/apps")
+        wait_for(lambda: driver.current_url == f"{root}/admin/apps")
     finally:
-        site.end()
+        site.stop()
     return name in target.owner.get("/admin/apps").text
 
 

@@ -8,8 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from tests.support.web.admin_session import Visitor, owner_of, words
-from tests.support.web.attack_target import Target
+from tests.support.web.admin_session import AdminBrowser, owner_credentials, page_text
+from tests.support.web.attack_target import AttackTarget
 
 ELSEWHERE = [
     "https://evil.example/",
@@ -48,10 +48,12 @@ def leads(answer, at: str = "http://marquee.example/x") -> str:
     return found.hostname or found.scheme if found.scheme in ("http", "https") else found.scheme
 
 
-def logged_in(target: Target, wanted: str) -> str:
+def logged_in(target: AttackTarget, wanted: str) -> str:
     """Where one gets by logging in with this `next`."""
-    name, password = owner_of(target.server)
-    answer = Visitor(target.server).post("/admin/login", name=name, password=password, next=wanted)
+    name, password = owner_credentials(target.server)
+    answer = AdminBrowser(target.server).post(
+        "/admin/login", name=name, password=password, next=wanted
+    )
     return leads(answer)
 
 
@@ -64,7 +66,7 @@ def test_a_login_leads_to_a_page_of_ours(target, wanted):
 @pytest.mark.parametrize("path", ["//evil.example", "//evil.example/", "//evil.example/%2e%2e"])
 def test_no_path_of_ours_leads_elsewhere(target, there, path):
     place = there.format(path)
-    for visitor in (Visitor(target.server), target.owner):
+    for visitor in (AdminBrowser(target.server), target.owner):
         assert leads(visitor.get(place), f"http://marquee.example{place}") in (
             "",
             "marquee.example",
@@ -74,7 +76,7 @@ def test_no_path_of_ours_leads_elsewhere(target, there, path):
 @pytest.mark.parametrize("argument", ["next", "url", "to", "target", "return", "redirect_uri"])
 def test_no_argument_leads_elsewhere(target, argument):
     for path in ("/", "/campaigns/1/", "/campaigns/1/banners/1/click", "/admin/", "/admin/login"):
-        for visitor in (Visitor(target.server), target.owner):
+        for visitor in (AdminBrowser(target.server), target.owner):
             answer = visitor.get(f"{path}?{argument}=https://evil.example/")
             assert "evil" not in leads(answer)
 
@@ -99,9 +101,9 @@ def test_a_target_that_is_no_address_of_the_web_is_rejected(target):
     first = 900_000
     rows = [f'{first + n},"{url}"' for n, url in enumerate(NO_TARGETS)]
     content = "\r\n".join(["banner_id,url", f"{first - 1},https://right.example/", *rows, ""])
-    page = target.outcome(target.upload(("targets.csv", content.encode())))
+    page = target.wait_for_upload(target.upload(("targets.csv", content.encode())))
     # One of them is two lines of a file.
-    assert f"1 row stored, 0 duplicates, {len(NO_TARGETS) + 1} rejected" in words(page)
+    assert f"1 row stored, 0 duplicates, {len(NO_TARGETS) + 1} rejected" in page_text(page)
 
 
 def test_without_the_guard_a_login_leads_anywhere(weakened):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.support.audience.audience_site import until
-from tests.support.server_process import Running
-from tests.support.web.admin_session import Visitor
+from tests.support.audience.audience_site import wait_for
+from tests.support.server_process import MarqueeProcess
+from tests.support.web.admin_session import AdminBrowser
 
 FIELD = re.compile(r"<input[^>]*>")
 
@@ -18,17 +18,20 @@ def fields(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def nobody(tmp_path_factory):
     """A server without a user, with the link for the first one."""
-    server = Running(tmp_path_factory.mktemp("nobody") / "data")
-    yield server, until(lambda: re.search(r"/admin/setup\?token=\S+", "".join(server.told)))[0]
+    server = MarqueeProcess(tmp_path_factory.mktemp("nobody") / "data")
+    yield (
+        server,
+        wait_for(lambda: re.search(r"/admin/setup\?token=\S+", "".join(server.stdout_lines)))[0],
+    )
     server.stop()
 
 
 def test_a_password_is_typed_unseen_and_may_be_pasted(target, nobody):
     server, link = nobody
     pages = {
-        "login": (Visitor(target.server).get("/admin/login"), 1, "current-password"),
+        "login": (AdminBrowser(target.server).get("/admin/login"), 1, "current-password"),
         "account": (target.owner.get("/admin/account"), 3, "new-password"),
-        "setup": (Visitor(server).get(link), 2, "new-password"),
+        "setup": (AdminBrowser(server).get(link), 2, "new-password"),
     }
     for page, count, hint in pages.values():
         found = fields(page.text)
@@ -41,7 +44,7 @@ def test_a_password_is_typed_unseen_and_may_be_pasted(target, nobody):
         # A manager finds the name beside it.
         assert 'autocomplete="username"' in page.text
     # And no script has a say in it.
-    script = target.server.ask("/static/admin.js").text
+    script = target.server.request("/static/admin.js").text
     assert "paste" not in script and "password" not in script
 
 

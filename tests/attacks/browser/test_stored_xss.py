@@ -7,11 +7,17 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.support.audience.audience_site import until
-from tests.support.audience.faulty_upstream import Faulty
-from tests.support.server_process import Running
-from tests.support.web.admin_session import Visitor, owner_of
-from tests.support.web.attack_target import EVIL, RUN, Target, event, query
+from tests.support.audience.audience_site import wait_for
+from tests.support.audience.faulty_upstream import FaultyUpstream
+from tests.support.server_process import MarqueeProcess
+from tests.support.web.admin_session import AdminBrowser, owner_credentials
+from tests.support.web.attack_target import (
+    HOSTILE_MARKUP,
+    SCRIPT_MARKER,
+    AttackTarget,
+    attack_event,
+    with_query,
+)
 
 # Where scripts may be from, and what may be in a page's markup at all.
 SCRIPTS = ("/static/", "/api/v1/docs/")
@@ -46,13 +52,13 @@ class Markup(HTMLParser):
         self.text.append(data)
 
 
-def in_app(target: Target) -> list[str]:
-    target.owner.post("/admin/apps", name=EVIL)
+def in_app(target: AttackTarget) -> list[str]:
+    target.owner.post("/admin/apps", name=HOSTILE_MARKUP)
     return ["apps", "events", "rejected-events", "schemas/edit", "stories", "audit"]
 
 
-def in_story(target: Target) -> list[str]:
-    metadata = json.dumps({"img": EVIL, EVIL: [EVIL]})
+def in_story(target: AttackTarget) -> list[str]:
+    metadata = json.dumps({"img": HOSTILE_MARKUP, HOSTILE_MARKUP: [HOSTILE_MARKUP]})
     answer = target.owner.post(
         "/admin/stories/edit", app="1", id="77", metadata=metadata, order="9"
     )
@@ -60,15 +66,23 @@ def in_story(target: Target) -> list[str]:
     return ["stories?app=1", "stories/edit?id=77", "stories/77/remove"]
 
 
-def in_event(target: Target) -> list[str]:
+def in_event(target: AttackTarget) -> list[str]:
     (stored,) = target.send(
-        event(category=EVIL, name=EVIL, session_id=EVIL, data={EVIL: EVIL}, sender_id=EVIL)
+        attack_event(
+            category=HOSTILE_MARKUP,
+            name=HOSTILE_MARKUP,
+            session_id=HOSTILE_MARKUP,
+            data={HOSTILE_MARKUP: HOSTILE_MARKUP},
+            sender_id=HOSTILE_MARKUP,
+        )
     )
     number = stored["id"]
-    session = urlencode({"id": EVIL})
+    session = urlencode({"id": HOSTILE_MARKUP})
     return [
         "events",
-        query("events", name=EVIL, category=EVIL, session_id=EVIL),
+        with_query(
+            "events", name=HOSTILE_MARKUP, category=HOSTILE_MARKUP, session_id=HOSTILE_MARKUP
+        ),
         f"events/{number}",
         f"events/{number}/delete",
         f"sessions?{session}",
@@ -77,43 +91,57 @@ def in_event(target: Target) -> list[str]:
     ]
 
 
-def in_reject(target: Target) -> list[str]:
-    (rejected,) = target.send(event(timestamp=EVIL, **{EVIL: EVIL}))
+def in_reject(target: AttackTarget) -> list[str]:
+    (rejected,) = target.send(
+        attack_event(timestamp=HOSTILE_MARKUP, **{HOSTILE_MARKUP: HOSTILE_MARKUP})
+    )
     assert rejected["status"] == "rejected"
     listed = target.owner.get("/admin/rejected-events").text
     number = listed.partition("/admin/rejected-events/")[2].partition('"')[0]
     return ["rejected-events", f"rejected-events/{number}"]
 
 
-def in_reject_of_bytes(target: Target) -> list[str]:
-    said = {"Authorization": f"Bearer {target.token}", "Content_Type": "application/json"}
-    target.server.ask("/events", "POST", b"\xff" + EVIL.encode(), **said)
+def in_reject_of_bytes(target: AttackTarget) -> list[str]:
+    said = {"Authorization": f"Bearer {target.secret_token}", "Content_Type": "application/json"}
+    target.server.request("/events", "POST", b"\xff" + HOSTILE_MARKUP.encode(), **said)
     return ["rejected-events"]
 
 
-def in_rule(target: Target) -> list[str]:
-    text = json.dumps({"description": EVIL, "properties": {EVIL: {"const": EVIL}}})
-    said = {"app": "0", "category": EVIL, "name": EVIL, "schema": text}
+def in_rule(target: AttackTarget) -> list[str]:
+    text = json.dumps(
+        {"description": HOSTILE_MARKUP, "properties": {HOSTILE_MARKUP: {"const": HOSTILE_MARKUP}}}
+    )
+    said = {"app": "0", "category": HOSTILE_MARKUP, "name": HOSTILE_MARKUP, "schema": text}
     assert target.owner.post("/admin/schemas/edit", **said, action="save").status == 303
-    return ["schemas", query("schemas/edit", category=EVIL, name=EVIL), "audit"]
+    return [
+        "schemas",
+        with_query("schemas/edit", category=HOSTILE_MARKUP, name=HOSTILE_MARKUP),
+        "audit",
+    ]
 
 
-def in_upload(target: Target) -> list[str]:
-    content = f"click_id,banner_id,campaign_id\r\n{EVIL.replace(',', '')},1,1\r\n".encode()
-    files = [("1/clicks_1.csv", content), (FILE, b"x"), (f"{EVIL.replace(chr(34), '')}.csv", b"x")]
-    page = target.outcome(target.upload(*files))
+def in_upload(target: AttackTarget) -> list[str]:
+    content = (
+        f"click_id,banner_id,campaign_id\r\n{HOSTILE_MARKUP.replace(',', '')},1,1\r\n".encode()
+    )
+    files = [
+        ("1/clicks_1.csv", content),
+        (FILE, b"x"),
+        (f"{HOSTILE_MARKUP.replace(chr(34), '')}.csv", b"x"),
+    ]
+    page = target.wait_for_upload(target.upload(*files))
     check(page.text, reaches=FILE)
     number = page.text.partition("/admin/imports/")[2].partition('"')[0]
     return [f"imports/{number}"] if number.isdigit() else []
 
 
-def in_host(target: Target) -> list[str]:
-    answer = target.owner.post(f"/admin/apps/{target.app}", hosts=EVIL)
+def in_host(target: AttackTarget) -> list[str]:
+    answer = target.owner.post(f"/admin/apps/{target.app_id}", hosts=HOSTILE_MARKUP)
     check(answer.text, reaches=None)
     return []
 
 
-PLANTED: list[Callable[[Target], list[str]]] = [
+PLANTED: list[Callable[[AttackTarget], list[str]]] = [
     in_app,
     in_story,
     in_event,
@@ -147,7 +175,7 @@ SAID = [
 ]
 
 
-def check(text: str, reaches: str | None = RUN) -> None:
+def check(text: str, reaches: str | None = SCRIPT_MARKER) -> None:
     """Nothing in this page runs; what was planted is in it, as text."""
     markup = Markup(text)
     assert markup.wrong == []
@@ -165,13 +193,13 @@ def test_what_was_stored_is_text_in_every_page(target, planted, field):
     for path in planted[field]:
         answer = target.owner.get(f"/admin/{path}")
         assert answer.status == 200, path
-        check(answer.text, reaches=RUN if field != "in_upload" else None)
+        check(answer.text, reaches=SCRIPT_MARKER if field != "in_upload" else None)
 
 
 @pytest.mark.parametrize("path", SAID)
 def test_what_an_address_says_is_text(target, path):
-    for visitor in (target.owner, Visitor(target.server)):
-        answer = visitor.get(f"/admin/{path.replace('{}', quote(EVIL, safe=''))}")
+    for visitor in (target.owner, AdminBrowser(target.server)):
+        answer = visitor.get(f"/admin/{path.replace('{}', quote(HOSTILE_MARKUP, safe=''))}")
         check(answer.text, reaches=None)
 
 
@@ -179,7 +207,7 @@ def test_what_an_address_says_is_text(target, path):
     "path", ["/campaigns/{}", "/banners/{}", "/live/{}", "/static/{}", "/api/v1/stories/{}", "/{}"]
 )
 def test_what_an_error_says_is_no_markup(target, path):
-    answer = target.server.ask(path.format(quote(EVIL, safe="")), Accept="text/html")
+    answer = target.server.request(path.format(quote(HOSTILE_MARKUP, safe="")), Accept="text/html")
     if answer.headers["Content-Type"].startswith("text/html"):
         check(answer.text, reaches=None)
     else:
@@ -187,7 +215,7 @@ def test_what_an_error_says_is_no_markup(target, path):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("name", [EVIL, "<b>", "a b", '"', "a'b", "x" * 101, ""])
+@pytest.mark.parametrize("name", [HOSTILE_MARKUP, "<b>", "a b", '"', "a'b", "x" * 101, ""])
 def test_a_users_name_has_no_markup_in_it(target, name):
     answer = target.owner.post("/admin/users", name=name)
     assert answer.status == 422
@@ -197,10 +225,10 @@ def test_a_users_name_has_no_markup_in_it(target, name):
 @pytest.fixture(scope="module")
 def upstream():
     """Another server, whose pages have titles and paths that are markup."""
-    server = Faulty()
+    server = FaultyUpstream()
     server.mode = "pages"
-    server.pages = json.dumps(
-        [{"i": EVIL, "path": f"/{EVIL}", "visitors": 40},
+    server.pages_json = json.dumps(
+        [{"i": HOSTILE_MARKUP, "path": f"/{HOSTILE_MARKUP}", "visitors": 40},
          {"i": "y", "path": "javascript:alert(1)", "visitors": 30}]
     ).encode()  # fmt: skip
     yield server
@@ -210,21 +238,21 @@ def upstream():
 @pytest.fixture(scope="module")
 def following(upstream, tmp_path_factory):
     """A server that reads its audience there."""
-    server = Running(
+    server = MarqueeProcess(
         tmp_path_factory.mktemp("following") / "data", "--sample", "--upstream", upstream.address
     )
-    visitor = Visitor(server)
-    until(lambda: "password" in "".join(server.told))
-    visitor.log_in(*until(lambda: owner_of(server)))
-    place = query("/live/www.example.com", apikey="a key")
-    until(lambda: "40" in server.ask(place).text)
+    visitor = AdminBrowser(server)
+    wait_for(lambda: "password" in "".join(server.stdout_lines))
+    visitor.log_in(*wait_for(lambda: owner_credentials(server)))
+    place = with_query("/live/www.example.com", apikey="a key")
+    wait_for(lambda: "40" in server.request(place).text)
     yield server, visitor, place
     assert server.stop() == 0
 
 
 def test_titles_and_paths_of_an_upstream_are_text(following):
     server, visitor, place = following
-    check(server.ask(place).text)
+    check(server.request(place).text)
     check(visitor.get("/admin/audience").text)
     check(visitor.get("/admin/").text, reaches=None)
 
@@ -234,7 +262,7 @@ def ran(browser, address: str) -> bool:
     browser.get_log("browser")  # of before
     browser.get(address)
     browser.implicitly_wait(0)
-    until(lambda: browser.execute_script("return document.readyState") == "complete")
+    wait_for(lambda: browser.execute_script("return document.readyState") == "complete")
     refused = [each for each in browser.get_log("browser") if "Security Policy" in each["message"]]
     return bool(browser.execute_script("return window.ran") or refused)
 
@@ -261,20 +289,22 @@ def test_nothing_of_an_upstream_runs_in_a_browser(driver, following):
     root = enter(driver, server, visitor.cookie)
     # Also what the stream sends to the page.
     assert not ran(driver, root + place)
-    until(lambda: "live" in driver.find_element("css selector", "[data-status]").text)
+    wait_for(lambda: "live" in driver.find_element("css selector", "[data-status]").text)
     assert not driver.execute_script("return window.ran")
     assert not ran(driver, f"{root}/admin/audience")
 
 
-SVG = f"""<svg xmlns="http://www.w3.org/2000/svg" onload="{RUN}"><script>{RUN}</script>
-<foreignObject><body xmlns="http://www.w3.org/1999/xhtml"><img src="x" onerror="{RUN}"/></body>
-</foreignObject><a href="javascript:{RUN}"><text y="20">x</text></a></svg>"""
+SVG = f"""<svg xmlns="http://www.w3.org/2000/svg" onload="{SCRIPT_MARKER}">
+<script>{SCRIPT_MARKER}</script>
+<foreignObject><body xmlns="http://www.w3.org/1999/xhtml">
+<img src="x" onerror="{SCRIPT_MARKER}"/></body>
+</foreignObject><a href="javascript:{SCRIPT_MARKER}"><text y="20">x</text></a></svg>"""
 
 
 def test_an_image_that_is_a_script_runs_nowhere(driver, target):
-    target.outcome(target.upload(("images/image_1.svg", SVG.encode())))
-    answer = target.server.ask("/banners/1")
-    assert answer.headers["Content-Type"] == "image/svg+xml" and RUN in answer.text
+    target.wait_for_upload(target.upload(("images/image_1.svg", SVG.encode())))
+    answer = target.server.request("/banners/1")
+    assert answer.headers["Content-Type"] == "image/svg+xml" and SCRIPT_MARKER in answer.text
     policy = answer.headers["Content-Security-Policy"]
     assert "sandbox" in policy and "default-src 'none'" in policy and "script" not in policy
     driver.get(f"http://127.0.0.1:{target.server.port}/banners/1")
@@ -288,5 +318,5 @@ def test_without_the_guards_it_runs(driver, weakened):
     root = enter(driver, weakened.server, weakened.owner.cookie)
     assert ran(driver, f"{root}/admin/{pages[0]}")
     assert driver.execute_script("return window.ran") == 1
-    weakened.outcome(weakened.upload(("images/image_1.svg", SVG.encode())))
+    weakened.wait_for_upload(weakened.upload(("images/image_1.svg", SVG.encode())))
     assert ran(driver, f"{root}/banners/1")

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests.support import ROOT
-from tests.support.web.attack_target import Target, event, query
+from tests.support.web.attack_target import AttackTarget, attack_event, with_query
 
 PAYLOADS = [
     "=1+1",
@@ -46,8 +46,8 @@ def rows(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
-def exported(target: Target, **asked: str) -> list[list[str]]:
-    answer = target.call(query("/events/export", format="csv", **asked))
+def exported(target: AttackTarget, **asked: str) -> list[list[str]]:
+    answer = target.call(with_query("/events/export", format="csv", **asked))
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
     return rows(answer.body.decode())
@@ -56,7 +56,7 @@ def exported(target: Target, **asked: str) -> list[list[str]]:
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_no_cell_is_a_formula_and_none_is_lost(target, payload):
     told = target.send(
-        event(category=payload, name=payload, session_id=payload, data={"a": payload})
+        attack_event(category=payload, name=payload, session_id=payload, data={"a": payload})
     )
     if told[0]["status"] == "rejected":  # words have no ends of lines in them
         assert any(ord(each) < 32 for each in payload)
@@ -84,6 +84,6 @@ def test_the_same_holds_at_the_terminal(target):
 
 
 def test_without_the_guard_a_cell_is_what_was_sent(weakened):
-    weakened.send(event(category="=1+1"))
+    weakened.send(attack_event(category="=1+1"))
     found = exported(weakened, category="=1+1")
     assert found[1][0] and "=1+1" in found[1]

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.support.web.admin_session import owner_of
-from tests.support.web.attack_target import Target
-from tests.support.web.route_table import OWNER, ROWS
+from tests.support.web.admin_session import owner_credentials
+from tests.support.web.attack_target import AttackTarget
+from tests.support.web.route_table import OWNER, ROUTE_CASES
 
 EVIL = [
     "x\r\nX-Evil: 1",
@@ -32,13 +32,13 @@ EVIL = [
 # What forms have, whatever the form.
 FIELDS = ("name", "next", "token", "hosts", "public_token", "id", "metadata", "app", "category",
           "schema", "action", "scopes", "session", "who", "url")  # fmt: skip
-LOOKED_AT = [row for row in ROWS if row.method == "GET" and "stream" not in row.path
+LOOKED_AT = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not in row.path
              and row.path != "/admin/live"]  # fmt: skip
 # Not the end of the session that the others need.
-SENT = [row for row in ROWS if row.method == "POST" and row.who == OWNER]
+SENT = [row for row in ROUTE_CASES if row.method == "POST" and row.callers == OWNER]
 
 
-def heads(target: Target, request: bytes) -> list[bytes]:
+def heads(target: AttackTarget, request: bytes) -> list[bytes]:
     """The lines of all heads in what comes back on one connection."""
     with contextlib.closing(
         socket.create_connection(("127.0.0.1", target.server.port), 10)
@@ -51,18 +51,18 @@ def heads(target: Target, request: bytes) -> list[bytes]:
     return head.replace(b"\r", b"\n").split(b"\n")
 
 
-def injected(target: Target, request: bytes) -> bool:
+def injected(target: AttackTarget, request: bytes) -> bool:
     lines = heads(target, request)
     return any(line.strip().lower().startswith(b"x-evil") for line in lines)
 
 
-def get(target: Target, path: str, *fields: str) -> bytes:
+def get(target: AttackTarget, path: str, *fields: str) -> bytes:
     more = "".join(f"{field}\r\n" for field in fields)
     head = f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {target.owner.cookie}\r\n"
     return f"{head}{more}Connection: close\r\n\r\n".encode("utf-8", "surrogatepass")
 
 
-def post(target: Target, path: str, cookie: str, **fields: str) -> bytes:
+def post(target: AttackTarget, path: str, cookie: str, **fields: str) -> bytes:
     body = urlencode(fields).encode()
     return (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n"
@@ -83,7 +83,7 @@ def test_nothing_in_an_address_does(target, evil):
 
 @pytest.mark.parametrize("evil", EVIL, ids=range(len(EVIL)))
 def test_nothing_in_a_form_does(target, evil):
-    name, password = owner_of(target.server)
+    name, password = owner_credentials(target.server)
     cookie = target.owner.cookie
     for row in SENT:
         if row.path == "/admin/users" and evil != EVIL[0]:
@@ -100,13 +100,18 @@ def test_nothing_in_a_form_does(target, evil):
      "Accept", "Accept-Language", "If-None-Match", "Range", "Access-Control-Request-Headers"],
 )  # fmt: skip
 def test_nothing_in_a_field_does(target, name, evil):
-    for path in (f"/api/v1/stories/{target.public}", "/campaigns/1/", "/banners/1", "/admin/"):
+    for path in (
+        f"/api/v1/stories/{target.public_token}",
+        "/campaigns/1/",
+        "/banners/1",
+        "/admin/",
+    ):
         request = get(target, path, f"{name}: {evil}", f"{name}: mq_last_1={evil}")
         assert not injected(target, request)
 
 
 def test_without_the_guards_a_login_sends_what_it_is_told(weakened):
-    name, password = owner_of(weakened.server)
+    name, password = owner_credentials(weakened.server)
     evil = "/admin/x\r\nX-Evil: 1"
     assert injected(weakened, post(weakened, "/admin/login", "", name=name, password=password,
                                    next=evil))  # fmt: skip

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.support.web.attack_target import Target
+from tests.support.web.attack_target import AttackTarget
 
 EVIL = "evil.example"
 FIELDS = [
@@ -42,7 +42,7 @@ PATHS = ["/", "/admin", "/admin/", "/admin/users", "/admin/login", "/campaigns/1
 SHOWS_ITS_OWN = ("/api/v1/docs",)
 
 
-def ask(target: Target, path: str, fields: list[str], form: str = "GET {} HTTP/1.1") -> bytes:
+def ask(target: AttackTarget, path: str, fields: list[str], form: str = "GET {} HTTP/1.1") -> bytes:
     """The whole answer."""
     request = "\r\n".join([form.format(path), *fields, "Connection: close", "", ""])
     with contextlib.closing(

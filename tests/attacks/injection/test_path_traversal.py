@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.audience.audience_site import until
-from tests.support.web.admin_session import words
-from tests.support.web.attack_target import Target, zipped
+from tests.support.audience.audience_site import wait_for
+from tests.support.web.admin_session import page_text
+from tests.support.web.attack_target import AttackTarget, zip_files
 
 # A file of ours that is not to be served, a file of the system, what lies beside the database.
 SECRET = {
@@ -44,7 +44,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-def raw(target: Target, path: str) -> bytes:
+def raw(target: AttackTarget, path: str) -> bytes:
     """The whole answer to an address that no client would send so."""
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {target.owner.cookie}\r\n"
     with contextlib.closing(
@@ -57,7 +57,7 @@ def raw(target: Target, path: str) -> bytes:
     return answer
 
 
-def found(target: Target, place: str, up: str) -> list[str]:
+def found(target: AttackTarget, place: str, up: str) -> list[str]:
     """What can be read by so many of these."""
     return [
         f"{path} {count}"
@@ -101,7 +101,7 @@ def kept(name: str) -> bool:
     )
 
 
-def strangers(target: Target) -> set[str]:
+def strangers(target: AttackTarget) -> set[str]:
     """Files in and beside the data folder that are no business of ours."""
     return {name for name in lies(target.server.data) if not kept(name)}
 
@@ -110,32 +110,34 @@ def strangers(target: Target) -> set[str]:
 def test_files_of_an_upload_go_nowhere_else(target, packed):
     # A form whose names are that long is refused as a whole (test_zip_bombs.py).
     files = [(name, b"evil") for name in NAMES if packed or len(name) < 1_000]
-    page = target.outcome(target.upload(*([("a.zip", zipped(files))] if packed else files)))
+    page = target.wait_for_upload(
+        target.upload(*([("a.zip", zip_files(files))] if packed else files))
+    )
     # Those of a name that belongs to a campaign were laid where they belong, and read there.
-    assert "clicks_1.csv" in words(page) and "Traceback" not in page.text
-    until(lambda: not strangers(target))
+    assert "clicks_1.csv" in page_text(page) and "Traceback" not in page.text
+    wait_for(lambda: not strangers(target))
     assert not Path("/tmp/evil-of-marquee").exists() and not (ROOT / "evil").exists()
 
 
 def test_a_link_in_a_zip_is_a_file_like_any_other(target):
-    made = io.BytesIO(zipped([("targets.csv", b"banner_id,url\n")]))
+    made = io.BytesIO(zip_files([("targets.csv", b"banner_id,url\n")]))
     with zipfile.ZipFile(made, "a") as archive:
         link = zipfile.ZipInfo("images/image_5.svg")
         link.create_system = 3
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
-    page = target.outcome(target.upload(("a.zip", made.getvalue())))
+    page = target.wait_for_upload(target.upload(("a.zip", made.getvalue())))
     assert "root:" not in page.text
-    assert b"root:" not in target.server.ask("/banners/5").body
+    assert b"root:" not in target.server.request("/banners/5").body
     assert not any(path.is_symlink() for path in paths(target.server.data))
 
 
 def test_without_the_guard_a_member_lies_where_it_says(weakened):
-    weakened.outcome(weakened.upload(("a.zip", zipped([("../../evil.csv", b"evil")]))))
+    weakened.wait_for_upload(weakened.upload(("a.zip", zip_files([("../../evil.csv", b"evil")]))))
     assert "evil.csv" in lies(weakened.server.data)
 
 
-def ask(target: Target, path: str, method: str = "POST", body: bytes = b"{}") -> bytes:
+def ask(target: AttackTarget, path: str, method: str = "POST", body: bytes = b"{}") -> bytes:
     """The answer of the owner's socket."""
     here = os.open(target.server.data, os.O_RDONLY)
     try:

@@ -5,9 +5,9 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.support.audience.audience_site import until
-from tests.support.web.attack_target import event
-from tests.support.web.route_table import ROWS
+from tests.support.audience.audience_site import wait_for
+from tests.support.web.attack_target import attack_event
+from tests.support.web.route_table import ROUTE_CASES
 
 PAYLOADS = [
     "' OR '1'='1",
@@ -33,7 +33,7 @@ PAYLOADS = [
 NAMES = ("session_id", "category", "name", "app", "source", "from", "to", "limit", "cursor",
          "order", "who", "before", "slot", "apikey", "host", "path", "date", "days", "story_id",
          "token", "id", "after", "start", "window")  # fmt: skip
-ASKED = [row for row in ROWS if row.method == "GET" and "stream" not in row.path
+ASKED = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not in row.path
          and row.path != "/admin/live"]  # fmt: skip
 
 
@@ -47,7 +47,9 @@ def test_no_address_is_a_part_of_a_statement(target, payload):
             places.append(f"{path.rpartition('/')[0]}/{said}")
         for place in places:
             ours = path.startswith("/admin")
-            answer = target.owner.get(place) if ours else target.call(place, token=target.admin)
+            answer = (
+                target.owner.get(place) if ours else target.call(place, token=target.admin_token)
+            )
             assert answer.status < 500, (place, answer.text)
             assert "$argon2" not in answer.text, place
             assert "syntax error" not in answer.text, place
@@ -55,13 +57,13 @@ def test_no_address_is_a_part_of_a_statement(target, payload):
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
 def test_what_is_asked_for_is_what_was_said(target, payload):
-    target.send(event(category="plain", name="plain"))
+    target.send(attack_event(category="plain", name="plain"))
     for name in ("category", "name", "session_id"):
         path = f"/events?{urlencode({name: payload})}"
         assert target.call(path).json() == {"events": [], "cursor": None}
     if "\0" in payload:
         return
-    (stored,) = target.send(event(category=payload, name=payload, session_id=payload))
+    (stored,) = target.send(attack_event(category=payload, name=payload, session_id=payload))
     assert stored["status"] == "accepted"
     found = target.call(f"/events?{urlencode({'category': payload})}").json()["events"]
     assert [each["id"] for each in found] == [stored["id"]]
@@ -72,7 +74,7 @@ def test_what_is_asked_for_is_what_was_said(target, payload):
 
 
 def test_nothing_was_lost_or_made(target):
-    until(lambda: target.server.ask("/readyz").status == 200)
+    wait_for(lambda: target.server.request("/readyz").status == 200)
     assert "owner" in target.owner.get("/admin/users").text
     with sqlite3.connect(f"file:{target.server.data}/marquee.db?mode=ro", uri=True) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}

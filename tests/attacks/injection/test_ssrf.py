@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.settings import SettingError, resolve_settings
-from tests.support.audience.audience_site import until
-from tests.support.server_process import Running
-from tests.support.web.attack_target import Target, Weakened, query
+from tests.support.audience.audience_site import wait_for
+from tests.support.server_process import MarqueeProcess
+from tests.support.web.attack_target import AttackTarget, UnprotectedProcess, with_query
 
 
 class Listener:
@@ -70,10 +70,10 @@ def upstream() -> Iterator[Listener]:
 
 
 @pytest.fixture(scope="module", params=["legacy", "v3"])
-def following(request, upstream, tmp_path_factory) -> Iterator[Running]:
+def following(request, upstream, tmp_path_factory) -> Iterator[MarqueeProcess]:
     data = tmp_path_factory.mktemp("following") / "data"
     words = ("--upstream", f"http://127.0.0.1:{upstream.port}", "--upstream-version", request.param)
-    made = Running(data, *words)
+    made = MarqueeProcess(data, *words)
     yield made
     assert made.stop() == 0
     assert "Traceback" not in made.log
@@ -113,10 +113,10 @@ def test_what_a_visitor_says_is_a_value_of_the_one_question(following, upstream,
     said = said.format(inside.port)
     upstream.heads.clear()
     for path in ("/api/v1.0/increasingconcurrents", "/live/toppages/"):
-        following.ask(query(path, apikey=said, host="www.example.com"))
-        following.ask(query(path, apikey="key", host=said))
-        following.ask(query(path, apikey=said, host=said))
-    following.ask(f"/live/{query('', x=said)[3:]}?{query('', apikey='key')[1:]}")
+        following.request(with_query(path, apikey=said, host="www.example.com"))
+        following.request(with_query(path, apikey="key", host=said))
+        following.request(with_query(path, apikey=said, host=said))
+    following.request(f"/live/{with_query('', x=said)[3:]}?{with_query('', apikey='key')[1:]}")
     for head in upstream.heads:
         line, *fields = head.decode("latin-1").split("\r\n")
         method, target, version = line.split(" ")
@@ -142,8 +142,10 @@ def redirected(kind: type, data, place: str, status: int, inside: Listener) -> b
     upstream = Listener(answer.encode())
     server = kind(data, "--upstream", f"http://127.0.0.1:{upstream.port}")
     try:
-        server.ask(query("/api/v1.0/increasingconcurrents", apikey="k", host="www.example.com"))
-        until(lambda: upstream.heads)
+        server.request(
+            with_query("/api/v1.0/increasingconcurrents", apikey="k", host="www.example.com")
+        )
+        wait_for(lambda: upstream.heads)
     finally:
         server.stop()
         upstream.close()
@@ -152,18 +154,18 @@ def redirected(kind: type, data, place: str, status: int, inside: Listener) -> b
 
 @pytest.mark.parametrize(("place", "status"), [(REDIRECTS[0], 302), (REDIRECTS[1], 307)])
 def test_a_redirect_of_the_upstream_is_not_followed(tmp_path, inside, place, status):
-    assert not redirected(Running, tmp_path / "data", place, status, inside)
+    assert not redirected(MarqueeProcess, tmp_path / "data", place, status, inside)
 
 
 def test_without_the_guard_it_is(tmp_path, inside):
-    assert redirected(Weakened, tmp_path / "data", REDIRECTS[0], 302, inside)
+    assert redirected(UnprotectedProcess, tmp_path / "data", REDIRECTS[0], 302, inside)
 
 
-def test_a_target_is_told_and_never_asked_for(target: Target, inside):
+def test_a_target_is_told_and_never_asked_for(target: AttackTarget, inside):
     inside.heads.clear()
     content = f"banner_id,url\n1,http://127.0.0.1:{inside.port}/inside\n".encode()
-    target.outcome(target.upload(("targets.csv", content)))
-    answer = target.server.ask("/campaigns/1/banners/1/click")
+    target.wait_for_upload(target.upload(("targets.csv", content)))
+    answer = target.server.request("/campaigns/1/banners/1/click")
     assert answer.status in (302, 404)
     assert inside.heads == []
 

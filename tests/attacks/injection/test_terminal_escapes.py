@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from tests.support import PROGRAMS, ROOT
-from tests.support.web.attack_target import Target, event
+from tests.support.web.attack_target import AttackTarget, attack_event
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[1;1H\x9b31m\x08\x7f\u202eexe.gpj\u2066\u200b"
 
 
-def said(target: Target, *command: str) -> list[str]:
+def said(target: AttackTarget, *command: str) -> list[str]:
     """The letters of what a command says that a terminal would not show."""
     done = subprocess.run(
         [sys.executable, "server.py", *command, "--data", str(target.server.data)],
@@ -22,10 +22,10 @@ def said(target: Target, *command: str) -> list[str]:
     return [each for each in done.stdout + done.stderr if not each.isprintable() and each != "\n"]
 
 
-def plant(target: Target) -> None:
+def plant(target: AttackTarget) -> None:
     """Everywhere that takes it."""
-    wrong = event(timestamp=ESCAPES, category=5, **{ESCAPES: ESCAPES})
-    assert {each["status"] for each in target.send(wrong, event(name=ESCAPES))} <= {
+    wrong = attack_event(timestamp=ESCAPES, category=5, **{ESCAPES: ESCAPES})
+    assert {each["status"] for each in target.send(wrong, attack_event(name=ESCAPES))} <= {
         "rejected",
         "accepted",
     }
@@ -35,11 +35,11 @@ def plant(target: Target) -> None:
     story = {"app": "1", "id": "79", "metadata": json.dumps({"img": ESCAPES}), "order": "9"}
     owner.post("/admin/stories/edit", **story)
     rows = f"click_id,banner_id,campaign_id\n{ESCAPES},1,1\n".encode()
-    target.outcome(target.upload(("1/clicks_1.csv", rows), (f"{ESCAPES}.csv", b"x")))
+    target.wait_for_upload(target.upload(("1/clicks_1.csv", rows), (f"{ESCAPES}.csv", b"x")))
 
 
 @pytest.fixture(scope="module")
-def planted(target) -> Target:
+def planted(target) -> AttackTarget:
     plant(target)
     return target
 
@@ -63,7 +63,7 @@ def test_a_folder_with_such_names_is_told_of_in_plain_letters(target, tmp_path):
 
 def test_without_the_guard_it_does(weakened):
     plant(weakened)
-    weakened.send(event(**{ESCAPES: 1}))
+    weakened.send(attack_event(**{ESCAPES: 1}))
     program = str(PROGRAMS / "unprotected_server.py")
     done = subprocess.run(
         [sys.executable, program, "events", "rejected", "--data", str(weakened.server.data)],

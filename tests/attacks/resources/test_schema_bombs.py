@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.web.attack_target import Target, event
+from tests.support.web.attack_target import AttackTarget, attack_event
 
 RULE = "/api/v1/schemas/bomb/bomb"
 # Seconds of CPU that a server may take over any of these; one that tries every way takes years.
@@ -69,7 +69,7 @@ PATTERNS = {
 }
 
 
-def cpu(target: Target) -> float:
+def cpu(target: AttackTarget) -> float:
     """Seconds of CPU that the server took so far."""
     with open(f"/proc/{target.server.process.pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -80,22 +80,22 @@ def cpu(target: Target) -> float:
 def test_what_multiplies_circles_or_leads_away_is_refused(target, schema):
     before = cpu(target)
     for method, path in (("PUT", RULE), ("POST", f"{RULE}/dry-run")):
-        answer = target.call(path, method, schema, token=target.admin)
+        answer = target.call(path, method, schema, token=target.admin_token)
         assert answer.status in (400, 413, 422), answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
     assert cpu(target) - before < CHEAP
-    assert target.call(RULE, token=target.admin).status == 404
+    assert target.call(RULE, token=target.admin_token).status == 404
 
 
-def judged(target: Target, pattern: str, text: str) -> float:
+def judged(target: AttackTarget, pattern: str, text: str) -> float:
     """Seconds of CPU for an event that is judged by a rule with this pattern."""
     schema = {"additionalProperties": {"pattern": pattern}}
-    answer = target.call(RULE, "PUT", schema, token=target.admin)
+    answer = target.call(RULE, "PUT", schema, token=target.admin_token)
     assert answer.status in (200, 201), answer.text
     before = cpu(target)
-    target.send(*[event(category="bomb", name="bomb", data={"a": text})] * 3)
+    target.send(*[attack_event(category="bomb", name="bomb", data={"a": text})] * 3)
     took = cpu(target) - before
-    assert target.call(RULE, "DELETE", token=target.admin).status == 204
+    assert target.call(RULE, "DELETE", token=target.admin_token).status == 204
     return took
 
 
@@ -107,5 +107,5 @@ def test_a_pattern_is_matched_in_linear_time(target, pattern, text):
 def test_without_the_guards_a_rule_costs_what_it_likes(weakened):
     assert judged(weakened, "^(?:(?=a)(a|aa))+$", "a" * 29 + "!") > CHEAP
     answer = weakened.call(RULE, "PUT", REFUSED["references that multiply widely"],
-                           token=weakened.admin)  # fmt: skip
+                           token=weakened.admin_token)  # fmt: skip
     assert answer.status == 201

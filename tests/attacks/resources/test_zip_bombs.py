@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.audience.audience_site import until
-from tests.support.web.admin_session import words
-from tests.support.web.attack_target import Target, zipped
+from tests.support.audience.audience_site import wait_for
+from tests.support.web.admin_session import page_text
+from tests.support.web.attack_target import AttackTarget, zip_files
 
 # Bytes that an upload may have, packed and unpacked: `--max-upload` of these servers.
 MOST = 2_000_000
@@ -25,33 +25,33 @@ HEAD = b"click_id,banner_id,campaign_id\n"
 
 def ratio(times: int) -> bytes:
     """One file of `times` what may be unpacked, from a thousandth of that."""
-    return zipped([("1/clicks_1.csv", HEAD + ROW * (times * MOST // len(ROW)))])
+    return zip_files([("1/clicks_1.csv", HEAD + ROW * (times * MOST // len(ROW)))])
 
 
 def many_files() -> bytes:
-    return zipped((f"x/{number}", b"") for number in range(20_001))
+    return zip_files((f"x/{number}", b"") for number in range(20_001))
 
 
 def many_within_bounds() -> bytes:
-    return zipped((f"images/image_{number}.png", b"x" * 2_000) for number in range(1_500))
+    return zip_files((f"images/image_{number}.png", b"x" * 2_000) for number in range(1_500))
 
 
 def nested(depth: int = 6) -> bytes:
     """A zip within a zip within …: each holds sixteen of the next."""
-    inner = zipped([("1/clicks_1.csv", b"0" * 100_000)])
+    inner = zip_files([("1/clicks_1.csv", b"0" * 100_000)])
     for _ in range(depth):
-        inner = zipped((f"{number}.zip", inner) for number in range(16))
+        inner = zip_files((f"{number}.zip", inner) for number in range(16))
     return inner
 
 
 def itself() -> bytes:
     """A zip whose member's bytes are those of a zip, under a name of rows."""
-    return zipped([("1/clicks_1.csv", ratio(1))])
+    return zip_files([("1/clicks_1.csv", ratio(1))])
 
 
 def overlapping() -> bytes:
     """A list of many files that all are the same bytes."""
-    packed = zipped([("images/image_1.png", b"0" * 500_000)])
+    packed = zip_files([("images/image_1.png", b"0" * 500_000)])
     end, start = packed.rindex(b"PK\5\6"), packed.index(b"PK\1\2")
     entries = b""
     for number in range(200):
@@ -71,7 +71,7 @@ def lying_about_its_size() -> bytes:
 
 
 def encrypted() -> bytes:
-    packed = bytearray(zipped([("1/clicks_1.csv", b"secret")]))
+    packed = bytearray(zip_files([("1/clicks_1.csv", b"secret")]))
     for mark, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         place = packed.index(mark) + at
         packed[place] |= 1
@@ -79,7 +79,7 @@ def encrypted() -> bytes:
 
 
 def a_method_that_is_none() -> bytes:
-    packed = bytearray(zipped([("1/clicks_1.csv", b"x")]))
+    packed = bytearray(zip_files([("1/clicks_1.csv", b"x")]))
     for mark, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
         struct.pack_into("<H", packed, packed.index(mark) + at, 99)
     return bytes(packed)
@@ -106,30 +106,30 @@ def bzip() -> bytes:
 
 def zip64() -> bytes:
     """An end that tells of any number of files."""
-    packed = zipped([("1/clicks_1.csv", b"x")])
+    packed = zip_files([("1/clicks_1.csv", b"x")])
     end = packed.rindex(b"PK\5\6")
     locator = b"PK\6\7" + struct.pack("<IQI", 0, 0, 1)
     return packed[:end] + locator + packed[end:]
 
 
 def huge_names() -> bytes:
-    return zipped((f"{'x' * 60_000}{number}", b"") for number in range(80))
+    return zip_files((f"{'x' * 60_000}{number}", b"") for number in range(80))
 
 
 def long_comment() -> bytes:
-    made = io.BytesIO(zipped([("1/clicks_1.csv", HEAD)]))
+    made = io.BytesIO(zip_files([("1/clicks_1.csv", HEAD)]))
     with zipfile.ZipFile(made, "a") as archive:
         archive.comment = b"PK\5\6" * 16_000
     return made.getvalue()
 
 
 def cut_off() -> bytes:
-    packed = zipped([("1/clicks_1.csv", os.urandom(50_000))])
+    packed = zip_files([("1/clicks_1.csv", os.urandom(50_000))])
     return packed[: len(packed) // 2] + packed[packed.rindex(b"PK\1\2") :]
 
 
 def noise_for_a_stream() -> bytes:
-    packed = bytearray(zipped([("1/clicks_1.csv", os.urandom(50_000))]))
+    packed = bytearray(zip_files([("1/clicks_1.csv", os.urandom(50_000))]))
     packed[60:40_000] = os.urandom(39_940)
     return bytes(packed)
 
@@ -164,14 +164,14 @@ REFUSED = [
 IDS = [each.__name__ if each.__name__ != "<lambda>" else "ratio" for each, _ in REFUSED]
 
 
-def memory(target: Target) -> int:
+def memory(target: AttackTarget) -> int:
     """The most that the server ever had, in MiB."""
     with open(f"/proc/{target.server.process.pid}/status") as status:
         line = next(line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) // 1024
 
 
-def lies(target: Target) -> int:
+def lies(target: AttackTarget) -> int:
     """Bytes of uploads on disk."""
     found = 0
     for folder, _, names in os.walk(target.server.data / "uploads"):
@@ -182,7 +182,7 @@ def lies(target: Target) -> int:
 
 
 @pytest.fixture(scope="module")
-def watched(target) -> Iterator[Target]:
+def watched(target) -> Iterator[AttackTarget]:
     """The memory that it takes does not grow with what is sent."""
     before = memory(target)
     yield target
@@ -192,17 +192,17 @@ def watched(target) -> Iterator[Target]:
 @pytest.mark.parametrize(("made", "said"), REFUSED, ids=IDS)
 def test_an_archive_that_is_a_burden_is_refused_in_words(watched, made, said):
     answer = watched.upload(("a.zip", made()))
-    told = words(answer if answer.status == 422 else watched.outcome(answer))
+    told = page_text(answer if answer.status == 422 else watched.wait_for_upload(answer))
     assert any(each in told for each in said.split("|")), told
-    assert watched.server.ask("/healthz").status == 200
-    until(lambda: lies(watched) == 0)
+    assert watched.server.request("/healthz").status == 200
+    wait_for(lambda: lies(watched) == 0)
 
 
 @pytest.mark.parametrize("made", [nested, itself])
 def test_what_is_packed_within_is_not_unpacked(watched, made):
-    page = watched.outcome(watched.upload(("a.zip", made())))
-    assert "Published" not in words(page)
-    until(lambda: lies(watched) == 0)
+    page = watched.wait_for_upload(watched.upload(("a.zip", made())))
+    assert "Published" not in page_text(page)
+    wait_for(lambda: lies(watched) == 0)
 
 
 def test_a_form_with_more_than_may_come_is_cut_off(watched):
@@ -212,12 +212,12 @@ def test_a_form_with_more_than_may_come_is_cut_off(watched):
         [("x" * 100_000, b"0")],
     ):
         assert watched.upload(*files).status == 422
-    until(lambda: lies(watched) == 0)
+    wait_for(lambda: lies(watched) == 0)
 
 
 def test_without_the_guard_a_bomb_goes_off(weakened):
-    packed = zipped([("images/image_1.png", b"0" * (10 * MOST))])
+    packed = zip_files([("images/image_1.png", b"0" * (10 * MOST))])
     assert len(packed) < MOST / 50
     answer = weakened.upload(("a.zip", packed))
-    until(lambda: lies(weakened) > 5 * MOST)
-    assert "larger than 2" not in words(weakened.outcome(answer))
+    wait_for(lambda: lies(weakened) > 5 * MOST)
+    assert "larger than 2" not in page_text(weakened.wait_for_upload(answer))

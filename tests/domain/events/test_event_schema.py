@@ -15,7 +15,7 @@ from domain.events.event_schema import (
     InvalidSchema,
     schema_from_request,
 )
-from tests.support.cpu_time import twenty_ms
+from tests.support.cpu_time import scaled_20_ms
 
 
 def told(schema: Any, data: Any) -> list[tuple[str, str]]:
@@ -146,7 +146,7 @@ def test_data_of_256_kib_is_judged_within_20_ms_and_in_few_words(schema: Any, da
         assert all(len(each.message) < 300 for each in faults)
         return took
 
-    assert min(seconds() for _ in range(5)) < twenty_ms()
+    assert min(seconds() for _ in range(5)) < scaled_20_ms()
 
 
 def test_what_is_wrong_with_large_data_is_told_unless_it_is_too_much_to_look_through() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.faults.server_load import Server, new_load, wait_until
-from tests.support.programs.log_sender import Told, missing_from
+from tests.support.faults.server_load import KillableServer, new_load, wait_until
+from tests.support.programs.log_sender import SendTranscript, count_missing
 
 
 def run(*words: str | Path) -> dict[str, object]:
@@ -31,7 +31,7 @@ def run(*words: str | Path) -> dict[str, object]:
     return said
 
 
-def asked(server: Server, path: str, token: str) -> bytes:
+def asked(server: KillableServer, path: str, token: str) -> bytes:
     with closing(http.client.HTTPConnection(server.host, server.port, timeout=60)) as connection:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
@@ -43,38 +43,38 @@ def asked(server: Server, path: str, token: str) -> bytes:
 def test_every_event_acknowledged_before_a_backup_began_is_in_it(tmp_path: Path, to: str) -> None:
     data = tmp_path / "data"
     load = new_load(data)
-    server = Server(data)
-    before: list[Told] = []
+    server = KillableServer(data)
+    before: list[SendTranscript] = []
     places: list[str] = []
 
     def back_up() -> None:
         for _ in range(2):
-            enough = len(load.told.acked) + 150
-            wait_until(lambda: len(load.told.acked) >= enough)  # noqa: B023
-            before.append(Told("".join(lines for _, lines in list(load.lines))))
+            enough = len(load.transcript.acknowledged) + 150
+            wait_until(lambda: len(load.transcript.acknowledged) >= enough)  # noqa: B023
+            before.append(SendTranscript("".join(lines for _, lines in list(load.timed_lines))))
             places.append(str(run("backup", "--data", data, "--to", tmp_path / to)["place"]))
 
     backing = threading.Thread(target=back_up)
     backing.start()
     load.run(server, until=lambda: not backing.is_alive())  # and then it is killed
     backing.join()
-    assert len(before[1].acked) > len(before[0].acked) > 100
+    assert len(before[1].acknowledged) > len(before[0].acknowledged) > 100
 
     other = tmp_path / "other"
     restored = run("restore", places[1], "--data", other)
     with closing(sqlite3.connect(other / "marquee.db")) as connection:
         # What came during the backup may be in it too; nothing else is.
-        before[1].sent |= load.told.sent
-        assert missing_from(connection, before[1]) == 0
+        before[1].sent |= load.transcript.sent
+        assert count_missing(connection, before[1]) == 0
 
-    server = Server(other)
+    server = KillableServer(other)
     try:
-        counts = server.counts()
+        counts = server.event_counts()
         assert counts.pop("received") == sum(counts.values())
         lines = asked(server, "/events/export?format=ndjson", load.token).splitlines()
         found = {event["session_id"]: int(event["id"]) for event in map(json.loads, lines)}
         assert len(found) == len(lines) == restored["events"]
-        assert before[1].acked.items() <= found.items()
+        assert before[1].acknowledged.items() <= found.items()
     finally:
         server.kill()
 
@@ -83,7 +83,7 @@ def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
     """Stopped in its middle by a signal, it holds up nobody; nor does its kill."""
     data = tmp_path / "data"
     load = new_load(data)
-    server = Server(data)
+    server = KillableServer(data)
     code = (
         "import os, signal, sys; from pathlib import Path; "
         "from store.sqlite.backup.backup import create_backup; "
@@ -97,4 +97,4 @@ def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
         load.run_until_acknowledged(server, 100)
         backing.kill()
     assert not list((tmp_path / "to").glob("[!.]*"))
-    assert load.missing(data) == 0
+    assert load.count_missing(data) == 0

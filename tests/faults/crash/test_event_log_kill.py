@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import PROGRAMS
-from tests.support.programs.log_sender import Told, add_a_million, missing_from
+from tests.support.programs.log_sender import SendTranscript, count_missing, insert_million_events
 
 READY = 1.0  # CPU seconds
 
@@ -32,18 +32,18 @@ def killed(folder: Path, seconds: float) -> float:
     return took
 
 
-def check(folder: Path) -> Told:
+def check(folder: Path) -> SendTranscript:
     """That nothing acknowledged is missing, and nothing is there that was not sent."""
-    told = Told((folder / "lines").read_text())
+    told = SendTranscript((folder / "lines").read_text())
     connection = sqlite3.connect(folder / "marquee.db")
     try:
-        assert missing_from(connection, told) == 0
+        assert count_missing(connection, told) == 0
     finally:
         connection.close()
     return told
 
 
-def kill_and_check(folder: Path, kills: int) -> Told:
+def kill_and_check(folder: Path, kills: int) -> SendTranscript:
     for _ in range(kills):
         assert killed(folder, random.uniform(0, 0.2)) < READY
         told = check(folder)
@@ -53,10 +53,10 @@ def kill_and_check(folder: Path, kills: int) -> Told:
 def test_nothing_acknowledged_is_lost_when_the_program_is_killed(tmp_path: Path) -> None:
     told = kill_and_check(tmp_path, 10)
     for _ in range(100):  # on a busy machine, little is sent until a kill
-        if len(told.acked) > 500:
+        if len(told.acknowledged) > 500:
             return
         told = kill_and_check(tmp_path, 1)
-    raise AssertionError(f"only {len(told.acked)} events were acknowledged")
+    raise AssertionError(f"only {len(told.acknowledged)} events were acknowledged")
 
 
 @pytest.mark.long
@@ -67,6 +67,6 @@ def test_nothing_acknowledged_is_lost_by_200_kills(tmp_path: Path, _: int) -> No
 
 def test_a_killed_log_of_a_million_events_is_ready_within_a_second(tmp_path: Path) -> None:
     killed(tmp_path, 0)
-    add_a_million(tmp_path)
+    insert_million_events(tmp_path)
     killed(tmp_path, 0.2)
     assert killed(tmp_path, 0) < READY

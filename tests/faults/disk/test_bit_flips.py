@@ -19,7 +19,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.faults.server_load import NotStarted, Server, event, new_load, wait_until
+from tests.support.faults.server_load import (
+    KillableServer,
+    StartFailed,
+    load_event,
+    new_load,
+    wait_until,
+)
 
 FILES = ("marquee.db", "views.db", "marquee.db-wal", "views.db-wal")
 PATHS = (
@@ -43,17 +49,17 @@ PATHS = (
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with something of everything, and a token for it."""
     data = tmp_path_factory.mktemp("whole") / "data"
-    server = Server(data, "--sample", "--no-traffic")
+    server = KillableServer(data, "--sample", "--no-traffic")
     load = new_load(data)
     connection = http.client.HTTPConnection(server.host, server.port)
     headers = {"Authorization": f"Bearer {load.token}", "Content-Type": "application/x-ndjson"}
-    lines = "\n".join(json.dumps(event(f"k{number}")) for number in range(2_000)) + "\n{}\n"
+    lines = "\n".join(json.dumps(load_event(f"k{number}")) for number in range(2_000)) + "\n{}\n"
     connection.request("POST", "/events", lines.encode(), headers)
     assert connection.getresponse().status == 202
     connection.close()
     # The lag that /metrics shows is that of the last step, which may be older than the events.
     wait_until(lambda: min((data / name).stat().st_size for name in FILES) > 20_000)
-    wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.ask("/metrics"))
+    wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.get_body("/metrics"))
     server.kill()  # so that there are write-ahead logs
     (data / "marquee.sock").unlink(missing_ok=True)  # which cannot be copied
     for path in data.glob("*-shm"):
@@ -69,13 +75,13 @@ def flip(path: Path, chance: random.Random) -> None:
     path.write_bytes(content)
 
 
-def judge_answers(server: Server, token: str) -> list[str]:
+def judge_answers(server: KillableServer, token: str) -> list[str]:
     """What it said, until it was killed, that it should not have."""
     wrong = []
     try:
         for path in PATHS:
             try:
-                _, body = server.answer(path, token)
+                _, body = server.get(path, token)
                 if b"Traceback" in body or b"sqlite3." in body:
                     wrong.append(f"{path}: {body[:300]!r}")
             except (OSError, http.client.HTTPException) as error:
@@ -100,8 +106,8 @@ def judge(whole: tuple[Path, str], folder: Path, seed: int) -> list[str]:
     path = data.with_name("log")
     path.unlink(missing_ok=True)
     try:
-        server = Server(data, log=path)
-    except NotStarted as error:
+        server = KillableServer(data, log=path)
+    except StartFailed as error:
         if error.status != 1:
             wrong.append(f"the start ended with {error.status}")
         if "\nmarquee: " not in f"\n{path.read_text()}":
@@ -137,9 +143,9 @@ def test_an_answer_that_told_all_would_be_seen(whole: tuple[Path, str], tmp_path
     """The test above can fail: with pages gone from the views, and errors told as they are."""
     data = tmp_path / "data"
     harmed_in_the_middle(whole[0], data)
-    server = Server(data, changed="tells_all,leaves_views_harmed")
+    server = KillableServer(data, changed="tells_all,leaves_views_harmed")
     try:
-        bodies = [server.answer(path, whole[1])[1] for path in PATHS]
+        bodies = [server.get(path, whole[1])[1] for path in PATHS]
     finally:
         server.kill()
     assert any(b"Traceback" in body for body in bodies)
@@ -161,11 +167,11 @@ def harmed_in_the_middle(whole: Path, data: Path) -> None:
             file.write(bytes(4_096))
 
 
-def healed(server: Server, token: str, seconds: float) -> bool:
+def healed(server: KillableServer, token: str, seconds: float) -> bool:
     """Whether a question for events is answered well in the end; until then, by 503."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        status, body = server.answer("/events?limit=1000&category=faults", token)
+        status, body = server.get("/events?limit=1000&category=faults", token)
         if status == 200 and len(json.loads(body)["events"]) == 1_000:
             return True
         assert status in (200, 503), body
@@ -179,7 +185,7 @@ def test_views_that_are_harmed_are_made_anew_while_it_serves(
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     harmed_in_the_middle(whole[0], data)
-    server = Server(data, changed=changed, log=log)
+    server = KillableServer(data, changed=changed, log=log)
     try:
         assert healed(server, whole[1], 120 if not changed else 1.5) == (not changed)
     finally:
@@ -198,13 +204,13 @@ def test_a_bit_of_the_write_ahead_log_that_costs_events_is_told_of(
     content[32 + 24 + 100] ^= 1  # of its first frame
     wal.write_bytes(content)
     try:
-        server = Server(data, log=log)
-    except NotStarted as error:
+        server = KillableServer(data, log=log)
+    except StartFailed as error:
         assert error.status == 1
         assert "marquee: " in log.read_text()
     else:
         try:
-            assert b"commits in marquee.db-wal were missing" in server.ask("/readyz")
+            assert b"commits in marquee.db-wal were missing" in server.get_body("/readyz")
         finally:
             server.kill()
         assert "commits that were in it are gone" in log.read_text()
@@ -218,10 +224,10 @@ def test_views_that_are_harmed_where_all_begins_are_made_anew(
     content = bytearray((data / "views.db").read_bytes())
     content[:100] = bytes(100)
     (data / "views.db").write_bytes(content)
-    server = Server(data)
+    server = KillableServer(data)
     try:
-        wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.ask("/metrics"))
-        page = json.loads(server.ask("/events?limit=1000&category=faults", whole[1]))
+        wait_until(lambda: b"marquee_projection_lag_events 0.0" in server.get_body("/metrics"))
+        page = json.loads(server.get_body("/events?limit=1000&category=faults", whole[1]))
         assert len(page["events"]) == 1_000
     finally:
         server.kill()

@@ -31,9 +31,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.faults.disk_journal import Disk, records
-from tests.support.faults.power_loss import missing, preloaded
-from tests.support.faults.server_load import Load, Server, event, new_load
+from tests.support.faults.disk_journal import SimulatedDisk, read_records
+from tests.support.faults.power_loss import count_missing_on_disk, preload_environment
+from tests.support.faults.server_load import KillableServer, LoadGenerator, load_event, new_load
 
 # The second one takes no other way, and its seconds are spared.
 UNGUARDED = ["settles_what_failed", pytest.param("overlooks_the_disk", marks=pytest.mark.long)]
@@ -113,17 +113,17 @@ def journaled_image(tmp_path: Path) -> Iterator[Image]:
         yield made
 
 
-def post(server: Server, load: Load, key: str) -> int:
+def post(server: KillableServer, load: LoadGenerator, key: str) -> int:
     """Send an event; the status of the answer, which is our own words if it is not 202."""
     connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
     headers = {"Authorization": f"Bearer {load.token}", "Content-Type": "application/json"}
-    load.told.add(f"s {key}\n")
-    connection.request("POST", "/events", json.dumps(event(key)), headers)
+    load.transcript.add(f"s {key}\n")
+    connection.request("POST", "/events", json.dumps(load_event(key)), headers)
     answer = connection.getresponse()
     body = json.loads(answer.read())
     connection.close()
     if answer.status == 202:
-        load.told.add(f"a {key} {body['id']}\n")
+        load.transcript.add(f"a {key} {body['id']}\n")
     else:
         assert answer.status == 503 and answer.headers["Retry-After"], body
         assert "full" in body["detail"], body
@@ -136,7 +136,7 @@ def filled_and_relieved(folder: Path, changed: str = "") -> tuple[list[int], lis
     """
     data = folder / "data"
     load = new_load(data)
-    server = Server(data, changed=changed)
+    server = KillableServer(data, changed=changed)
     try:
         ballast = folder / "ballast"
         with ballast.open("wb") as file, contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ def filled_and_relieved(folder: Path, changed: str = "") -> tuple[list[int], lis
         # With a guard taken out, none is refused.
         while 503 not in full and len(full) < 300:
             full.append(post(server, load, f"full{len(full)}"))
-        assert server.ask("/healthz")
+        assert server.get_body("/healthz")
         ballast.unlink()
         end = time.monotonic() + 60
         while post(server, load, f"again{time.monotonic_ns()}") != 202:
@@ -156,7 +156,7 @@ def filled_and_relieved(folder: Path, changed: str = "") -> tuple[list[int], lis
         assert server.process.poll() is None
     finally:
         server.kill()
-    return full, relieved, load.missing(data)
+    return full, relieved, load.count_missing(data)
 
 
 def test_a_full_disk_is_told_of_and_survived_and_its_relief_is_noticed(
@@ -178,12 +178,12 @@ def test_a_full_disk_that_is_not_looked_at_loses_what_was_acknowledged(
     assert missing > 0
 
 
-def run_until_read_only(image: Image, load: Load, server: Server) -> None:
+def run_until_read_only(image: Image, load: LoadGenerator, server: KillableServer) -> None:
     """Send events to a server; when it has stored some, its file system turns read-only.
 
     Returns when the server has ended, or was killed as it went on acknowledging events.
     """
-    acked = load.told.acked
+    acked = load.transcript.acknowledged
 
     def fail() -> None:
         while len(acked) < 150 and server.process.poll() is None:
@@ -206,14 +206,14 @@ def turned_read_only(image: Image, log: Path, changed: str = "") -> tuple[int, i
     """
     data = image.place / "data"
     load = new_load(data)
-    load.may_refuse = True
-    server = Server(data, changed=changed, log=log)
+    load.is_503_allowed = True
+    server = KillableServer(data, changed=changed, log=log)
     run_until_read_only(image, load, server)
     image.umount()
     image.repair()
     image.mount()
-    Server(data).kill()  # it starts again
-    return server.process.returncode, len(load.told.acked), load.missing(data)
+    KillableServer(data).kill()  # it starts again
+    return server.process.returncode, len(load.transcript.acknowledged), load.count_missing(data)
 
 
 def says_that_it_is_broken(log: Path) -> bool:
@@ -246,17 +246,24 @@ def unconfirmed(image: Image, shim: Path, folder: Path, changed: str = "") -> tu
     """
     data = image.place / "data"
     load = new_load(data)
-    load.may_refuse = True
+    load.is_503_allowed = True
     before = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
-    environ = preloaded(shim, data) | {"DISK_JOURNAL": str(folder / "calls"), "DISK_SYNCS": "1"}
-    server = Server(data, changed=changed, log=folder / "log", **environ)
+    environ = preload_environment(shim, data) | {
+        "DISK_JOURNAL": str(folder / "calls"),
+        "DISK_SYNCS": "1",
+    }
+    server = KillableServer(data, changed=changed, log=folder / "log", **environ)
     run_until_read_only(image, load, server)
-    disk = Disk(before)
-    for record in records(folder / "calls"):
+    disk = SimulatedDisk(before)
+    for record in read_records(folder / "calls"):
         disk.apply(record)
-    left = disk.left(random.Random(1), 0.0)
-    acked = len(load.told.acked)
-    return server.process.returncode, acked, missing(left, load.told, folder / "left")
+    left = disk.after_power_loss(random.Random(1), 0.0)
+    acked = len(load.transcript.acknowledged)
+    return (
+        server.process.returncode,
+        acked,
+        count_missing_on_disk(left, load.transcript, folder / "left"),
+    )
 
 
 def test_what_is_acknowledged_while_a_journal_aborts_was_confirmed_by_the_kernel(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.faults.server_load import Load, NotStarted, Server, new_load
+from tests.support.faults.server_load import KillableServer, LoadGenerator, StartFailed, new_load
 
 KILLED = -9  # by the test, as it was well
 FULL, BROKEN = errno.ENOSPC, errno.EIO
@@ -34,7 +34,7 @@ class Tried(NamedTuple):
     """What became of a server whose call of a number failed."""
 
     status: int
-    acked: int
+    acknowledged: int
     missing: int
     log: str
 
@@ -53,18 +53,20 @@ def tried(
         "DISK_JOURNAL": "/dev/null",
         "DISK_FAULT_AT": f"{number} {error} {int(ever)}",
     }
-    load = Load(whole.token)
-    load.may_refuse = True
+    load = LoadGenerator(whole.token)
+    load.is_503_allowed = True
     try:
-        server = Server(data, changed=changed, log=log, **environ)
-    except NotStarted as error:
+        server = KillableServer(data, changed=changed, log=log, **environ)
+    except StartFailed as error:
         status = error.status
     else:
         # A fault of one of its first calls is behind it then; for others it ends.
-        load.run(server, 120, until=lambda: len(load.told.acked) > 1_500)
+        load.run(server, 120, until=lambda: len(load.transcript.acknowledged) > 1_500)
         status = server.process.returncode
-    Server(data).kill()  # it starts again
-    return Tried(status, len(load.told.acked), load.missing(data), log.read_text())
+    KillableServer(data).kill()  # it starts again
+    return Tried(
+        status, len(load.transcript.acknowledged), load.count_missing(data), log.read_text()
+    )
 
 
 def wrong(fault: tuple[int, int, bool], of: Tried) -> str:
@@ -75,7 +77,7 @@ def wrong(fault: tuple[int, int, bool], of: Tried) -> str:
         return said
     if of.status == KILLED:
         # A disk that was full for a moment is written again.
-        return said if error == FULL and not ever and of.acked < 100 else ""
+        return said if error == FULL and not ever and of.acknowledged < 100 else ""
     words = [line for line in of.log.splitlines() if "CRITICAL" in line or "marquee: " in line]
     return "" if of.status == 1 and words else said
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import pytest
 
 from demo import demo_traffic
-from tests.support.faults.server_load import Server, said
+from tests.support.faults.server_load import KillableServer, run_json_command
 
 QUICK = ("idle", "header", "body", "write")  # limits, to be as short as a second
 # Seconds that a stop waits for somebody who has not left, and much less than that.
@@ -52,13 +52,13 @@ ENDS: tuple[Callable[[socket.socket], None], ...] = (close, half, reset)
 class House(NamedTuple):
     """A server, what it logged, and who may ask it for everything."""
 
-    server: Server
+    server: KillableServer
     data: Path
     log: Path
     headers: str  # of an owner who is logged in, with a token of all scopes
 
     def figures(self) -> dict[str, float]:
-        text = self.server.ask("/metrics").decode()
+        text = self.server.get_body("/metrics").decode()
         names = ("connections", "held_bytes", "listeners")
         return {
             name: float(value)
@@ -76,11 +76,11 @@ def served(folder: Path, changed: str = "") -> Iterator[House]:
     data, log = folder / "data", folder / "log"
     limits = [word for name in QUICK for word in (f"--{name}-seconds", "1")]
     limits += ["--drain-seconds", str(DRAIN)]
-    server = Server(data, "--sample", "--no-traffic", *limits, changed=changed, log=log)
+    server = KillableServer(data, "--sample", "--no-traffic", *limits, changed=changed, log=log)
     try:
-        token = said(data, "app", "token", "token_1", "--scopes", "read,write,admin")
+        token = run_json_command(data, "app", "token", "token_1", "--scopes", "read,write,admin")
         password = secrets.token_urlsafe(20)
-        said(data, "user", "create", "leaver", sent=f"{password}\n{password}\n")
+        run_json_command(data, "user", "create", "leaver", sent=f"{password}\n{password}\n")
         form = urllib.parse.urlencode({"name": "leaver", "password": password})
         connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
         headers = {
@@ -97,9 +97,9 @@ def served(folder: Path, changed: str = "") -> Iterator[House]:
         server.kill()
 
 
-def addresses(server: Server) -> list[str]:
+def addresses(server: KillableServer) -> list[str]:
     """All that the API's document names, with its examples."""
-    document = json.loads(server.ask("/api/v1/openapi.json"))
+    document = json.loads(server.get_body("/api/v1/openapi.json"))
     found = []
     for path, operations in document["paths"].items():
         queries = {}
@@ -170,9 +170,11 @@ def nothing_is_left(house: House, files: int, patience: float = 120) -> None:
     end = time.monotonic() + patience
     # SQLite's readers may have opened a file or two more.
     while (
-        (left := house.figures()) != expected or house.server.files() > files + 8 or house.uploads()
+        (left := house.figures()) != expected
+        or house.server.open_files() > files + 8
+        or house.uploads()
     ):
-        assert time.monotonic() < end, (left, house.server.files(), files, house.uploads())
+        assert time.monotonic() < end, (left, house.server.open_files(), files, house.uploads())
         time.sleep(0.2)
     house.server.process.send_signal(signal.SIGTERM)
     assert house.server.process.wait(STOPPED) == 0
@@ -183,7 +185,7 @@ def nothing_is_left(house: House, files: int, patience: float = 120) -> None:
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_whoever_leaves_leaves_nothing_behind(tmp_path: Path, rounds: int) -> None:
     with served(tmp_path) as house:
-        paths, files = addresses(house.server), house.server.files()
+        paths, files = addresses(house.server), house.server.open_files()
         assert len(paths) > 70
         count = leave(house, rounds, paths)
         print(f"left {count:,} times")
@@ -197,7 +199,7 @@ def test_whoever_leaves_leaves_nothing_behind(tmp_path: Path, rounds: int) -> No
 )
 def test_what_would_be_left_behind_is_seen(tmp_path: Path, changed: str, path: str) -> None:
     with served(tmp_path, changed) as house:
-        files = house.server.files()
+        files = house.server.open_files()
         leave(house, 4, [path])
         with pytest.raises(AssertionError):
             nothing_is_left(house, files, patience=3)

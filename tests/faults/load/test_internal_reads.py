@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.support import ROOT
-from tests.support.faults.server_load import Server, event, new_load, said
+from tests.support.faults.server_load import KillableServer, load_event, new_load, run_json_command
 
 HEADS = {
     "clicks_1.csv": "click_id,banner_id,campaign_id\n",
@@ -21,12 +21,14 @@ HEADS = {
 def test_whoever_needs_a_look_up_that_fails_is_told_to_ask_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     load = new_load(data)
-    public = said(data, "app", "create", "site", "--hosts", "www.example.com")["public_token"]
+    public = run_json_command(data, "app", "create", "site", "--hosts", "www.example.com")[
+        "public_token"
+    ]
     for words in ((), ("--server", "tornado")):
-        server = Server(data, *words, changed="ends_every_look_up")
+        server = KillableServer(data, *words, changed="ends_every_look_up")
         try:
             for method, path, body in (
-                ("POST", "/events", json.dumps(event("k"))),
+                ("POST", "/events", json.dumps(load_event("k"))),
                 ("GET", "/events", ""),
                 ("GET", "/api/v1/campaigns/1/candidates", ""),
                 ("GET", f"/api/v1/stories/{public}", ""),
@@ -53,38 +55,41 @@ def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_it
 ) -> None:
     data, folder = tmp_path / "data", tmp_path / "folder"
     (folder / "1").mkdir(parents=True)
-    said(data, "app", "create", "one")
+    run_json_command(data, "app", "create", "one")
     load = new_load(data)
     pairs = [(banner, campaign) for campaign in range(1, 40) for banner in range(100, 120)]
     lines = "".join(f"{banner},{campaign}\n" for banner, campaign in pairs)
     for name, head in HEADS.items():
         (folder / "1" / name).write_text(head + lines * name.startswith("impressions"))
-    said(data, "import", str(folder))
-    server = Server(data, changed="ends_every_look_up")
+    run_json_command(data, "import", str(folder))
+    server = KillableServer(data, changed="ends_every_look_up")
     try:
-        assert json.loads(server.ask("/readyz"))["ready"]
-        assert server.ask("/campaigns/39/").count(b"<img") == 1
-        assert server.answer("/api/v1/campaigns/39/candidates")[0] == 503
+        assert json.loads(server.get_body("/readyz"))["ready"]
+        assert server.get_body("/campaigns/39/").count(b"<img") == 1
+        assert server.get("/api/v1/campaigns/39/candidates")[0] == 503
         (folder / "1" / "impressions_1.csv").write_text(HEADS["impressions_1.csv"] + "7,40\n" * 9)
-        assert said(data, "import", str(folder))["number"] == 2
-        assert server.ask("/campaigns/40/").count(b"<img") == 1
-        assert "faults" in str(said(data, "app", "list"))
+        assert run_json_command(data, "import", str(folder))["number"] == 2
+        assert server.get_body("/campaigns/40/").count(b"<img") == 1
+        assert "faults" in str(run_json_command(data, "app", "list"))
         for each in ("stories", "user"):
-            said(data, each, "list")
+            run_json_command(data, each, "list")
     finally:
         server.kill()
-    whole = Server(data)  # an app's token is looked up, too
+    whole = KillableServer(data)  # an app's token is looked up, too
     try:
         load.run(whole, 1.0)
     finally:
         whole.kill()
-    server = Server(data, changed="ends_every_look_up")
+    server = KillableServer(data, changed="ends_every_look_up")
     try:
         deadline = time.monotonic() + 60
-        while b"marquee_projection_lag_events 0.0" not in server.ask("/metrics"):
+        while b"marquee_projection_lag_events 0.0" not in server.get_body("/metrics"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert said(data, "rebuild")["events"] == load.missing(data) + server.counts()["stored"]
+        assert (
+            run_json_command(data, "rebuild")["events"]
+            == load.count_missing(data) + server.event_counts()["stored"]
+        )
     finally:
         server.kill()
     done = subprocess.run(

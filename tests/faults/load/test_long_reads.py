@@ -15,8 +15,8 @@ import pytest
 from store.api.errors import StoreBusy
 from store.sqlite.core import database
 from store.sqlite.core.database import Database
-from tests.support.faults.foreign_reader import foreign_reader
-from tests.support.faults.server_load import Server, new_load, said, wait_until
+from tests.support.faults.foreign_reader import hold_read_transaction
+from tests.support.faults.server_load import KillableServer, new_load, run_json_command, wait_until
 
 ENDLESS = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
 MEGABYTE = 1_000_000
@@ -88,7 +88,7 @@ def test_a_wal_that_another_program_holds_back_is_told_of_and_shrinks_when_that_
 ) -> None:
     async def run() -> None:
         async with opened(tmp_path) as data:
-            with foreign_reader(data.path, 60):
+            with hold_read_transaction(data.path, 60):
                 await grow(data, database.MAX_WAL_BYTES + 5 * MEGABYTE)
                 await data.tend()
                 assert data.held_back
@@ -110,7 +110,7 @@ def test_without_its_guards_the_wal_stays_as_it_has_grown(
 
     async def run() -> None:
         async with opened(tmp_path) as data:
-            with foreign_reader(data.path, 60):
+            with hold_read_transaction(data.path, 60):
                 await grow(data, database.MAX_WAL_BYTES + 5 * MEGABYTE)
             if guard == "tend":
                 monkeypatch.setattr(Database, "tend", idle)
@@ -126,14 +126,14 @@ def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, st
     """What a question for events is answered, within so many seconds."""
     data = folder / "data"
     new_load(data)
-    token = said(data, "app", "token", "faults", "--scopes", "read")["secret_token"]
-    server = Server(data, changed=changed)
+    token = run_json_command(data, "app", "token", "faults", "--scopes", "read")["secret_token"]
+    server = KillableServer(data, changed=changed)
     connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
     try:
         connection.request("GET", "/events", headers={"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
         body = answer.read()
-        assert server.ask("/healthz") and server.ask("/readyz")
+        assert server.get_body("/healthz") and server.get_body("/readyz")
         return answer.status, dict(answer.headers), body
     finally:
         connection.close()
@@ -161,16 +161,16 @@ def held_back(folder: Path, changed: str, seconds: float = 120) -> tuple[bool, b
     """
     data, log = folder / "data", folder / "log"
     load = new_load(data)
-    server = Server(data, changed=changed, log=log)
+    server = KillableServer(data, changed=changed, log=log)
     wal, most = data / "marquee.db-wal", 2_000_000  # as has_a_small_wal has it
     seen: list[bool] = []
 
     def watch() -> None:
-        with foreign_reader(data / "marquee.db", 60):
+        with hold_read_transaction(data / "marquee.db", 60):
             wait_until(lambda: wal.stat().st_size > most)
-            metrics = re.search(rb"marquee_wal_bytes ([\d.e+]+)", server.ask("/metrics"))
+            metrics = re.search(rb"marquee_wal_bytes ([\d.e+]+)", server.get_body("/metrics"))
             assert metrics is not None and float(metrics[1]) > most
-            seen.append(b"-wal has" in server.ask("/readyz"))
+            seen.append(b"-wal has" in server.get_body("/readyz"))
             if "does_not_tend" not in changed:
                 wait_until(lambda: "has been reading the database" in log.read_text())
         end = time.monotonic() + seconds
@@ -204,12 +204,12 @@ def test_under_load_nobody_else_sees_to_the_wal(tmp_path: Path) -> None:
 def test_a_server_under_load_bears_a_reader_of_half_a_minute(tmp_path: Path) -> None:
     data = tmp_path / "data"
     load = new_load(data)
-    server = Server(data)
+    server = KillableServer(data)
     wal = data / "marquee.db-wal"
     grown: list[int] = []
 
     def watch() -> None:
-        with foreign_reader(data / "marquee.db", 60):
+        with hold_read_transaction(data / "marquee.db", 60):
             time.sleep(30)
             grown.append(wal.stat().st_size)
         end = time.monotonic() + 60
@@ -222,8 +222,8 @@ def test_a_server_under_load_bears_a_reader_of_half_a_minute(tmp_path: Path) -> 
     load.run(server, until=lambda: not watcher.is_alive())
     watcher.join()
     assert grown[0] > grown[1] and grown[1] <= database.MAX_WAL_BYTES
-    assert len(load.told.acked) > 10_000
+    assert len(load.transcript.acknowledged) > 10_000
     connection = sqlite3.connect(data / "marquee.db")
     kept = dict(connection.execute("SELECT session, id FROM event"))
     connection.close()
-    assert all(kept[key] == number for key, number in load.told.acked.items())
+    assert all(kept[key] == number for key, number in load.transcript.acknowledged.items())

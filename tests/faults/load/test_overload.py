@@ -12,19 +12,21 @@ from shutil import which
 import pytest
 
 from tests.support import ROOT
-from tests.support.faults.overload_senders import Senders, Tally, overload
-from tests.support.faults.server_load import Load, Server, new_load
+from tests.support.faults.overload_senders import OverloadTally, SenderGroup, run_overload
+from tests.support.faults.server_load import KillableServer, LoadGenerator, new_load
 
 MORE = 64  # MiB
 SENDERS = [
-    Senders(400, 250_000, pause=0.5),
-    Senders(100, 100_000),
-    Senders(100, 300, lines=100),
-    Senders(60, 2_000, lines=60),
-    Senders(24, 300, lines=2_500),  # more than a lane takes: streams
-    Senders(200, 300),
+    SenderGroup(400, 250_000, pause=0.5),
+    SenderGroup(100, 100_000),
+    SenderGroup(100, 300, lines=100),
+    SenderGroup(60, 2_000, lines=60),
+    SenderGroup(24, 300, lines=2_500),  # more than a lane takes: streams
+    SenderGroup(200, 300),
 ]
-FEW = [Senders(4, pad, lines) for _, pad, lines, _ in SENDERS] + [Senders(8, 300, lines=100)]
+FEW = [SenderGroup(4, pad, lines) for _, pad, lines, _ in SENDERS] + [
+    SenderGroup(8, 300, lines=100)
+]
 
 
 @pytest.fixture
@@ -40,13 +42,15 @@ def slow(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Load:
+def load(tmp_path: Path) -> LoadGenerator:
     return new_load(tmp_path / "data")
 
 
 @contextmanager
-def served(load: Load, data: Path, changed: str = "", **environ: str) -> Iterator[Server]:
-    server = Server(data, changed=changed, **environ)
+def served(
+    load: LoadGenerator, data: Path, changed: str = "", **environ: str
+) -> Iterator[KillableServer]:
+    server = KillableServer(data, changed=changed, **environ)
     try:
         yield server
     finally:
@@ -54,13 +58,13 @@ def served(load: Load, data: Path, changed: str = "", **environ: str) -> Iterato
 
 
 @contextmanager
-def watched(server: Server) -> Iterator[Callable[[], float]]:
+def watched(server: KillableServer) -> Iterator[Callable[[], float]]:
     """Tells the most memory that the server had meanwhile."""
-    most, ended = [server.memory()], threading.Event()
+    most, ended = [server.resident_mib()], threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.02):
-            most[0] = max(most[0], server.memory())
+            most[0] = max(most[0], server.resident_mib())
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -72,21 +76,21 @@ def watched(server: Server) -> Iterator[Callable[[], float]]:
 
 
 def pushed(
-    server: Server,
-    load: Load,
+    server: KillableServer,
+    load: LoadGenerator,
     seconds: float,
-    kinds: list[Senders],
+    kinds: list[SenderGroup],
     patience: float = 120,
-    enough: Callable[[Tally], bool] = lambda _: True,
-) -> Tally:
+    enough: Callable[[OverloadTally], bool] = lambda _: True,
+) -> OverloadTally:
     """What senders were told, which is what the server counted."""
-    before = server.counts()
+    before = server.event_counts()
     first = before["received"] * 1_000_000
-    tally = asyncio.run(overload(server.port, load.token, seconds, kinds, first, enough))
-    assert set(tally.answers) <= {"202", "503"}, tally.answers
+    tally = asyncio.run(run_overload(server.port, load.token, seconds, kinds, first, enough))
+    assert set(tally.statuses) <= {"202", "503"}, tally.statuses
     end = time.monotonic() + patience
     while True:  # what was refused is counted by the next commit
-        after = server.counts()
+        after = server.event_counts()
         gained = {name: after[name] - before[name] for name in after}
         expected = {
             "stored": tally.items["accepted"],
@@ -100,16 +104,16 @@ def pushed(
         time.sleep(0.1)
 
 
-def some_of_both(tally: Tally) -> bool:
-    return tally.answers["202"] > 10 and tally.answers["503"] > 10
+def some_of_both(tally: OverloadTally) -> bool:
+    return tally.statuses["202"] > 10 and tally.statuses["503"] > 10
 
 
 def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
-    load: Load, slow: dict[str, str], tmp_path: Path
+    load: LoadGenerator, slow: dict[str, str], tmp_path: Path
 ) -> None:
     with served(load, tmp_path / "data", **slow) as server:
         pushed(server, load, 3, FEW)
-        warm = server.memory()
+        warm = server.resident_mib()
         with watched(server) as most:
             # On a busy machine, the senders need longer until they have sent so much.
             tally = pushed(
@@ -117,43 +121,45 @@ def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
                 load,
                 4,
                 SENDERS,
-                enough=lambda tally: some_of_both(tally) and tally.sent > 5 * tally.taken,
+                enough=lambda tally: (
+                    some_of_both(tally) and tally.sent_bytes > 5 * tally.accepted_bytes
+                ),
             )
-            assert tally.sent > 5 * tally.taken, tally
+            assert tally.sent_bytes > 5 * tally.accepted_bytes, tally
             assert some_of_both(tally), tally
-            assert most() - warm < MORE, (most(), warm, tally.answers)
+            assert most() - warm < MORE, (most(), warm, tally.statuses)
         # And it goes on as if nothing had been.
-        calm = pushed(server, load, 0.5, [Senders(4, 300), Senders(4, 300, lines=100)])
-        assert set(calm.answers) == {"202"}
+        calm = pushed(server, load, 0.5, [SenderGroup(4, 300), SenderGroup(4, 300, lines=100)])
+        assert set(calm.statuses) == {"202"}
 
 
 def test_with_room_for_whatever_comes_it_costs_more(
-    load: Load, slow: dict[str, str], tmp_path: Path
+    load: LoadGenerator, slow: dict[str, str], tmp_path: Path
 ) -> None:
     with served(load, tmp_path / "data", "holds_whatever_comes", **slow) as server:
         pushed(server, load, 1, FEW)
-        warm = server.memory()
+        warm = server.resident_mib()
         with watched(server) as most:
 
             def grown(_: object = None) -> bool:
                 return most() - warm > MORE
 
-            asyncio.run(overload(server.port, load.token, 2, SENDERS, 10_000_000, grown))
+            asyncio.run(run_overload(server.port, load.token, 2, SENDERS, 10_000_000, grown))
             assert grown()
 
 
 SMALL = {"MARQUEE_QUEUE_BYTES": "2000000", "MARQUEE_HELD_BYTES": "1048576"}
 SOME = [
-    Senders(20, 100_000, pause=0.1),
-    Senders(20, 300, lines=100),
-    Senders(4, 300, lines=1_500),
-    Senders(20, 300),
+    SenderGroup(20, 100_000, pause=0.1),
+    SenderGroup(20, 300, lines=100),
+    SenderGroup(4, 300, lines=1_500),
+    SenderGroup(20, 300),
 ]
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
 def test_what_does_not_fit_is_503_and_counted_whatever_the_server(
-    load: Load, slow: dict[str, str], tmp_path: Path, kind: str
+    load: LoadGenerator, slow: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     with served(load, tmp_path / "data", MARQUEE_SERVER=kind, **slow, **SMALL) as server:
         tally = pushed(server, load, 2.5, SOME, enough=some_of_both)
@@ -161,7 +167,7 @@ def test_what_does_not_fit_is_503_and_counted_whatever_the_server(
 
 
 def test_what_is_turned_away_and_not_counted_would_be_missed(
-    load: Load, slow: dict[str, str], tmp_path: Path
+    load: LoadGenerator, slow: dict[str, str], tmp_path: Path
 ) -> None:
     with (
         served(load, tmp_path / "data", "counts_no_refusal", **slow, **SMALL) as server,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults.server_load import Server
+from tests.support.faults.server_load import KillableServer
 
 # How many are slow, and for how many seconds.
 FEW, MANY = (200, 6), (2_000, 25)
@@ -36,8 +36,8 @@ LONG = pytest.mark.long
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    begun = Server(tmp_path / "data", "--sample", "--no-traffic")
+def server(tmp_path: Path) -> Iterator[KillableServer]:
+    begun = KillableServer(tmp_path / "data", "--sample", "--no-traffic")
     yield begun
     begun.kill()
 
@@ -45,7 +45,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 class Visitor:
     """Someone who looks at a page again and again, and waits for it as long as it takes."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: KillableServer) -> None:
         self.answered = 0
         self.faults: list[object] = []
         self._server = server
@@ -79,9 +79,9 @@ class Visitor:
 )
 @pytest.mark.parametrize("mode", MODES)
 def test_pages_are_served_while_others_are_slow(
-    server: Server, mode: str, slow: int, seconds: int
+    server: KillableServer, mode: str, slow: int, seconds: int
 ) -> None:
-    before = server.files()
+    before = server.open_files()
     visitor, told = besieged(server, mode, slow, seconds)
     state = dict(re.findall(r"(connected|closed|error|service available): +(\w+)", told))
     assert int(state["connected"]) + int(state["closed"]) == slow, told
@@ -95,7 +95,7 @@ def test_pages_are_served_while_others_are_slow(
 
 def test_with_few_connections_the_slow_would_take_them_all(tmp_path: Path) -> None:
     words = ("--sample", "--no-traffic", "--max-connections", "100")
-    server = Server(tmp_path / "data", *words)
+    server = KillableServer(tmp_path / "data", *words)
     try:
         visitor, _ = besieged(server, "heads", *FEW)
     finally:
@@ -103,7 +103,7 @@ def test_with_few_connections_the_slow_would_take_them_all(tmp_path: Path) -> No
     assert 503 in visitor.faults
 
 
-def besieged(server: Server, mode: str, slow: int, seconds: int) -> tuple[Visitor, str]:
+def besieged(server: KillableServer, mode: str, slow: int, seconds: int) -> tuple[Visitor, str]:
     """Someone who came while others were slow, and what slowhttptest says of it."""
     program = shutil.which("slowhttptest")
     if program is None:
@@ -123,14 +123,16 @@ def besieged(server: Server, mode: str, slow: int, seconds: int) -> tuple[Visito
     [HUNDREDS, pytest.param(CAP - SPARE, marks=LONG)],
     ids=["hundreds", "all-of-the-cap"],
 )
-def test_connections_of_one_address_are_held_and_served(server: Server, wanted: int) -> None:
+def test_connections_of_one_address_are_held_and_served(
+    server: KillableServer, wanted: int
+) -> None:
     """None is refused for its address, and none as one too many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if wanted > HUNDREDS and hard < wanted + 500:
         pytest.skip(f"this process may have {hard} files")
     wanted = min(wanted, hard - 100)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    before = server.files()
+    before = server.open_files()
     held = []
     try:
         for _ in range(wanted):
@@ -141,7 +143,7 @@ def test_connections_of_one_address_are_held_and_served(server: Server, wanted: 
             answer = connection.getresponse()
             assert answer.status == 200
             answer.read()
-        assert server.files() >= before + wanted
+        assert server.open_files() >= before + wanted
     finally:
         for connection in held:
             connection.close()
@@ -150,9 +152,9 @@ def test_connections_of_one_address_are_held_and_served(server: Server, wanted: 
 
 
 def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data", changed="keeps_whom_has_left")
+    server = KillableServer(tmp_path / "data", changed="keeps_whom_has_left")
     try:
-        before = server.files()
+        before = server.open_files()
         for _ in range(20):
             with socket.create_connection((server.host, server.port)) as peer:
                 peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -163,9 +165,9 @@ def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: 
         server.kill()
 
 
-def assert_left(server: Server, before: int, patience: float = 120) -> None:
+def assert_left(server: KillableServer, before: int, patience: float = 120) -> None:
     """No descriptor of a connection stays."""
     end = time.monotonic() + patience
-    while server.files() > before + 5 and time.monotonic() < end:
+    while server.open_files() > before + 5 and time.monotonic() < end:
         time.sleep(0.2)
-    assert server.files() <= before + 5
+    assert server.open_files() <= before + 5

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from httpserver import DelayedResponse, FastRoute, Request, Response, ServerLimits
-from tests.support.httpserver.echo_application import LANES, application
-from tests.support.httpserver.raw_client import answers_of, get, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import FAST_ROUTES, echo_application
+from tests.support.httpserver.raw_client import build_get, build_request, parse_responses
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 PAUSE = 0.5
 ANSWER = Response(503, [("Retry-After", "1")], b"too much")
@@ -41,72 +41,76 @@ async def refuse_long_later(asked: Request) -> Response:
 
 
 SLOW = [
-    FastRoute("GET", r"/lane/long-later", refuse_long_later),
-    FastRoute("GET", r"/lane/long", refuse_long),
-    FastRoute("GET", r"/lane/refused-later", refuse_later),
-    FastRoute("GET", r"/lane/refused", refuse),
-    FastRoute("POST", r"/lane/refused", refuse),
-    FastRoute("POST", r"/lane/unwanted", refuse, check_admission=refuse_body),
+    FastRoute("GET", r"/fast/long-later", refuse_long_later),
+    FastRoute("GET", r"/fast/long", refuse_long),
+    FastRoute("GET", r"/fast/refused-later", refuse_later),
+    FastRoute("GET", r"/fast/refused", refuse),
+    FastRoute("POST", r"/fast/refused", refuse),
+    FastRoute("POST", r"/fast/unwanted", refuse, check_admission=refuse_body),
 ]
 
 
 @pytest.fixture(scope="module")
-def served(stage: Stage) -> Served:
-    return stage.serve(application(), [*LANES, *SLOW])
+def served(stage: ServerThread) -> RunningServer:
+    return stage.serve(echo_application(), [*FAST_ROUTES, *SLOW])
 
 
 ASKED = {
-    "a GET": get("/lane/refused"),
-    "a GET, late": get("/lane/refused-later"),
-    "a body": request("POST", "/lane/refused", body=b"x" * 100),
-    "a body by its head": request("POST", "/lane/unwanted", body=b"x" * 100_000),
+    "a GET": build_get("/fast/refused"),
+    "a GET, late": build_get("/fast/refused-later"),
+    "a body": build_request("POST", "/fast/refused", body=b"x" * 100),
+    "a body by its head": build_request("POST", "/fast/unwanted", body=b"x" * 100_000),
 }
 
 
-EXPECTING = request("POST", "/lane/unwanted", "Content-Length: 200000", "Expect: 100-continue")
+EXPECTING = build_request(
+    "POST", "/fast/unwanted", "Content-Length: 200000", "Expect: 100-continue"
+)
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
-def test_it_comes_when_it_is_due_and_the_connection_stays(served: Served, asked: bytes) -> None:
-    with served.peer() as peer:
+def test_it_comes_when_it_is_due_and_the_connection_stays(
+    served: RunningServer, asked: bytes
+) -> None:
+    with served.connect() as peer:
         began = time.monotonic()
-        answer = peer.ask(asked)
+        answer = peer.request(asked)
         assert (answer.status, answer.body) == (503, b"too much")
         assert time.monotonic() - began >= PAUSE * 0.9
-        assert peer.ask(get("/lane/hello")).status == 200
+        assert peer.request(build_get("/fast/hello")).status == 200
 
 
-def test_nobody_else_waits_for_it(stage: Stage) -> None:
-    served = stage.serve(application(), [*LANES, *SLOW])
-    with served.peer() as peer:
-        peer.send(get("/lane/long"))
+def test_nobody_else_waits_for_it(stage: ServerThread) -> None:
+    served = stage.serve(echo_application(), [*FAST_ROUTES, *SLOW])
+    with served.connect() as peer:
+        peer.send(build_get("/fast/long"))
         for _ in range(3):
             served.ping()
         assert served.server.context.delayed_responses == 1
 
 
-def test_what_is_asked_behind_it_is_answered_behind_it(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(get("/lane/refused") + get("/lane/hello", "Connection: close"))
-        assert [each.status for each in answers_of(peer.rest())] == [503, 200]
+def test_what_is_asked_behind_it_is_answered_behind_it(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/fast/refused") + build_get("/fast/hello", "Connection: close"))
+        assert [each.status for each in parse_responses(peer.read_to_end())] == [503, 200]
 
 
-def test_nothing_is_held_for_it_meanwhile(served: Served) -> None:
+def test_nothing_is_held_for_it_meanwhile(served: RunningServer) -> None:
     room = served.server.context.memory_budget
-    with served.peer() as peer:
-        peer.send(request("POST", "/lane/refused", body=b"x" * 50_000))
+    with served.connect() as peer:
+        peer.send(build_request("POST", "/fast/refused", body=b"x" * 50_000))
         served.ping()
         end = time.monotonic() + PAUSE
         while room.reserved and time.monotonic() < end:
             time.sleep(0.01)
         assert room.reserved == 0
-        assert peer.ask(b"").status == 503
+        assert peer.request(b"").status == 503
 
 
 @pytest.mark.parametrize("first", [0, 1, 40_000])
-def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served, first: int) -> None:
+def test_a_body_that_is_sent_all_the_same_is_not_read(served: RunningServer, first: int) -> None:
     room = served.server.context.memory_budget
-    with served.peer() as peer:
+    with served.connect() as peer:
         began = time.monotonic()
         peer.send(EXPECTING + b"x" * first)
         served.ping()
@@ -114,27 +118,31 @@ def test_a_body_that_is_sent_all_the_same_is_not_read(served: Served, first: int
         while time.monotonic() < began + PAUSE * 0.8:
             served.ping()
             assert room.reserved == 0
-        (answer,) = answers_of(peer.rest())
-        assert (answer.status, answer.closes, answer.interim) == (503, True, [])
+        (answer,) = parse_responses(peer.read_to_end())
+        assert (answer.status, answer.closes_connection, answer.interim_statuses) == (503, True, [])
         assert time.monotonic() - began >= PAUSE * 0.9
 
 
-@pytest.mark.parametrize("path", ["/lane/refused", "/lane/refused-later"])
-def test_none_is_held_back_where_connections_may_soon_be_wanted(stage: Stage, path: str) -> None:
-    served = stage.serve(application(), [*LANES, *SLOW], limits=ServerLimits(max_connections=4))
-    with served.peer() as peer:
+@pytest.mark.parametrize("path", ["/fast/refused", "/fast/refused-later"])
+def test_none_is_held_back_where_connections_may_soon_be_wanted(
+    stage: ServerThread, path: str
+) -> None:
+    served = stage.serve(
+        echo_application(), [*FAST_ROUTES, *SLOW], limits=ServerLimits(max_connections=4)
+    )
+    with served.connect() as peer:
         began = time.monotonic()
-        assert peer.ask(get(path)).status == 503
+        assert peer.request(build_get(path)).status == 503
         assert time.monotonic() - began >= PAUSE * 0.9
-        with served.peer() as second, served.peer() as third:
+        with served.connect() as second, served.connect() as third:
             for each in (second, third):
-                each.ask(get("/lane/hello"))
-            assert peer.ask(get(path.replace("refused", "long"))).status == 503
+                each.request(build_get("/fast/hello"))
+            assert peer.request(build_get(path.replace("refused", "long"))).status == 503
 
 
 @pytest.mark.parametrize("asked", [*ASKED.values(), EXPECTING], ids=[*ASKED, "a body it expects"])
-def test_whoever_leaves_meanwhile_is_forgotten(served: Served, asked: bytes) -> None:
-    with served.peer() as peer:
+def test_whoever_leaves_meanwhile_is_forgotten(served: RunningServer, asked: bytes) -> None:
+    with served.connect() as peer:
         peer.send(asked)
         served.ping()
     time.sleep(PAUSE * 1.5)
@@ -142,26 +150,26 @@ def test_whoever_leaves_meanwhile_is_forgotten(served: Served, asked: bytes) -> 
     served.ping()  # and the stage sees that nothing was raised
 
 
-def test_a_drain_still_sends_it(stage: Stage) -> None:
-    served = stage.serve(application(), SLOW, limits=ServerLimits())
-    with served.peer() as peer:
-        peer.send(get("/lane/refused"))
+def test_a_drain_still_sends_it(stage: ServerThread) -> None:
+    served = stage.serve(echo_application(), SLOW, limits=ServerLimits())
+    with served.connect() as peer:
+        peer.send(build_get("/fast/refused"))
         time.sleep(0.05)
         stage.run(served.server.drain(5))
-        (answer,) = answers_of(peer.rest())
+        (answer,) = parse_responses(peer.read_to_end())
         assert answer.status == 503
 
 
 @pytest.mark.parametrize(("waiting", "times"), [(0, 1), (2_000, 3), (100_000, 5)])
 def test_where_many_wait_it_takes_longer_within_bounds(
-    served: Served, waiting: int, times: int
+    served: RunningServer, waiting: int, times: int
 ) -> None:
     server = served.server
     server.context.delayed_responses += waiting
     try:
-        with served.peer() as peer:
+        with served.connect() as peer:
             began = time.monotonic()
-            assert peer.ask(get("/lane/refused")).status == 503
+            assert peer.request(build_get("/fast/refused")).status == 503
             assert times * 0.9 <= (time.monotonic() - began) / PAUSE < times + 20
     finally:
         server.context.delayed_responses -= waiting

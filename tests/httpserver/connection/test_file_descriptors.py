@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.httpserver.raw_client import Peer, get
+from tests.support.httpserver.raw_client import RawClient, build_get
 
 CHILD = """
 import asyncio, contextlib, logging, resource, sys, time
@@ -75,13 +75,13 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def spent(peer: Peer) -> float:
+def spent(peer: RawClient) -> float:
     """The CPU seconds that the server says it has used."""
-    return float(peer.ask(get("/spent")).body)
+    return float(peer.request(build_get("/spent")).body)
 
 
 def served(address: tuple[str, int]) -> bool:
-    with Peer(address) as peer:
+    with RawClient(address) as peer:
         try:
             return spent(peer) > 0
         except EOFError:
@@ -92,10 +92,10 @@ def test_running_out_of_descriptors_is_borne(child: "subprocess.Popen[str]", log
     assert child.stdout
     address = ("127.0.0.1", int(child.stdout.readline()))
     with contextlib.ExitStack() as stack:
-        early = stack.enter_context(Peer(address))
+        early = stack.enter_context(RawClient(address))
         spent(early)
         for _ in range(150):
-            stack.enter_context(Peer(address))
+            stack.enter_context(RawClient(address))
         time.sleep(0.3)
         before = spent(early)
         time.sleep(1.2)
@@ -115,13 +115,13 @@ def test_fewer_connections_are_accepted_than_leave_no_descriptors_for_files(log:
         child = stack.enter_context(running("uvloop", 700, 700, log))
         assert child.stdout
         address = ("127.0.0.1", int(child.stdout.readline()))
-        early = stack.enter_context(Peer(address))
+        early = stack.enter_context(RawClient(address))
         spent(early)
         for _ in range(1_000):
-            stack.enter_context(Peer(address))
+            stack.enter_context(RawClient(address))
         for _ in range(5):
-            assert early.ask(get("/files")).body == b"200"
-        with Peer(address) as late:
-            assert not late.rest() or b" 503 " in late.rest()
+            assert early.request(build_get("/files")).body == b"200"
+        with RawClient(address) as late:
+            assert not late.read_to_end() or b" 503 " in late.read_to_end()
     assert "max_connections=252" in log.read_text()
     assert "cannot accept connections" not in log.read_text()

@@ -9,9 +9,14 @@ import pytest
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from httpserver import FastRoute, Request, Response
-from tests.support.httpserver.echo_application import HELLO, silent
-from tests.support.httpserver.raw_client import answers_of, chunked, get, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import HELLO_RESPONSE, no_access_log
+from tests.support.httpserver.raw_client import (
+    build_get,
+    build_request,
+    encode_chunks,
+    parse_responses,
+)
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 BEGUN: set[str] = set()
 
@@ -30,7 +35,7 @@ def quick(asked: Request) -> Response:
 async def stuck(asked: Request) -> Response:
     BEGUN.add("stuck")
     await asyncio.sleep(0.7)
-    return HELLO
+    return HELLO_RESPONSE
 
 
 class Slow(RequestHandler):
@@ -60,35 +65,35 @@ class Streamed(RequestHandler):
 
 
 LANES = [
-    FastRoute("GET", r"/lane/hello", lambda _: HELLO),
-    FastRoute("GET", r"/lane/slow/([\w-]+)", slow),
-    FastRoute("GET", r"/lane/quick/([\w-]+)", quick),
-    FastRoute("GET", r"/lane/stuck", stuck),
-    FastRoute("POST", r"/lane/echo", lambda asked: Response(200, (), asked.body)),
+    FastRoute("GET", r"/fast/hello", lambda _: HELLO_RESPONSE),
+    FastRoute("GET", r"/fast/slow/([\w-]+)", slow),
+    FastRoute("GET", r"/fast/quick/([\w-]+)", quick),
+    FastRoute("GET", r"/fast/stuck", stuck),
+    FastRoute("POST", r"/fast/echo", lambda asked: Response(200, (), asked.body)),
 ]
 
 
-def serve(stage: Stage) -> Served:
+def serve(stage: ServerThread) -> RunningServer:
     BEGUN.clear()
     routes = [(r"/app/slow/([\w-]+)", Slow), (r"/app/echo", Echo), (r"/app/streamed", Streamed)]
-    return stage.serve(Application(routes, log_function=silent), LANES)
+    return stage.serve(Application(routes, log_function=no_access_log), LANES)
 
 
 @pytest.fixture
-def served(stage: Stage) -> Served:
+def served(stage: ServerThread) -> RunningServer:
     return serve(stage)
 
 
 class Draining:
     """A drain under way."""
 
-    def __init__(self, served: Served, seconds: float = 600) -> None:
+    def __init__(self, served: RunningServer, seconds: float = 600) -> None:
         self.served = served
         self.future = asyncio.run_coroutine_threadsafe(
             served.server.drain(seconds),  # type: ignore[union-attr]
-            served.stage.loop,
+            served.thread.loop,
         )
-        served.stage.run(asyncio.sleep(0))
+        served.thread.run(asyncio.sleep(0))
 
     def end(self) -> None:
         """Wait for its end, which comes long before its seconds are over."""
@@ -97,31 +102,31 @@ class Draining:
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_under_load_nobody_who_has_asked_goes_without_an_answer(
-    served: Served, fresh: bool
+    served: RunningServer, fresh: bool
 ) -> None:
     """On connections that are kept, and on those that have only just been opened."""
     answered: set[str] = set()
     lost: list[str] = []
 
     def visit(number: int) -> None:
-        paths = ["/lane/slow/", "/lane/quick/", "/app/slow/"]
+        paths = ["/fast/slow/", "/fast/quick/", "/app/slow/"]
         for count in range(100_000):
             if fresh or not count:
                 try:
-                    peer = served.peer()
+                    peer = served.connect()
                 except ConnectionError:
                     return
             name = f"v{number}-{count}"
-            peer.send(get(paths[count % 3] + name))
+            peer.send(build_get(paths[count % 3] + name))
             try:
-                answer = peer.answer()
+                answer = peer.read_response()
             except EOFError:
                 lost.append(name)
                 answer = None
             if answer:
                 assert answer.body == name.encode()
                 answered.add(name)
-            if fresh or not answer or answer.closes:
+            if fresh or not answer or answer.closes_connection:
                 peer.close()
                 if not fresh:
                     return
@@ -138,34 +143,38 @@ def test_under_load_nobody_who_has_asked_goes_without_an_answer(
     assert not lost
 
 
-def test_nobody_is_let_in_any_more(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(get("/lane/stuck"))
+def test_nobody_is_let_in_any_more(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/fast/stuck"))
         until(lambda: "stuck" in BEGUN)
         draining = Draining(served)
         with pytest.raises(ConnectionError):
-            served.peer()
-        answer = peer.answer()
-        assert (answer.body, answer.closes) == (b"hello", True)
-        assert peer.closed()
+            served.connect()
+        answer = peer.read_response()
+        assert (answer.body, answer.closes_connection) == (b"hello", True)
+        assert peer.is_closed_silently()
     draining.end()
 
 
-def test_the_idle_are_let_go_at_once(served: Served) -> None:
-    with served.peer() as fresh, served.peer() as used:
-        used.ask(get("/lane/hello"))
+def test_the_idle_are_let_go_at_once(served: RunningServer) -> None:
+    with served.connect() as fresh, served.connect() as used:
+        used.request(build_get("/fast/hello"))
         served.ping()
         Draining(served).end()
-        assert fresh.closed()
-        assert used.closed()
+        assert fresh.is_closed_silently()
+        assert used.is_closed_silently()
 
 
-@pytest.mark.parametrize("path", ["/lane/echo", "/app/echo", "/app/streamed"])
+@pytest.mark.parametrize("path", ["/fast/echo", "/app/echo", "/app/streamed"])
 @pytest.mark.parametrize("at", [3, 30, -3])
-def test_a_request_that_is_still_coming_is_answered(served: Served, path: str, at: int) -> None:
-    whole = request("POST", path, body=b"x" * 5000)
-    parts = request("POST", path, "Transfer-Encoding: chunked") + chunked(b"y" * 2000, b"z")
-    with served.peer() as one, served.peer() as two:
+def test_a_request_that_is_still_coming_is_answered(
+    served: RunningServer, path: str, at: int
+) -> None:
+    whole = build_request("POST", path, body=b"x" * 5000)
+    parts = build_request("POST", path, "Transfer-Encoding: chunked") + encode_chunks(
+        b"y" * 2000, b"z"
+    )
+    with served.connect() as one, served.connect() as two:
         one.send(whole[:at])
         two.send(parts[:at])
         served.ping()
@@ -173,50 +182,50 @@ def test_a_request_that_is_still_coming_is_answered(served: Served, path: str, a
         time.sleep(0.05)
         one.send(whole[at:])
         two.send(parts[at:])
-        first, second = one.answer("POST"), two.answer("POST")
-        assert (first.body, first.closes) == (b"x" * 5000, True)
-        assert (second.body, second.closes) == (b"y" * 2000 + b"z", True)
-        assert one.closed()
-        assert two.closed()
+        first, second = one.read_response("POST"), two.read_response("POST")
+        assert (first.body, first.closes_connection) == (b"x" * 5000, True)
+        assert (second.body, second.closes_connection) == (b"y" * 2000 + b"z", True)
+        assert one.is_closed_silently()
+        assert two.is_closed_silently()
     draining.end()
 
 
-def test_a_large_answer_is_sent_to_its_end(served: Served) -> None:
+def test_a_large_answer_is_sent_to_its_end(served: RunningServer) -> None:
     body = b"x" * 250_000
     for _ in range(4):
-        again = serve(served.stage)
-        with again.peer(receive_buffer=65536) as peer:
-            peer.send(request("POST", "/lane/echo", body=body) * 20)
+        again = serve(served.thread)
+        with again.connect(receive_buffer=65536) as peer:
+            peer.send(build_request("POST", "/fast/echo", body=body) * 20)
             again.ping()
             draining = Draining(again)
-            answers = answers_of(peer.rest())
+            answers = parse_responses(peer.read_to_end())
             assert answers
             assert all(each.body == body for each in answers)
-            assert not any(each.closes for each in answers[:-1])
+            assert not any(each.closes_connection for each in answers[:-1])
         draining.end()
 
 
-def test_what_does_not_end_is_cut(served: Served) -> None:
-    with served.peer() as stuck, served.peer() as half:
-        stuck.send(get("/lane/stuck"))
-        half.send(b"POST /lane/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+def test_what_does_not_end_is_cut(served: RunningServer) -> None:
+    with served.connect() as stuck, served.connect() as half:
+        stuck.send(build_get("/fast/stuck"))
+        half.send(b"POST /fast/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
         until(lambda: "stuck" in BEGUN)
         Draining(served, 0.3).end()
-        assert stuck.closed()
-        assert not [each for each in answers_of(half.rest()) if each.status < 400]
+        assert stuck.is_closed_silently()
+        assert not [each for each in parse_responses(half.read_to_end()) if each.status < 400]
 
 
-def test_close_cuts_all_at_once(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(get("/lane/stuck"))
+def test_close_cuts_all_at_once(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/fast/stuck"))
         until(lambda: "stuck" in BEGUN)
         served.stop()
-        assert peer.closed()
+        assert peer.is_closed_silently()
     with pytest.raises(ConnectionError):
-        served.peer()
+        served.connect()
 
 
-def test_a_drain_without_connections_is_over_at_once(served: Served) -> None:
+def test_a_drain_without_connections_is_over_at_once(served: RunningServer) -> None:
     Draining(served).end()
     Draining(served).end()
 

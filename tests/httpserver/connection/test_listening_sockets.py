@@ -18,9 +18,15 @@ from tornado.web import Application, RequestHandler
 
 from httpserver import FastRoute, Request, Response, Server, ServerLimits, bind_tcp, bind_unix
 from tests.support import ROOT
-from tests.support.httpserver.echo_application import LANES, application
-from tests.support.httpserver.raw_client import Answer, Peer, answers_of, get, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import FAST_ROUTES, echo_application
+from tests.support.httpserver.raw_client import (
+    RawClient,
+    RawResponse,
+    build_get,
+    build_request,
+    parse_responses,
+)
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 
 def who(asked: Request) -> Response:
@@ -42,10 +48,10 @@ class Large(RequestHandler):
         self.write(str(len(self.request.body)))
 
 
-def serve(stage: Stage, **options: object) -> Served:
-    app = application()
+def serve(stage: ServerThread, **options: object) -> RunningServer:
+    app = echo_application()
     app.add_handlers(r".*", [(r"/app/who", Who), (r"/app/large", Large)])
-    return stage.serve(app, [*LANES, FastRoute("GET", "/lane/who", who)], **options)  # type: ignore[arg-type]
+    return stage.serve(app, [*FAST_ROUTES, FastRoute("GET", "/fast/who", who)], **options)  # type: ignore[arg-type]
 
 
 # TLS.
@@ -75,72 +81,76 @@ def context(certificate: tuple[str, str]) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def secure(stage: Stage, context: ssl.SSLContext) -> Served:
+def secure(stage: ServerThread, context: ssl.SSLContext) -> RunningServer:
     return serve(stage, tls=context, limits=ServerLimits(linger_seconds=0.3))
 
 
 @pytest.fixture(scope="module")
-def hasty(stage: Stage, context: ssl.SSLContext) -> Served:
+def hasty(stage: ServerThread, context: ssl.SSLContext) -> RunningServer:
     """Gives nobody much time."""
     return serve(stage, tls=context, limits=ServerLimits(header_seconds=0.5, idle_seconds=0.5))
 
 
-def test_both_planes_over_tls(secure: Served, trusting: ssl.SSLContext) -> None:
-    with secure.peer(tls=trusting) as peer:
-        assert peer.ask(get("/lane/who")).body == b"127.0.0.1 True"
-        assert peer.ask(get("/app/who")).body == b"127.0.0.1 True"
-        assert peer.ask(request("POST", "/lane/echo", body=b"x" * 200_000)).body.endswith(b"xxx")
-        assert peer.ask(request("POST", "/app/large", body=b"x" * 200_000)).body == b"200000"
-        assert peer.ask(get("/app/large")).body == b"x" * 2_000_000
-        peer.send(get("/app/late/20") + get("/lane/late/10") + get("/lane/hello"))
-        assert [peer.answer().body for _ in range(3)] == [b"late 20", b"late 10", b"hello"]
-        answer = peer.ask(get("/lane/hello", "Connection: close"))
-        assert answer.closes
-        assert peer.closed()
+def test_both_planes_over_tls(secure: RunningServer, trusting: ssl.SSLContext) -> None:
+    with secure.connect(tls=trusting) as peer:
+        assert peer.request(build_get("/fast/who")).body == b"127.0.0.1 True"
+        assert peer.request(build_get("/app/who")).body == b"127.0.0.1 True"
+        assert peer.request(build_request("POST", "/fast/echo", body=b"x" * 200_000)).body.endswith(
+            b"xxx"
+        )
+        assert (
+            peer.request(build_request("POST", "/app/large", body=b"x" * 200_000)).body == b"200000"
+        )
+        assert peer.request(build_get("/app/large")).body == b"x" * 2_000_000
+        peer.send(build_get("/app/late/20") + build_get("/fast/late/10") + build_get("/fast/hello"))
+        assert [peer.read_response().body for _ in range(3)] == [b"late 20", b"late 10", b"hello"]
+        answer = peer.request(build_get("/fast/hello", "Connection: close"))
+        assert answer.closes_connection
+        assert peer.is_closed_silently()
 
 
 def test_what_is_malformed_is_refused_over_tls_too(
-    secure: Served, trusting: ssl.SSLContext
+    secure: RunningServer, trusting: ssl.SSLContext
 ) -> None:
-    with secure.peer(tls=trusting) as peer:
-        peer.send(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n" + get())
-        assert [each.status for each in answers_of(peer.rest())] == [400]
+    with secure.connect(tls=trusting) as peer:
+        peer.send(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n" + build_get())
+        assert [each.status for each in parse_responses(peer.read_to_end())] == [400]
 
 
-def test_every_byte_apart_over_tls(secure: Served, trusting: ssl.SSLContext) -> None:
-    with secure.peer(tls=trusting) as peer:
-        for byte in request("POST", "/lane/echo", body=b"12345"):
+def test_every_byte_apart_over_tls(secure: RunningServer, trusting: ssl.SSLContext) -> None:
+    with secure.connect(tls=trusting) as peer:
+        for byte in build_request("POST", "/fast/echo", body=b"12345"):
             peer.send(bytes([byte]))
-        assert peer.answer().body.endswith(b"\n12345")
+        assert peer.read_response().body.endswith(b"\n12345")
 
 
-def test_who_speaks_no_tls_harms_nobody(hasty: Served, trusting: ssl.SSLContext) -> None:
-    for sent in (get(), b"\x16\x03\x01\x02\x00\x01", b"\x00" * 100, b""):
-        with hasty.peer() as peer:
+def test_who_speaks_no_tls_harms_nobody(hasty: RunningServer, trusting: ssl.SSLContext) -> None:
+    for sent in (build_get(), b"\x16\x03\x01\x02\x00\x01", b"\x00" * 100, b""):
+        with hasty.connect() as peer:
             peer.send(sent)
             peer.half_close()
-            peer.rest()
-    with hasty.peer() as silent:
-        silent.rest()
-    with hasty.peer(tls=trusting) as peer:
-        assert peer.ask(get()).body == b"hello"
+            peer.read_to_end()
+    with hasty.connect() as silent:
+        silent.read_to_end()
+    with hasty.connect(tls=trusting) as peer:
+        assert peer.request(build_get()).body == b"hello"
 
 
 def test_an_idle_peer_over_tls_does_not_hold_up_a_stop(
-    stage: Stage, context: ssl.SSLContext, trusting: ssl.SSLContext
+    stage: ServerThread, context: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     served = serve(stage, tls=context)
-    with served.peer(tls=trusting) as peer:
-        assert peer.ask(get("/lane/hello")).status == 200
+    with served.connect(tls=trusting) as peer:
+        assert peer.request(build_get("/fast/hello")).status == 200
         time.sleep(0.5)
         # It reads nothing, and so says no goodbye.
         stage.run(served.server.drain(600), 60)
 
 
-def test_the_idle_are_let_go_over_tls_too(hasty: Served, trusting: ssl.SSLContext) -> None:
-    with hasty.peer(tls=trusting) as peer:
-        peer.ask(get())
-        assert peer.closed()
+def test_the_idle_are_let_go_over_tls_too(hasty: RunningServer, trusting: ssl.SSLContext) -> None:
+    with hasty.connect(tls=trusting) as peer:
+        peer.request(build_get())
+        assert peer.is_closed_silently()
 
 
 # Unix sockets.
@@ -152,13 +162,18 @@ def place() -> Iterator[Path]:
         yield Path(folder) / "s"
 
 
-def test_a_unix_socket(stage: Stage, place: Path) -> None:
+def test_a_unix_socket(stage: ServerThread, place: Path) -> None:
     served = serve(stage, sockets=[bind_unix(place)])
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
-    with served.peer() as peer:
-        assert peer.ask(get("/lane/hello")).body == b"hello"
-        assert peer.ask(request("POST", "/app/echo", body=b"12345")).body.endswith(b"\n12345")
-        lane, app = peer.ask(get("/lane/who")).body, peer.ask(get("/app/who")).body
+    with served.connect() as peer:
+        assert peer.request(build_get("/fast/hello")).body == b"hello"
+        assert peer.request(build_request("POST", "/app/echo", body=b"12345")).body.endswith(
+            b"\n12345"
+        )
+        lane, app = (
+            peer.request(build_get("/fast/who")).body,
+            peer.request(build_get("/app/who")).body,
+        )
         assert lane.endswith(b" False")
         assert app.endswith(b" False")
     served.stop()
@@ -169,7 +184,7 @@ def test_a_unix_socket_replaces_the_one_of_a_server_that_has_gone(place: Path) -
         pass
     with bind_unix(place, 0o660):
         assert stat.S_IMODE(place.stat().st_mode) == 0o660
-        with Peer(str(place)):
+        with RawClient(str(place)):
             pass
 
 
@@ -180,12 +195,12 @@ def test_a_unix_socket_replaces_nothing_else(place: Path) -> None:
     assert place.read_text() == "somebody's"
 
 
-def test_several_sockets_at_once(stage: Stage, place: Path) -> None:
+def test_several_sockets_at_once(stage: ServerThread, place: Path) -> None:
     sockets = [*bind_tcp("127.0.0.1", 0, 10), *bind_tcp("127.0.0.1", 0, 10), bind_unix(place)]
     served = serve(stage, sockets=sockets)
     for each in sockets:
-        with Peer(each.getsockname()) as peer:
-            assert peer.ask(get("/lane/hello")).body == b"hello"
+        with RawClient(each.getsockname()) as peer:
+            assert peer.request(build_get("/fast/hello")).body == b"hello"
     served.stop()
 
 
@@ -227,8 +242,8 @@ def test_sockets_of_systemd(place: Path) -> None:
         assert child.stdout
         assert child.stdout.readline() == "2\n"
         for each in (tcp, unix):
-            with Peer(each.getsockname()) as peer:
-                assert peer.ask(get("/")).body == b"mine"
+            with RawClient(each.getsockname()) as peer:
+                assert peer.request(build_get("/")).body == b"mine"
         child.communicate(timeout=120)
         assert child.returncode == 0
 
@@ -285,45 +300,49 @@ SAID = [
 ]
 
 
-def asked(served: Served, headers: tuple[str, ...]) -> set[str]:
+def asked(served: RunningServer, headers: tuple[str, ...]) -> set[str]:
     """What both planes say."""
-    with served.peer() as peer:
-        answers: list[Answer] = [
-            peer.ask(get(path, *headers)) for path in ("/lane/who", "/app/who") * 2
+    with served.connect() as peer:
+        answers: list[RawResponse] = [
+            peer.request(build_get(path, *headers)) for path in ("/fast/who", "/app/who") * 2
         ]
     assert {each.status for each in answers} == {200}
     return {each.body.decode() for each in answers}
 
 
 @pytest.fixture(scope="module")
-def behind(stage: Stage) -> Served:
+def behind(stage: ServerThread) -> RunningServer:
     return serve(stage, proxies=["127.0.0.0/8", "10.0.0.1"])
 
 
 @pytest.fixture(scope="module")
-def alone(stage: Stage) -> Served:
+def alone(stage: ServerThread) -> RunningServer:
     return serve(stage, proxies=["10.0.0.1", "192.0.2.0/24", "::1"])
 
 
 @pytest.mark.parametrize(("headers", "expected"), SAID)
-def test_a_named_proxy_is_believed(behind: Served, headers: tuple[str, ...], expected: str) -> None:
+def test_a_named_proxy_is_believed(
+    behind: RunningServer, headers: tuple[str, ...], expected: str
+) -> None:
     assert asked(behind, headers) == {expected}
 
 
 @pytest.mark.parametrize(("headers", "expected"), SAID)
-def test_nobody_else_is(alone: Served, headers: tuple[str, ...], expected: str) -> None:
+def test_nobody_else_is(alone: RunningServer, headers: tuple[str, ...], expected: str) -> None:
     assert asked(alone, headers) == {"127.0.0.1 False"}
 
 
-def test_what_a_proxy_said_of_one_request_is_not_true_of_the_next(behind: Served) -> None:
-    with behind.peer() as peer:
-        for path in ("/lane/who", "/app/who"):
-            said = peer.ask(get(path, f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https"))
+def test_what_a_proxy_said_of_one_request_is_not_true_of_the_next(behind: RunningServer) -> None:
+    with behind.connect() as peer:
+        for path in ("/fast/who", "/app/who"):
+            said = peer.request(
+                build_get(path, f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https")
+            )
             assert said.body == f"{CLIENT} True".encode()
-            assert peer.ask(get(path)).body == b"127.0.0.1 False"
+            assert peer.request(build_get(path)).body == b"127.0.0.1 False"
 
 
-def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: Stage) -> None:
+def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: ServerThread) -> None:
     """It has no address any more, which one's own proxy over a Unix socket has not either."""
     seen: list[str | None] = []
 
@@ -334,11 +353,11 @@ def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: Stage) ->
     (listening,) = bind_tcp("127.0.0.1", 0)
     for _ in range(20):
         peer = socket.create_connection(listening.getsockname())
-        peer.sendall(get("/note", f"X-Forwarded-For: {CLIENT}"))
+        peer.sendall(build_get("/note", f"X-Forwarded-For: {CLIENT}"))
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
-    lanes = [FastRoute("GET", "/note", note), *LANES]
-    served = stage.serve(application(), lanes, sockets=[listening], proxies=["unix"])
+    lanes = [FastRoute("GET", "/note", note), *FAST_ROUTES]
+    served = stage.serve(echo_application(), lanes, sockets=[listening], proxies=["unix"])
     served.ping()
     assert served.server.open_connections <= 1
     assert seen == []

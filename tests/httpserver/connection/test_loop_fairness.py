@@ -11,9 +11,9 @@ from tornado.web import Application, RequestHandler
 
 from httpserver import FastRoute, Request, Response
 from httpserver.context.fair_queue import FairQueue
-from tests.support.httpserver.echo_application import silent
-from tests.support.httpserver.raw_client import answers_of, get
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import no_access_log
+from tests.support.httpserver.raw_client import build_get, parse_responses
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 CONNECTIONS, REQUESTS = 100, 20
 OK = Response(200, (), b"ok")
@@ -42,7 +42,7 @@ class Watch:
 
 
 @pytest.fixture
-def watch(stage: Stage) -> Iterator[Watch]:
+def watch(stage: ServerThread) -> Iterator[Watch]:
     watch = Watch()
 
     async def call(method: str) -> None:
@@ -54,7 +54,7 @@ def watch(stage: Stage) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def served(stage: Stage, watch: Watch) -> Served:
+def served(stage: ServerThread, watch: Watch) -> RunningServer:
     class Work(RequestHandler):
         def get(self) -> None:
             watch.serve()
@@ -64,29 +64,33 @@ def served(stage: Stage, watch: Watch) -> Served:
         watch.serve()
         return OK
 
-    application = Application([("/app", Work)], log_function=silent)
+    application = Application([("/app", Work)], log_function=no_access_log)
     return stage.serve(application, [FastRoute("GET", "/lane", work)])
 
 
-def flood(served: Served, path: str) -> None:
+def flood(served: RunningServer, path: str) -> None:
     """Have all requests served: each connection sends its own at once."""
-    requests = get(path) * (REQUESTS - 1) + get(path, "Connection: close")
+    requests = build_get(path) * (REQUESTS - 1) + build_get(path, "Connection: close")
     with ExitStack() as stack:
-        peers = [stack.enter_context(served.peer()) for _ in range(CONNECTIONS)]
+        peers = [stack.enter_context(served.connect()) for _ in range(CONNECTIONS)]
         for peer in peers:
             assert peer.send(requests)
         for peer in peers:
-            answers = answers_of(peer.rest())
+            answers = parse_responses(peer.read_to_end())
             assert [each.status for each in answers] == [200] * REQUESTS
 
 
-def test_few_requests_of_the_application_start_in_one_turn(served: Served, watch: Watch) -> None:
+def test_few_requests_of_the_application_start_in_one_turn(
+    served: RunningServer, watch: Watch
+) -> None:
     flood(served, "/app")
     assert watch.served.total() == CONNECTIONS * REQUESTS
     assert max(watch.served.values()) <= 8
 
 
-def test_pipelined_requests_of_all_connections_share_a_turn(served: Served, watch: Watch) -> None:
+def test_pipelined_requests_of_all_connections_share_a_turn(
+    served: RunningServer, watch: Watch
+) -> None:
     """One request of each connection, and few more."""
     flood(served, "/lane")
     assert watch.served.total() == CONNECTIONS * REQUESTS

@@ -23,9 +23,9 @@ from httpserver import (
 from httpserver.connection.connection_memory import SMALL_REQUEST_BYTES, UNCOUNTED_BODY_BYTES
 from httpserver.context import slow_readers
 from httpserver.memory_budget import reservation_owners
-from tests.support.httpserver.echo_application import Echo, silent
-from tests.support.httpserver.raw_client import Peer, chunked, get, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import EchoHandler, no_access_log
+from tests.support.httpserver.raw_client import RawClient, build_get, build_request, encode_chunks
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 SIZE = 600_000
 BIG = 16_777_216
@@ -86,13 +86,13 @@ class Nothing(RequestHandler):
 
 
 LANES = [
-    FastRoute("GET", r"/lane/hello", lambda _: Response(200, (), b"hello")),
-    FastRoute("POST", r"/lane/take", take),
-    FastRoute("POST", r"/lane/hold", hold),
-    FastRoute("POST", r"/lane/asks", take, check_admission=admit),
+    FastRoute("GET", r"/fast/hello", lambda _: Response(200, (), b"hello")),
+    FastRoute("POST", r"/fast/take", take),
+    FastRoute("POST", r"/fast/hold", hold),
+    FastRoute("POST", r"/fast/asks", take, check_admission=admit),
 ]
 ROUTES = [
-    (r"/app/echo", Echo),
+    (r"/app/echo", EchoHandler),
     (r"/app/stream", Stream),
     (r"/app/nothing", Nothing),
     (r"/app/big", Big),
@@ -100,25 +100,25 @@ ROUTES = [
 
 
 def application(room: MemoryBudget) -> Application:
-    rules = tornado_rules(LANES, ROUTES, Echo, memory_budget=room, body_limit=LIMITS.body)
-    return Application(rules, log_function=silent)
+    rules = tornado_rules(LANES, ROUTES, EchoHandler, memory_budget=room, body_limit=LIMITS.body)
+    return Application(rules, log_function=no_access_log)
 
 
 class Site:
     """A server, and the room that it has."""
 
-    def __init__(self, served: Served, room: MemoryBudget) -> None:
+    def __init__(self, served: RunningServer, room: MemoryBudget) -> None:
         self.served = served
         self.room = room
 
-    def peer(self, **options: Any) -> Peer:
-        return self.served.peer(**options)
+    def peer(self, **options: Any) -> RawClient:
+        return self.served.connect(**options)
 
-    def sending(self, *, path: str = "/lane/take", count: int = 2) -> list[Peer]:
+    def sending(self, *, path: str = "/fast/take", count: int = 2) -> list[RawClient]:
         """Peers that send a body each, and have not sent all of it; the caller closes them."""
         peers = [self.peer() for _ in range(count)]
         for peer in peers:
-            peer.send(request("POST", path, body=WHOLE)[:-1])
+            peer.send(build_request("POST", path, body=WHOLE)[:-1])
         until(lambda: self.room.reserved == count * (len(WHOLE) - 1))
         return peers
 
@@ -139,7 +139,7 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture(params=["wire", "tornado"])
-def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(stage: ServerThread, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site on each server; nothing is held when a test ends."""
     ASKED.clear()
     CALLED.clear()
@@ -153,7 +153,7 @@ def site(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.fixture
-def wired(stage: Stage) -> Iterator[Site]:
+def wired(stage: ServerThread) -> Iterator[Site]:
     room = MemoryBudget(SIZE)
     served = stage.serve(application(room), LANES, limits=LIMITS, memory_budget=room)
     yield Site(served, room)
@@ -164,60 +164,64 @@ def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connect
     others = site.sending()
     with site.peer() as peer:
         with site.full():
-            peer.send(request("POST", "/lane/take", body=WHOLE)[:-1])
+            peer.send(build_request("POST", "/fast/take", body=WHOLE)[:-1])
             site.served.ping()
-            answer = peer.ask(b"x", "POST")
+            answer = peer.request(b"x", "POST")
             assert (answer.status, answer.header("Retry-After")) == (503, "1")
-            assert not answer.closes
-            assert peer.ask(get()).body == b"hello"
+            assert not answer.closes_connection
+            assert peer.request(build_get()).body == b"hello"
         for other in others:
-            assert other.ask(b"x", "POST").body == b"100000"
+            assert other.request(b"x", "POST").body == b"100000"
             other.close()
-        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
+        assert peer.request(build_request("POST", "/fast/take", body=WHOLE)).body == b"100000"
     assert CALLED == [100_000] * 3
 
 
 def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
     with wired.full(), wired.peer() as peer:
         for size in (1, SMALL_REQUEST_BYTES):
-            answer = peer.ask(request("POST", "/lane/take", body=b"x" * size))
+            answer = peer.request(build_request("POST", "/fast/take", body=b"x" * size))
             assert answer.body == str(size).encode()
         assert (
-            peer.ask(request("POST", "/lane/take", body=b"x" * (SMALL_REQUEST_BYTES + 1))).status
+            peer.request(
+                build_request("POST", "/fast/take", body=b"x" * (SMALL_REQUEST_BYTES + 1))
+            ).status
             == 503
         )
 
 
-@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
 def test_a_small_body_in_two_pieces_needs_no_room(wired: Site, path: str):
     with wired.full(), wired.peer() as peer:
-        sent = request("POST", path, body=b"x" * UNCOUNTED_BODY_BYTES)
+        sent = build_request("POST", path, body=b"x" * UNCOUNTED_BODY_BYTES)
         peer.send(sent[:-UNCOUNTED_BODY_BYTES])
         wired.served.ping()
-        assert peer.ask(sent[-UNCOUNTED_BODY_BYTES:], "POST").status == 200
+        assert peer.request(sent[-UNCOUNTED_BODY_BYTES:], "POST").status == 200
 
 
-@pytest.mark.parametrize("path", ["/lane/take", "/app/echo", "/lane/chunks"])
+@pytest.mark.parametrize("path", ["/fast/take", "/app/echo", "/fast/chunks"])
 def test_what_is_announced_and_has_not_arrived_takes_no_room(wired: Site, path: str):
-    sent = request("POST", path, body=WHOLE)[: 1 - len(WHOLE)]
-    if path == "/lane/chunks":
-        sent = request("POST", "/lane/take", "Transfer-Encoding: chunked") + b"186A0\r\nx"
+    sent = build_request("POST", path, body=WHOLE)[: 1 - len(WHOLE)]
+    if path == "/fast/chunks":
+        sent = build_request("POST", "/fast/take", "Transfer-Encoding: chunked") + b"186A0\r\nx"
     peers = [wired.peer() for _ in range(50)]
     for peer in peers:
         peer.send(sent)
     wired.served.ping()
     assert wired.room.reserved == 0
     with wired.peer() as peer:
-        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).body == b"100000"
+        assert peer.request(build_request("POST", "/fast/take", body=WHOLE)).body == b"100000"
     for peer in peers:
         peer.close()
 
 
-@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
 def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str):
-    def send(number: int, token: int) -> Peer:
+    def send(number: int, token: int) -> RawClient:
         peer = wired.peer(source=f"127.0.0.{number}")
-        head = request("POST", path, f"Authorization: Bearer {token}", f"Content-Length: {10**5}")
+        head = build_request(
+            "POST", path, f"Authorization: Bearer {token}", f"Content-Length: {10**5}"
+        )
         peer.send(head + WHOLE[:-1])
         wired.served.ping()
         return peer
@@ -227,44 +231,50 @@ def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str)
     shared = [send(number, 100) for number in range(3, 12)]
     assert wired.room.reserved <= SIZE * 3 / 4
     with wired.peer(source="127.0.0.12") as peer:
-        assert peer.ask(request("POST", path, body=WHOLE)).status == 200
+        assert peer.request(build_request("POST", path, body=WHOLE)).status == 200
     for each in (*greedy, *shared):
         each.close()
 
 
-@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
 @pytest.mark.parametrize("named", [True, False])
-def test_behind_a_named_proxy_shares_are_those_of_its_clients(stage: Stage, path: str, named: bool):
+def test_behind_a_named_proxy_shares_are_those_of_its_clients(
+    stage: ServerThread, path: str, named: bool
+):
     room = MemoryBudget(SIZE)
     proxies = ["127.0.0.1"] if named else []
     served = stage.serve(
         application(room), LANES, limits=LIMITS, memory_budget=room, proxies=proxies
     )
-    head = request("POST", path, "X-Forwarded-For: 192.0.2.1", f"Content-Length: {len(WHOLE)}")
-    peers = [served.peer() for _ in range(3)]
+    head = build_request(
+        "POST", path, "X-Forwarded-For: 192.0.2.1", f"Content-Length: {len(WHOLE)}"
+    )
+    peers = [served.connect() for _ in range(3)]
     for peer in peers:
         peer.send(head + WHOLE[:-1])
         served.ping()
     assert room.reserved == 3 * (len(WHOLE) - 1)
-    other = request("POST", path, "X-Forwarded-For: 192.0.2.2", f"Content-Length: {len(WHOLE)}")
-    with served.peer() as peer:
-        assert peer.ask(other + WHOLE, "POST").status == (200 if named else 503)
+    other = build_request(
+        "POST", path, "X-Forwarded-For: 192.0.2.2", f"Content-Length: {len(WHOLE)}"
+    )
+    with served.connect() as peer:
+        assert peer.request(other + WHOLE, "POST").status == (200 if named else 503)
     for peer in peers:
         peer.close()
     until(lambda: room.reserved == 0)
 
 
-@pytest.mark.parametrize("path", ["/lane/hello", "/app/nothing"])
+@pytest.mark.parametrize("path", ["/fast/hello", "/app/nothing"])
 def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
-    method = "GET" if path == "/lane/hello" else "POST"
+    method = "GET" if path == "/fast/hello" else "POST"
     form = "Content-Type: multipart/form-data; boundary=x"
     with wired.peer() as peer:
-        peer.send(request(method, path, form, body=WHOLE)[:-1])
+        peer.send(build_request(method, path, form, body=WHOLE)[:-1])
         wired.served.ping()
         assert wired.room.reserved == 0
-        answer = peer.ask(b"x", method)
-        assert (answer.status, answer.closes) == (200 if method == "GET" else 405, False)
-        assert peer.ask(get()).body == b"hello"
+        answer = peer.request(b"x", method)
+        assert (answer.status, answer.closes_connection) == (200 if method == "GET" else 405, False)
+        assert peer.request(build_get()).body == b"hello"
 
 
 def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_complete(
@@ -272,27 +282,27 @@ def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_c
 ):
     peers = [wired.peer(source=f"127.0.0.{number}") for number in range(2, 18)]
     for peer in peers:
-        peer.send(request("POST", "/lane/take", body=WHOLE)[: 30_000 - len(WHOLE)])
+        peer.send(build_request("POST", "/fast/take", body=WHOLE)[: 30_000 - len(WHOLE)])
     wired.served.ping()
     for peer in peers:
         peer.send(WHOLE[30_000:])
-    answers = [peer.answer("POST") for peer in peers]
+    answers = [peer.read_response("POST") for peer in peers]
     assert {answer.status for answer in answers} == {200, 503}
     for peer, answer in zip(peers, answers, strict=True):
         assert answer.status == 200 or answer.header("Retry-After") == "1"
-        assert peer.ask(request("POST", "/lane/take", body=WHOLE)).status == 200
+        assert peer.request(build_request("POST", "/fast/take", body=WHOLE)).status == 200
         peer.close()
 
 
 def test_room_is_held_until_the_answer(site: Site):
     with site.peer() as peer:
-        peer.send(request("POST", "/lane/hold", body=WHOLE))
+        peer.send(build_request("POST", "/fast/hold", body=WHOLE))
         until(lambda: site.room.reserved == len(WHOLE))
-        assert peer.answer("POST").body == b"100000"
+        assert peer.read_response("POST").body == b"100000"
         until(lambda: site.room.reserved == 0)
 
 
-@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
 def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str):
     for peer in wired.sending(path=path):
         peer.close()
@@ -302,14 +312,14 @@ def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str)
 def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
     peers = wired.sending()
     for peer in peers:
-        assert peer.answer("POST").status == 408
+        assert peer.read_response("POST").status == 408
         peer.close()
     until(lambda: wired.room.reserved == 0)
 
 
 def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
     with site.peer() as peer:
-        peer.send(request("POST", "/lane/hold", body=WHOLE))
+        peer.send(build_request("POST", "/fast/hold", body=WHOLE))
         until(lambda: site.room.reserved == len(WHOLE))
     until(lambda: site.room.reserved == 0)
 
@@ -317,26 +327,32 @@ def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
 @pytest.mark.parametrize("say", ["closed", "later"])
 def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
     with site.peer() as peer:
-        peer.send(request("POST", "/lane/asks", f"X-Say: {say}", body=WHOLE)[:-1])
+        peer.send(build_request("POST", "/fast/asks", f"X-Say: {say}", body=WHOLE)[:-1])
         until(lambda: [(len(WHOLE), True)] == ASKED)
         until(lambda: site.room.reserved == 0)
-        answer = peer.ask(b"x", "POST")
+        answer = peer.request(b"x", "POST")
         assert (answer.status, answer.body, answer.header("X-Why")) == (409, b"not now", "closed")
-        assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).body == b"100000"
+        assert peer.request(build_request("POST", "/fast/asks", body=WHOLE)).body == b"100000"
     assert CALLED == [100_000]
 
 
 def test_a_lane_is_told_that_there_is_no_room_and_cannot_make_any(site: Site):
     with site.full(), site.peer() as peer:
-        assert peer.ask(request("POST", "/lane/asks", "X-Say: closed", body=WHOLE)).status == 409
-        assert peer.ask(request("POST", "/lane/asks", body=WHOLE)).status == 503
+        assert (
+            peer.request(build_request("POST", "/fast/asks", "X-Say: closed", body=WHOLE)).status
+            == 409
+        )
+        assert peer.request(build_request("POST", "/fast/asks", body=WHOLE)).status == 503
     assert [(len(WHOLE), False)] * 2 == ASKED
 
 
 def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any):
     with site.peer() as peer:
-        assert peer.ask(request("POST", "/lane/asks", "X-Say: raise", body=WHOLE)).status == 500
-        assert peer.ask(get()).status == 200
+        assert (
+            peer.request(build_request("POST", "/fast/asks", "X-Say: raise", body=WHOLE)).status
+            == 500
+        )
+        assert peer.request(build_get()).status == 200
     (logged,) = [each for each in caplog.records if each.levelname == "ERROR"]
     assert "raised" in logged.getMessage()
     caplog.clear()
@@ -345,22 +361,22 @@ def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any
 def test_who_asks_before_sending_is_turned_away_at_once(wired: Site):
     ASKED.clear()
     with wired.peer() as peer:
-        head = request("POST", "/lane/asks", "Content-Length: 9", "Expect: 100-continue")
-        answer = peer.ask(head.replace(b"\r\n\r\n", b"\r\nX-Say: later\r\n\r\n"))
-        assert (answer.status, answer.interim, answer.closes) == (409, [], True)
-        assert peer.closed()
+        head = build_request("POST", "/fast/asks", "Content-Length: 9", "Expect: 100-continue")
+        answer = peer.request(head.replace(b"\r\n\r\n", b"\r\nX-Say: later\r\n\r\n"))
+        assert (answer.status, answer.interim_statuses, answer.closes_connection) == (409, [], True)
+        assert peer.is_closed_silently()
     with wired.peer() as peer:
-        assert peer.ask(head + b"x" * 9).interim == []  # it did not wait
+        assert peer.request(head + b"x" * 9).interim_statuses == []  # it did not wait
     with wired.peer() as peer:
         peer.send(head)
         until(lambda: len(ASKED) == 2)
-        answer = peer.ask(b"x" * 9, "POST")
-        assert (answer.status, answer.interim, answer.body) == (200, [100], b"9")
+        answer = peer.request(b"x" * 9, "POST")
+        assert (answer.status, answer.interim_statuses, answer.body) == (200, [100], b"9")
 
 
 def test_one_who_is_turned_away_may_leave_before_the_answer(wired: Site):
     with wired.peer() as peer:
-        peer.send(request("POST", "/lane/asks", "X-Say: later", body=WHOLE)[:-1])
+        peer.send(build_request("POST", "/fast/asks", "X-Say: later", body=WHOLE)[:-1])
         time.sleep(0.05)
 
 
@@ -368,38 +384,46 @@ def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site)
     others = wired.sending(path="/app/echo")
     with wired.full():
         with wired.peer() as peer:
-            answer = peer.ask(request("POST", "/app/echo", body=WHOLE))
-            assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", True)
+            answer = peer.request(build_request("POST", "/app/echo", body=WHOLE))
+            assert (answer.status, answer.header("Retry-After"), answer.closes_connection) == (
+                503,
+                "1",
+                True,
+            )
         with wired.peer() as peer:
-            assert peer.ask(request("POST", "/app/stream", body=WHOLE)).body == b"stream"
+            assert peer.request(build_request("POST", "/app/stream", body=WHOLE)).body == b"stream"
     for other in others:
-        assert other.ask(b"x", "POST").body.endswith(WHOLE)
+        assert other.request(b"x", "POST").body.endswith(WHOLE)
         other.close()
 
 
-@pytest.mark.parametrize("path", ["/lane/take", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
 def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
-    head = request("POST", path, "Transfer-Encoding: chunked")
+    head = build_request("POST", path, "Transfer-Encoding: chunked")
     with wired.full(free=80_000), wired.peer() as peer:
-        peer.send(head + chunked(b"x" * 30_000)[:-5])
+        peer.send(head + encode_chunks(b"x" * 30_000)[:-5])
         until(lambda: wired.room.reserved == SIZE - 50_000)
-        answer = peer.ask(chunked(b"x" * 10_001), "POST")
+        answer = peer.request(encode_chunks(b"x" * 10_001), "POST")
         closes = path == "/app/echo"
-        assert (answer.status, answer.header("Retry-After"), answer.closes) == (503, "1", closes)
+        assert (answer.status, answer.header("Retry-After"), answer.closes_connection) == (
+            503,
+            "1",
+            closes,
+        )
     until(lambda: wired.room.reserved == 0)
     with wired.peer() as peer:
-        assert peer.ask(head + chunked(WHOLE), "POST").status == 200
+        assert peer.request(head + encode_chunks(WHOLE), "POST").status == 200
 
 
 def test_what_comes_behind_a_request_takes_room_too(wired: Site):
     with wired.peer() as peer:
-        ahead = get() * 1_000
+        ahead = build_get() * 1_000
         assert len(ahead) > SMALL_REQUEST_BYTES
-        peer.send(request("POST", "/lane/hold", body=b"x") + ahead)
+        peer.send(build_request("POST", "/fast/hold", body=b"x") + ahead)
         until(lambda: wired.room.reserved == len(ahead))
-        assert peer.answer("POST").body == b"1"
+        assert peer.read_response("POST").body == b"1"
         for _ in range(1_000):
-            assert peer.answer().body == b"hello"
+            assert peer.read_response().body == b"hello"
         until(lambda: wired.room.reserved == 0)
 
 
@@ -407,16 +431,16 @@ def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connec
     wired: Site,
 ):
     with wired.full(), wired.peer() as peer:
-        peer.send(request("POST", "/lane/hold", body=b"x") + get() * 1_000)
-        answer = peer.answer("POST")
-        assert (answer.body, answer.closes) == (b"1", True)
-        assert peer.closed()
+        peer.send(build_request("POST", "/fast/hold", body=b"x") + build_get() * 1_000)
+        answer = peer.read_response("POST")
+        assert (answer.body, answer.closes_connection) == (b"1", True)
+        assert peer.is_closed_silently()
 
 
-def big_peer(wired: Site, number: int, path: str = "/app/big") -> Peer:
+def big_peer(wired: Site, number: int, path: str = "/app/big") -> RawClient:
     """A peer that asks for a large response and does not read it."""
     peer = wired.peer(source=f"127.0.0.{number}", receive_buffer=4_096)
-    peer.send(get(path))
+    peer.send(build_get(path))
     return peer
 
 
@@ -428,7 +452,7 @@ def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
     until(lambda: context.stats.closed_slow_readers > 3)
     assert 0 < waiting.budget.reserved <= waiting.budget.capacity
     with wired.peer() as peer:
-        assert peer.ask(get()).body == b"hello"
+        assert peer.request(build_get()).body == b"hello"
     for peer in peers:
         peer.close()
     until(lambda: waiting.budget.reserved == 0 and not waiting)
@@ -443,7 +467,7 @@ def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
     waiting.budget.capacity = 2 * BIG
     peers = [big_peer(wired, number) for number in range(2, 10)]
     with wired.peer(source="127.0.0.99") as peer:
-        assert len(peer.ask(get("/app/big")).body) == BIG
+        assert len(peer.request(build_get("/app/big")).body) == BIG
     assert context.stats.closed_slow_readers > 0
     for each in peers:
         each.close()

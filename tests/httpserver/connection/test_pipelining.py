@@ -11,11 +11,22 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from httpserver import FastRoute, Request, Response
-from tests.support.httpserver.echo_application import LANES, application, silent, told
-from tests.support.httpserver.raw_client import answers_of, chunked, get, pieces, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import (
+    FAST_ROUTES,
+    echo_application,
+    echo_body,
+    no_access_log,
+)
+from tests.support.httpserver.raw_client import (
+    build_get,
+    build_request,
+    encode_chunks,
+    parse_responses,
+    split_at,
+)
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
-LAST = get("/lane/echo?last", "Connection: close")
+LAST = build_get("/fast/echo?last", "Connection: close")
 
 
 class Bodiless(RequestHandler):
@@ -115,8 +126,8 @@ def counting() -> Counting:
 
 
 @pytest.fixture(scope="module")
-def served(stage: Stage, counting: Counting) -> Served:
-    app = application()
+def served(stage: ServerThread, counting: Counting) -> RunningServer:
+    app = echo_application()
     app.add_handlers(
         r".*",
         [
@@ -128,32 +139,39 @@ def served(stage: Stage, counting: Counting) -> Served:
         ],
     )
     lanes = [
-        *LANES,
-        FastRoute("GET", r"/lane/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
-        FastRoute("GET", r"/lane/gate/(\w+)", counting.call),
+        *FAST_ROUTES,
+        FastRoute("GET", r"/fast/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
+        FastRoute("GET", r"/fast/gate/(\w+)", counting.call),
     ]
     return stage.serve(app, lanes)
 
 
-def bodies(served: Served, data: bytes, *methods: str, cuts: tuple[int, ...] = ()) -> list[bytes]:
-    with served.peer() as peer:
-        for part in pieces(data, cuts):
+def bodies(
+    served: RunningServer, data: bytes, *methods: str, cuts: tuple[int, ...] = ()
+) -> list[bytes]:
+    with served.connect() as peer:
+        for part in split_at(data, cuts):
             peer.send(part)
-        return [each.body for each in answers_of(peer.rest(), methods)]
+        return [each.body for each in parse_responses(peer.read_to_end(), methods)]
 
 
-def test_a_slow_answer_comes_before_the_quick_ones_behind_it(served: Served) -> None:
-    asked = get("/lane/late/60") + get("/lane/echo?2") + get("/app/late/30") + get("/lane/late/1")
+def test_a_slow_answer_comes_before_the_quick_ones_behind_it(served: RunningServer) -> None:
+    asked = (
+        build_get("/fast/late/60")
+        + build_get("/fast/echo?2")
+        + build_get("/app/late/30")
+        + build_get("/fast/late/1")
+    )
     assert bodies(served, asked + LAST) == [
         b"late 60",
-        told("GET", "/lane/echo?2", "a.example", b""),
+        echo_body("GET", "/fast/echo?2", "a.example", b""),
         b"late 30",
         b"late 1",
-        told("GET", "/lane/echo?last", "a.example", b""),
+        echo_body("GET", "/fast/echo?last", "a.example", b""),
     ]
 
 
-def test_a_hundred_requests_in_one_segment_of_both_planes(served: Served) -> None:
+def test_a_hundred_requests_in_one_segment_of_both_planes(served: RunningServer) -> None:
     chance = random.Random(1)
     asked, expected = b"", []
     for number in range(100):
@@ -162,127 +180,144 @@ def test_a_hundred_requests_in_one_segment_of_both_planes(served: Served) -> Non
         match chance.randrange(4):
             case 0:
                 milliseconds = chance.randrange(4)
-                asked += get(f"/{plane}/late/{milliseconds}")
+                asked += build_get(f"/{plane}/late/{milliseconds}")
                 expected.append(f"late {milliseconds}".encode())
             case 1:
-                asked += get(f"/{plane}/echo?{number}")
-                expected.append(told("GET", f"/{plane}/echo?{number}", "a.example", b""))
+                asked += build_get(f"/{plane}/echo?{number}")
+                expected.append(echo_body("GET", f"/{plane}/echo?{number}", "a.example", b""))
             case 2:
-                asked += request("POST", f"/{plane}/echo", body=body)
-                expected.append(told("POST", f"/{plane}/echo", "a.example", body))
+                asked += build_request("POST", f"/{plane}/echo", body=body)
+                expected.append(echo_body("POST", f"/{plane}/echo", "a.example", body))
             case 3:
-                asked += request("POST", f"/{plane}/echo", "Transfer-Encoding: chunked")
-                asked += chunked(*([body] if body else []), b"end")
-                expected.append(told("POST", f"/{plane}/echo", "a.example", body + b"end"))
-    expected.append(told("GET", "/lane/echo?last", "a.example", b""))
+                asked += build_request("POST", f"/{plane}/echo", "Transfer-Encoding: chunked")
+                asked += encode_chunks(*([body] if body else []), b"end")
+                expected.append(echo_body("POST", f"/{plane}/echo", "a.example", body + b"end"))
+    expected.append(echo_body("GET", "/fast/echo?last", "a.example", b""))
     assert bodies(served, asked + LAST) == expected
     cuts = tuple(chance.sample(range(1, len(asked)), 50))
     assert bodies(served, asked + LAST, cuts=cuts) == expected
 
 
-def test_thousands_of_requests_in_one_go_cost_no_recursion(served: Served) -> None:
+def test_thousands_of_requests_in_one_go_cost_no_recursion(served: RunningServer) -> None:
     """A loop over the requests at hand must not become a call in a call."""
-    for path in ("/lane/hello", "/lane/late/0", "/app/late/0"):
-        assert len(bodies(served, get(path) * 1500 + LAST)) == 1501
+    for path in ("/fast/hello", "/fast/late/0", "/app/late/0"):
+        assert len(bodies(served, build_get(path) * 1500 + LAST)) == 1501
 
 
-def test_close_in_the_middle_leaves_the_rest_unanswered(served: Served) -> None:
-    for path in ("/lane/echo", "/lane/late/20", "/app/echo", "/app/late/20"):
-        asked = get("/lane/echo?1") + get(path, "Connection: close")
-        posted = request("POST", "/lane/echo", body=b"never") + get("/app/echo?never")
+def test_close_in_the_middle_leaves_the_rest_unanswered(served: RunningServer) -> None:
+    for path in ("/fast/echo", "/fast/late/20", "/app/echo", "/app/late/20"):
+        asked = build_get("/fast/echo?1") + build_get(path, "Connection: close")
+        posted = build_request("POST", "/fast/echo", body=b"never") + build_get("/app/echo?never")
         assert len(bodies(served, asked + posted)) == 2
 
 
-def test_what_is_sent_behind_a_close_does_not_harm_the_answers(served: Served) -> None:
+def test_what_is_sent_behind_a_close_does_not_harm_the_answers(served: RunningServer) -> None:
     """Closing on unread bytes would reset the connection, and tear answers under way."""
     body = b"x" * 200_000
     for plane in ("lane", "app"):
-        post = request("POST", f"/{plane}/echo", body=body)
-        with served.peer(receive_buffer=65536) as peer:
-            peer.send(post * 4 + request("POST", f"/{plane}/echo", "Connection: close", body=body))
+        post = build_request("POST", f"/{plane}/echo", body=body)
+        with served.connect(receive_buffer=65536) as peer:
+            peer.send(
+                post * 4 + build_request("POST", f"/{plane}/echo", "Connection: close", body=body)
+            )
             sending = threading.Thread(target=peer.send, args=(post * 5,))
             sending.start()
             time.sleep(0.02)
-            answers = answers_of(peer.rest())
+            answers = parse_responses(peer.read_to_end())
             sending.join(120)
         assert [each.body[-len(body) :] for each in answers] == [body] * 5
 
 
-def test_what_comes_before_a_malformed_request_is_answered_in_order(served: Served) -> None:
-    for path in ("/lane/late/30", "/app/late/30"):
-        with served.peer() as peer:
+def test_what_comes_before_a_malformed_request_is_answered_in_order(served: RunningServer) -> None:
+    for path in ("/fast/late/30", "/app/late/30"):
+        with served.connect() as peer:
             malformed = b"GET / HTTP/1.1\r\nHost : x\r\n\r\n"
-            peer.send(get(path) + get("/lane/echo?2") + malformed + LAST)
-            answers = answers_of(peer.rest())
+            peer.send(build_get(path) + build_get("/fast/echo?2") + malformed + LAST)
+            answers = parse_responses(peer.read_to_end())
         assert [each.status for each in answers] == [200, 200, 400]
         assert answers[0].body == b"late 30"
-        assert [each.closes for each in answers] == [False, False, True]
+        assert [each.closes_connection for each in answers] == [False, False, True]
 
 
 @pytest.mark.parametrize("plane", ["lane", "app"])
-def test_no_body_follows_where_none_may(served: Served, plane: str) -> None:
+def test_no_body_follows_where_none_may(served: RunningServer, plane: str) -> None:
     asked = (
-        request("HEAD", f"/{plane}/status/200")
-        + get(f"/{plane}/status/204")
-        + get(f"/{plane}/status/304")
-        + request("HEAD", f"/{plane}/status/204")
-        + request("HEAD", f"/{plane}/status/404")
+        build_request("HEAD", f"/{plane}/status/200")
+        + build_get(f"/{plane}/status/204")
+        + build_get(f"/{plane}/status/304")
+        + build_request("HEAD", f"/{plane}/status/204")
+        + build_request("HEAD", f"/{plane}/status/404")
     )
-    with served.peer() as peer:
+    with served.connect() as peer:
         peer.send(asked + LAST)
-        answers = answers_of(peer.rest(), ["HEAD", "GET", "GET", "HEAD", "HEAD"])
+        answers = parse_responses(peer.read_to_end(), ["HEAD", "GET", "GET", "HEAD", "HEAD"])
     assert [each.status for each in answers] == [200, 204, 304, 204, 404, 200]
     assert [each.body for each in answers[:5]] == [b""] * 5
-    assert answers[5].body.startswith(b"GET /lane/echo?last\n")
+    assert answers[5].body.startswith(b"GET /fast/echo?last\n")
 
 
-def test_head_of_a_lane_says_what_get_would(served: Served) -> None:
-    with served.peer() as peer:
-        told, asked = peer.ask(get("/lane/hello")), peer.ask(request("HEAD", "/lane/hello"))
-        assert asked.plain()[:3] == told.plain()[:3]
+def test_head_of_a_lane_says_what_get_would(served: RunningServer) -> None:
+    with served.connect() as peer:
+        told, asked = (
+            peer.request(build_get("/fast/hello")),
+            peer.request(build_request("HEAD", "/fast/hello")),
+        )
+        assert asked.comparable()[:3] == told.comparable()[:3]
         assert asked.header("Content-Length") == "5"
-        assert peer.ask(get("/lane/hello")).body == b"hello"
+        assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
-def test_streams_and_others_do_not_mix(served: Served) -> None:
-    asked = get("/app/parts/5") + get("/lane/echo?2") + get("/app/parts/3") + get("/app/echo?4")
+def test_streams_and_others_do_not_mix(served: RunningServer) -> None:
+    asked = (
+        build_get("/app/parts/5")
+        + build_get("/fast/echo?2")
+        + build_get("/app/parts/3")
+        + build_get("/app/echo?4")
+    )
     answered = bodies(served, asked + LAST)
     assert answered[0] == b"".join(b"part %d\n" % number for number in range(5))
-    assert answered[1].startswith(b"GET /lane/echo?2\n")
+    assert answered[1].startswith(b"GET /fast/echo?2\n")
     assert answered[2] == b"".join(b"part %d\n" % number for number in range(3))
     assert answered[3].startswith(b"GET /app/echo?4\n")
     assert len(answered) == 5
 
 
-def test_a_part_is_sent_when_it_is_flushed(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(get("/app/parts/200"))
-        peer.more()
-        assert not peer.held.endswith(b"0\r\n\r\n")
-        assert peer.answer().chunks == 200
+def test_a_part_is_sent_when_it_is_flushed(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/app/parts/200"))
+        peer.receive()
+        assert not peer.buffer.endswith(b"0\r\n\r\n")
+        assert peer.read_response().chunks == 200
 
 
 @pytest.mark.parametrize("plane", ["lane", "app"])
-def test_a_client_that_has_closed_its_side_gets_its_answers(served: Served, plane: str) -> None:
-    with served.peer() as peer:
-        peer.send(get(f"/{plane}/late/50") + request("POST", f"/{plane}/echo", body=b"x" * 1000))
+def test_a_client_that_has_closed_its_side_gets_its_answers(
+    served: RunningServer, plane: str
+) -> None:
+    with served.connect() as peer:
+        peer.send(
+            build_get(f"/{plane}/late/50")
+            + build_request("POST", f"/{plane}/echo", body=b"x" * 1000)
+        )
         peer.half_close()
-        first, second = answers_of(peer.rest())
+        first, second = parse_responses(peer.read_to_end())
     assert first.body == b"late 50"
     assert second.body.endswith(b"\n" + b"x" * 1000)
 
 
 @pytest.mark.parametrize(
     "unfinished",
-    [b"", b"GET", b"GET / HTTP/1.1\r\nHo", b"POST /lane/echo HTTP/1.1\r\nHost: a\r\n"
+    [b"", b"GET", b"GET / HTTP/1.1\r\nHo", b"POST /fast/echo HTTP/1.1\r\nHost: a\r\n"
      b"Content-Length: 10\r\n\r\n12345", b"POST /app/echo HTTP/1.1\r\nHost: a\r\n"
      b"Transfer-Encoding: chunked\r\n\r\n5\r\n123"],
 )  # fmt: skip
-def test_a_client_that_closes_within_a_request_is_let_go(served: Served, unfinished: bytes) -> None:
-    with served.peer() as peer:
-        peer.send(get("/lane/late/20") + unfinished)
+def test_a_client_that_closes_within_a_request_is_let_go(
+    served: RunningServer, unfinished: bytes
+) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/fast/late/20") + unfinished)
         peer.half_close()
-        first, *others = answers_of(peer.rest())
+        first, *others = parse_responses(peer.read_to_end())
     assert first.body == b"late 20"
     assert [each.status for each in others] in ([], [400])
 
@@ -290,67 +325,71 @@ def test_a_client_that_closes_within_a_request_is_let_go(served: Served, unfinis
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_client_that_has_closed_its_side_while_it_is_let_in_gets_its_answer(
-    served: Served, method: str, pause: float
+    served: RunningServer, method: str, pause: float
 ) -> None:
-    with served.peer() as peer:
-        peer.send(request(method, "/app/lets-in", body=b"" if method == "GET" else b"x" * 100))
+    with served.connect() as peer:
+        peer.send(
+            build_request(method, "/app/lets-in", body=b"" if method == "GET" else b"x" * 100)
+        )
         time.sleep(pause)
         peer.half_close()
-        (answer,) = answers_of(peer.rest())
+        (answer,) = parse_responses(peer.read_to_end())
     assert answer.status == 200
 
 
 def test_a_client_that_goes_away_while_it_is_let_in_is_noticed_by_its_handler(
-    served: Served,
+    served: RunningServer,
 ) -> None:
     Stays.gone.clear()
-    with served.peer() as peer:
-        peer.send(get("/app/stays"))
+    with served.connect() as peer:
+        peer.send(build_get("/app/stays"))
         peer.half_close()
     assert Stays.gone.wait(120)
 
 
-def test_a_client_that_goes_away_is_noticed_by_its_handler(served: Served) -> None:
+def test_a_client_that_goes_away_is_noticed_by_its_handler(served: RunningServer) -> None:
     Abandoned.gone.clear()
-    with served.peer() as peer:
-        peer.send(get("/app/abandoned"))
-        assert peer.quiet(0.05)
+    with served.connect() as peer:
+        peer.send(build_get("/app/abandoned"))
+        assert peer.is_quiet_for(0.05)
     assert Abandoned.gone.wait(120)
     served.ping()
 
 
-def test_a_lane_whose_client_goes_away_harms_nobody(served: Served, counting: Counting) -> None:
-    with served.peer() as peer:
-        peer.send(get("/lane/gate/alone") + get("/lane/hello"))
+def test_a_lane_whose_client_goes_away_harms_nobody(
+    served: RunningServer, counting: Counting
+) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/fast/gate/alone") + build_get("/fast/hello"))
         until(lambda: "alone" in counting.begun)
     served.ping()
-    served.stage.loop.call_soon_threadsafe(counting.open, "alone")
+    served.thread.loop.call_soon_threadsafe(counting.open, "alone")
     served.ping()
     until(lambda: not served.server.open_connections)
 
 
-def test_one_client_s_wait_is_not_another_s(served: Served, counting: Counting) -> None:
-    with served.peer() as waiting:
-        waiting.send(get("/lane/gate/one"))
+def test_one_client_s_wait_is_not_another_s(served: RunningServer, counting: Counting) -> None:
+    with served.connect() as waiting:
+        waiting.send(build_get("/fast/gate/one"))
         until(lambda: "one" in counting.begun)
         served.ping()
-        served.stage.loop.call_soon_threadsafe(counting.open, "one")
-        assert waiting.answer().body == b"one"
+        served.thread.loop.call_soon_threadsafe(counting.open, "one")
+        assert waiting.read_response().body == b"one"
 
 
 def test_requests_that_pile_up_behind_a_slow_one_are_bounded(
-    served: Served, counting: Counting
+    served: RunningServer, counting: Counting
 ) -> None:
     """While an answer is awaited the server must stop reading, not remember without end."""
-    with served.peer(seconds=0.5) as peer:
-        peer.send(get("/lane/gate/piled"))
-        taken, sending = 0, get("/lane/echo") * 500
+    with served.connect(seconds=0.5) as peer:
+        peer.send(build_get("/fast/gate/piled"))
+        taken, sending = 0, build_get("/fast/echo") * 500
         try:
             while taken < 64 << 20:
                 taken += peer.socket.send(sending)
         except TimeoutError:
             pass
-    served.stage.loop.call_soon_threadsafe(counting.open, "piled")
+    served.thread.loop.call_soon_threadsafe(counting.open, "piled")
     assert taken < 32 << 20
 
 
@@ -375,24 +414,24 @@ class Early(RequestHandler):
 
 
 @pytest.fixture(scope="module")
-def early(stage: Stage) -> Served:
-    return stage.serve(Application([(r"/early", Early)], log_function=silent), LANES)
+def early(stage: ServerThread) -> RunningServer:
+    return stage.serve(Application([(r"/early", Early)], log_function=no_access_log), FAST_ROUTES)
 
 
-def test_an_answer_before_the_body_closes_rather_than_guess(early: Served) -> None:
+def test_an_answer_before_the_body_closes_rather_than_guess(early: RunningServer) -> None:
     """What follows might be the body: it is never read as a request."""
-    with early.peer() as peer:
-        smuggled = get("/smuggled")
-        peer.send(request("POST", "/early", body=b"")[:-2] + b"Content-Length: 1000\r\n\r\n")
-        answer = peer.answer("POST")
+    with early.connect() as peer:
+        smuggled = build_get("/smuggled")
+        peer.send(build_request("POST", "/early", body=b"")[:-2] + b"Content-Length: 1000\r\n\r\n")
+        answer = peer.read_response("POST")
         assert (answer.status, answer.body) == (403, b"no")
         peer.send(smuggled * 20)
-        assert peer.closed()
+        assert peer.is_closed_silently()
 
 
-def test_an_answer_before_a_body_that_came_along(early: Served) -> None:
-    with early.peer() as peer:
-        peer.send(request("POST", "/early", body=b"x" * 1000) + LAST)
-        first, *others = answers_of(peer.rest())
+def test_an_answer_before_a_body_that_came_along(early: RunningServer) -> None:
+    with early.connect() as peer:
+        peer.send(build_request("POST", "/early", body=b"x" * 1000) + LAST)
+        first, *others = parse_responses(peer.read_to_end())
     assert (first.status, first.body) == (403, b"no")
-    assert len(others) == (0 if first.closes else 1)
+    assert len(others) == (0 if first.closes_connection else 1)

@@ -10,12 +10,23 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.httpserver.echo_application import LANES, SMUGGLED, application, told
-from tests.support.httpserver.raw_client import Answer, Peer, answers_of, get, pieces
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import (
+    FAST_ROUTES,
+    SMUGGLED_PATHS,
+    echo_application,
+    echo_body,
+)
+from tests.support.httpserver.raw_client import (
+    RawClient,
+    RawResponse,
+    build_get,
+    parse_responses,
+    split_at,
+)
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
-AFTER = get("/lane/echo?after", "Connection: close")
-AFTER_BODY = told("GET", "/lane/echo?after", "a.example", b"")
+AFTER = build_get("/fast/echo?after", "Connection: close")
+AFTER_BODY = echo_body("GET", "/fast/echo?after", "a.example", b"")
 SMUGGLE = b"GET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n"
 BAD = frozenset({400})
 VERSION = frozenset({505})
@@ -355,26 +366,26 @@ RULES = {
 }
 ALL = [
     pytest.param(rule, path, id=f"{part}: {rule.name} ({path[1:4]})")
-    for path in ("/lane/echo", "/app/echo")
+    for path in ("/fast/echo", "/app/echo")
     for part, rules in RULES.items()
     for rule in rules
 ]
 
 
 @pytest.fixture(scope="module")
-def served(stage: Stage) -> Served:
-    return stage.serve(application(), LANES)
+def served(stage: ServerThread) -> RunningServer:
+    return stage.serve(echo_application(), FAST_ROUTES)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_smuggled() -> Iterator[None]:
     yield
-    assert not SMUGGLED
+    assert not SMUGGLED_PATHS
 
 
 def check(rule: Rule, path: str, data: bytes) -> tuple[int, ...]:
     """The statuses of a connection's answers, if they are what the rule says."""
-    answers = answers_of(data, [rule.method])
+    answers = parse_responses(data, [rule.method])
     if rule.refused:
         assert len(answers) == 1
         refuse(answers[0], rule.refused)
@@ -383,17 +394,17 @@ def check(rule: Rule, path: str, data: bytes) -> tuple[int, ...]:
     method, uri, host, body = rule.told
     first, *others = answers
     assert first.status == 200, first
-    assert first.body == told(method, uri.replace("{}", path), host, body)
-    assert first.closes == rule.last
+    assert first.body == echo_body(method, uri.replace("{}", path), host, body)
+    assert first.closes_connection == rule.last
     if b"HTTP/1.0" in rule.raw and not rule.last:
         assert (first.header("Connection") or "").lower() == "keep-alive"
     assert [each.body for each in others] == ([] if rule.last else [AFTER_BODY])
     return tuple(each.status for each in answers)
 
 
-def refuse(answer: Answer, statuses: frozenset[int]) -> None:
+def refuse(answer: RawResponse, statuses: frozenset[int]) -> None:
     assert answer.status in statuses
-    assert answer.closes
+    assert answer.closes_connection
     assert answer.header("Content-Type") == "application/problem+json"
 
 
@@ -402,59 +413,62 @@ def sent(rule: Rule, path: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def one_loop(fast_stage: Stage) -> Served:
-    return fast_stage.serve(application(), LANES)
+def one_loop(fast_stage: ServerThread) -> RunningServer:
+    return fast_stage.serve(echo_application(), FAST_ROUTES)
 
 
 @pytest.mark.parametrize(("rule", "path"), ALL)
-def test_a_rule_lets_in_and_keeps_out(one_loop: Served, rule: Rule, path: str) -> None:
-    with one_loop.peer() as peer:
+def test_a_rule_lets_in_and_keeps_out(one_loop: RunningServer, rule: Rule, path: str) -> None:
+    with one_loop.connect() as peer:
         peer.send(sent(rule, path))
-        check(rule, path, peer.rest())
+        check(rule, path, peer.read_to_end())
 
 
-def in_step(served: Served, sendings: list[list[bytes]]) -> list[bytes]:
+def in_step(served: RunningServer, sendings: list[list[bytes]]) -> list[bytes]:
     """Send on many connections at once, a part at a time; return all that each was answered.
 
     After each round the server answers one more client: by then it has read what came before.
     """
-    peers = [served.peer() for _ in sendings]
+    peers = [served.connect() for _ in sendings]
     for part in range(max(map(len, sendings))):
         for peer, parts in zip(peers, sendings, strict=True):
             if part < len(parts):
                 peer.send(parts[part])
         served.ping()
-    answers = [peer.rest() for peer in peers]
+    answers = [peer.read_to_end() for peer in peers]
     for peer in peers:
         peer.close()
     return answers
 
 
-@pytest.mark.parametrize("path", ["/lane/echo", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/echo", "/app/echo"])
 @pytest.mark.parametrize("part", RULES)
-def test_a_rule_is_the_same_byte_by_byte(served: Served, part: str, path: str) -> None:
+def test_a_rule_is_the_same_byte_by_byte(served: RunningServer, part: str, path: str) -> None:
     rules = [rule for rule in RULES[part] if len(rule.raw) < 1000]
     data = [sent(rule, path) for rule in rules]
-    for sendings in ([[each] for each in data], [pieces(each, range(len(each))) for each in data]):
+    for sendings in (
+        [[each] for each in data],
+        [split_at(each, range(len(each))) for each in data],
+    ):
         for rule, answered in zip(rules, in_step(served, sendings), strict=True):
             assert check(rule, path, answered), rule
 
 
 @pytest.mark.parametrize("part", RULES)
-def test_a_rule_is_the_same_cut_anywhere(one_loop: Served, part: str) -> None:
+def test_a_rule_is_the_same_cut_anywhere(one_loop: RunningServer, part: str) -> None:
     for rule in RULES[part]:
-        for path in ("/lane/echo",) if rule.refused else ("/lane/echo", "/app/echo"):
+        for path in ("/fast/echo",) if rule.refused else ("/fast/echo", "/app/echo"):
             data = sent(rule, path)
             cuts = range(1, min(len(rule.raw) + 1, 200))
-            for answered in in_step(one_loop, [pieces(data, [cut]) for cut in cuts]):
+            for answered in in_step(one_loop, [split_at(data, [cut]) for cut in cuts]):
                 check(rule, path, answered)
 
 
 @pytest.mark.parametrize("query", ["", "?a"])
-def test_a_pipeline_is_the_same_cut_anywhere(one_loop: Served, query: str) -> None:
+def test_a_pipeline_is_the_same_cut_anywhere(one_loop: RunningServer, query: str) -> None:
     """Where a part ends between two requests, or within the second, nothing of it gets lost."""
     data, expected = b"", []
-    for path in ("/lane/echo", "/lane/echo", "/app/echo", "/lane/echo"):
+    for path in ("/fast/echo", "/fast/echo", "/app/echo", "/fast/echo"):
         for method, body, lines in (
             ("GET", b"", [b"X-A: b", b"Host: a.example", b"X-B: c"]),
             ("GET", b"", [b"Host: a.example"]),
@@ -463,128 +477,132 @@ def test_a_pipeline_is_the_same_cut_anywhere(one_loop: Served, query: str) -> No
         ):
             data += f"{method} {path}{query} HTTP/1.1\r\n".encode()
             data += b"\r\n".join([*lines, b"", b""]) + body
-            expected.append(told(method, path + query, "a.example", body))
+            expected.append(echo_body(method, path + query, "a.example", body))
     expected.append(AFTER_BODY)
     data += AFTER
-    for answered in in_step(one_loop, [pieces(data, [cut]) for cut in range(len(data))]):
-        assert [each.body for each in answers_of(answered)] == expected
+    for answered in in_step(one_loop, [split_at(data, [cut]) for cut in range(len(data))]):
+        assert [each.body for each in parse_responses(answered)] == expected
 
 
-def test_an_asterisk_asks_about_the_server(served: Served) -> None:
-    with served.peer() as peer:
-        answer = peer.ask(b"OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n")
+def test_an_asterisk_asks_about_the_server(served: RunningServer) -> None:
+    with served.connect() as peer:
+        answer = peer.request(b"OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n")
         assert answer.status in (200, 204)
-        assert peer.ask(get("/lane/hello")).body == b"hello"
+        assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
-def test_an_absolute_target_without_a_path_asks_for_the_root(served: Served) -> None:
-    with served.peer() as peer:
-        answer = peer.ask(b"GET http://a.example HTTP/1.1\r\nHost: a.example\r\n\r\n")
+def test_an_absolute_target_without_a_path_asks_for_the_root(served: RunningServer) -> None:
+    with served.connect() as peer:
+        answer = peer.request(b"GET http://a.example HTTP/1.1\r\nHost: a.example\r\n\r\n")
         assert answer.status == 404
-        assert peer.ask(get("/lane/hello")).body == b"hello"
+        assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        b"GET  /lane/echo HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        b"GET /lane/echo  HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        b"\r\n\r\n\r\n\r\nGET /lane/echo HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        b"GET /lane/echo#part HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        b"GET http://u:p@a.example/lane/echo HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        b"GET /lane/echo HTTP/1.1\r\nHost:\r\n\r\n",
-        b"GET /lane/echo HTTP/1.1\r\nHost: a.example\r\nExpect: 200-maybe\r\n\r\n",
-        post(b"Transfer-Encoding: chunked ", body=b"0\r\n\r\n").replace(b"{}", b"/lane/echo"),
+        b"GET  /fast/echo HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET /fast/echo  HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"\r\n\r\n\r\n\r\nGET /fast/echo HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET /fast/echo#part HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET http://u:p@a.example/fast/echo HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET /fast/echo HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET /fast/echo HTTP/1.1\r\nHost: a.example\r\nExpect: 200-maybe\r\n\r\n",
+        post(b"Transfer-Encoding: chunked ", body=b"0\r\n\r\n").replace(b"{}", b"/fast/echo"),
     ],
 )
 def test_what_a_server_may_take_or_refuse_leaves_the_next_request_whole(
-    served: Served, raw: bytes
+    served: RunningServer, raw: bytes
 ) -> None:
-    with served.peer() as peer:
+    with served.connect() as peer:
         peer.send(raw + AFTER)
-        first, *others = answers_of(peer.rest())
-    if first.status == 200 or not first.closes:
+        first, *others = parse_responses(peer.read_to_end())
+    if first.status == 200 or not first.closes_connection:
         assert [each.body for each in others] == [AFTER_BODY]
     else:
         assert first.status in (400, 417)
         assert not others
 
 
-@pytest.mark.parametrize("path", ["/lane/echo", "/app/echo"])
+@pytest.mark.parametrize("path", ["/fast/echo", "/app/echo"])
 class TestExpect:
     def head(self, path: str, *lines: str, version: str = "1.1") -> bytes:
         lines = (f"POST {path} HTTP/{version}", "Host: a.example", *lines, "", "")
         return "\r\n".join(lines).encode()
 
-    def test_continue_is_said_before_the_body_comes(self, served: Served, path: str) -> None:
-        with served.peer() as peer:
+    def test_continue_is_said_before_the_body_comes(self, served: RunningServer, path: str) -> None:
+        with served.connect() as peer:
             peer.send(self.head(path, "Content-Length: 5", "Expect: 100-continue"))
             interim = self.interim(peer)
             peer.send(b"12345" + AFTER)
-            assert answers_of(peer.rest())[0].body.endswith(b"\n12345")
+            assert parse_responses(peer.read_to_end())[0].body.endswith(b"\n12345")
         assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
 
-    def test_continue_is_said_before_chunks(self, served: Served, path: str) -> None:
-        with served.peer() as peer:
+    def test_continue_is_said_before_chunks(self, served: RunningServer, path: str) -> None:
+        with served.connect() as peer:
             peer.send(self.head(path, "Transfer-Encoding: chunked", "Expect: 100-CONTINUE"))
             assert self.interim(peer).startswith(b"HTTP/1.1 100 ")
             peer.send(b"5\r\n12345\r\n0\r\n\r\n" + AFTER)
-            first, second = answers_of(peer.rest())
+            first, second = parse_responses(peer.read_to_end())
         assert first.body.endswith(b"\n12345")
         assert second.body == AFTER_BODY
 
-    def test_continue_is_not_said_when_refused(self, served: Served, path: str) -> None:
+    def test_continue_is_not_said_when_refused(self, served: RunningServer, path: str) -> None:
         """RFC 9110, 10.1.1: a final answer at once spares the client its body."""
-        with served.peer() as peer:
+        with served.connect() as peer:
             peer.send(self.head(path, "Content-Length: 999999999", "Expect: 100-continue"))
-            (answer,) = answers_of(peer.rest())
-        assert (answer.status, answer.interim) == (413, [])
-        assert answer.closes
+            (answer,) = parse_responses(peer.read_to_end())
+        assert (answer.status, answer.interim_statuses) == (413, [])
+        assert answer.closes_connection
 
-    def test_continue_is_nothing_to_http_1_0(self, served: Served, path: str) -> None:
-        with served.peer() as peer:
+    def test_continue_is_nothing_to_http_1_0(self, served: RunningServer, path: str) -> None:
+        with served.connect() as peer:
             peer.send(self.head(path, "Content-Length: 5", "Expect: 100-continue", version="1.0"))
-            assert peer.quiet(0.1)
+            assert peer.is_quiet_for(0.1)
             peer.send(b"12345")
-            (answer,) = answers_of(peer.rest())
-        assert (answer.status, answer.interim) == (200, [])
+            (answer,) = parse_responses(peer.read_to_end())
+        assert (answer.status, answer.interim_statuses) == (200, [])
 
-    def test_a_body_that_came_along_is_read(self, served: Served, path: str) -> None:
-        with served.peer() as peer:
+    def test_a_body_that_came_along_is_read(self, served: RunningServer, path: str) -> None:
+        with served.connect() as peer:
             expecting = self.head(path, "Content-Length: 5", "Expect: 100-continue")
             peer.send(expecting + b"12345" + AFTER)
-            first, second = answers_of(peer.rest())
+            first, second = parse_responses(peer.read_to_end())
         assert first.body.endswith(b"\n12345")
         assert second.body == AFTER_BODY
 
-    def test_continue_waits_for_its_turn(self, served: Served, path: str) -> None:
+    def test_continue_waits_for_its_turn(self, served: RunningServer, path: str) -> None:
         """An interim answer must not get in front of an earlier request's answer."""
-        with served.peer() as peer:
-            peer.send(get("/lane/late/100"))
+        with served.connect() as peer:
+            peer.send(build_get("/fast/late/100"))
             peer.send(self.head(path, "Content-Length: 5", "Expect: 100-continue"))
-            assert peer.answer().interim == []
+            assert peer.read_response().interim_statuses == []
             assert self.interim(peer).startswith(b"HTTP/1.1 100 ")
             peer.send(b"12345")
-            assert peer.answer().body.endswith(b"\n12345")
+            assert peer.read_response().body.endswith(b"\n12345")
 
     @staticmethod
-    def interim(peer: Peer) -> bytes:
-        while b"\r\n\r\n" not in peer.held:
-            assert peer.more()
-        said, peer.held = peer.held, b""
+    def interim(peer: RawClient) -> bytes:
+        while b"\r\n\r\n" not in peer.buffer:
+            assert peer.receive()
+        said, peer.buffer = peer.buffer, b""
         return said
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "QUERY", "M-SEARCH"])
-def test_a_registered_method_is_the_application_s_to_allow(served: Served, method: str) -> None:
-    with served.peer() as peer:
-        asked = get("/app/echo").replace(b"GET", method.encode())
-        assert peer.ask(asked, method).status == 405
-        assert peer.ask(get("/lane/hello")).body == b"hello"
+def test_a_registered_method_is_the_application_s_to_allow(
+    served: RunningServer, method: str
+) -> None:
+    with served.connect() as peer:
+        asked = build_get("/app/echo").replace(b"GET", method.encode())
+        assert peer.request(asked, method).status == 405
+        assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
-def test_a_line_of_the_proxy_protocol_is_named_as_such(served: Served) -> None:
-    with served.peer() as peer:
-        answer = peer.ask(b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + get("/lane/hello"), "GET")
+def test_a_line_of_the_proxy_protocol_is_named_as_such(served: RunningServer) -> None:
+    with served.connect() as peer:
+        answer = peer.request(
+            b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + build_get("/fast/hello"), "GET"
+        )
     assert answer.status == 400
     assert b"PROXY protocol" in answer.body

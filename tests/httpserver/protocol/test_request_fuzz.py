@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.httpserver.echo_application import LANES, SMUGGLED, application
-from tests.support.httpserver.raw_client import Answer, answers_of, get, pieces
-from tests.support.httpserver.reference_parser import Asked, End, read
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import FAST_ROUTES, SMUGGLED_PATHS, echo_application
+from tests.support.httpserver.raw_client import RawResponse, build_get, parse_responses, split_at
+from tests.support.httpserver.reference_parser import ParsedRequest, StreamEnd, parse_stream
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 Cuts = list[tuple[str, float]]
-PLANES = ["/lane/echo", "/app/echo"]
+PLANES = ["/fast/echo", "/app/echo"]
 BOUND = 60.0  # seconds until the last answer; a busy machine is slow, a hang is for ever
 QUIET = settings(
     deadline=None,
@@ -23,44 +23,44 @@ QUIET = settings(
 
 
 @pytest.fixture(scope="module")
-def served(stage: Stage) -> Served:
-    return stage.serve(application(), LANES)
+def served(stage: ServerThread) -> RunningServer:
+    return stage.serve(echo_application(), FAST_ROUTES)
 
 
 @pytest.fixture(autouse=True)
-def all_is_well_afterwards(served: Served) -> Iterator[None]:
+def all_is_well_afterwards(served: RunningServer) -> Iterator[None]:
     yield
     served.ping()
-    assert not SMUGGLED
-    served.stage.check()
+    assert not SMUGGLED_PATHS
+    served.thread.assert_no_loop_errors()
 
 
-def exchange(served: Served, parts: list[bytes], methods: list[str]) -> list[Answer]:
+def exchange(served: RunningServer, parts: list[bytes], methods: list[str]) -> list[RawResponse]:
     """All answers to these parts, from a client that then closes its side."""
     begun = time.monotonic()
-    with served.peer(seconds=BOUND) as peer:
+    with served.connect(seconds=BOUND) as peer:
         for part in parts:
             if not peer.send(part):
                 break
             if part is not parts[-1]:
                 served.ping()  # by now the part has been read
         peer.half_close()
-        answers = answers_of(peer.rest(), methods)
+        answers = parse_responses(peer.read_to_end(), methods)
     assert time.monotonic() - begun < BOUND
     return answers
 
 
-def echoed(asked: Asked) -> bool:
+def echoed(asked: ParsedRequest) -> bool:
     """Whether an echo with a body answers this."""
     path = asked.target.partition(b"?")[0].decode("latin-1")
-    if path not in PLANES or (path == "/lane/echo" and asked.method not in ("GET", "POST")):
+    if path not in PLANES or (path == "/fast/echo" and asked.method not in ("GET", "POST")):
         return False
     return asked.method not in ("HEAD", "OPTIONS")
 
 
-def judge(answers: list[Answer], data: bytes) -> None:
+def judge(answers: list[RawResponse], data: bytes) -> None:
     """Compare with what a strict reader makes of the same bytes."""
-    reading = read(data)
+    reading = parse_stream(data)
     asked = reading.requests
     assert len(answers) >= len(asked)
     for request, answer in zip(asked, answers, strict=False):
@@ -73,16 +73,16 @@ def judge(answers: list[Answer], data: bytes) -> None:
             assert answer.status in (200, 204, 404, 405)
     others = answers[len(asked) :]
     match reading.end:
-        case End.CLOSING:
+        case StreamEnd.CLOSING:
             assert not others
-        case End.WAITING:
+        case StreamEnd.WAITING:
             large = len(data) > 16_384
             assert [each.status for each in others] in ([], [400], *[[414], [431]] * large)
-        case End.REFUSED:
+        case StreamEnd.REFUSED:
             assert len(others) == 1
             assert others[0].status in (400, 413, 414, 417, 431, 501, 505), others[0]
-            assert others[0].closes
-        case End.DOUBT:
+            assert others[0].closes_connection
+        case StreamEnd.DOUBT:
             pass
 
 
@@ -106,7 +106,7 @@ USUAL = ["GET", "GET", "POST", "POST", "PUT", "DELETE", "OPTIONS"]
 def right(draw: st.DrawFn, methods: Sequence[str] = ("HEAD", *USUAL)) -> bytes:
     """One well-formed request."""
     method = draw(st.sampled_from(methods))
-    path = draw(st.sampled_from([*PLANES, "/lane/late/1", "/app/late/1", "/missing"]))
+    path = draw(st.sampled_from([*PLANES, "/fast/late/1", "/app/late/1", "/missing"]))
     query = draw(st.one_of(st.just(""), token.map("?a={}".format)))
     lines = ["Host: " + draw(st.sampled_from(["a.example", "b:80", "[::1]"]))]
     lines += [f"X-{name}: {text}" for name, text in draw(st.lists(st.tuples(token, value),
@@ -131,7 +131,7 @@ def cut(data: bytes, cuts: Cuts) -> list[bytes]:
     """`data` in parts, cut at so many hundredths of its length, or of its number of lines."""
     ends = [at + 1 for at, byte in enumerate(data) if byte == 10] or [0]
     places = {"anywhere": range(len(data) + 1), "after a line": ends}
-    return pieces(data, [places[kind][int(at * (len(places[kind]) - 1))] for kind, at in cuts])
+    return split_at(data, [places[kind][int(at * (len(places[kind]) - 1))] for kind, at in cuts])
 
 
 cuts = st.lists(
@@ -142,10 +142,10 @@ cuts = st.lists(
 @QUIET
 @given(st.lists(right(), max_size=6), cuts)
 def test_each_right_request_has_its_answer_in_order(
-    served: Served, requests: list[bytes], where: Cuts
+    served: RunningServer, requests: list[bytes], where: Cuts
 ) -> None:
     data = b"".join(requests)
-    reading = read(data)
+    reading = parse_stream(data)
     assert len(reading.requests) == len(requests)
     answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
     assert len(answers) == len(requests)
@@ -192,28 +192,28 @@ SMUGGLERS = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 def quiet_canary(data: bytes) -> bool:
     """An edit that puts the canary between requests makes it a request like any other."""
-    return any(each.target == b"/smuggled" for each in read(data).requests)
+    return any(each.target == b"/smuggled" for each in parse_stream(data).requests)
 
 
 @QUIET
 @given(nearly(), cuts)
-@example(b"GET /lane/echo\nHost: a\r\nContent-Length: 40\r\n\r\n" + SMUGGLERS, [])
-@example(b"POST /lane/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n", [])
-@example(b"POST /lane/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLERS, [])
-@example(get("/lane/echo", "Connection: Upgrade", "Upgrade: h2c") * 2, [("anywhere", 0.9)])
-@example(get("/lane/echo") * 2 + get("/lane/echo", "X-A: b"), [("after a line", 0.6)])
-@example(get("/lane/echo"), [("anywhere", 0.05)])
-@example(get("/app/echo") + b"\r\n\r\n", [])
-@example(get("/lane/echo") + b"\r\n\r\n", [])
+@example(b"GET /fast/echo\nHost: a\r\nContent-Length: 40\r\n\r\n" + SMUGGLERS, [])
+@example(b"POST /fast/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n", [])
+@example(b"POST /fast/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLERS, [])
+@example(build_get("/fast/echo", "Connection: Upgrade", "Upgrade: h2c") * 2, [("anywhere", 0.9)])
+@example(build_get("/fast/echo") * 2 + build_get("/fast/echo", "X-A: b"), [("after a line", 0.6)])
+@example(build_get("/fast/echo"), [("anywhere", 0.05)])
+@example(build_get("/app/echo") + b"\r\n\r\n", [])
+@example(build_get("/fast/echo") + b"\r\n\r\n", [])
 def test_a_nearly_right_request_is_read_as_the_rfcs_say(
-    served: Served, data: bytes, where: Cuts
+    served: RunningServer, data: bytes, where: Cuts
 ) -> None:
-    reading = read(data)
+    reading = parse_stream(data)
     answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
     judge(answers, data)
-    if quiet_canary(data) or reading.end is End.DOUBT:
-        SMUGGLED.clear()
-    assert not SMUGGLED
+    if quiet_canary(data) or reading.end is StreamEnd.DOUBT:
+        SMUGGLED_PATHS.clear()
+    assert not SMUGGLED_PATHS
 
 
 @QUIET
@@ -224,8 +224,8 @@ def test_a_nearly_right_request_is_read_as_the_rfcs_say(
 @example(b"A" * 100_000, [("anywhere", 0.5)])
 @example(b"GET / HTTP/1.1\r\n" + b"a" * 100_000, [("anywhere", 0.5)])
 @example(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 50_000, [("anywhere", 0.5)])
-def test_any_bytes_at_all(served: Served, data: bytes, where: Cuts) -> None:
-    reading = read(data)
+def test_any_bytes_at_all(served: RunningServer, data: bytes, where: Cuts) -> None:
+    reading = parse_stream(data)
     answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
     judge(answers, data)
-    SMUGGLED.clear()
+    SMUGGLED_PATHS.clear()

@@ -8,9 +8,9 @@ import pytest
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from tests.support.httpserver.echo_application import silent
-from tests.support.httpserver.raw_client import answers_of, get, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import no_access_log
+from tests.support.httpserver.raw_client import build_get, build_request, parse_responses
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 SAID: dict[str, list[object]] = {}
 
@@ -130,12 +130,12 @@ ROUTES = [
 
 
 @pytest.fixture
-def served(stage: Stage) -> Served:
+def served(stage: ServerThread) -> RunningServer:
     SAID.clear()
-    return stage.serve(Application(ROUTES, log_function=silent))  # type: ignore[arg-type]
+    return stage.serve(Application(ROUTES, log_function=no_access_log))  # type: ignore[arg-type]
 
 
-def ping(served: Served) -> None:
+def ping(served: RunningServer) -> None:
     """Wait until what an earlier request logs after its answer is in the log."""
     served.ping("/who")
 
@@ -147,9 +147,9 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
-def test_a_body_is_not_read_faster_than_its_handler_takes_it(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(request("POST", "/slow", "Content-Length: 33554432"))
+def test_a_body_is_not_read_faster_than_its_handler_takes_it(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_request("POST", "/slow", "Content-Length: 33554432"))
         peer.socket.settimeout(0.25)
         sent, began = 0, time.monotonic()
         with pytest.raises(TimeoutError):
@@ -160,18 +160,18 @@ def test_a_body_is_not_read_faster_than_its_handler_takes_it(served: Served) -> 
         assert sent - taken < 12 << 20  # what the kernels hold
 
 
-def test_an_event_stream_ends_when_its_client_leaves(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(get("/events"))
-        until(lambda: peer.more() and b"data: 1" in peer.held)
+def test_an_event_stream_ends_when_its_client_leaves(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/events"))
+        until(lambda: peer.receive() and b"data: 1" in peer.buffer)
         assert "events" not in SAID
     until(lambda: SAID.get("events") == ["left"])
 
 
-def test_who_sends_to_nobody_is_told(served: Served) -> None:
-    with served.peer() as peer:
-        peer.send(get("/stubborn"))
-        peer.more()
+def test_who_sends_to_nobody_is_told(served: RunningServer) -> None:
+    with served.connect() as peer:
+        peer.send(build_get("/stubborn"))
+        peer.receive()
     until(lambda: SAID.get("stubborn") == ["closed"])
 
 
@@ -180,16 +180,16 @@ def test_who_sends_to_nobody_is_told(served: Served) -> None:
     [("now", [501]), ("upgraded", [501]), ("begun", None), ("finished", [200])],
 )
 def test_detach_is_refused_and_closes_the_connection(
-    served: Served, when: str, statuses: list[int] | None, caplog: pytest.LogCaptureFixture
+    served: RunningServer, when: str, statuses: list[int] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A handler that detaches its connection is finished for Tornado: nobody else answers."""
-    with served.peer() as peer:
-        peer.send(get(f"/grabbing/{when}"))
-        data = peer.rest()
+    with served.connect() as peer:
+        peer.send(build_get(f"/grabbing/{when}"))
+        data = peer.read_to_end()
         if statuses is None:
             assert not data.endswith(b"0\r\n\r\n")  # cut, not completed
         else:
-            assert [each.status for each in answers_of(data)] == statuses
+            assert [each.status for each in parse_responses(data)] == statuses
     assert (b"do not call detach" in data) == (statuses == [501])
     ping(served)
     caplog.clear()
@@ -214,41 +214,44 @@ def test_detach_is_refused_and_closes_the_connection(
     ],
 )
 def test_a_field_that_would_frame_the_answer_wrongly_is_not_sent(
-    served: Served, query: str, caplog: pytest.LogCaptureFixture
+    served: RunningServer, query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with served.peer() as peer:
-        peer.send(get(f"/framing?{query}") + get("/who"))
-        (answer,) = answers_of(peer.rest())
+    with served.connect() as peer:
+        peer.send(build_get(f"/framing?{query}") + build_get("/who"))
+        (answer,) = parse_responses(peer.read_to_end())
     assert answer.status == 500
-    assert answer.closes
+    assert answer.closes_connection
     assert answer.header("Content-Type") == "application/problem+json"
     ping(served)
     caplog.clear()
 
 
-def test_a_content_length_that_is_right_is_sent(served: Served) -> None:
-    with served.peer() as peer:
-        assert peer.ask(get("/framing?Content-Length=10")).body == bytes(10)
-        assert peer.ask(get("/framing?Content-Length=0010")).body == bytes(10)
-        none = peer.ask(get("/framing?status=204&Content-Length=0"))
+def test_a_content_length_that_is_right_is_sent(served: RunningServer) -> None:
+    with served.connect() as peer:
+        assert peer.request(build_get("/framing?Content-Length=10")).body == bytes(10)
+        assert peer.request(build_get("/framing?Content-Length=0010")).body == bytes(10)
+        none = peer.request(build_get("/framing?status=204&Content-Length=0"))
         assert (none.status, none.header("Content-Length")) == (204, None)
 
 
 @pytest.mark.parametrize(("path", "statuses"), [("/early", [403, 200]), ("/early/streamed", [403])])
 def test_an_answer_before_the_body_ends_the_connection(
-    served: Served, path: str, statuses: list[int]
+    served: RunningServer, path: str, statuses: list[int]
 ) -> None:
     """A handler that does not stream has its body first, so that its connection goes on."""
-    with served.peer() as peer:
-        peer.send(request("POST", path, body=b"x" * 100_000) + get("/who", "Connection: close"))
-        assert [each.status for each in answers_of(peer.rest())] == statuses
+    with served.connect() as peer:
+        peer.send(
+            build_request("POST", path, body=b"x" * 100_000)
+            + build_get("/who", "Connection: close")
+        )
+        assert [each.status for each in parse_responses(peer.read_to_end())] == statuses
     assert "early" not in SAID
 
 
-def test_a_handler_knows_whom_it_talks_to(served: Served) -> None:
-    with served.peer() as peer:
-        assert peer.ask(get("/who?a=b")).body == (
+def test_a_handler_knows_whom_it_talks_to(served: RunningServer) -> None:
+    with served.connect() as peer:
+        assert peer.request(build_get("/who?a=b")).body == (
             b"127.0.0.1 http http://a.example/who?a=b HTTP/1.1"
         )
         asked = b"GET HTTP://b.example:81/who HTTP/1.1\r\nHost: a.example\r\n\r\n"
-        assert peer.ask(asked).body == b"127.0.0.1 http http://b.example:81/who HTTP/1.1"
+        assert peer.request(asked).body == b"127.0.0.1 http http://b.example:81/who HTTP/1.1"

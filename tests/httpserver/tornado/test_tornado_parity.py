@@ -6,7 +6,7 @@ There, `Normalized` stands before it: see test_request_normalizer.py.
 import asyncio
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,16 @@ from tornado.web import (
 )
 
 from httpserver import FastRoute, Request, RequestNormalizer, Response, tornado_rules
-from tests.support.httpserver.echo_application import silent
-from tests.support.httpserver.raw_client import Answer, Peer, answers_of, chunked, get, request
-from tests.support.httpserver.server_thread import Served, Stage
+from tests.support.httpserver.echo_application import no_access_log
+from tests.support.httpserver.raw_client import (
+    RawClient,
+    RawResponse,
+    build_get,
+    build_request,
+    encode_chunks,
+    parse_responses,
+)
+from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 TEXT = "".join(f"line {number} of a text that compresses well\n" for number in range(200))
 
@@ -247,7 +254,7 @@ def build(folder: Path, **settings: Any) -> Application:
         (r"/gone", ErrorHandler, {"status_code": 410}),
     ]
     return Application(
-        routes, log_function=silent, login_url="/login", cookie_secret="secret", **settings
+        routes, log_function=no_access_log, login_url="/login", cookie_secret="secret", **settings
     )
 
 
@@ -265,48 +272,50 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Both:
     """The same application on both servers."""
 
-    def __init__(self, stage: Stage, application: Application, lanes: list[FastRoute] = []) -> None:  # noqa: B006
+    def __init__(
+        self, stage: ServerThread, application: Application, lanes: Sequence[FastRoute] = ()
+    ) -> None:
         self.ours = stage.serve(application, lanes)
         self.theirs = stage.serve_tornado(RequestNormalizer(application), max_body_size=256 << 10)
 
-    def ask(self, data: bytes, method: str | None = None) -> tuple[Answer, Answer]:
+    def request(self, data: bytes, method: str | None = None) -> tuple[RawResponse, RawResponse]:
         """Both answers, and whether both connections are then in the same state."""
         method = method or data.split(b" ", 1)[0].decode()
         answers = []
         for served in (self.ours, self.theirs):
-            with served.peer() as peer:
+            with served.connect() as peer:
                 peer.send(data)
                 answers.append(read(peer, method))
         return answers[0], answers[1]
 
 
-def read(peer: Peer, method: str) -> Answer:
+def read(peer: RawClient, method: str) -> RawResponse:
     try:
-        answer = peer.answer(method)
+        answer = peer.read_response(method)
     except EOFError:
-        return Answer(0, "closed", [], peer.held)
+        return RawResponse(0, "closed", [], peer.buffer)
     # Whether the connection is kept has to be the same; how that is said may differ.
     answer.headers = [each for each in answer.headers if each[0].lower() != "connection"]
     answer.reason += " (kept)" if kept(peer) else " (closed)"
     return answer
 
 
-def kept(peer: Peer) -> bool:
+def kept(peer: RawClient) -> bool:
     """Whether a second request is answered."""
     try:
-        return peer.ask(get("/status/204")).status == 204
+        return peer.request(build_get("/status/204")).status == 204
     except EOFError:
         return False
 
 
 @pytest.fixture(scope="module")
-def both(stage: Stage, folder: Path) -> Both:
+def both(stage: ServerThread, folder: Path) -> Both:
     return Both(stage, build(folder))
 
 
-def same(both: Both, data: bytes, method: str | None = None) -> Answer:
-    ours, theirs = both.ask(data, method)
-    assert ours.plain() == theirs.plain()
+def same(both: Both, data: bytes, method: str | None = None) -> RawResponse:
+    ours, theirs = both.request(data, method)
+    assert ours.comparable() == theirs.comparable()
     return ours
 
 
@@ -320,7 +329,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 )
 def test_a_path_s_methods(both: Both, path: str) -> None:
     for method in METHODS:
-        assert same(both, request(method, path)).status
+        assert same(both, build_request(method, path)).status
 
 
 @pytest.mark.parametrize(
@@ -363,48 +372,50 @@ def test_a_path_s_methods(both: Both, path: str) -> None:
 )
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 def test_a_path(both: Both, path: str, status: int, version: str) -> None:
-    assert same(both, get(path, version=version)).status == status
-    assert same(both, get(path, "Connection: close", version=version)).status == status
-    assert same(both, request("HEAD", path, version=version))
+    assert same(both, build_get(path, version=version)).status == status
+    assert same(both, build_get(path, "Connection: close", version=version)).status == status
+    assert same(both, build_request("HEAD", path, version=version))
     if version == "1.0" and path in UNSIZED:
         # Tornado leaves such a client waiting for the end of the body.
-        with both.ours.peer() as peer:
-            peer.send(get(path, "Connection: keep-alive", version=version))
-            (answer,) = answers_of(peer.rest())
-            assert answer.body == same(both, get(path)).body
+        with both.ours.connect() as peer:
+            peer.send(build_get(path, "Connection: keep-alive", version=version))
+            (answer,) = parse_responses(peer.read_to_end())
+            assert answer.body == same(both, build_get(path)).body
     else:
-        assert same(both, get(path, "Connection: keep-alive", version=version)).status == status
+        assert (
+            same(both, build_get(path, "Connection: keep-alive", version=version)).status == status
+        )
 
 
 def test_a_fault_answers_500_once_and_is_logged_once(
     both: Both, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert same(both, get("/raise/fault")).status == 500
+    assert same(both, build_get("/raise/fault")).status == 500
     errors = [each for each in caplog.records if each.levelname == "ERROR"]
     assert len(errors) == 2  # one of each server
     caplog.clear()
 
 
 def test_a_fault_after_the_head_is_the_same(both: Both, caplog: pytest.LogCaptureFixture) -> None:
-    assert same(both, get("/raise/late")).status == 200
+    assert same(both, build_get("/raise/late")).status == 200
     caplog.clear()
 
 
 def test_a_handler_may_close_the_connection(both: Both) -> None:
-    with both.ours.peer() as peer:
-        peer.send(get("/closing") + get("/plain"))
-        assert [(each.body, each.closes) for each in answers_of(peer.rest())] == [
-            (b"closing", True)
-        ]
+    with both.ours.connect() as peer:
+        peer.send(build_get("/closing") + build_get("/plain"))
+        assert [
+            (each.body, each.closes_connection) for each in parse_responses(peer.read_to_end())
+        ] == [(b"closing", True)]
 
 
 @pytest.mark.parametrize("how", ["short", "long"])
 def test_a_handler_that_breaks_its_content_length_cannot_break_the_next_answer(
     both: Both, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with both.ours.peer() as peer:
-        peer.send(get(f"/wrong/{how}") + get("/plain"))
-        answered = peer.rest()
+    with both.ours.connect() as peer:
+        peer.send(build_get(f"/wrong/{how}") + build_get("/plain"))
+        answered = peer.read_to_end()
     assert answered.count(b"HTTP/1.1 ") <= 1
     assert b"123456" not in answered
     caplog.clear()
@@ -435,45 +446,47 @@ def test_a_handler_that_breaks_its_content_length_cannot_break_the_next_answer(
 def test_files_by_part_and_by_condition(both: Both, headers: tuple[str, ...]) -> None:
     for method in ("GET", "HEAD"):
         for path in ("/files/a.txt", "/files/empty.txt", "/files/big.bin"):
-            same(both, request(method, path, *headers))
+            same(both, build_request(method, path, *headers))
 
 
 def test_a_file_is_not_sent_again_to_who_has_it(both: Both) -> None:
-    etag = same(both, get("/files/a.txt")).header("Etag")
+    etag = same(both, build_get("/files/a.txt")).header("Etag")
     assert etag
     for value in (etag, f"W/{etag}", f'"x", {etag}'):
-        answer = same(both, get("/files/a.txt", f"If-None-Match: {value}"))
+        answer = same(both, build_get("/files/a.txt", f"If-None-Match: {value}"))
         assert (answer.status, answer.body) == (304, b"")
-    plain = same(both, get("/plain")).header("Etag")
-    assert same(both, get("/plain", f"If-None-Match: {plain}")).status == 304
+    plain = same(both, build_get("/plain")).header("Etag")
+    assert same(both, build_get("/plain", f"If-None-Match: {plain}")).status == 304
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        request("POST", "/plain", FORM, body=b"a=1&b=2&b=%C3%A4"),
-        request("POST", "/plain", FORM, body=b""),
-        request("POST", "/plain", FORM, body=b"a=%ff"),
-        request("POST", "/plain", "Content-Type: multipart/form-data; boundary=x",
+        build_request("POST", "/plain", FORM, body=b"a=1&b=2&b=%C3%A4"),
+        build_request("POST", "/plain", FORM, body=b""),
+        build_request("POST", "/plain", FORM, body=b"a=%ff"),
+        build_request("POST", "/plain", "Content-Type: multipart/form-data; boundary=x",
                 body=b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'),
-        request("POST", "/told", "Content-Type: multipart/form-data; boundary=x",
+        build_request("POST", "/told", "Content-Type: multipart/form-data; boundary=x",
                 body=b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\n'
                 b"1\r\n--x--\r\n"),
-        request("POST", "/plain", "Content-Type: multipart/form-data", body=b"broken"),
-        request("POST", "/plain", "Transfer-Encoding: chunked") + chunked(b"a", b"bc", b"def"),
-        request("PUT", "/told", body=b"x" * 10_000),
-        request("POST", "/streamed", body=b"x" * 200_000),
-        request("POST", "/streamed", "Transfer-Encoding: chunked") + chunked(*[b"x" * 999] * 99),
-        request("POST", "/streamed"),
-        request("PUT", "/streamed", body=b"x" * 3_000_000),
-        request("DELETE", "/told", body=b"body of a DELETE"),
-        get("/cookies", "Cookie: had=this; c=d"),
-        get("/told", 'Cookie: a=1; b="2 3"; a=4; broken; =5; x=y=z'),
-        get("/told", "Cookie: a=1", "Cookie: b=2"),
-        get("/told", "X-A: b", "X-A: c", "x-a: d", "X-Empty:"),
-        get("/told", "X-A: \xe4\xf6"),
-        get("/guarded", "Cookie: user=me"),
-        get("/told", "Accept: text/html, */*;q=0.1", "User-Agent: x"),
+        build_request("POST", "/plain", "Content-Type: multipart/form-data", body=b"broken"),
+        build_request("POST", "/plain", "Transfer-Encoding: chunked")
+        + encode_chunks(b"a", b"bc", b"def"),
+        build_request("PUT", "/told", body=b"x" * 10_000),
+        build_request("POST", "/streamed", body=b"x" * 200_000),
+        build_request("POST", "/streamed", "Transfer-Encoding: chunked")
+        + encode_chunks(*[b"x" * 999] * 99),
+        build_request("POST", "/streamed"),
+        build_request("PUT", "/streamed", body=b"x" * 3_000_000),
+        build_request("DELETE", "/told", body=b"body of a DELETE"),
+        build_get("/cookies", "Cookie: had=this; c=d"),
+        build_get("/told", 'Cookie: a=1; b="2 3"; a=4; broken; =5; x=y=z'),
+        build_get("/told", "Cookie: a=1", "Cookie: b=2"),
+        build_get("/told", "X-A: b", "X-A: c", "x-a: d", "X-Empty:"),
+        build_get("/told", "X-A: \xe4\xf6"),
+        build_get("/guarded", "Cookie: user=me"),
+        build_get("/told", "Accept: text/html, */*;q=0.1", "User-Agent: x"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
@@ -481,34 +494,34 @@ def test_a_request_with_more_in_it(both: Both, data: bytes) -> None:
     assert same(both, data).status
 
 
-def test_the_gzip_transform(stage: Stage, folder: Path) -> None:
+def test_the_gzip_transform(stage: ServerThread, folder: Path) -> None:
     both = Both(stage, build(folder, compress_response=True))
     files = ("/files/a.txt", "/files/script.js")
     for path in (*files, "/plain", "/large", "/flush/30", "/status/304"):
         for accepted in ("gzip", "identity"):
             for method in ("GET", "HEAD"):
-                asked = request(method, path, f"Accept-Encoding: {accepted}")
-                ours, theirs = (unzipped(each) for each in both.ask(asked))
-                assert ours.plain() == theirs.plain()
-    packed = both.ask(get("/files/script.js", "Accept-Encoding: gzip"))[0]
+                asked = build_request(method, path, f"Accept-Encoding: {accepted}")
+                ours, theirs = (unzipped(each) for each in both.request(asked))
+                assert ours.comparable() == theirs.comparable()
+    packed = both.request(build_get("/files/script.js", "Accept-Encoding: gzip"))[0]
     assert packed.header("Content-Encoding") == "gzip"
     assert gzip.decompress(packed.body) == b"let a = 1;\n" * 500
 
 
-def unzipped(answer: Answer) -> Answer:
+def unzipped(answer: RawResponse) -> RawResponse:
     """gzip writes the time of day into its output."""
     if answer.body.startswith(b"\x1f\x8b"):
         answer.body = gzip.decompress(answer.body)
     return answer
 
 
-def test_the_xsrf_cookie(stage: Stage, folder: Path) -> None:
+def test_the_xsrf_cookie(stage: ServerThread, folder: Path) -> None:
     both = Both(stage, build(folder, xsrf_cookies=True))
     token = "_xsrf=abcdef0123"
-    assert same(both, request("POST", "/form", FORM, body=b"a=1")).status == 403
-    asked = request("POST", "/form", FORM, f"Cookie: {token}", body=f"a=1&{token}".encode())
+    assert same(both, build_request("POST", "/form", FORM, body=b"a=1")).status == 403
+    asked = build_request("POST", "/form", FORM, f"Cookie: {token}", body=f"a=1&{token}".encode())
     assert same(both, asked).body == b"posted 1"
-    asked = request("POST", "/form", FORM, f"Cookie: {token}", body=b"a=1&_xsrf=other")
+    asked = build_request("POST", "/form", FORM, f"Cookie: {token}", body=b"a=1&_xsrf=other")
     assert same(both, asked).status == 403
 
 
@@ -526,16 +539,19 @@ def test_the_xsrf_cookie(stage: Stage, folder: Path) -> None:
     ],
 )
 def test_the_protection_against_other_origins(
-    stage: Stage, folder: Path, headers: tuple[str, ...], status: int
+    stage: ServerThread, folder: Path, headers: tuple[str, ...], status: int
 ) -> None:
     both = Both(stage, build(folder, cross_origin_protection=True))
-    assert same(both, request("POST", "/plain", *headers, body=b"x")).status == status
-    assert same(both, get("/plain", *headers)).status == 200
+    assert same(both, build_request("POST", "/plain", *headers, body=b"x")).status == status
+    assert same(both, build_get("/plain", *headers)).status == 200
 
 
-def test_a_default_handler_and_a_host_s_own_routes(stage: Stage) -> None:
+def test_a_default_handler_and_a_host_s_own_routes(stage: ServerThread) -> None:
     app = Application(
-        [(r"/", Plain)], log_function=silent, default_handler_class=Plain, default_host="b.example"
+        [(r"/", Plain)],
+        log_function=no_access_log,
+        default_handler_class=Plain,
+        default_host="b.example",
     )
     app.add_handlers(r"c\.example", [(r"/", Told)])
     both = Both(stage, app)
@@ -568,7 +584,7 @@ class Bare:
         raise AssertionError("it stayed")
 
 
-def test_any_delegate_will_do(stage: Stage) -> None:
+def test_any_delegate_will_do(stage: ServerThread) -> None:
     from tornado.httputil import HTTPServerConnectionDelegate
 
     class Delegate(HTTPServerConnectionDelegate):
@@ -576,7 +592,7 @@ def test_any_delegate_will_do(stage: Stage) -> None:
             return Bare(request_conn)
 
     both = Both(stage, Delegate())  # type: ignore[arg-type]
-    assert same(both, get("/status/204")).body == b"bare"
+    assert same(both, build_get("/status/204")).body == b"bare"
 
 
 # The lanes, on wire and on a plain application.
@@ -655,12 +671,12 @@ def lanes() -> list[FastRoute]:
 
 
 @pytest.fixture(scope="module")
-def laned(stage: Stage) -> Iterator[Both]:
+def laned(stage: ServerThread) -> Iterator[Both]:
     table = lanes()
     app = Application(
         tornado_rules(table, [(r"/events", Events), (r"/plain", Plain)], Fallback),
         default_handler_class=Fallback,
-        log_function=silent,
+        log_function=no_access_log,
     )
     yield Both(stage, app, table)
 
@@ -676,11 +692,11 @@ def laned(stage: Stage) -> Iterator[Both]:
 )  # fmt: skip
 def test_a_lane_answers_the_same_on_both_servers(laned: Both, path: str) -> None:
     for method in METHODS:
-        same(laned, request(method, path))
-        same(laned, request(method, path, "Connection: close"))
-        same(laned, request(method, path, version="1.0"))
+        same(laned, build_request(method, path))
+        same(laned, build_request(method, path, "Connection: close"))
+        same(laned, build_request(method, path, version="1.0"))
         if method not in ("GET", "HEAD"):
-            same(laned, request(method, path, body=b"0123456789"))
+            same(laned, build_request(method, path, body=b"0123456789"))
 
 
 @pytest.mark.parametrize(
@@ -702,8 +718,8 @@ def test_a_lane_answers_the_same_on_both_servers(laned: Both, path: str) -> None
     ],
 )
 def test_a_lane_is_told_the_same_on_both_servers(laned: Both, headers: tuple[str, ...]) -> None:
-    assert same(laned, get("/told/a/1", *headers)).status == 200
-    assert same(laned, get("/tagged", *headers)).status == 200
+    assert same(laned, build_get("/told/a/1", *headers)).status == 200
+    assert same(laned, build_get("/tagged", *headers)).status == 200
 
 
 @pytest.mark.parametrize("path", ["/faulty", "/faulty/late"])
@@ -711,7 +727,7 @@ def test_a_lane_s_fault_is_the_same_on_both_servers(
     laned: Both, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for method in ("GET", "HEAD"):
-        assert same(laned, request(method, path)).status == 500
+        assert same(laned, build_request(method, path)).status == 500
         errors = [each for each in caplog.records if each.levelname == "ERROR"]
         assert len(errors) == 2  # one of each server
         assert all("a lane's" in str(each.exc_info) for each in errors)
@@ -719,20 +735,21 @@ def test_a_lane_s_fault_is_the_same_on_both_servers(
 
 
 def test_a_lane_s_own_limit_holds_on_both_servers(laned: Both) -> None:
-    fits = same(laned, request("POST", "/small", body=b"0123456789"))
+    fits = same(laned, build_request("POST", "/small", body=b"0123456789"))
     assert fits.status == 200
     for data in (
-        request("POST", "/small", body=b"0123456789a"),
-        request("POST", "/small", "Transfer-Encoding: chunked") + chunked(b"012345", b"67890a"),
+        build_request("POST", "/small", body=b"0123456789a"),
+        build_request("POST", "/small", "Transfer-Encoding: chunked")
+        + encode_chunks(b"012345", b"67890a"),
     ):
-        ours, theirs = laned.ask(data)
+        ours, theirs = laned.request(data)
         assert (ours.status, theirs.status) == (413, 413)
         assert ours.body == theirs.body
 
 
 def test_allow_names_a_path_s_methods_of_both_planes(laned: Both) -> None:
     for method, status in (("PATCH", 405), ("OPTIONS", 204)):
-        answer = same(laned, request(method, "/events"))
+        answer = same(laned, build_request(method, "/events"))
         assert answer.status == status
         allowed = {each.strip() for each in (answer.header("Allow") or "").split(",")}
         assert {"GET", "POST", "OPTIONS"} <= allowed
@@ -760,22 +777,22 @@ class Slow(RequestHandler):
         self.closed.set()
 
 
-def test_a_stream_learns_that_its_client_has_gone(stage: Stage) -> None:
+def test_a_stream_learns_that_its_client_has_gone(stage: ServerThread) -> None:
     Slow.seen = False
     served = stage.serve(
-        Application([(r"/slow", Slow), (r"/status/(\d+)", Bodiless)], log_function=silent)
+        Application([(r"/slow", Slow), (r"/status/(\d+)", Bodiless)], log_function=no_access_log)
     )
-    with served.peer() as peer:
-        peer.send(get("/slow"))
-        while b"x\r\n" not in peer.held:
-            peer.more()
+    with served.connect() as peer:
+        peer.send(build_get("/slow"))
+        while b"x\r\n" not in peer.buffer:
+            peer.receive()
     gone(served)
     assert Slow.seen
 
 
-def gone(served: Served) -> None:
+def gone(served: RunningServer) -> None:
     for _ in range(200):
-        with served.peer() as peer:
-            assert peer.ask(get("/status/204")).status == 204
+        with served.connect() as peer:
+            assert peer.request(build_get("/status/204")).status == 204
         if Slow.seen:
             return

@@ -17,7 +17,7 @@ from store.sqlite.admin.token_authenticator import (
 from store.sqlite.admin.tokens import CreateToken, RevokeToken
 from store.sqlite.core.command import AdminCommand
 from store.sqlite.core.database import Database
-from tests.support.banners.campaign_files import rows, with_database
+from tests.support.banners.campaign_files import query_rows, with_database
 
 
 def refused(data: Path, command: AdminCommand[object]) -> str:
@@ -49,7 +49,7 @@ def test_new_app_has_a_token_with_write_and_read_scope(tmp_path: Path) -> None:
 
 def test_only_the_sha256_of_a_secret_token_is_stored(tmp_path: Path) -> None:
     app = with_database(tmp_path, CreateApp("shop").run)
-    (row,) = rows(tmp_path, "SELECT * FROM token")
+    (row,) = query_rows(tmp_path, "SELECT * FROM token")
     assert hashlib.sha256(app.secret_token.encode()).digest() in row
     secret = app.secret_token.removeprefix("mq_1_").encode()
     assert len(secret) >= 32

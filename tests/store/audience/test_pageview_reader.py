@@ -14,13 +14,13 @@ from store.sqlite.audience import pageview_reader
 from store.sqlite.audience.pageview_reader import PageviewReader
 from store.sqlite.audience.site_registry import SiteRegistry
 from store.sqlite.events import event_log
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
 
 SECOND = 1_000_000
 
 
-class PageviewStore(Opened):
+class PageviewStore(OpenEventStore):
     async def __aenter__(self) -> "PageviewStore":
         await super().__aenter__()
         self.active = ActiveVisitors(60)
@@ -34,7 +34,7 @@ class PageviewStore(Opened):
         data = {"host": "www.example.com", "path": "/", **other.pop("data", {})}  # type: ignore
         at = time_ns() // 1000 - round(ago * SECOND)
         text = json.dumps({name: it for name, it in data.items() if it is not None})
-        await self.append(row(app=self.app, session=session, at=at, data=text, **other))
+        await self.append(event_row(app=self.app, session=session, at=at, data=text, **other))
 
     async def visitors(self, host: str = "www.example.com") -> dict[str, int]:
         while await self.pageviews.process_next():
@@ -73,7 +73,9 @@ def test_other_events_and_unlisted_hosts_are_ignored(tmp_path: Path) -> None:
         await store.view(data={"host": None})
         await store.view(data={"path": None})
         await store.view(data={"path": 7})
-        await store.append(row(app=99, at=time_ns() // 1000, data='{"host":"www.example.com"}'))
+        await store.append(
+            event_row(app=99, at=time_ns() // 1000, data='{"host":"www.example.com"}')
+        )
         assert await store.visitors() == {}
         assert await store.visitors("other.example.com") == {}
 

@@ -30,18 +30,18 @@ from store.sqlite.core.folder_lock import FolderLock
 from store.sqlite.imports import import_sweeper
 from store.sqlite.imports.import_staging import ImportStaging
 from tests.support import ROOT
-from tests.support.banners.campaign_files import PNG, SMALL, lay, with_database
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
+from tests.support.banners.campaign_files import PNG, SMALL_CAMPAIGN, with_database, write_files
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
 
 
 def silent(done: int, total: int) -> None:
     """Hears nothing."""
 
 
-def use(folder: Path, deed: Callable[[Opened], Awaitable[None]]) -> None:
+def use(folder: Path, deed: Callable[[OpenEventStore], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with Opened(folder) as opened:
+        async with OpenEventStore(folder) as opened:
             await deed(opened)
 
     asyncio.run(run())
@@ -60,12 +60,12 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with an import, images among it, and some megabytes of events."""
     place = tmp_path_factory.mktemp("filled")
 
-    async def fill(opened: Opened) -> None:
-        source = lay(place / "campaigns", SMALL)
+    async def fill(opened: OpenEventStore) -> None:
+        source = write_files(place / "campaigns", SMALL_CAMPAIGN)
         await import_folder(source, ImportStaging(opened.database, place / "data" / "images"))
         for _ in range(4):
-            await opened.append(*[row(data=json.dumps({"x": "y" * 900}))] * 1_000)
-        await opened.views.catch_up()
+            await opened.append(*[event_row(data=json.dumps({"x": "y" * 900}))] * 1_000)
+        await opened.projections.catch_up()
 
     use(place / "data", fill)
     return place / "data"
@@ -86,7 +86,7 @@ def test_a_backup_is_of_one_state_and_holds_up_no_commit(data: Path, tmp_path: P
         amid.set()
         assert go_on.wait(120)
 
-    async def deed(opened: Opened) -> None:
+    async def deed(opened: OpenEventStore) -> None:
         before = ids(data / "marquee.db")
         thread = threading.Thread(
             target=lambda: made.append(create_backup(data, tmp_path / "to", told))
@@ -95,8 +95,8 @@ def test_a_backup_is_of_one_state_and_holds_up_no_commit(data: Path, tmp_path: P
         await asyncio.to_thread(amid.wait, 20)
         # It stands still amid its copying; what comes now is committed and read all the same.
         for _ in range(30):
-            await asyncio.wait_for(opened.append(*[row(data="z" * 2_000)] * 100), 5)
-        assert len(await opened.found(name="pageview")) == 1_000  # a page of them
+            await asyncio.wait_for(opened.append(*[event_row(data="z" * 2_000)] * 100), 5)
+        assert len(await opened.find_ids(name="pageview")) == 1_000  # a page of them
         after = ids(data / "marquee.db")
         go_on.set()
         await asyncio.to_thread(thread.join, 20)
@@ -113,8 +113,8 @@ def test_a_plain_copy_of_the_file_would_lack_what_was_acknowledged(
 ) -> None:
     """So the test above can fail: the newest commits stand in the WAL."""
 
-    async def deed(opened: Opened) -> None:
-        await opened.append(row())
+    async def deed(opened: OpenEventStore) -> None:
+        await opened.append(event_row())
         shutil.copy(data / "marquee.db", tmp_path / "copy.db")
         place, _ = create_backup(data, tmp_path / "to", silent)
         assert ids(place / "marquee.db") == ids(data / "marquee.db") != ids(tmp_path / "copy.db")
@@ -143,8 +143,8 @@ def test_a_backup_changes_nothing_in_the_database_it_reads(data: Path, tmp_path:
         files = [data / "marquee.db", data / "marquee.db-wal"]
         return [(file.read_bytes(), file.stat().st_mtime_ns) for file in files if file.exists()]
 
-    async def deed(opened: Opened) -> None:
-        await opened.append(row())
+    async def deed(opened: OpenEventStore) -> None:
+        await opened.append(event_row())
         before = state()
         create_backup(data, tmp_path / "to", silent)
         assert len(before[1][0])
@@ -158,19 +158,19 @@ def test_views_that_are_ahead_of_what_was_put_back_are_made_anew(
 ) -> None:
     place, _ = create_backup(data, tmp_path / "to", silent)
 
-    async def go_on(opened: Opened) -> None:
-        await opened.append(row(name="later"))
-        await opened.views.catch_up()
+    async def go_on(opened: OpenEventStore) -> None:
+        await opened.append(event_row(name="later"))
+        await opened.projections.catch_up()
 
     use(data, go_on)
     # As someone would who knows no `restore`.
     shutil.copy(place / "marquee.db", data / "marquee.db")
 
-    async def look(opened: Opened) -> None:
+    async def look(opened: OpenEventStore) -> None:
         assert "ahead of the log" in caplog.text
-        assert len(await opened.found(name="later")) == 0
-        await opened.append(row(name="other"))
-        assert len(await opened.found(name="other")) == 1
+        assert len(await opened.find_ids(name="later")) == 0
+        await opened.append(event_row(name="other"))
+        assert len(await opened.find_ids(name="other")) == 1
 
     use(data, look)
 
@@ -180,12 +180,12 @@ def test_views_of_what_came_after_the_backup_are_never_taken_for_those_of_what_c
 ) -> None:
     place, _ = create_backup(data, tmp_path / "to", silent)
 
-    async def lost(opened: Opened) -> None:
-        await opened.append(row(name="lost"))
-        await opened.views.catch_up()
+    async def lost(opened: OpenEventStore) -> None:
+        await opened.append(event_row(name="lost"))
+        await opened.projections.catch_up()
 
-    async def instead(opened: Opened) -> None:
-        await opened.append(row(name="instead"))
+    async def instead(opened: OpenEventStore) -> None:
+        await opened.append(event_row(name="instead"))
 
     use(data, lost)
     shutil.copy(data / "views.db", tmp_path / "views.db")
@@ -195,8 +195,8 @@ def test_views_of_what_came_after_the_backup_are_never_taken_for_those_of_what_c
     # By its ids alone, this one is not ahead.
     shutil.copy(tmp_path / "views.db", data / "views.db")
 
-    async def look(opened: Opened) -> None:
-        counted = {each[4]: each[5] for each in (await opened.figures())[0]}
+    async def look(opened: OpenEventStore) -> None:
+        counted = {each[4]: each[5] for each in (await opened.projection_counts())[0]}
         assert counted == {"pageview": 4_000, "instead": 1}
 
     use(data, look)
@@ -208,7 +208,7 @@ def test_imports_that_replace_images_amid_a_backup_make_it_begin_anew(
     """What the copy names was put in force after the images were copied, and is gone by now."""
 
     def publish(name: str) -> None:
-        again = lay(tmp_path / name, {"images/image_1.png": PNG + name.encode()})
+        again = write_files(tmp_path / name, {"images/image_1.png": PNG + name.encode()})
 
         async def job(database: Database) -> None:
             staging = ImportStaging(database, data / "images")
@@ -359,7 +359,7 @@ def test_a_folder_that_is_not_empty_is_put_aside_only_if_that_is_said(
     data: Path, tmp_path: Path
 ) -> None:
     place, _ = create_backup(data, tmp_path / "to", silent)
-    use(data, lambda opened: opened.append(row(name="later")))
+    use(data, lambda opened: opened.append(event_row(name="later")))
     later = ids(data / "marquee.db")
     with pytest.raises(StoreRefused, match="is not empty"):
         restore_backup(place, data, silent)
@@ -458,7 +458,7 @@ def test_a_restore_that_is_killed_at_any_step_is_finished_or_has_changed_nothing
 ) -> None:
     place, _ = create_backup(data, tmp_path / "to", silent)
     backed_up = ids(data / "marquee.db")
-    use(data, lambda opened: opened.append(row(name="later")))
+    use(data, lambda opened: opened.append(event_row(name="later")))
     later, images = (
         ids(data / "marquee.db"),
         sorted(path.name for path in (data / "images").iterdir()),
@@ -487,7 +487,7 @@ def test_a_restore_that_cannot_move_a_file_goes_back(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     place, _ = create_backup(data, tmp_path / "to", silent)
-    use(data, lambda opened: opened.append(row(name="later")))
+    use(data, lambda opened: opened.append(event_row(name="later")))
     later, names = ids(data / "marquee.db"), named(data)
     real, leaving = Path.rename, ""
 
@@ -522,7 +522,7 @@ def test_a_restore_over_a_mounted_folder_is_refused_before_anything_changes(
     ["images/x", "views.db", "marquee.db-wal", "last-backup.json", "replaced-1/x", ".restoring/x"],
 )
 def test_no_installation_is_begun_in_what_is_left_of_another(tmp_path: Path, trace: str) -> None:
-    lay(tmp_path, {trace: "x"})
+    write_files(tmp_path, {trace: "x"})
     for empty in (False, True):
         if empty:
             (tmp_path / "marquee.db").touch()
@@ -531,7 +531,7 @@ def test_no_installation_is_begun_in_what_is_left_of_another(tmp_path: Path, tra
 
 
 def test_an_installation_is_begun_in_a_folder_that_others_use(tmp_path: Path) -> None:
-    lay(tmp_path, {"lost+found/x": "", "lock": "1", "notes.txt": "", "marquee.sock": ""})
+    write_files(tmp_path, {"lost+found/x": "", "lock": "1", "notes.txt": "", "marquee.sock": ""})
     (tmp_path / "images").mkdir()  # where a volume is mounted
     prepare_data_folder(tmp_path)
     (tmp_path / "marquee.db").touch()  # a start that was cut off

@@ -6,7 +6,12 @@ from domain.banners.ranking import BannerStats
 from store.sqlite.banners.campaign_stats import CampaignStats, load_campaign_stats, read_impressions
 from store.sqlite.banners.impressions import add_impressions
 from store.sqlite.core.database import Database
-from tests.support.banners.campaign_files import SMALL, imported, lay, with_database
+from tests.support.banners.campaign_files import (
+    SMALL_CAMPAIGN,
+    import_in_process,
+    with_database,
+    write_files,
+)
 
 
 def test_empty_database_has_no_stats(tmp_path: Path) -> None:
@@ -14,7 +19,7 @@ def test_empty_database_has_no_stats(tmp_path: Path) -> None:
 
 
 def test_served_impressions_count_at_once_and_keep_the_version(tmp_path: Path) -> None:
-    imported(tmp_path, lay(tmp_path / "set", SMALL))
+    import_in_process(tmp_path, write_files(tmp_path / "set", SMALL_CAMPAIGN))
 
     async def use(database: Database) -> None:
         await add_impressions(database, {(1, 10, 1): 5, (3, 10, 1): 7})
@@ -33,7 +38,9 @@ def test_served_impressions_survive_imports_and_merges(tmp_path: Path) -> None:
     with_database(tmp_path, lambda database: add_impressions(database, {(1, 10, 1): 5}))
     for number in range(12):
         lines = f"banner_id,campaign_id\n1,10\n{number},11\n"
-        imported(tmp_path, lay(tmp_path / str(number), {"1/impressions_1.csv": lines}))
+        import_in_process(
+            tmp_path, write_files(tmp_path / str(number), {"1/impressions_1.csv": lines})
+        )
     found = with_database(tmp_path, load_campaign_stats)
     assert found.imported[1][10][1].impressions == 17
     assert found.version == 12
@@ -41,7 +48,7 @@ def test_served_impressions_survive_imports_and_merges(tmp_path: Path) -> None:
 
 def test_random_fill_does_not_add_a_banner_to_the_campaign(tmp_path: Path) -> None:
     lines = "banner_id,campaign_id\n1,10\n2,11\n"
-    imported(tmp_path, lay(tmp_path / "set", {"1/impressions_1.csv": lines}))
+    import_in_process(tmp_path, write_files(tmp_path / "set", {"1/impressions_1.csv": lines}))
 
     async def use(database: Database) -> None:
         await add_impressions(database, {(1, 10, 2): 5})

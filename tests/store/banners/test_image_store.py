@@ -14,16 +14,16 @@ from tests.support.banners.campaign_files import (
     GIF,
     JPEG,
     PNG,
-    counts,
-    imported,
-    lay,
+    import_in_process,
+    row_counts,
     with_database,
+    write_files,
 )
-from tests.support.file_descriptors import descriptors
+from tests.support.file_descriptors import limit_free_descriptors
 
 
 def test_image_has_type_and_etag_and_is_cached(tmp_path: Path) -> None:
-    imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
+    import_in_process(tmp_path, write_files(tmp_path / "set", {"images/image_5.png": JPEG}))
     files = list((tmp_path / "images").iterdir())
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600]
     assert (tmp_path / "images").stat().st_mode & 0o777 == 0o700
@@ -44,14 +44,20 @@ def test_image_has_type_and_etag_and_is_cached(tmp_path: Path) -> None:
 
 
 def test_unreadable_image_raises_instead_of_counting_as_missing(tmp_path: Path) -> None:
-    imported(tmp_path, lay(tmp_path / "set", {"images/image_5.png": JPEG}))
+    import_in_process(tmp_path, write_files(tmp_path / "set", {"images/image_5.png": JPEG}))
 
     async def use(database: Database) -> None:
         images = ImageStore(database, tmp_path / "images", 1_000_000)
-        with descriptors(0), pytest.raises(StoreError, match=r"marquee\.db cannot be used: unable"):
+        with (
+            limit_free_descriptors(0),
+            pytest.raises(StoreError, match=r"marquee\.db cannot be used: unable"),
+        ):
             await images.get(5)
         await images.get(6)  # the reader has its files open from now on
-        with descriptors(0), pytest.raises(StoreError, match="cannot be read: Too many open files"):
+        with (
+            limit_free_descriptors(0),
+            pytest.raises(StoreError, match="cannot be read: Too many open files"),
+        ):
             await images.get(5)
         image = await images.get(5)
         assert image is not None and image.body == JPEG
@@ -104,8 +110,8 @@ def test_failed_write_of_an_image_leaves_no_file(
 def test_damaged_image_is_not_served_and_is_repaired_by_importing_it_again(
     tmp_path: Path, damage: str
 ) -> None:
-    source = lay(tmp_path / "set", {"images/image_5.png": PNG})
-    imported(tmp_path, source)
+    source = write_files(tmp_path / "set", {"images/image_5.png": PNG})
+    import_in_process(tmp_path, source)
     (file,) = (tmp_path / "images").iterdir()
     if damage == "truncated":
         os.truncate(file, len(PNG) // 2)
@@ -119,6 +125,6 @@ def test_damaged_image_is_not_served_and_is_repaired_by_importing_it_again(
 
     assert with_database(tmp_path, image) is None
     # The repair counts as stored, so that a running server reloads the image.
-    assert counts(imported(tmp_path, source)) == (1, 1, 0, 0)
+    assert row_counts(import_in_process(tmp_path, source)) == (1, 1, 0, 0)
     assert with_database(tmp_path, image).body == PNG
-    assert counts(imported(tmp_path, source)) == (1, 0, 1, 0)
+    assert row_counts(import_in_process(tmp_path, source)) == (1, 0, 1, 0)

@@ -15,7 +15,7 @@ import pytest
 from store.api.errors import StoreBusy, StoreError, StoreFailed, StoreFull, StoreTooNew
 from store.sqlite.core.database import Database
 from store.sqlite.core.migrations import migrate
-from tests.support.banners.campaign_files import rows, with_database
+from tests.support.banners.campaign_files import query_rows, with_database
 
 Connection = sqlite3.Connection
 ADD = "INSERT INTO counter VALUES (?, ?)"
@@ -35,7 +35,7 @@ def one(sql: str) -> Callable[[Connection], object]:
 def test_what_a_job_returns_reaches_the_caller_once_it_is_on_disk(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         assert await database.write(lambda c: c.execute(ADD, ("a", 1)).rowcount) == 1
-        assert rows(tmp_path, "SELECT * FROM counter") == [("a", 1)]
+        assert query_rows(tmp_path, "SELECT * FROM counter") == [("a", 1)]
 
     with_database(tmp_path, use)
 
@@ -54,7 +54,7 @@ def test_a_job_that_raises_leaves_nothing_and_the_next_one_works(tmp_path: Path)
         assert database.failed is None
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT name FROM counter") == [("b",)]
+    assert query_rows(tmp_path, "SELECT name FROM counter") == [("b",)]
 
 
 def test_jobs_run_one_by_one_in_the_order_they_came(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_job_whose_caller_left_is_done_all_the_same(tmp_path: Path) -> None:
         await database.write(lambda _: None)
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT name FROM counter") == [("a",)]
+    assert query_rows(tmp_path, "SELECT name FROM counter") == [("a",)]
 
 
 def test_a_reader_sees_one_state_throughout_while_others_write(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_full_disk_fails_that_write_and_later_ones_work_again(tmp_path: Path) 
         await database.write(lambda connection: connection.execute(blob).rowcount)
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT name FROM counter") == [("a",)]
+    assert query_rows(tmp_path, "SELECT name FROM counter") == [("a",)]
 
 
 @contextmanager
@@ -206,7 +206,10 @@ def test_after_an_io_error_nothing_is_written_until_a_restart(tmp_path: Path) ->
 
     with_database(tmp_path, use)
     with_database(tmp_path, lambda database: database.write(add("restarted")))
-    assert rows(tmp_path, "SELECT name FROM counter ORDER BY name") == [("before",), ("restarted",)]
+    assert query_rows(tmp_path, "SELECT name FROM counter ORDER BY name") == [
+        ("before",),
+        ("restarted",),
+    ]
 
 
 def test_a_close_that_finds_no_room_to_checkpoint_loses_nothing(tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_program_that_keeps_the_database_is_told_of_and_harms_nothing(tmp_path
         await database.write(add("b"))
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT name FROM counter") == [("b",)]
+    assert query_rows(tmp_path, "SELECT name FROM counter") == [("b",)]
 
 
 def test_corruption_stops_writing_also_when_a_reader_finds_it(tmp_path: Path) -> None:
@@ -279,14 +282,16 @@ def test_a_program_whose_database_cannot_be_opened_ends(tmp_path: Path) -> None:
 def test_each_migration_is_recorded_once(tmp_path: Path) -> None:
     for _ in range(2):
         with_database(tmp_path, lambda database: database.write(lambda _: None))
-    recorded = rows(tmp_path, "SELECT number, name FROM migration ORDER BY number")
+    recorded = query_rows(tmp_path, "SELECT number, name FROM migration ORDER BY number")
     assert recorded[:2] == [(1, "001_campaigns"), (2, "002_apps")]
 
 
 def test_all_tables_are_strict(tmp_path: Path) -> None:
     with_database(tmp_path, lambda database: database.write(lambda _: None))
     loose = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND NOT strict"
-    assert [row for row in rows(tmp_path, loose) if not str(row[0]).startswith("sqlite_")] == []
+    assert [
+        row for row in query_rows(tmp_path, loose) if not str(row[0]).startswith("sqlite_")
+    ] == []
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:

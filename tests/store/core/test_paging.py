@@ -23,7 +23,7 @@ from store.sqlite.imports.import_staging import ImportStaging
 from store.sqlite.imports.import_sweeper import merge_stats
 from store.sqlite.projections.projections import Projections
 from store.sqlite.stories.stories import ListStories
-from tests.support.events.event_store import Opened
+from tests.support.events.event_store import OpenEventStore
 
 ROWS = 6_000
 FIGURES = "INSERT INTO figure VALUES (?, ?, ?, ?, 1, 1, 0, 0)"
@@ -185,8 +185,8 @@ def test_no_read_of_the_servers_own_grows_with_its_table(
     monkeypatch.setattr(paging, "PAGE_ROWS", 100)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            database, views = opened.database, opened.views
+        async with OpenEventStore(tmp_path) as opened:
+            database, views = opened.database, opened.projections
             await fill(database)
             start = 20_000 * DAY_MICROS
             kinds = [(n, 1, 1, "c", f"n{n}", start) for n in range(ROWS)]

@@ -14,7 +14,7 @@ from store.sqlite.core import database as module
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
 from tests.support.banners.campaign_files import with_database
-from tests.support.events.event_rows import row
+from tests.support.events.event_rows import event_row
 
 MEGABYTE = 1_000_000
 
@@ -57,7 +57,7 @@ async def write(database: Database, size: int) -> int:
     wal = database.path.with_name("marquee.db-wal")
     largest = 0
     for _ in range(size // 100_000):
-        await log.append([row(data="x" * 1_000)] * 100)
+        await log.append([event_row(data="x" * 1_000)] * 100)
         largest = max(largest, wal.stat().st_size)
     return largest
 

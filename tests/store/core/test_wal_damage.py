@@ -16,7 +16,7 @@ from store.sqlite.core.data_loss import last_loss
 from store.sqlite.core.database import Database
 from store.sqlite.core.wal import commit_frames
 from store.sqlite.events.event_log import EventLog
-from tests.support.events.event_rows import row
+from tests.support.events.event_rows import event_row
 
 COMMITS = 12
 
@@ -28,7 +28,7 @@ async def written(folder: Path) -> None:
     try:
         log = await EventLog.open(database)
         for _ in range(COMMITS):
-            await log.append([row()])
+            await log.append([event_row()])
         (folder / "copy").mkdir()
         for suffix in ("", "-wal"):
             shutil.copy(folder / "open" / f"marquee.db{suffix}", folder / "copy")

@@ -11,8 +11,8 @@ import pytest
 
 from store.sqlite.events.event_retention import DAY_MICROS, EventRetention
 from store.sqlite.projections import projections
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
 
 START, DAYS = 20_000 * DAY_MICROS, 33
 MINUTE = 60_000_000
@@ -46,8 +46,8 @@ class Model:
             del self.received[number]
 
 
-async def compare(opened: Opened, model: Model) -> None:
-    minutes, live = await opened.figures()
+async def compare(opened: OpenEventStore, model: Model) -> None:
+    minutes, live = await opened.projection_counts()
     assert {tuple(each[:5]): each[5] for each in minutes} == +model.minutes
     assert {tuple(each[:3]): each[3] for each in live if each[3]} == +model.live
     for wanted in ({}, {"session": "s1"}, {"name": "b"}, {"app": 1}):
@@ -57,7 +57,7 @@ async def compare(opened: Opened, model: Model) -> None:
             for _, number in sorted((each[6], number) for number, each in model.kept.items())
             if all(model.kept[number][column[key]] == value for key, value in wanted.items())
         ]
-        assert await opened.found(**wanted) == found[:1_000]
+        assert await opened.find_ids(**wanted) == found[:1_000]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_what_is_found_and_counted_follows_from_what_happened(
         at = now - chance.choice([0, 0, 0, 1, 2, 5, 40]) * DAY_MICROS - chance.randrange(MINUTE * 3)
         if not fixed and chance.random() < 0.3:
             data = {"slot": chance.randrange(1, 5), "campaign": 1, "banner": chance.randrange(3)}
-            return row("click", source=3, app=0, session=None, at=at, data=json.dumps(data))
+            return event_row("click", source=3, app=0, session=None, at=at, data=json.dumps(data))
         session = f"s{chance.randrange(4)}"
         more = {"app": chance.randrange(1, 3), **fixed}
-        return row(chance.choice("abc"), session=session, at=at, **more)
+        return event_row(chance.choice("abc"), session=session, at=at, **more)
 
-    async def act(opened: Opened) -> None:
+    async def act(opened: OpenEventStore) -> None:
         nonlocal now
         deed = chance.choice(
             ["append"] * 4 + ["step", "time", "replace", "delete", "forget", "new"]
@@ -94,16 +94,16 @@ def test_what_is_found_and_counted_follows_from_what_happened(
                 model.at[number] = each[6]
                 model.count(each)
         elif deed == "step":
-            await opened.views.step(chance.randrange(1, 30))
+            await opened.projections.step(chance.randrange(1, 30))
         elif deed == "time":
             now += chance.randrange(5 * DAY_MICROS)
-            await opened.views.catch_up()
-            retention = EventRetention(opened.database, opened.views, DAYS)
+            await opened.projections.catch_up()
+            retention = EventRetention(opened.database, opened.projections, DAYS)
             while await retention.once(now):
                 pass
             model.retain(now)
         elif deed == "new":
-            await opened.views.rebuild(lambda _: None)
+            await opened.projections.rebuild(lambda _: None)
         elif deed == "forget":
             session = f"s{chance.randrange(4)}"
             app = chance.choice([None, 1])
@@ -112,18 +112,18 @@ def test_what_is_found_and_counted_follows_from_what_happened(
                 for number, each in model.kept.items()
                 if each[2] == session and app in (None, each[1])
             ]
-            assert (await opened.changes.forget(session, app)).events == len(theirs)
+            assert (await opened.mutations.forget(session, app)).events == len(theirs)
             for number in theirs:
                 del model.kept[number]
         elif model.kept:
             number = chance.choice(sorted(model.kept))
             old = model.kept[number]
             if deed == "delete":
-                assert await opened.changes.delete(number)
+                assert await opened.mutations.delete(number)
                 del model.kept[number]
             elif old[0] == 1:
                 new = an_event(app=old[1])
-                assert await opened.changes.replace(number, new)
+                assert await opened.mutations.replace(number, new)
                 # What the views have not had yet is as it is now from the beginning.
                 model.count(old, -1)
                 model.count(new)
@@ -132,7 +132,7 @@ def test_what_is_found_and_counted_follows_from_what_happened(
 
     async def run() -> None:
         for _ in range(6):
-            async with Opened(tmp_path) as opened:
+            async with OpenEventStore(tmp_path) as opened:
                 for _ in range(25):
                     await act(opened)
                 await compare(opened, model)

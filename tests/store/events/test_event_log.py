@@ -13,8 +13,8 @@ from store.sqlite.core.database import Database
 from store.sqlite.events.commit_batch import AppendOutcome
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.projections.session_key import session_key
-from tests.support.banners.campaign_files import rows, with_database
-from tests.support.events.event_rows import counts, held, row, sent
+from tests.support.banners.campaign_files import query_rows, with_database
+from tests.support.events.event_rows import blocked_writer, event_row, log_counts, row_of_sender
 
 
 def verdicts(outcomes: list[tuple[int, str]]) -> list[str]:
@@ -24,7 +24,9 @@ def verdicts(outcomes: list[tuple[int, str]]) -> list[str]:
 def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        [(number, verdict)] = await log.append([row("click", data='{"a":1}')], received=2_000_000)
+        [(number, verdict)] = await log.append(
+            [event_row("click", data='{"a":1}')], received=2_000_000
+        )
         assert (number, verdict) == (2_000 << 22, "stored")
         kept = (
             1,
@@ -40,8 +42,8 @@ def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
             None,
             '{"a":1}',
         )
-        assert rows(tmp_path, "SELECT * FROM event") == [(number, *kept)]
-        assert counts(log) == (1, 0, 0, 0)
+        assert query_rows(tmp_path, "SELECT * FROM event") == [(number, *kept)]
+        assert log_counts(log) == (1, 0, 0, 0)
 
     with_database(tmp_path, use)
 
@@ -50,9 +52,9 @@ def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
 def test_a_request_of_any_size_is_stored_whole_and_in_its_order(tmp_path: Path, many: int) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        outcomes = await log.append([row(at=number) for number in range(many)])
+        outcomes = await log.append([event_row(at=number) for number in range(many)])
         assert verdicts(outcomes) == ["stored"] * many
-        assert rows(tmp_path, "SELECT id, at FROM event ORDER BY id") == [
+        assert query_rows(tmp_path, "SELECT id, at FROM event ORDER BY id") == [
             (number, at) for at, (number, _) in enumerate(outcomes)
         ]
 
@@ -62,12 +64,12 @@ def test_a_request_of_any_size_is_stored_whole_and_in_its_order(tmp_path: Path, 
 def test_a_repeated_sender_stores_nothing_and_answers_as_the_first_time(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        [(first, _)] = await log.append([sent("a")])
-        assert await log.append([sent("a")]) == [(first, "duplicate")]
-        assert await log.append([sent("a", b"c")]) == [(first, "conflict")]
-        [(other, verdict)] = await log.append([sent("a", app=2)])
+        [(first, _)] = await log.append([row_of_sender("a")])
+        assert await log.append([row_of_sender("a")]) == [(first, "duplicate")]
+        assert await log.append([row_of_sender("a", b"c")]) == [(first, "conflict")]
+        [(other, verdict)] = await log.append([row_of_sender("a", app=2)])
         assert (other > first, verdict) == (True, "stored")
-        assert counts(log) == (2, 1, 1, 0)
+        assert log_counts(log) == (2, 1, 1, 0)
 
     with_database(tmp_path, use)
 
@@ -75,14 +77,22 @@ def test_a_repeated_sender_stores_nothing_and_answers_as_the_first_time(tmp_path
 def test_a_sender_is_known_again_within_one_commit_and_within_one_request(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            one = log.append([sent("b")])
-            two = log.append([sent("b"), row(), sent("c"), sent("c"), sent("c", b"d")])
+        with blocked_writer(database):
+            one = log.append([row_of_sender("b")])
+            two = log.append(
+                [
+                    row_of_sender("b"),
+                    event_row(),
+                    row_of_sender("c"),
+                    row_of_sender("c"),
+                    row_of_sender("c", b"d"),
+                ]
+            )
         [(b, _)] = await one
         assert verdicts(await two) == ["duplicate", "stored", "stored", "duplicate", "conflict"]
         (again, _), _, (c, _), (once_more, _), (conflict, _) = await two
         assert (again, once_more, conflict) == (b, c, c)
-        assert counts(log) == (3, 2, 1, 0)
+        assert log_counts(log) == (3, 2, 1, 0)
 
     with_database(tmp_path, use)
 
@@ -90,8 +100,8 @@ def test_a_sender_is_known_again_within_one_commit_and_within_one_request(tmp_pa
 def test_many_repeated_at_once_each_get_their_first_id(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        first = await log.append([sent(f"s{number}") for number in range(200)])
-        mixed = [sent(f"s{number}") for number in range(0, 400, 2)]
+        first = await log.append([row_of_sender(f"s{number}") for number in range(200)])
+        mixed = [row_of_sender(f"s{number}") for number in range(0, 400, 2)]
         second = await log.append(mixed)
         assert second[:100] == [(number, "duplicate") for number, _ in first[::2]]
         assert verdicts(second[100:]) == ["stored"] * 100
@@ -119,20 +129,20 @@ def test_a_person_who_was_erased_does_not_come_back_by_a_retry(tmp_path: Path) -
 
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        [(first, _)] = await log.append([sent("a")])
+        [(first, _)] = await log.append([row_of_sender("a")])
         await database.write(lambda connection: connection.execute(erase).rowcount)
-        assert await log.append([sent("a")]) == [(first, "duplicate")]
+        assert await log.append([row_of_sender("a")]) == [(first, "duplicate")]
 
     with_database(tmp_path, use)
 
 
 UNFIT = [
-    row(session="\ud800"),
-    row(at=2**63),
-    row(name=None),
-    row(at="soon"),
-    row(data=["a list"]),
-    (*row(), "too wide"),
+    event_row(session="\ud800"),
+    event_row(at=2**63),
+    event_row(name=None),
+    event_row(at="soon"),
+    event_row(data=["a list"]),
+    (*event_row(), "too wide"),
 ]
 
 
@@ -142,16 +152,16 @@ def test_an_event_that_cannot_be_stored_does_not_sink_its_neighbours(
 ) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            before = log.append([row()] * 50)
-            both = log.append([row(), unfit], bodies=[b"right", b"unfit"])
-            after = log.append([sent("a"), sent("a")])
+        with blocked_writer(database):
+            before = log.append([event_row()] * 50)
+            both = log.append([event_row(), unfit], bodies=[b"right", b"unfit"])
+            after = log.append([row_of_sender("a"), row_of_sender("a")])
         assert verdicts(await before) == ["stored"] * 50
         assert verdicts(await both) == ["stored", "rejected"]
         assert verdicts(await after) == ["stored", "duplicate"]
         assert database.commits == 1
-        assert counts(log) == (52, 1, 1, 0)
-        [(body, errors)] = rows(tmp_path, "SELECT body, errors FROM event_reject")
+        assert log_counts(log) == (52, 1, 1, 0)
+        [(body, errors)] = query_rows(tmp_path, "SELECT body, errors FROM event_reject")
         assert body == b"unfit"
         assert json.loads(str(errors))[0].keys() == {"pointer", "message"}
 
@@ -161,15 +171,17 @@ def test_an_event_that_cannot_be_stored_does_not_sink_its_neighbours(
 def test_what_is_wrong_is_kept_in_the_same_commit_with_its_app_and_time(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            both = log.append([row()], [(7, b"{", "[1]"), (7, b"}", "[2]")], received=5_000_000)
+        with blocked_writer(database):
+            both = log.append(
+                [event_row()], [(7, b"{", "[1]"), (7, b"}", "[2]")], received=5_000_000
+            )
         [(number, _)] = await both
-        assert rows(tmp_path, "SELECT * FROM event_reject ORDER BY id") == [
+        assert query_rows(tmp_path, "SELECT * FROM event_reject ORDER BY id") == [
             (number + 1, 7, 5_000_000, "[1]", b"{"),
             (number + 2, 7, 5_000_000, "[2]", b"}"),
         ]
         assert database.commits == 1
-        assert counts(log) == (1, 0, 2, 0)
+        assert log_counts(log) == (1, 0, 2, 0)
 
     with_database(tmp_path, use)
 
@@ -177,14 +189,16 @@ def test_what_is_wrong_is_kept_in_the_same_commit_with_its_app_and_time(tmp_path
 def test_a_conflicting_event_is_kept_among_the_rejects(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        await log.append([sent("a", app=3)])
-        await log.append([row(), sent("a", b"c", app=3)], bodies=[b"1", b"2"], received=1_000)
-        [(app, received, errors, body)] = rows(
+        await log.append([row_of_sender("a", app=3)])
+        await log.append(
+            [event_row(), row_of_sender("a", b"c", app=3)], bodies=[b"1", b"2"], received=1_000
+        )
+        [(app, received, errors, body)] = query_rows(
             tmp_path, "SELECT app, received, errors, body FROM event_reject"
         )
         assert (app, received, body) == (3, 1_000, b"2")
         assert json.loads(str(errors))[0]["pointer"] == "/sender_id"
-        assert counts(log) == (2, 0, 1, 0)
+        assert log_counts(log) == (2, 0, 1, 0)
 
     with_database(tmp_path, use)
 
@@ -192,10 +206,10 @@ def test_a_conflicting_event_is_kept_among_the_rejects(tmp_path: Path) -> None:
 def test_what_arrives_while_a_commit_runs_makes_the_next_one(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            first = log.append([row()])
+        with blocked_writer(database):
+            first = log.append([event_row()])
             await asyncio.sleep(0)  # handed to the writer
-            rest = [log.append([row()]) for _ in range(500)]
+            rest = [log.append([event_row()]) for _ in range(500)]
         await asyncio.gather(first, *rest)
         assert database.commits == 2
         ids = [future.result()[0][0] for future in (first, *rest)]
@@ -207,14 +221,14 @@ def test_what_arrives_while_a_commit_runs_makes_the_next_one(tmp_path: Path) -> 
 def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            futures = [log.append([row()] * 500) for _ in range(2)]
+        with blocked_writer(database):
+            futures = [log.append([event_row()] * 500) for _ in range(2)]
             assert not log.crowded
-            futures += [log.append([row()] * 500) for _ in range(38)]
+            futures += [log.append([event_row()] * 500) for _ in range(38)]
             assert log.crowded
         await asyncio.gather(*futures)
         assert 12 <= database.commits <= 20
-        assert counts(log) == (20_000, 0, 0, 0)
+        assert log_counts(log) == (20_000, 0, 0, 0)
         assert log.queued == 0
         assert not log.crowded
 
@@ -235,16 +249,16 @@ def test_one_who_cannot_be_told_keeps_nothing_from_the_others(
 ) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            first = log.append([row()])
-            log.take(Deaf(), [row()])
-            second = log.append([row()])
+        with blocked_writer(database):
+            first = log.append([event_row()])
+            log.take(Deaf(), [event_row()])
+            second = log.append([event_row()])
         await asyncio.gather(first, second)
-        assert counts(log) == (3, 0, 0, 0)
+        assert log_counts(log) == (3, 0, 0, 0)
         await database.write(lambda connection: connection.execute("DROP TABLE event").rowcount)
-        first = log.append([row()])
-        log.take(Deaf(), [row()])
-        second = log.append([row()])
+        first = log.append([event_row()])
+        log.take(Deaf(), [event_row()])
+        second = log.append([event_row()])
         for each in (first, second):
             with pytest.raises(StoreError):
                 await each
@@ -256,22 +270,24 @@ def test_one_who_cannot_be_told_keeps_nothing_from_the_others(
 def test_one_who_left_takes_nothing_from_the_others_and_its_event_stays(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            leaving, staying = log.append([row("gone")]), log.append([row()])
+        with blocked_writer(database):
+            leaving, staying = log.append([event_row("gone")]), log.append([event_row()])
             leaving.cancel()
         assert verdicts(await staying) == ["stored"]
         assert log.queued == 0
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT name FROM event") == [("gone",), ("pageview",)]
+    assert query_rows(tmp_path, "SELECT name FROM event") == [("gone",), ("pageview",)]
 
 
 def test_what_no_authenticated_request_brought_is_in_no_count(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        outcomes = await log.append([sent("a"), sent("a"), sent("a", b"c")], counted=False)
+        outcomes = await log.append(
+            [row_of_sender("a"), row_of_sender("a"), row_of_sender("a", b"c")], counted=False
+        )
         assert verdicts(outcomes) == ["stored", "duplicate", "conflict"]
-        assert counts(log) == (0, 0, 0, 0)
+        assert log_counts(log) == (0, 0, 0, 0)
 
     with_database(tmp_path, use)
 
@@ -279,19 +295,19 @@ def test_what_no_authenticated_request_brought_is_in_no_count(tmp_path: Path) ->
 def test_counts_and_ids_go_on_after_a_restart(tmp_path: Path) -> None:
     async def first(database: Database) -> int:
         log = await EventLog.open(database)
-        await log.append([row(), sent("a")], [(1, b"{", "[]")])
-        await log.append([sent("a")], refused=3)
+        await log.append([event_row(), row_of_sender("a")], [(1, b"{", "[]")])
+        await log.append([row_of_sender("a")], refused=3)
         log.refuse(2)
         await log.drain()
-        assert counts(log) == (2, 1, 1, 5)
+        assert log_counts(log) == (2, 1, 1, 5)
         # Also past what is no longer there.
         await database.write(lambda connection: connection.execute("DELETE FROM event").rowcount)
         return log.last
 
     async def second(database: Database) -> None:
         log = await EventLog.open(database)
-        assert counts(log) == (2, 1, 1, 5)
-        [(number, _)] = await log.append([row()], received=0)
+        assert log_counts(log) == (2, 1, 1, 5)
+        [(number, _)] = await log.append([event_row()], received=0)
         assert number > last
 
     last = with_database(tmp_path, first)
@@ -302,10 +318,10 @@ def test_draining_waits_for_all_that_waits(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
         await log.drain()
-        futures = [log.append([row()]) for _ in range(5_000)]
+        futures = [log.append([event_row()]) for _ in range(5_000)]
         log.refuse()
         await log.drain()
         assert all(future.done() for future in futures)
-        assert counts(log) == (5_000, 0, 0, 1)
+        assert log_counts(log) == (5_000, 0, 0, 1)
 
     with_database(tmp_path, use)

@@ -14,18 +14,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from store.api.errors import StoreFull
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
-from tests.support.banners.campaign_files import rows
-from tests.support.events.event_rows import counts, held, row, sent
+from tests.support.banners.campaign_files import query_rows
+from tests.support.events.event_rows import blocked_writer, event_row, log_counts, row_of_sender
 
 APPS = st.integers(1, 2)
 Sent = st.builds(
-    lambda app, sender, body: sent(sender, body, app=app),
+    lambda app, sender, body: row_of_sender(sender, body, app=app),
     APPS,
     st.sampled_from("abcdef"),
     st.sampled_from([b"1", b"2"]),
 )
-Plain = st.builds(lambda app: row(app=app), APPS)
-Unfit = st.just(row(session="\ud800"))
+Plain = st.builds(lambda app: event_row(app=app), APPS)
+Unfit = st.just(event_row(session="\ud800"))
 Requests = st.lists(
     st.tuples(
         st.lists(st.one_of(Sent, Sent, Plain, Unfit), max_size=6),
@@ -67,7 +67,7 @@ class Conservation(RuleBasedStateMachine):
         self.moment += back * 1_000
 
         async def run() -> list[list[tuple[int, str]]]:
-            with held(self.database):
+            with blocked_writer(self.database):
                 futures = [
                     self.log.append(
                         some,
@@ -118,7 +118,7 @@ class Conservation(RuleBasedStateMachine):
                 return lambda connection: connection.execute(sql).fetchone()
 
             await self.database.write(room(1))
-            large = row(data="x" * 1_000_000)
+            large = event_row(data="x" * 1_000_000)
             try:
                 await self.log.append([large, *some], [(1, b"{", "[]")] * wrong)
             except StoreFull:
@@ -135,7 +135,7 @@ class Conservation(RuleBasedStateMachine):
         chance=st.randoms(use_true_random=False),
     )
     def replay(self, each: Any, chance: Any) -> None:
-        rejects = [number for (number,) in rows(self.folder, "SELECT id FROM event_reject")]
+        rejects = [number for (number,) in query_rows(self.folder, "SELECT id FROM event_reject")]
         if not rejects:
             return
         reject = chance.choice(rejects)
@@ -148,7 +148,7 @@ class Conservation(RuleBasedStateMachine):
         self.check(each, number, verdict)
         moved = verdict in ("stored", "duplicate")
         self.counted["rejected"] = before - moved
-        kept = rows(self.folder, f"SELECT count(*) FROM event_reject WHERE id = {reject}")
+        kept = query_rows(self.folder, f"SELECT count(*) FROM event_reject WHERE id = {reject}")
         assert kept == [(0 if moved else 1,)]
 
     @rule()
@@ -160,10 +160,10 @@ class Conservation(RuleBasedStateMachine):
     def all_is_counted_as_it_was_committed(self) -> None:
         of = self.counted
         expected = (of["stored"], of["duplicate"], of["rejected"], of["refused"])
-        assert counts(self.log) == expected
+        assert log_counts(self.log) == expected
         sql = "SELECT stored, duplicate, rejected, refused, received FROM log"
-        assert rows(self.folder, sql) == [(*expected, sum(expected))]
-        found = rows(self.folder, "SELECT id FROM event ORDER BY id")
+        assert query_rows(self.folder, sql) == [(*expected, sum(expected))]
+        found = query_rows(self.folder, "SELECT id FROM event ORDER BY id")
         assert found == [(number,) for number in self.ids]
         assert self.log.queued == 0
 

@@ -9,20 +9,25 @@ import pytest
 from store.api.errors import StoreError, StoreFailed, StoreFull
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
-from tests.support.banners.campaign_files import rows, with_database
-from tests.support.events.event_rows import counts, held, pages, row
+from tests.support.banners.campaign_files import query_rows, with_database
+from tests.support.events.event_rows import (
+    blocked_writer,
+    event_row,
+    limit_database_pages,
+    log_counts,
+)
 
 
 def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    large = [row(data="x" * 100_000)] * 10
+    large = [event_row(data="x" * 100_000)] * 10
 
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        await pages(database, 60)
-        with held(database):
-            both = [log.append(large, [(1, b"{", "[]")]), log.append([row()])]
+        await limit_database_pages(database, 60)
+        with blocked_writer(database):
+            both = [log.append(large, [(1, b"{", "[]")]), log.append([event_row()])]
             await asyncio.sleep(0)
             log.refuse()
         for future in both:
@@ -33,26 +38,26 @@ def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
         assert log.queued == 0
         await log.drain()
         # All are in one commit, with those that it could not store.
-        assert counts(log) == (0, 0, 0, 13)
+        assert log_counts(log) == (0, 0, 0, 13)
         assert database.failed is None
-        await pages(database, 1_000_000)
+        await limit_database_pages(database, 1_000_000)
         assert len(await log.append(large)) == 10
-        assert counts(log) == (10, 0, 0, 13)
+        assert log_counts(log) == (10, 0, 0, 13)
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT count(*) FROM event") == [(10,)]
-    assert rows(tmp_path, "SELECT received, refused FROM log") == [(23, 13)]
+    assert query_rows(tmp_path, "SELECT count(*) FROM event") == [(10,)]
+    assert query_rows(tmp_path, "SELECT received, refused FROM log") == [(23, 13)]
     assert caplog.text.count("the disk is full") == 1
 
 
 def test_what_was_not_counted_is_not_counted_as_refused(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        await pages(database, 60)
+        await limit_database_pages(database, 60)
         with pytest.raises(StoreFull):
-            await log.append([row(data="x" * 1_000_000)], counted=False)
+            await log.append([event_row(data="x" * 1_000_000)], counted=False)
         await log.drain()
-        assert counts(log) == (0, 0, 0, 0)
+        assert log_counts(log) == (0, 0, 0, 0)
 
     with_database(tmp_path, use)
 
@@ -60,14 +65,14 @@ def test_what_was_not_counted_is_not_counted_as_refused(tmp_path: Path) -> None:
 def test_a_broken_database_acknowledges_nothing_any_more(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        await log.append([row()])
+        await log.append([event_row()])
         database.failed = StoreFailed("it broke")
-        with held(database):
-            both = [log.append([row()]), log.append([row()])]
-        for future in (*both, log.append([row()])):
+        with blocked_writer(database):
+            both = [log.append([event_row()]), log.append([event_row()])]
+        for future in (*both, log.append([event_row()])):
             with pytest.raises(StoreFailed, match="it broke"):
                 await future
-        assert counts(log) == (1, 0, 0, 0)
+        assert log_counts(log) == (1, 0, 0, 0)
 
     with_database(tmp_path, use)
 
@@ -78,14 +83,14 @@ def test_an_unforeseen_error_is_told_to_all_who_wait_and_the_log_goes_on(
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
         await database.write(lambda c: c.execute("ALTER TABLE log RENAME TO away"))
-        with held(database):
-            both = [log.append([row()]), log.append([row()])]
+        with blocked_writer(database):
+            both = [log.append([event_row()]), log.append([event_row()])]
         for future in both:
             with pytest.raises(StoreError, match="no such table: log"):
                 await future
         await database.write(lambda c: c.execute("ALTER TABLE away RENAME TO log"))
-        await log.append([row()])
-        assert counts(log) == (1, 0, 0, 2)
+        await log.append([event_row()])
+        assert log_counts(log) == (1, 0, 0, 2)
 
     with_database(tmp_path, use)
     assert "a commit of the log failed" in caplog.text
@@ -102,10 +107,10 @@ def test_a_commit_cannot_be_half_of_a_request(tmp_path: Path) -> None:
         log = await EventLog.open(database)
         await database.write(job)
         with pytest.raises(StoreError):
-            await log.append([row()] * 100 + [row("last")])
+            await log.append([event_row()] * 100 + [event_row("last")])
         await database.write(lambda c: c.execute("DROP TRIGGER limited").rowcount)
         await log.drain()
-        assert counts(log) == (0, 0, 0, 101)
+        assert log_counts(log) == (0, 0, 0, 101)
 
     with_database(tmp_path, use)
-    assert rows(tmp_path, "SELECT count(*) FROM event") == [(0,)]
+    assert query_rows(tmp_path, "SELECT count(*) FROM event") == [(0,)]

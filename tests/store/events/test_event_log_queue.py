@@ -10,7 +10,7 @@ from store.sqlite.core.database import Database
 from store.sqlite.events import event_log as store_log
 from store.sqlite.events.event_log import EventLog
 from tests.support.banners.campaign_files import with_database
-from tests.support.events.event_rows import counts, held, row
+from tests.support.events.event_rows import blocked_writer, event_row, log_counts
 
 
 class Clock:
@@ -33,10 +33,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_queue_is_bounded_by_the_bytes_that_it_holds(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_bytes=1_000_000)
-        with held(database):
+        with blocked_writer(database):
             taken = []
             while log.room(50_000):
-                taken.append(log.append([row()], size=50_000))
+                taken.append(log.append([event_row()], size=50_000))
             assert len(taken) == 18  # and what each holds beside its body
             assert log.room(10_000)
             assert not log.room(60_000)
@@ -50,10 +50,10 @@ def test_the_queue_is_bounded_by_the_bytes_that_it_holds(tmp_path: Path) -> None
 def test_small_events_weigh_what_they_hold_in_memory(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_bytes=1_000_000)
-        with held(database):
+        with blocked_writer(database):
             taken = []
             while log.room(300):
-                taken.append(log.append([row()], size=300))
+                taken.append(log.append([event_row()], size=300))
             assert 200 < len(taken) < 500
         await asyncio.gather(*taken)
 
@@ -64,8 +64,8 @@ def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path, cloc
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_age=0.05)
         assert log.waiting == 0
-        with held(database):
-            waiting = log.append([row()])
+        with blocked_writer(database):
+            waiting = log.append([event_row()])
             assert log.room(1)
             clock.now += 0.06
             assert log.waiting > 0.05
@@ -81,11 +81,11 @@ def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path, cloc
 def test_age_is_that_of_the_oldest_who_still_waits(tmp_path: Path, clock: Clock) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_age=0.05)
-        with held(database):
-            first = log.append([row()])
+        with blocked_writer(database):
+            first = log.append([event_row()])
             await asyncio.sleep(0)  # its commit has begun
             clock.now += 0.06
-            second = log.append([row()])
+            second = log.append([event_row()])
         await first
         assert log.waiting < 0.05
         assert log.room(1)
@@ -100,8 +100,8 @@ def test_one_request_that_is_larger_than_the_queue_is_taken_when_nothing_waits(
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_bytes=1_000)
         assert log.room(10_000)
-        with held(database):
-            large = log.append([row()], size=10_000)
+        with blocked_writer(database):
+            large = log.append([event_row()], size=10_000)
             assert not log.room(1)
         await large
         assert log.room(10_000)
@@ -114,17 +114,17 @@ def test_what_was_refused_is_counted_with_the_next_commit_or_one_of_its_own(
 ) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
-        with held(database):
-            waiting = log.append([row()])
+        with blocked_writer(database):
+            waiting = log.append([event_row()])
             await asyncio.sleep(0)
             log.refuse(3)
-            assert counts(log) == (0, 0, 0, 0)
-            other = log.append([row()])
+            assert log_counts(log) == (0, 0, 0, 0)
+            other = log.append([event_row()])
         await asyncio.gather(waiting, other)
-        assert counts(log) == (2, 0, 0, 3)
+        assert log_counts(log) == (2, 0, 0, 3)
         log.refuse()
         await log.drain()
-        assert counts(log) == (2, 0, 0, 4)
+        assert log_counts(log) == (2, 0, 0, 4)
         assert database.commits == 3
 
     with_database(tmp_path, use)
@@ -140,7 +140,7 @@ def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment
         log = await EventLog.open(database, queue_bytes=10**9, queue_age=60)
         # Each is a commit of its own, and commits take a while.
         monkeypatch.setattr(database, "write", _slowly(database.write, 0.02))
-        taken = [log.append([row()], size=3_000_000) for _ in range(40)]
+        taken = [log.append([event_row()], size=3_000_000) for _ in range(40)]
         await asyncio.sleep(0.01)
         clock.now += 0.1
         assert log.waiting > 0.05
@@ -150,7 +150,7 @@ def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment
         await asyncio.gather(*taken)
         assert log.room(1)
         # And the next burst is one again.
-        taken = [log.append([row()], size=3_000_000) for _ in range(10)]
+        taken = [log.append([event_row()], size=3_000_000) for _ in range(10)]
         await asyncio.sleep(0.01)
         clock.now += 0.1
         assert log.waiting > 0.05
@@ -168,11 +168,11 @@ def test_one_commit_that_takes_long_is_no_queue_that_stands(
 
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_age=60)
-        with held(database):
-            first = log.append([row()])
+        with blocked_writer(database):
+            first = log.append([event_row()])
             await asyncio.sleep(0.01)
             clock.now += 0.1
-            second = log.append([row()])
+            second = log.append([event_row()])
             assert log.room(1)
         await asyncio.gather(first, second)
 

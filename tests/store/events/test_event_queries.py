@@ -21,8 +21,8 @@ from store.sqlite.events.event_queries import (
 )
 from store.sqlite.projections import projections
 from store.sqlite.projections.session_key import session_key
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
 
 Stored = tuple[int, Any]  # its id, its row
 
@@ -70,10 +70,10 @@ def test_pages_hold_just_what_is_wanted_in_order(
     stored: list[Stored] = []
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             for _ in range(12):
                 rows = [
-                    row(
+                    event_row(
                         chance.choice("abc"),
                         app=chance.randrange(3),
                         session=chance.choice(["s", "t", None]),
@@ -85,7 +85,7 @@ def test_pages_hold_just_what_is_wanted_in_order(
                 ]
                 stored.extend(zip(await opened.append(*rows), rows, strict=True))
                 if chance.random() < 0.6:
-                    await opened.views.step(chance.randrange(1, 60))
+                    await opened.projections.step(chance.randrange(1, 60))
                 for _ in range(8):
                     wanted = EventFilter(
                         session=chance.choice([None, None, "s", "nobody"]),
@@ -119,10 +119,13 @@ def test_pages_hold_just_what_is_wanted_in_order(
 )
 def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: EventFilter) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            events = [row("n", category="many", session="s"), row("n", source=3, session="s")]
+        async with OpenEventStore(tmp_path) as opened:
+            events = [
+                event_row("n", category="many", session="s"),
+                event_row("n", source=3, session="s"),
+            ]
             await opened.append(*events)
-            await opened.views.step()
+            await opened.projections.step()
             types = [(1, "many", f"n{number}") for number in range(5_000)]
             types += [(1, f"c{number}", "many") for number in range(5_000)]
 
@@ -130,7 +133,7 @@ def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: Event
                 sql = "INSERT INTO kind (app, source, category, name) VALUES (?, 1, ?, ?)"
                 connection.executemany(sql, types)
 
-            await opened.views._write(add)
+            await opened.projections._write(add)
             steps = 0
 
             def step() -> int:
@@ -142,8 +145,8 @@ def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: Event
                 connection.set_progress_handler(step, 100)
 
             for _ in range(projections.READER_CONNECTIONS):  # each in its turn
-                reader = opened.views._idle.pop()
-                opened.views._idle.insert(0, reader)
+                reader = opened.projections._idle.pop()
+                opened.projections._idle.insert(0, reader)
                 await run_on_connection(reader, count)
             await opened.events.find(wanted)
             assert steps < 5_000
@@ -153,8 +156,8 @@ def test_a_query_does_not_read_all_types_of_events(tmp_path: Path, wanted: Event
 
 def test_an_event_is_found_as_soon_as_it_is_acknowledged(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            (number,) = await opened.append(row(session="s"))
+        async with OpenEventStore(tmp_path) as opened:
+            (number,) = await opened.append(event_row(session="s"))
             page = await opened.events.find(EventFilter(session="s"))
             assert [each.id for each in page.events] == [str(number)]
             found = await opened.events.get(number)
@@ -165,9 +168,9 @@ def test_an_event_is_found_as_soon_as_it_is_acknowledged(tmp_path: Path) -> None
 
 def test_an_event_is_told_as_it_was_sent(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             (number,) = await opened.append(
-                row(
+                event_row(
                     "cta click",
                     session="s",
                     at=1609492527243860,
@@ -184,19 +187,19 @@ def test_an_event_is_told_as_it_was_sent(tmp_path: Path) -> None:
                 assert msgspec.json.encode(event.data).decode() == '{"n":1.0,"é":"\\u0001"}'
                 assert told["timestamp"] == "2021-01-01T09:15:27.243860Z"
                 assert (told["sender_id"], told["source"]) == ("mine", "app")
-                await opened.views.catch_up()
+                await opened.projections.catch_up()
 
     asyncio.run(run())
 
 
 def test_a_page_goes_on_where_it_ended_while_events_come(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            first = await opened.append(*(row(at=10 * n) for n in range(6)))
+        async with OpenEventStore(tmp_path) as opened:
+            first = await opened.append(*(event_row(at=10 * n) for n in range(6)))
             page = await opened.events.find(EventFilter(), limit=3)
             assert [each.id for each in page.events] == [str(each) for each in first[:3]]
-            await opened.views.step()
-            await opened.append(row(at=5), row(at=25))
+            await opened.projections.step()
+            await opened.append(event_row(at=5), event_row(at=25))
             page = await opened.events.find(EventFilter(), limit=9, cursor=page.cursor)
             assert [each.timestamp[-3:-1] for each in page.events] == ["25", "30", "40", "50"]
             assert page.cursor is None
@@ -209,14 +212,14 @@ def test_sessions_that_share_a_key_are_told_apart(tmp_path: Path) -> None:
     assert session_key(one) == session_key(other)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            numbers = await opened.append(*(row(session=each) for each in (one, other, one)))
+        async with OpenEventStore(tmp_path) as opened:
+            numbers = await opened.append(*(event_row(session=each) for each in (one, other, one)))
             for _ in range(2):
                 assert await pages(opened.events, EventFilter(session=other), False, 9) == [
                     str(numbers[1])
                 ]
                 assert len(await pages(opened.events, EventFilter(session=one), True, 1)) == 2
-                await opened.views.catch_up()
+                await opened.projections.catch_up()
 
     asyncio.run(run())
 
@@ -224,7 +227,7 @@ def test_sessions_that_share_a_key_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cursor", ["", "x", "ü", "AAAA", "A" * 23, "=" * 22, "!" * 22])
 def test_a_cursor_that_was_not_given_out_is_told(tmp_path: Path, cursor: str) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             with pytest.raises(InvalidEventCursor):
                 await opened.events.find(EventFilter(), cursor=cursor)
 
@@ -237,12 +240,12 @@ def test_a_long_tail_is_folded_before_it_is_looked_through(
     monkeypatch.setattr(event_queries, "MAX_TAIL_ROWS", 10)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            await opened.append(*(row(at=n) for n in range(50)))
-            await opened.views.step(1)
-            assert opened.views.lag == 49
+        async with OpenEventStore(tmp_path) as opened:
+            await opened.append(*(event_row(at=n) for n in range(50)))
+            await opened.projections.step(1)
+            assert opened.projections.lag == 49
             assert len((await opened.events.find(EventFilter())).events) == 50
-            assert opened.views.lag == 0
+            assert opened.projections.lag == 0
 
     asyncio.run(run())
 
@@ -254,13 +257,13 @@ def test_views_that_are_far_behind_are_not_waited_for(
     monkeypatch.setattr(event_queries, "MAX_PROJECTION_STEPS", 3)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            await opened.append(*(row(at=n) for n in range(50)))
-            step = opened.views.step
-            monkeypatch.setattr(opened.views, "step", lambda: step(10))
+        async with OpenEventStore(tmp_path) as opened:
+            await opened.append(*(event_row(at=n) for n in range(50)))
+            step = opened.projections.step
+            monkeypatch.setattr(opened.projections, "step", lambda: step(10))
             with pytest.raises(StoreBusy):
                 await opened.events.find(EventFilter())
-            assert opened.views.lag == 20
+            assert opened.projections.lag == 20
             assert len((await opened.events.find(EventFilter())).events) == 50
 
     asyncio.run(run())
@@ -273,13 +276,13 @@ def test_where_much_is_looked_through_pages_are_short_and_go_on(
     monkeypatch.setattr(event_queries, "MAX_INDEX_ROWS", 7)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             rows = [
-                row(f"name {n % 5}", category="x" if n % 9 else "y", at=n, app=1 + n % 2)
+                event_row(f"name {n % 5}", category="x" if n % 9 else "y", at=n, app=1 + n % 2)
                 for n in range(100)
             ]
             stored = list(zip(await opened.append(*rows), rows, strict=True))
-            await opened.views.catch_up()
+            await opened.projections.catch_up()
             for wanted in (
                 EventFilter(category="y"),
                 EventFilter(session="s", category="y", app=1),
@@ -298,8 +301,8 @@ def test_all_events_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(event_queries, "EXPORT_PAGE_ROWS", 7)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            rows = [row(at=n * 7 % 50, session=str(n % 2)) for n in range(60)]
+        async with OpenEventStore(tmp_path) as opened:
+            rows = [event_row(at=n * 7 % 50, session=str(n % 2)) for n in range(60)]
             stored = list(zip(await opened.append(*rows), rows, strict=True))
             found: list[LoggedEvent] = []
             async for some in opened.events.export(EventFilter(session="1")):

@@ -14,43 +14,45 @@ from background.events.projection_worker import ProjectionWorker
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.projections import projections as module
 from store.sqlite.projections.projections import Projections
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
-from tests.support.file_descriptors import descriptors
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
+from tests.support.file_descriptors import limit_free_descriptors
 
 EVENTS = 50
 
 
-async def filled(it: Opened) -> list[int]:
-    ids = await it.append(*[row(session=f"s{n}", at=n) for n in range(EVENTS)])
-    await it.views.step()
+async def filled(it: OpenEventStore) -> list[int]:
+    ids = await it.append(*[event_row(session=f"s{n}", at=n) for n in range(EVENTS)])
+    await it.projections.step()
     return ids
 
 
-async def by_folding(it: Opened) -> None:
+async def by_folding(it: OpenEventStore) -> None:
     """The loop's next step opens them again."""
-    folding = ProjectionWorker(it.views.step)
+    folding = ProjectionWorker(it.projections.step)
     await folding.once()
     assert not folding.failing
-    await it.views.catch_up()
+    await it.projections.catch_up()
 
 
-async def by_rebuilding(it: Opened) -> None:
+async def by_rebuilding(it: OpenEventStore) -> None:
     """So does another rebuild."""
-    assert (await it.views.rebuild(lambda _: None)).events == EVENTS
+    assert (await it.projections.rebuild(lambda _: None)).events == EVENTS
 
 
-async def well(it: Opened, ids: list[int]) -> None:
-    assert not it.views.trouble
-    assert await it.found() == ids
-    assert await it.views.read(lambda db: db.execute("PRAGMA quick_check").fetchall()) == [("ok",)]
+async def well(it: OpenEventStore, ids: list[int]) -> None:
+    assert not it.projections.trouble
+    assert await it.find_ids() == ids
+    assert await it.projections.read(lambda db: db.execute("PRAGMA quick_check").fetchall()) == [
+        ("ok",)
+    ]
     left = sorted(each.name for each in it.folder.glob("views.db-new*"))
     assert left == []
 
 
 @pytest.mark.parametrize("recover", [by_folding, by_rebuilding])
 def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recover: Callable[[Opened], Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recover: Callable[[OpenEventStore], Any]
 ) -> None:
     failures = 0
 
@@ -58,7 +60,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
         """Whether the swap was done with so many descriptors."""
         nonlocal failures
         folder = tmp_path / str(free)
-        async with Opened(folder) as it:
+        async with OpenEventStore(folder) as it:
             ids = await filled(it)
             become = Projections._become
 
@@ -68,7 +70,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
                 async def and_then_short() -> None:
                     await close()
                     self.close = close  # type: ignore[method-assign]
-                    stack.enter_context(descriptors(free))
+                    stack.enter_context(limit_free_descriptors(free))
 
                 self.close = and_then_short  # type: ignore[method-assign]
                 await become(self, path)
@@ -76,15 +78,15 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
             with ExitStack() as stack:
                 monkeypatch.setattr(Projections, "_become", short)
                 try:
-                    await it.views.rebuild(lambda _: None)
+                    await it.projections.rebuild(lambda _: None)
                 except StoreError as error:
                     assert "views.db" in str(error)
                     failures += 1
-                    assert it.views.trouble
+                    assert it.projections.trouble
                     with pytest.raises(StoreBusy, match="not open"):
-                        await it.found()
+                        await it.find_ids()
                     with pytest.raises(StoreError, match="cannot be opened"):
-                        await it.views.step()
+                        await it.projections.step()
                     done = False
                 else:
                     done = True
@@ -108,7 +110,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
 def test_a_swap_of_which_a_call_fails_is_made_good(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    recover: Callable[[Opened], Any],
+    recover: Callable[[OpenEventStore], Any],
     call: str,
     number: int,
 ) -> None:
@@ -116,7 +118,7 @@ def test_a_swap_of_which_a_call_fails_is_made_good(
         raise OSError(number, os.strerror(number))
 
     async def run() -> None:
-        async with Opened(tmp_path) as it:
+        async with OpenEventStore(tmp_path) as it:
             ids = await filled(it)
             become = Projections._become
 
@@ -129,10 +131,10 @@ def test_a_swap_of_which_a_call_fails_is_made_good(
             with monkeypatch.context() as patch:
                 patch.setattr(Projections, "_become", failing)
                 with pytest.raises(StoreError, match=r"views\.db cannot be"):
-                    await it.views.rebuild(lambda _: None)
-            assert it.views.trouble
+                    await it.projections.rebuild(lambda _: None)
+            assert it.projections.trouble
             with pytest.raises(StoreBusy, match="not open"):
-                await it.found()
+                await it.find_ids()
             await recover(it)
             await well(it, ids)
 
@@ -148,12 +150,12 @@ def test_what_could_not_be_checkpointed_is_not_left_behind_in_the_wal(
         return False
 
     async def run() -> None:
-        async with Opened(tmp_path) as it:
+        async with OpenEventStore(tmp_path) as it:
             ids = await filled(it)
             with monkeypatch.context() as patch:
                 patch.setattr(module, "scrub_wal", busy)
                 with pytest.raises(StoreBusy, match="another program"):
-                    await it.views.rebuild(lambda _: None)
+                    await it.projections.rebuild(lambda _: None)
             await well(it, ids)
 
     asyncio.run(run())
@@ -163,16 +165,19 @@ def test_a_failed_open_for_want_of_descriptors_does_not_throw_good_views_away(
     tmp_path: Path,
 ) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as it:
+        async with OpenEventStore(tmp_path) as it:
             await filled(it)
         for free in range(4):
-            async with Opened(tmp_path / "other") as it:
+            async with OpenEventStore(tmp_path / "other") as it:
                 views = it.folder.parent / "views.db"
-                with descriptors(free), pytest.raises(StoreError, match="cannot be opened"):
+                with (
+                    limit_free_descriptors(free),
+                    pytest.raises(StoreError, match="cannot be opened"),
+                ):
                     await Projections.open(it.database, views)
                 assert views.stat().st_size
-        async with Opened(tmp_path) as it:
-            assert await it.views.step() == 0
-            assert len(await it.found()) == EVENTS
+        async with OpenEventStore(tmp_path) as it:
+            assert await it.projections.step() == 0
+            assert len(await it.find_ids()) == EVENTS
 
     asyncio.run(run())

@@ -22,8 +22,8 @@ from store.sqlite.projections import projections
 from store.sqlite.projections.projections import Projections
 from store.sqlite.projections.session_key import session_key
 from tests.support import ROOT
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
 
 # Folds in small steps until it is killed.
 FOLD = """
@@ -44,12 +44,12 @@ asyncio.run(fold(Path(sys.argv[1])))
 
 def click(campaign: Any, banner: int, slot: Any, source: int = 3, **more: Any) -> Any:
     data = {"campaign": campaign, "banner": banner, "slot": slot} | more
-    return row("click", source=source, app=0, session=None, data=json.dumps(data))
+    return event_row("click", source=source, app=0, session=None, data=json.dumps(data))
 
 
 def some(count: int, first: int = 0) -> list[Any]:
     return [
-        row(f"n{n % 3}", app=n % 2, session=f"s{n % 5}", at=n * 7_000_000 - 100_000_000)
+        event_row(f"n{n % 3}", app=n % 2, session=f"s{n % 5}", at=n * 7_000_000 - 100_000_000)
         for n in range(first, first + count)
     ]
 
@@ -96,7 +96,7 @@ async def fold(folder: Path, limit: int = 20_000, steps: int = 1_000) -> int:
 
 def test_events_count_in_their_minute_also_before_1970(tmp_path: Path) -> None:
     asyncio.run(
-        append(tmp_path, [row(at=at) for at in (-1, -60_000_000, 0, 59_999_999, 60_000_000)])
+        append(tmp_path, [event_row(at=at) for at in (-1, -60_000_000, 0, 59_999_999, 60_000_000)])
     )
     asyncio.run(fold(tmp_path))
     assert [(minute, events) for minute, *_, events in told(tmp_path)[0]] == [
@@ -115,14 +115,14 @@ def test_clicks_and_conversions_count_for_their_banner(tmp_path: Path) -> None:
         click(1, 100, 2, source=1),  # an app's event, whatever it says
         click("1", 100, 2), click(1, 100, 5), click(1, 100, None),
         click(1, 100, 2, source=4, revenue_micros=-1),
-        row(source=3, data="{"), row(source=4, data="[]"),
+        event_row(source=3, data="{"), event_row(source=4, data="[]"),
     ]  # fmt: skip
     asyncio.run(append(tmp_path, rows))
     assert asyncio.run(fold(tmp_path, 3)) == len(rows)
 
     async def figures() -> object:
-        async with Opened(tmp_path) as opened:
-            return await load_live_stats(opened.views.read_internal)
+        async with OpenEventStore(tmp_path) as opened:
+            return await load_live_stats(opened.projections.read_internal)
 
     assert asyncio.run(figures()) == {
         (2, 1): {100: BannerStats(0, 2, 2, 2 * most), 101: BannerStats(0, 1, 0, 0)},

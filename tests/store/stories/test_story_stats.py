@@ -27,8 +27,8 @@ from store.sqlite.stories.story_stats import (
     StoryCount,
     StoryStats,
 )
-from tests.support.events.event_rows import row
-from tests.support.events.event_store import Opened
+from tests.support.events.event_rows import event_row
+from tests.support.events.event_store import OpenEventStore
 
 FIRST = parse_day("1970-01-01")
 
@@ -39,7 +39,7 @@ def event(
     """A story event some days from 1970-01-01 on."""
     data = json.dumps({"story_id": story})
     at = day * DAY_MICROS + late
-    return row(source=2, app=app, session=None, user=user, at=at, data=data, **more)
+    return event_row(source=2, app=app, session=None, user=user, at=at, data=data, **more)
 
 
 def by_hand(rows: list[Any]) -> dict[tuple[int, int, int], int]:
@@ -74,12 +74,12 @@ def test_users_of_days_weeks_and_months_are_exact_in_any_order_and_steps(
     parts: list[tuple[Any, bool]],
 ) -> None:
     async def run(folder: Path) -> None:
-        async with Opened(folder) as opened:
+        async with OpenEventStore(folder) as opened:
             for each, ends in parts:
                 await opened.append(each)
                 if ends:
-                    await opened.views.step()
-            await opened.views.catch_up()
+                    await opened.projections.step()
+            await opened.projections.catch_up()
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(Path(folder)))
@@ -88,8 +88,8 @@ def test_users_of_days_weeks_and_months_are_exact_in_any_order_and_steps(
 
 def test_a_user_counts_once_a_day_whatever_he_does(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            asked = StoryStats(opened.views)
+        async with OpenEventStore(tmp_path) as opened:
+            asked = StoryStats(opened.projections)
             await opened.append(
                 event(0, 1), event(0, 1, story=2), event(0, 1, name="close"), event(0, 2),
                 event(0, None), event(0, 3, app=2), event(1, 1), event(-1, 5, late=DAY_MICROS - 1),
@@ -109,15 +109,15 @@ def test_a_user_counts_once_a_day_whatever_he_does(tmp_path: Path) -> None:
 
 def test_events_count_by_story_type_and_day(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            asked = StoryStats(opened.views)
+        async with OpenEventStore(tmp_path) as opened:
+            asked = StoryStats(opened.projections)
             await opened.append(
                 event(0, name="impression"), event(0, None, name="impression"),
                 event(0, name="close"), event(0, story=2**63 - 1, name="close"),
                 event(1, name="close"), event(0, app=2, name="close"),
-                row(source=1, data='{"story_id":1}', at=0),
+                event_row(source=1, data='{"story_id":1}', at=0),
                 *(event(0, story=wrong) for wrong in ("1", 1.5, None, [1])),
-                row(source=2, data="{", at=0), row(source=2, data="[]", at=0),
+                event_row(source=2, data="{", at=0), event_row(source=2, data="[]", at=0),
             )  # fmt: skip
             close, impression = StoryCount(1, "close", 1), StoryCount(1, "impression", 2)
             last = StoryCount(2**63 - 1, "close", 1)
@@ -132,8 +132,8 @@ def test_events_count_by_story_type_and_day(tmp_path: Path) -> None:
 @pytest.mark.parametrize("story", [None, 1])
 def test_counts_come_in_pages(tmp_path: Path, story: int | None) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            asked = StoryStats(opened.views)
+        async with OpenEventStore(tmp_path) as opened:
+            asked = StoryStats(opened.projections)
             await opened.append(
                 *(event(0, story=1, name=f"type {number}") for number in range(7)),
                 *(event(0, story=2, name=f"type {number}") for number in range(7)),
@@ -159,10 +159,10 @@ def test_counts_come_in_pages(tmp_path: Path, story: int | None) -> None:
 
 def test_an_app_has_a_bounded_number_of_types(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             await opened.append(event(0, name="a"), event(0, name="b"), event(0, app=2, name="c"))
-            await opened.views.step()
-            types = StoryEventTypes(opened.views, most=3)
+            await opened.projections.step()
+            types = StoryEventTypes(opened.projections, most=3)
             with pytest.raises(KeyError):
                 types.takes(1, "a")
             await types.load(1)
@@ -176,8 +176,8 @@ def test_an_app_has_a_bounded_number_of_types(tmp_path: Path) -> None:
 
 def test_an_anonymous_query_leaves_a_reader_to_others(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            views, blocked = opened.views, threading.Event()
+        async with OpenEventStore(tmp_path) as opened:
+            views, blocked = opened.projections, threading.Event()
 
             def wait(_: object) -> bool:
                 return blocked.wait(20)
@@ -193,18 +193,18 @@ def test_an_anonymous_query_leaves_a_reader_to_others(tmp_path: Path) -> None:
 
 def test_all_who_ask_at_once_cost_one_step(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             await opened.append(*(event(0, user) for user in range(50)))
             steps = 0
-            step = opened.views.step
+            step = opened.projections.step
 
             async def counted() -> int:
                 nonlocal steps
                 steps += 1
                 return await step()
 
-            opened.views.step = counted  # type: ignore[method-assign, assignment]
-            asked = StoryStats(opened.views)
+            opened.projections.step = counted  # type: ignore[method-assign, assignment]
+            asked = StoryStats(opened.projections)
             found = await asyncio.gather(*(asked.active(1, FIRST, FIRST) for _ in range(100)))
             assert found == [[50]] * 100
             assert steps == 1
@@ -221,9 +221,9 @@ def test_views_that_are_far_behind_are_not_waited_for(
     monkeypatch.setattr(story_stats, "MAX_CATCH_UP_STEPS", 2)
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             await opened.append(*(event(0, user) for user in range(8)))
-            asked = StoryStats(opened.views)
+            asked = StoryStats(opened.projections)
             with pytest.raises(StoreBusy):
                 await asked.active(1, FIRST, FIRST)
             assert await asked.active(1, FIRST, FIRST) == [8]
@@ -233,17 +233,17 @@ def test_views_that_are_far_behind_are_not_waited_for(
 
 def test_an_answer_is_one_row_however_many_events_there_were(tmp_path: Path) -> None:
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             await opened.append(*(event(n % 3, n) for n in range(2_000)))
-            await opened.views.catch_up()
-            plan = await opened.views.read(
+            await opened.projections.catch_up()
+            plan = await opened.projections.read(
                 lambda it: it.execute(
                     f"EXPLAIN QUERY PLAN {story_stats.ACTIVE_USERS_SQL}", (1, 1, FIRST, FIRST)
                 ).fetchall()
             )
             (line,) = [each[-1] for each in plan]
             assert line.startswith("SEARCH active USING PRIMARY KEY (app=? AND span=? AND day>?")
-            rows = await opened.views.read(
+            rows = await opened.projections.read(
                 lambda it: it.execute(story_stats.ACTIVE_USERS_SQL, (1, 1, FIRST, FIRST)).fetchall()
             )
             assert len(rows) == 1
@@ -255,14 +255,16 @@ def test_a_user_takes_less_than_forty_bytes_of_the_views(tmp_path: Path) -> None
     chance, users = random.Random(1), 30_000
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
+        async with OpenEventStore(tmp_path) as opened:
             numbers = [chance.randrange(-(2**63), 2**63) for _ in range(users)]
             # The last day of a block takes the most bits.
             day = 30 - FIRST % 31
             for start in range(0, users, 500):
                 await opened.append(*(event(day, user) for user in numbers[start : start + 500]))
-                await opened.views.step()
-            assert await StoryStats(opened.views).active(1, FIRST + day, FIRST + day) == [users]
+                await opened.projections.step()
+            assert await StoryStats(opened.projections).active(1, FIRST + day, FIRST + day) == [
+                users
+            ]
 
     asyncio.run(run())
     with closing(connect(tmp_path / "views.db")) as connection:
@@ -279,8 +281,8 @@ def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: 
     rows: list[Any] = []
 
     async def run() -> None:
-        async with Opened(tmp_path) as opened:
-            retention = EventRetention(opened.database, opened.views, days)
+        async with OpenEventStore(tmp_path) as opened:
+            retention = EventRetention(opened.database, opened.projections, days)
             for day in range(now):
                 received = day * DAY_MICROS + DAY_MICROS // 2
                 new = [
@@ -321,16 +323,16 @@ def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: 
                 assert users == (before[0].get(key) if key[2] < FIRST + sealed else expected[key])
             assert changed[1] == before[1]
             # Of users only what is still needed is kept.
-            (oldest,) = await opened.views.read(
+            (oldest,) = await opened.projections.read(
                 lambda it: it.execute("SELECT min(block) FROM user_days").fetchone()
             )
             assert oldest >= (FIRST + sealed - 29) // 31
-            await opened.views.rebuild(lambda _: None)
+            await opened.projections.rebuild(lambda _: None)
             assert await figures(opened) == changed
 
-    async def figures(opened: Opened) -> tuple[dict[Any, int], dict[Any, int]]:
-        await opened.views.catch_up()
-        return await opened.views.read(
+    async def figures(opened: OpenEventStore) -> tuple[dict[Any, int], dict[Any, int]]:
+        await opened.projections.catch_up()
+        return await opened.projections.read(
             lambda it: (
                 {
                     tuple(key): users

@@ -11,24 +11,24 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from urllib.parse import parse_qs, urlsplit
 
-BLOCK = b"x" * 65_536
+BODY_BLOCK = b"x" * 65_536
 
 
-class Faulty:
+class FaultyUpstream:
     """Listens on a free port in a thread of its own; `mode` says what it does with a request."""
 
     def __init__(self, behind: int | None = None) -> None:
         """In mode "pass", requests go to the port `behind` of this machine."""
-        self.behind = behind
+        self.target_port = behind
         self.mode = "pass"
-        self.pages = b"[]"
+        self.pages_json = b"[]"
         self.retry_after = "2"
-        self.wait = 0.0  # before an answer
-        self.known: set[tuple[str, str]] | None = None  # (key, host); None: all are
-        self.unknown = "404"  # the mode for all others
-        self.asked: deque[tuple[float, str, str]] = deque()  # when, key, host
-        self.inside = 0  # requests that followed a redirect
-        self.most_at_once = 0  # of one key and host
+        self.delay_seconds = 0.0  # before an answer
+        self.known_sites: set[tuple[str, str]] | None = None  # (key, host); None: all are
+        self.unknown_mode = "404"  # the mode for all others
+        self.requests: deque[tuple[float, str, str]] = deque()  # when, key, host
+        self.redirected_requests = 0  # requests that followed a redirect
+        self.max_concurrent = 0  # of one key and host
         self._here: defaultdict[tuple[str, str], set[asyncio.StreamWriter]] = defaultdict(set)
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -77,18 +77,20 @@ class Faulty:
             head = await reader.readuntil(b"\r\n\r\n")
             target = urlsplit(head.split()[1].decode())
             if target.path == "/inside":
-                self.inside += 1
+                self.redirected_requests += 1
             asked = parse_qs(target.query)
             fields = dict(
                 line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line
             )
             key = asked.get("apikey", [fields.get("x-cb-ak", "")])[0]
             name = key, asked.get("host", [""])[0]
-            self.asked.append((time.monotonic(), *name))
+            self.requests.append((time.monotonic(), *name))
             self._here[name].add(writer)
-            self.most_at_once = max(self.most_at_once, sum(map(stays, self._here[name])))
+            self.max_concurrent = max(
+                self.max_concurrent, sum(map(is_peer_connected, self._here[name]))
+            )
             try:
-                await asyncio.sleep(self.wait)
+                await asyncio.sleep(self.delay_seconds)
                 modes: dict[str, Callable[..., Awaitable[None]]] = {
                     "pass": self._pass, "pages": self._pages, "hang": self._hang,
                     "reset": self._reset, "500": self._status, "429": self._too_many,
@@ -98,8 +100,8 @@ class Faulty:
                     "close": self._close, "chunked": self._chunked, "typed": self._typed,
                     "503": self._unavailable,
                 }  # fmt: skip
-                known = self.known is None or name in self.known
-                mode = self.mode if known else self.unknown
+                known = self.known_sites is None or name in self.known_sites
+                mode = self.mode if known else self.unknown_mode
                 work = asyncio.ensure_future(modes[mode](writer, head))
                 # It is over when the other side has had enough, too.
                 left = asyncio.ensure_future(reader.read())
@@ -112,7 +114,7 @@ class Faulty:
                 await asyncio.gather(work, left, return_exceptions=True)
 
     async def _pass(self, writer: asyncio.StreamWriter, head: bytes) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self.behind)
+        theirs, ours = await asyncio.open_connection("127.0.0.1", self.target_port)
         ours.write(head.replace(b"Connection: ", b"X-Was: ")[:-2] + b"Connection: close\r\n\r\n")
         try:
             while piece := await theirs.read(65_536):
@@ -121,29 +123,33 @@ class Faulty:
             ours.close()
 
     async def _pages(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "200 OK", self.pages)
+        write_response(writer, "200 OK", self.pages_json)
 
     async def _gzip(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "200 OK", gzip.compress(self.pages), "Content-Encoding: GZip\r\n")
+        write_response(
+            writer, "200 OK", gzip.compress(self.pages_json), "Content-Encoding: GZip\r\n"
+        )
 
     async def _close(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + self.pages)
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + self.pages_json)
         await writer.drain()
         writer.write_eof()
 
     async def _chunked(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for place in range(0, len(self.pages), 7):
-            piece = self.pages[place : place + 7]
+        for place in range(0, len(self.pages_json), 7):
+            piece = self.pages_json[place : place + 7]
             writer.write(b"%X\r\n%b\r\n" % (len(piece), piece))
         writer.write(b"0\r\n\r\n")
 
     async def _typed(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "200 Fine", self.pages, "Content-Type: text/html; charset=x\r\n")
+        write_response(
+            writer, "200 Fine", self.pages_json, "Content-Type: text/html; charset=x\r\n"
+        )
 
     async def _unavailable(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         later = f"Retry-After: {self.retry_after}\r\n"
-        answer(writer, "503 Service Unavailable", b"", later)
+        write_response(writer, "503 Service Unavailable", b"", later)
 
     async def _hang(self, *_: object) -> None:
         await asyncio.Event().wait()
@@ -152,35 +158,35 @@ class Faulty:
         writer.transport.abort()
 
     async def _status(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        status = self.mode if self.mode.isdigit() else self.unknown
-        answer(writer, f"{status} Some Words", b"<html>oops")
+        status = self.mode if self.mode.isdigit() else self.unknown_mode
+        write_response(writer, f"{status} Some Words", b"<html>oops")
 
     async def _too_many(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "429 Too Many Requests", b"", f"Retry-After: {self.retry_after}\r\n")
+        write_response(writer, "429 Too Many Requests", b"", f"Retry-After: {self.retry_after}\r\n")
 
     async def _gigabyte(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-        for _ in range(1_000_000_000 // len(BLOCK)):
-            writer.write(BLOCK)
+        for _ in range(1_000_000_000 // len(BODY_BLOCK)):
+            writer.write(BODY_BLOCK)
             await writer.drain()
 
     async def _chunks(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(1_000_000_000 // len(BLOCK)):
-            writer.write(b"%x\r\n%b\r\n" % (len(BLOCK), BLOCK))
+        for _ in range(1_000_000_000 // len(BODY_BLOCK)):
+            writer.write(b"%x\r\n%b\r\n" % (len(BODY_BLOCK), BODY_BLOCK))
             await writer.drain()
 
     async def _bomb(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "200 OK", bomb(), "Content-Encoding: gzip\r\n")
+        write_response(writer, "200 OK", gzip_bomb(), "Content-Encoding: gzip\r\n")
 
     async def _bad(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "200 OK", b'[{"path": "/", "visitors": ')
+        write_response(writer, "200 OK", b'[{"path": "/", "visitors": ')
 
     async def _empty(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200")
 
     async def _redirect(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        answer(writer, "302 Found", b"", f"Location: {self.address}/inside\r\n")
+        write_response(writer, "302 Found", b"", f"Location: {self.address}/inside\r\n")
 
     async def _drip(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
@@ -190,7 +196,7 @@ class Faulty:
             await asyncio.sleep(1)
 
 
-def stays(writer: asyncio.StreamWriter) -> bool:
+def is_peer_connected(writer: asyncio.StreamWriter) -> bool:
     """Whether the other side has not closed its connection, as the kernel knows it.
 
     On a busy machine this side's loop may learn that later than it accepts the next connection.
@@ -203,11 +209,11 @@ def stays(writer: asyncio.StreamWriter) -> bool:
 
 
 @cache
-def bomb() -> bytes:
+def gzip_bomb() -> bytes:
     """A hundred megabytes of nothing, packed."""
     return gzip.compress(b"[" + b" " * 100_000_000 + b"]", 9)
 
 
-def answer(writer: asyncio.StreamWriter, status: str, body: bytes, more: str = "") -> None:
+def write_response(writer: asyncio.StreamWriter, status: str, body: bytes, more: str = "") -> None:
     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{more}\r\n"
     writer.write(head.encode() + body)

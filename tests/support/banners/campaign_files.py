@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 20
 GIF = b"GIF89a" + b"\0" * 20
 
-SMALL: Mapping[str, str | bytes] = {
+SMALL_CAMPAIGN: Mapping[str, str | bytes] = {
     "1/impressions_1.csv": "banner_id,campaign_id\n1,10\n2,10\n1,10\n3,11\n",
     "1/clicks_1.csv": "click_id,banner_id,campaign_id\n100,1,10\n101,2,10\n102,1,10\n",
     "1/conversions_1.csv": "conversion_id,click_id,revenue\n500,100,1.5\n501,102,0.25\n",
@@ -30,7 +30,7 @@ SMALL: Mapping[str, str | bytes] = {
 }
 
 
-def lay(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write `files` by their names into `folder`."""
     for name, body in files.items():
         path = folder / name
@@ -52,7 +52,7 @@ def with_database(data: Path, use: Callable[[Database], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def imported(data: Path, folder: Path) -> ImportReport:
+def import_in_process(data: Path, folder: Path) -> ImportReport:
     """Import `folder` in this process."""
 
     async def use(database: Database) -> ImportReport:
@@ -61,15 +61,15 @@ def imported(data: Path, folder: Path) -> ImportReport:
     return with_database(data, use)
 
 
-def by_name(result: ImportReport) -> dict[str, FileImportReport]:
+def reports_by_name(result: ImportReport) -> dict[str, FileImportReport]:
     return {outcome.name: outcome for outcome in result.files}
 
 
-def counts(outcome: FileImportReport | ImportReport) -> tuple[int, int, int, int]:
+def row_counts(outcome: FileImportReport | ImportReport) -> tuple[int, int, int, int]:
     return outcome.read, outcome.stored, outcome.duplicate, outcome.rejected
 
 
-def rows(data: Path, sql: str) -> list[tuple[object, ...]]:
+def query_rows(data: Path, sql: str) -> list[tuple[object, ...]]:
     """What a query gives of a database that no one has open."""
     connection = sqlite3.connect(data / "marquee.db")
     try:
@@ -81,10 +81,12 @@ def rows(data: Path, sql: str) -> list[tuple[object, ...]]:
 TABLES = ("figure", "click", "conversion", "target", "image", "reject", "file")
 
 
-def content(data: Path) -> dict[str, list[tuple[object, ...]]]:
+def data_content(data: Path) -> dict[str, list[tuple[object, ...]]]:
     """All that imports left, and the images' files."""
-    found = {table: rows(data, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in TABLES}
-    found["import"] = rows(data, "SELECT id, source, published_at IS NULL FROM import WHERE id > 0")
+    found = {table: query_rows(data, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in TABLES}
+    found["import"] = query_rows(
+        data, "SELECT id, source, published_at IS NULL FROM import WHERE id > 0"
+    )
     images = data / "images"
     names = sorted(path.name for path in images.iterdir()) if images.is_dir() else []
     found["files"] = [(name,) for name in names]

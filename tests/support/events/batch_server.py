@@ -5,7 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Answers(BaseHTTPRequestHandler):
+class BatchHandler(BaseHTTPRequestHandler):
     """Answers each request by the next (status, headers) of the script, else 202.
 
     Status 0 closes the connection without an answer. `Body` among the headers is the body.
@@ -15,8 +15,8 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         lines = self.rfile.read(int(self.headers["Content-Length"])).split(b"\n")
-        self.server.seen.append([json.loads(line) for line in lines])
-        self.server.heads.append((self.path, dict(self.headers)))
+        self.server.batches.append([json.loads(line) for line in lines])
+        self.server.request_heads.append((self.path, dict(self.headers)))
         status, headers = self.server.script.pop(0) if self.server.script else (202, {})
         if status == 0:
             self.close_connection = True
@@ -34,7 +34,7 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-class KeepingAnswers(Answers):
+class KeepAliveBatchHandler(BatchHandler):
     """Keeps a connection open, or announces that and closes it (`Close` among the headers)."""
 
     protocol_version = "HTTP/1.1"
@@ -42,24 +42,24 @@ class KeepingAnswers(Answers):
     def do_POST(self) -> None:
         super().do_POST()
         self.server.connections.add(self.client_address)
-        self.close_connection = self.server.closes
+        self.close_connection = self.server.closes_connections
 
 
 class BatchServer(ThreadingHTTPServer):
     """The server, in a thread of its own."""
 
-    def __init__(self, handler: type[Answers] = Answers) -> None:
+    def __init__(self, handler: type[BatchHandler] = BatchHandler) -> None:
         super().__init__(("127.0.0.1", 0), handler)
         self.script: list[tuple[int, dict[str, str]]] = []
-        self.seen: list[list[dict]] = []
-        self.heads: list[tuple[str, dict[str, str]]] = []
+        self.batches: list[list[dict]] = []
+        self.request_heads: list[tuple[str, dict[str, str]]] = []
         self.connections: set[tuple[str, int]] = set()
-        self.closes = False
+        self.closes_connections = False
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def names(self) -> list[str]:
         """The names of all events that came, in order."""
-        return [event["name"] for batch in self.seen for event in batch]
+        return [event["name"] for batch in self.batches for event in batch]
 
     def __enter__(self) -> "BatchServer":
         threading.Thread(target=self.serve_forever, daemon=True).start()

@@ -10,7 +10,7 @@ from store.sqlite.events.commit_batch import EventRow
 from store.sqlite.events.event_log import EventLog
 
 
-def row(name: Any = "pageview", **changed: Any) -> EventRow:
+def event_row(name: Any = "pageview", **changed: Any) -> EventRow:
     of = {
         "source": 1, "app": 1, "session": "s", "user": None, "category": "page interaction",
         "name": name, "at": 1, "sender": None, "digest": None, "data": "{}",
@@ -19,11 +19,11 @@ def row(name: Any = "pageview", **changed: Any) -> EventRow:
     return cast("EventRow", tuple((of | changed).values()))
 
 
-def sent(sender: str, body: bytes = b"b", **changed: Any) -> EventRow:
-    return row(sender=sender, digest=body * 32, **changed)
+def row_of_sender(sender: str, body: bytes = b"b", **changed: Any) -> EventRow:
+    return event_row(sender=sender, digest=body * 32, **changed)
 
 
-def counts(log: EventLog) -> tuple[int, int, int, int]:
+def log_counts(log: EventLog) -> tuple[int, int, int, int]:
     """Stored, duplicate, rejected and refused."""
     of = log.counts
     assert of.received == of.stored + of.duplicate + of.rejected + of.refused
@@ -31,7 +31,7 @@ def counts(log: EventLog) -> tuple[int, int, int, int]:
 
 
 @contextmanager
-def held(database: Database) -> Iterator[None]:
+def blocked_writer(database: Database) -> Iterator[None]:
     """The writer, at work on something that ends with this."""
     release = threading.Event()
     # aiosqlite's thread takes jobs in turn; this one waits there.
@@ -42,7 +42,7 @@ def held(database: Database) -> Iterator[None]:
         release.set()
 
 
-async def pages(database: Database, most: int) -> None:
+async def limit_database_pages(database: Database, most: int) -> None:
     """How large the database may be: SQLite calls it a full disk beyond."""
     sql = f"PRAGMA max_page_count = {most}"
     await database.write(lambda connection: connection.execute(sql).fetchone())

@@ -10,38 +10,38 @@ from store.sqlite.events.event_queries import EventFilter, EventQueries
 from store.sqlite.projections.projections import Projections
 
 
-class Opened:
+class OpenEventStore:
     """Open in an `async with`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def __aenter__(self) -> "Opened":
+    async def __aenter__(self) -> "OpenEventStore":
         self.database = await Database.open(self.folder / "marquee.db")
         self.log = await EventLog.open(self.database)
-        self.views = await Projections.open(self.database, self.folder / "views.db")
-        self.events = EventQueries(self.database, self.views)
-        self.changes = EventMutations(self.database, self.log, self.views)
+        self.projections = await Projections.open(self.database, self.folder / "views.db")
+        self.events = EventQueries(self.database, self.projections)
+        self.mutations = EventMutations(self.database, self.log, self.projections)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.views.close()
+        await self.projections.close()
         await self.database.close()
 
     async def append(self, *rows: Any) -> list[int]:
         return [number for number, _ in await self.log.append(rows)]
 
-    async def found(self, **wanted: Any) -> list[int]:
+    async def find_ids(self, **wanted: Any) -> list[int]:
         return [
             int(each.id)
             for each in (await self.events.find(EventFilter(**wanted), limit=1_000)).events
         ]
 
-    async def figures(self) -> Any:
+    async def projection_counts(self) -> Any:
         """What the views count, once they have caught up."""
-        await self.views.catch_up()
-        await self.views.step(0)
-        return await self.views.read(
+        await self.projections.catch_up()
+        await self.projections.step(0)
+        return await self.projections.read(
             lambda it: [
                 it.execute(
                     "SELECT minute, app, source, category, name, events FROM minute "

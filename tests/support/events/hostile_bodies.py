@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from urllib.parse import quote
 
-GOOD = {
+VALID_EVENT = {
     "session_id": "e2085be5-9137-4e4e-80b5-f1ffddc25423",
     "category": "page interaction",
     "name": "cta click",
@@ -15,14 +15,14 @@ GOOD = {
 }
 
 # A lane takes no more.
-LARGEST = 262_000
+MAX_BODY_BYTES = 262_000
 
 
-def body(**members: object) -> bytes:
-    return json.dumps({**GOOD, **members}).encode()
+def event_body(**members: object) -> bytes:
+    return json.dumps({**VALID_EVENT, **members}).encode()
 
 
-def hostile() -> Iterator[bytes]:
+def hostile_bodies() -> Iterator[bytes]:
     """Bodies that are wrong in a thousand ways, one at a time."""
     yield from (
         b"",
@@ -42,7 +42,7 @@ def hostile() -> Iterator[bytes]:
     )
     yield from (b"{}" + bytes([byte]) for byte in range(256) if byte not in b" \t\r\n")
     yield from (bytes([byte]) * 3 for byte in range(128, 256))
-    good = body()
+    good = event_body()
     yield from (good[:cut] for cut in range(1, len(good)))
     yield from (good.replace(b"chat", b"ch%cat" % byte) for byte in range(32))
     yield from (good[:at] + b"\xff" + good[at:] for at in range(len(good)))
@@ -57,11 +57,11 @@ def hostile() -> Iterator[bytes]:
         b"01",
         b"+1",
     ):
-        yield body(data={"host": "h", "path": "/", "element": 0}).replace(
+        yield event_body(data={"host": "h", "path": "/", "element": 0}).replace(
             b": 0}", b": " + bad + b"}"
         )
     for levels in (31, 32, 33, 100, 900, 5_000, 100_000):
-        yield body(name="x").replace(b'"www', b"[" * levels + b"]" * levels + b',"x":"www')
+        yield event_body(name="x").replace(b'"www', b"[" * levels + b"]" * levels + b',"x":"www')
         yield b"[" * levels
         yield b'{"data":' * min(levels, 30_000)
     yield good[:-1] + b',"name":"x"}'
@@ -72,10 +72,10 @@ def hostile() -> Iterator[bytes]:
     yield base64.b64encode(good)
     yield b"'" + good + b"'"
     yield b"data=" + quote(good).encode()
-    for name in GOOD:
+    for name in VALID_EVENT:
         for part in (None, 1, 1.5, True, [], {}, "", "x" * 300, ["x"], {"a": 1}, "\x7f" * 201):
             if not (name == "data" and part == {"a": 1}):
-                yield body(**{name: part}) if name != "data" else body(data=part)
+                yield event_body(**{name: part}) if name != "data" else event_body(data=part)
     for moment in (
         "now",
         "2021",
@@ -84,7 +84,7 @@ def hostile() -> Iterator[bytes]:
         "9999-12-31 23:59:59",
         "2100-01-01 00:00:00",
     ):
-        yield body(timestamp=moment)
+        yield event_body(timestamp=moment)
     for length in (1_000, 100_000, 250_000):
         yield b'"' + b"\\" * length + b'"'
         yield b"[" + b"[]," * (length // 3) + b"[]]"
@@ -95,12 +95,12 @@ def hostile() -> Iterator[bytes]:
         yield b" " * length
     # As much to judge, and to tell of, as fits a body.
     unknown = b"{" + b",".join(b'"%x":0' % n for n in range(16)) + b"}"
-    wrong = body(
+    wrong = event_body(
         data={"host": 1, "path": [], "more": ["\\é"] * 20}, timestamp="never", session_id=0
     )
     for item in (unknown, wrong, good[:-1] + b',"sender_id":5}', b'{"data":' * 20 + b"}"):
         for between in (b",", b"\n"):
-            many = between.join([item] * (LARGEST // (len(item) + 1)))
+            many = between.join([item] * (MAX_BODY_BYTES // (len(item) + 1)))
             yield b"[" + many + b"]" if between == b"," else many
     for part in (
         b'"\\u00e9\\ud83d\\ude00"',
@@ -112,5 +112,5 @@ def hostile() -> Iterator[bytes]:
         data = b'{"host":"h","path":"/","element":[' + b",".join(
             [part] * (240_000 // (len(part) + 1))
         )
-        yield body(data=0)[:-1].replace(b'"data": 0', b'"data":' + data + b"]}") + b"}"
+        yield event_body(data=0)[:-1].replace(b'"data": 0', b'"data":' + data + b"]}") + b"}"
     yield b"{" + b",".join([b'"a":1'] * 40_000) + b"}"

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SECTOR = 512
-HEAD = struct.Struct("=IIQQ")
+SECTOR_BYTES = 512
+RECORD_HEADER = struct.Struct("=IIQQ")
 
 
-class Kind(enum.IntEnum):
+class RecordKind(enum.IntEnum):
     OPEN = 1
     WRITE = 2
     TRUNCATE = 3
@@ -22,17 +22,17 @@ class Kind(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Record:
+class JournalRecord:
     number: int
-    kind: Kind
+    kind: RecordKind
     path: str  # in the folder; "" is the folder itself
     offset: int
-    begun: int
+    covers_before: int  # a sync covers the records with a lower number
     data: bytes
     end: int  # in the journal
 
 
-def build(folder: Path) -> Path:
+def compile_disk_shim(folder: Path) -> Path:
     """The shim, compiled."""
     made = folder / "disk.so"
     source = Path(__file__).with_suffix(".c")
@@ -41,24 +41,24 @@ def build(folder: Path) -> Path:
     return made
 
 
-def records(journal: Path) -> Iterator[Record]:
+def read_records(journal: Path) -> Iterator[JournalRecord]:
     """The journal's records; a last one that is not whole is left out."""
     whole = journal.read_bytes()
     place = number = 0
-    while place + HEAD.size <= len(whole):
-        kind, length, offset, begun = HEAD.unpack_from(whole, place)
-        place += HEAD.size + length
+    while place + RECORD_HEADER.size <= len(whole):
+        kind, length, offset, begun = RECORD_HEADER.unpack_from(whole, place)
+        place += RECORD_HEADER.size + length
         if place <= len(whole):
             path, _, data = whole[place - length : place].partition(b"\0")
-            yield Record(number, Kind(kind), path.decode(), offset, begun, data, place)
+            yield JournalRecord(number, RecordKind(kind), path.decode(), offset, begun, data, place)
         number += 1
 
 
 @dataclass
-class File:
+class SimulatedFile:
     """As programs see it, and what of it may or may not be on the disk yet."""
 
-    seen: bytearray = field(default_factory=bytearray)
+    content: bytearray = field(default_factory=bytearray)
     synced: bytes = b""
     # What each sector came to be since, oldest first, and the lengths that the file came to have;
     # each with the number of the record that did it.
@@ -67,21 +67,21 @@ class File:
 
     def write(self, number: int, offset: int, data: bytes) -> None:
         end = offset + len(data)
-        if end > len(self.seen):
-            self.seen.extend(bytes(end - len(self.seen)))
+        if end > len(self.content):
+            self.content.extend(bytes(end - len(self.content)))
             self.lengths.append((number, end))
-        self.seen[offset:end] = data
-        for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
-            now = bytes(self.seen[sector * SECTOR : (sector + 1) * SECTOR])
+        self.content[offset:end] = data
+        for sector in range(offset // SECTOR_BYTES, (end - 1) // SECTOR_BYTES + 1):
+            now = bytes(self.content[sector * SECTOR_BYTES : (sector + 1) * SECTOR_BYTES])
             self.sectors.setdefault(sector, []).append((number, now))
 
     def truncate(self, number: int, length: int) -> None:
-        del self.seen[length:]
-        self.seen.extend(bytes(length - len(self.seen)))
+        del self.content[length:]
+        self.content.extend(bytes(length - len(self.content)))
         self.lengths.append((number, length))
         for sector, versions in self.sectors.items():
-            if (sector + 1) * SECTOR > length:
-                now = bytes(self.seen[sector * SECTOR : (sector + 1) * SECTOR])
+            if (sector + 1) * SECTOR_BYTES > length:
+                now = bytes(self.content[sector * SECTOR_BYTES : (sector + 1) * SECTOR_BYTES])
                 versions.append((number, now))
 
     def sync(self, begun: int) -> None:
@@ -92,14 +92,14 @@ class File:
         self.lengths = [each for each in self.lengths if each[0] >= begun]
         self.synced = settled
 
-    def left(self, chance: random.Random, share: float) -> bytes:
+    def after_power_loss(self, rng: random.Random, share: float) -> bytes:
         """What may be there after a power loss, with about this share of what was not synced."""
-        lengths = [length for _, length in self.lengths if chance.random() < share]
+        lengths = [length for _, length in self.lengths if rng.random() < share]
         found = bytearray(self.synced)
         _resize(found, lengths[-1] if lengths else len(found))
         for sector, versions in self.sectors.items():
-            if chance.random() < share:
-                data = versions[-1 if share == 1 else chance.randrange(len(versions))][1]
+            if rng.random() < share:
+                data = versions[-1 if share == 1 else rng.randrange(len(versions))][1]
                 _put(found, sector, data)
         return bytes(found)
 
@@ -110,44 +110,44 @@ class File:
                 _resize(found, length)
         for sector, versions in self.sectors.items():
             before = [data for number, data in versions if number < begun]
-            if before and sector * SECTOR < len(found):
-                _put(found, sector, before[-1][: len(found) - sector * SECTOR])
+            if before and sector * SECTOR_BYTES < len(found):
+                _put(found, sector, before[-1][: len(found) - sector * SECTOR_BYTES])
         return bytes(found)
 
 
-class Disk:
+class SimulatedDisk:
     """A folder of a disk; `apply` takes the records one by one."""
 
     def __init__(self, before: Mapping[str, bytes]) -> None:
         """`before` is what was there, for certain."""
-        self.files = {name: File(bytearray(data), data) for name, data in before.items()}
-        self.named = dict(self.files)  # those names that are on the disk for certain
+        self.files = {name: SimulatedFile(bytearray(data), data) for name, data in before.items()}
+        self.durable_names = dict(self.files)  # those names that are on the disk for certain
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: JournalRecord) -> None:
         """Records of one file need not be applied, if none of that file is."""
         number, path = record.number, record.path
-        if record.kind is Kind.OPEN:
-            self.files.setdefault(path, File())
-        elif record.kind is Kind.WRITE:
+        if record.kind is RecordKind.OPEN:
+            self.files.setdefault(path, SimulatedFile())
+        elif record.kind is RecordKind.WRITE:
             self.files[path].write(number, record.offset, record.data)
-        elif record.kind is Kind.TRUNCATE:
+        elif record.kind is RecordKind.TRUNCATE:
             self.files[path].truncate(number, record.offset)
-        elif record.kind is Kind.SYNC and path:
-            self.files[path].sync(record.begun)
-        elif record.kind is Kind.SYNC:
-            self.named = dict(self.files)
-        elif record.kind is Kind.UNLINK:
+        elif record.kind is RecordKind.SYNC and path:
+            self.files[path].sync(record.covers_before)
+        elif record.kind is RecordKind.SYNC:
+            self.durable_names = dict(self.files)
+        elif record.kind is RecordKind.UNLINK:
             self.files.pop(path, None)
         else:
             self.files[record.data[:-1].decode()] = self.files.pop(path)
 
-    def left(self, chance: random.Random, share: float) -> dict[str, bytes]:
+    def after_power_loss(self, rng: random.Random, share: float) -> dict[str, bytes]:
         """What a power loss may leave: nothing unsynced (0), all (1), or some of it."""
         names = {}
-        for name in self.files.keys() | self.named.keys():
-            source = self.files if chance.random() < share else self.named
+        for name in self.files.keys() | self.durable_names.keys():
+            source = self.files if rng.random() < share else self.durable_names
             if name in source:
-                names[name] = source[name].left(chance, share)
+                names[name] = source[name].after_power_loss(rng, share)
         return names
 
 
@@ -167,7 +167,7 @@ def _resize(data: bytearray, length: int) -> None:
 
 
 def _put(data: bytearray, sector: int, content: bytes) -> None:
-    offset = sector * SECTOR
+    offset = sector * SECTOR_BYTES
     if content and offset + len(content) > len(data):
         _resize(data, offset + len(content))
     data[offset : offset + len(content)] = content

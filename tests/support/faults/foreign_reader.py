@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-READER = """
+READER_PROGRAM = """
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN")
@@ -16,8 +16,8 @@ time.sleep(float(sys.argv[2]))
 
 
 @contextlib.contextmanager
-def foreign_reader(path: Path, seconds: float):
-    words = [sys.executable, "-c", READER, str(path), str(seconds)]
+def hold_read_transaction(path: Path, seconds: float):
+    words = [sys.executable, "-c", READER_PROGRAM, str(path), str(seconds)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
         yield reader

@@ -8,36 +8,36 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-PIECE = 65_536
-LONGEST = 60.0  # seconds for which it is pushed beyond the time that was asked for
+WRITE_BYTES = 65_536
+MAX_EXTRA_SECONDS = 60.0  # seconds for which it is pushed beyond the time that was asked for
 
 
 @dataclass
-class Tally:
+class OverloadTally:
     """What senders sent, and what became of it by the answers."""
 
-    sent: int = 0  # bytes of bodies,
-    taken: int = 0  # and of those that were answered 202
-    answers: Counter[str] = field(default_factory=Counter)
+    sent_bytes: int = 0  # bytes of bodies,
+    accepted_bytes: int = 0  # and of those that were answered 202
+    statuses: Counter[str] = field(default_factory=Counter)
     items: Counter[str] = field(default_factory=Counter)
 
-    def told(self, status: int, headers: dict[str, str], body: bytes, size: int) -> None:
+    def record_response(self, status: int, headers: dict[str, str], body: bytes, size: int) -> None:
         """Reckon one answer in; anything but 202, or 503 with `Retry-After`, stands out."""
-        self.sent += size
+        self.sent_bytes += size
         answer = json.loads(body)
         name = str(status)
         if status == 503 and "retry-after" not in headers:
             name = "503 without Retry-After"
-        self.answers[name] += 1
+        self.statuses[name] += 1
         if "results" in answer:
             self.items.update(each["status"] for each in answer["results"])
         else:
             self.items["accepted" if status == 202 else "refused"] += 1
         if status == 202:
-            self.taken += size
+            self.accepted_bytes += size
 
 
-def event(number: int, pad: int) -> bytes:
+def padded_event(number: int, pad: int) -> bytes:
     made = {
         "session_id": f"session {number % 1000}",
         "category": "overload",
@@ -49,12 +49,12 @@ def event(number: int, pad: int) -> bytes:
     return json.dumps(made).encode()
 
 
-def bodies(pad: int, lines: int, numbers: Iterator[int]) -> Callable[[], bytes]:
+def body_factory(pad: int, lines: int, numbers: Iterator[int]) -> Callable[[], bytes]:
     """Makes bodies of so many lines (1: a single event), none like another."""
-    return lambda: b"\n".join(event(next(numbers), pad) for _ in range(lines))
+    return lambda: b"\n".join(padded_event(next(numbers), pad) for _ in range(lines))
 
 
-class Senders(NamedTuple):
+class SenderGroup(NamedTuple):
     """So many connections, on each of which body after body is sent."""
 
     connections: int
@@ -63,16 +63,16 @@ class Senders(NamedTuple):
     pause: float = 0.0  # seconds before the last byte of a body
 
 
-async def push(
+async def send_until_stopped(
     port: int,
     token: str,
-    senders: Senders,
+    senders: SenderGroup,
     numbers: Iterator[int],
     going: Callable[[], bool],
-    tally: Tally,
+    tally: OverloadTally,
 ) -> None:
     """Send body after body on one connection, as long as `going` holds."""
-    make = bodies(senders.pad, senders.lines, numbers)
+    make = body_factory(senders.pad, senders.lines, numbers)
     kind = "application/json" if senders.lines == 1 else "application/x-ndjson"
     reader = writer = None
     while going():
@@ -83,21 +83,21 @@ async def push(
             f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
             f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         )
-        for start in range(0, len(body) - 1, PIECE):
-            writer.write(body[:-1][start : start + PIECE])
+        for start in range(0, len(body) - 1, WRITE_BYTES):
+            writer.write(body[:-1][start : start + WRITE_BYTES])
             await writer.drain()
         await asyncio.sleep(senders.pause)
         writer.write(body[-1:])
         assert reader is not None
-        status, headers, said = await answer(reader)
-        tally.told(status, headers, said, len(body))
+        status, headers, said = await read_response(reader)
+        tally.record_response(status, headers, said, len(body))
         if headers.get("connection") == "close":
             writer.close()
     if writer is not None:
         writer.close()
 
 
-async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the next answer."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {
@@ -116,28 +116,28 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
     return int(head[0].split()[1]), headers, body
 
 
-async def overload(
+async def run_overload(
     port: int,
     token: str,
     seconds: float,
-    kinds: Sequence[Senders],
+    kinds: Sequence[SenderGroup],
     first: int = 0,
-    enough: Callable[[Tally], bool] = lambda _: True,
-) -> Tally:
+    enough: Callable[[OverloadTally], bool] = lambda _: True,
+) -> OverloadTally:
     """Have senders push for so long, and on until it is `enough`, but not for ever.
 
     Events are numbered from `first` on.
     """
-    tally, numbers = Tally(), itertools.count(first)
+    tally, numbers = OverloadTally(), itertools.count(first)
     now = asyncio.get_running_loop().time
     end = now() + seconds
-    last = end + LONGEST
+    last = end + MAX_EXTRA_SECONDS
 
     def going() -> bool:
         return now() < end or (now() < last and not enough(tally))
 
     pushing = [
-        push(port, token, senders, numbers, going, tally)
+        send_until_stopped(port, token, senders, numbers, going, tally)
         for senders in kinds
         for _ in range(senders.connections)
     ]

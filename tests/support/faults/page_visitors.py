@@ -9,60 +9,71 @@ import threading
 import time
 from pathlib import Path
 
-from tests.support.faults.server_load import Server
+from tests.support.faults.server_load import KillableServer
 
 # So many views are answered before it is waited for that they are on disk.
-SOME = 30
-VIEWS = "SELECT coalesce(sum(impressions), 0) FROM figure WHERE import = 0"
+MIN_IMPRESSIONS = 30
+IMPRESSIONS_SQL = "SELECT coalesce(sum(impressions), 0) FROM figure WHERE import = 0"
 
 
-class Visitors:
+class PageVisitors:
     """What they asked for and were told, over a server's kills; the server has the sample."""
 
     def __init__(self) -> None:
-        self.begun = 0  # page views that were asked for,
-        self.settled = 0  # and those of them that were on disk before a kill
-        self.acked: list[int] = []  # story events
-        self._views = 0  # that were answered since the last start
-        self._written = 0  # that were on disk then
+        self.requested_views = 0  # page views that were asked for,
+        self.durable_views = 0  # and those of them that were on disk before a kill
+        self.acknowledged: list[int] = []  # story events
+        self._answered_views = 0  # that were answered since the last start
+        self._views_at_start = 0  # that were on disk then
         self._numbers = itertools.count()
         self._threads: list[threading.Thread] = []
 
-    def come(self, server: Server) -> None:
+    def start(self, server: KillableServer) -> None:
         """Ask until the server ends."""
-        self._views = 0
-        asking = (self._look, self._look, self._read, self._read)
-        self._threads = [threading.Thread(target=self._go, args=(server, each)) for each in asking]
+        self._answered_views = 0
+        asking = (
+            self._view_page,
+            self._view_page,
+            self._report_impression,
+            self._report_impression,
+        )
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(server, each)) for each in asking
+        ]
         for each in self._threads:
             each.start()
 
-    def leave(self) -> None:
+    def join(self) -> None:
         """The server was killed a moment ago."""
         for each in self._threads:
             each.join(60)
 
-    def settle(self, database: Path) -> bool:
+    def is_enough_on_disk(self, database: Path) -> bool:
         """Whether some views that were answered since the last start are on disk, and some
         story events were acknowledged.
         """
-        if self._views < SOME or len(self.acked) < 2 * SOME:
+        if self._answered_views < MIN_IMPRESSIONS or len(self.acknowledged) < 2 * MIN_IMPRESSIONS:
             return False
         with contextlib.closing(sqlite3.connect(database)) as connection:
-            (views,) = connection.execute(VIEWS).fetchone()
-        if views < self._written + SOME:
+            (views,) = connection.execute(IMPRESSIONS_SQL).fetchone()
+        if views < self._views_at_start + MIN_IMPRESSIONS:
             return False
-        self.settled = views
+        self.durable_views = views
         return True
 
     def check(self, connection: sqlite3.Connection) -> None:
         """That all that they were told is so."""
-        (views,) = connection.execute(VIEWS).fetchone()
-        self._written = views
-        assert self.settled <= views <= self.begun, (self.settled, views, self.begun)
+        (views,) = connection.execute(IMPRESSIONS_SQL).fetchone()
+        self._views_at_start = views
+        assert self.durable_views <= views <= self.requested_views, (
+            self.durable_views,
+            views,
+            self.requested_views,
+        )
         kept = {row[0] for row in connection.execute("SELECT id FROM event WHERE source = 2")}
-        assert kept.issuperset(self.acked), "a story event was acknowledged, and is gone"
+        assert kept.issuperset(self.acknowledged), "a story event was acknowledged, and is gone"
 
-    def _go(self, server: Server, ask) -> None:
+    def _repeat(self, server: KillableServer, ask) -> None:
         connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
@@ -72,15 +83,15 @@ class Visitors:
                 ask(connection)
                 time.sleep(0.002)
 
-    def _look(self, connection: http.client.HTTPConnection) -> None:
-        self.begun += 1
+    def _view_page(self, connection: http.client.HTTPConnection) -> None:
+        self.requested_views += 1
         connection.request("GET", "/campaigns/1/")
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200
-        self._views += 1
+        self._answered_views += 1
 
-    def _read(self, connection: http.client.HTTPConnection) -> None:
+    def _report_impression(self, connection: http.client.HTTPConnection) -> None:
         number = next(self._numbers)
         path = "/api/v1/stories/cached/token_1" if number % 2 else "/api/v1/stories/token_1"
         connection.request("GET", path)
@@ -92,4 +103,4 @@ class Visitors:
         answer = connection.getresponse()
         body = json.loads(answer.read())
         assert answer.status == 202, body
-        self.acked.append(int(body["id"]))
+        self.acknowledged.append(int(body["id"]))

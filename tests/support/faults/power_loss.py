@@ -7,16 +7,16 @@ from pathlib import Path
 from store.sqlite.core.database import recover_wal
 from store.sqlite.core.wal import commit_frames
 from store.sqlite.core.wal import count_lost_commits as lost_by_the_disk
-from tests.support.programs.log_sender import Told, missing_from
+from tests.support.programs.log_sender import SendTranscript, count_missing
 
 
-def preloaded(shim: Path, folder: Path) -> dict[str, str]:
+def preload_environment(shim: Path, folder: Path) -> dict[str, str]:
     """The environment in which a program tells what it does to a folder."""
     journal = folder.with_name("journal")
     return {"LD_PRELOAD": str(shim), "DISK_FOLDER": str(folder), "DISK_JOURNAL": str(journal)}
 
 
-def missing(left: dict[str, bytes], lines: Told, folder: Path) -> int:
+def count_missing_on_disk(left: dict[str, bytes], lines: SendTranscript, folder: Path) -> int:
     """How many acknowledged events are gone from a disk; checks that nothing else is wrong."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -33,10 +33,10 @@ def missing(left: dict[str, bytes], lines: Told, folder: Path) -> int:
     try:
         # A power loss is not taken for a disk that has changed its content.
         if lost_by_the_disk(told, recover_wal(connection)):
-            return len(lines.acked)
+            return len(lines.acknowledged)
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log'").fetchone():
-            return len(lines.acked)
-        return missing_from(connection, lines)
+            return len(lines.acknowledged)
+        return count_missing(connection, lines)
     finally:
         connection.close()

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import PROGRAMS, ROOT
-from tests.support.programs.log_sender import Told, missing_from
+from tests.support.programs.log_sender import SendTranscript, count_missing
 
-SENDERS = 6
-COUNT = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
+SENDER_THREADS = 6
+EVENT_COUNTER = re.compile(r"^marquee_events_(\w+)_total (\S+)$", re.MULTILINE)
 
 
-class NotStarted(RuntimeError):
+class StartFailed(RuntimeError):
     """A server that ended before it served; it holds the exit status."""
 
     def __init__(self, status: int) -> None:
@@ -30,7 +30,7 @@ class NotStarted(RuntimeError):
         self.status = status
 
 
-class Server:
+class KillableServer:
     """A server process on a data folder, until it is killed; `changed` as in altered_server.py.
 
     What it logs is added to the file `log`.
@@ -57,13 +57,13 @@ class Server:
                 return
         with self.process:
             self.process.wait(60)
-        raise NotStarted(self.process.returncode)
+        raise StartFailed(self.process.returncode)
 
-    def counts(self) -> dict[str, int]:
-        text = self.ask("/metrics").decode()
-        return {name: int(float(value)) for name, value in COUNT.findall(text)}
+    def event_counts(self) -> dict[str, int]:
+        text = self.get_body("/metrics").decode()
+        return {name: int(float(value)) for name, value in EVENT_COUNTER.findall(text)}
 
-    def answer(self, path: str, token: str = "") -> tuple[int, bytes]:
+    def get(self, path: str, token: str = "") -> tuple[int, bytes]:
         """The status and body of an answer."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         with contextlib.closing(connection):
@@ -72,27 +72,29 @@ class Server:
             answer = connection.getresponse()
             return answer.status, answer.read()
 
-    def ask(self, path: str, token: str = "") -> bytes:
+    def get_body(self, path: str, token: str = "") -> bytes:
         """The body of an answer that has to be 200."""
-        status, body = self.answer(path, token)
+        status, body = self.get(path, token)
         assert status == 200, body
         return body
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""
-        (line,) = (it for it in self.ask("/metrics").decode().splitlines() if it.startswith(name))
+        (line,) = (
+            it for it in self.get_body("/metrics").decode().splitlines() if it.startswith(name)
+        )
         return float(line.split()[1])
 
-    def cpu(self) -> float:
+    def cpu_seconds(self) -> float:
         """CPU seconds that it has used."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
-    def files(self) -> int:
+    def open_files(self) -> int:
         """How many files it has open."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
-    def memory(self) -> float:
+    def resident_mib(self) -> float:
         """Its resident memory in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -103,30 +105,33 @@ class Server:
             pass
 
 
-class Load:
+class LoadGenerator:
     """Senders that go on over a server's kills, each with what it has yet to hear of."""
 
     def __init__(self, token: str) -> None:
-        self.told = Told()
-        self.lines: list[tuple[int, str]] = []  # what was told, and at which moment
-        self.moment: Callable[[], int] = lambda: 0
+        self.transcript = SendTranscript()
+        self.timed_lines: list[tuple[int, str]] = []  # what was told, and at which moment
+        self.position: Callable[[], int] = lambda: 0
         self.token = token
-        self.may_refuse = False  # whether 503 is an answer, too
-        self.refused = 0
+        self.is_503_allowed = False  # whether 503 is an answer, too
+        self.refused_requests = 0
         self._lock = threading.Lock()
         self._numbers = itertools.count()
 
-    def missing(self, data: Path) -> int:
+    def count_missing(self, data: Path) -> int:
         """How many events that were acknowledged a data folder lacks."""
         with contextlib.closing(sqlite3.connect(data / "marquee.db")) as connection:
-            return missing_from(connection, self.told)
+            return count_missing(connection, self.transcript)
 
     def run(
-        self, server: Server, seconds: float = 240, until: Callable[[], bool] = lambda: False
+        self,
+        server: KillableServer,
+        seconds: float = 240,
+        until: Callable[[], bool] = lambda: False,
     ) -> None:
         """Send to a server for so long, or until it ends or `until` holds, then kill it."""
-        again = self.told.unanswered()
-        shares = [again[each::SENDERS] for each in range(SENDERS)]
+        again = self.transcript.unacknowledged()
+        shares = [again[each::SENDER_THREADS] for each in range(SENDER_THREADS)]
         senders = [threading.Thread(target=self._send, args=(server, share)) for share in shares]
         try:
             for sender in senders:
@@ -139,12 +144,12 @@ class Load:
         for sender in senders:
             sender.join(60)
 
-    def run_until_acknowledged(self, server: Server, events: int) -> None:
+    def run_until_acknowledged(self, server: KillableServer, events: int) -> None:
         """Send to a server until so many more events are acknowledged, then kill it."""
-        enough = len(self.told.acked) + events
-        self.run(server, until=lambda: len(self.told.acked) >= enough)
+        enough = len(self.transcript.acknowledged) + events
+        self.run(server, until=lambda: len(self.transcript.acknowledged) >= enough)
 
-    def _send(self, server: Server, again: list[str]) -> None:
+    def _send(self, server: KillableServer, again: list[str]) -> None:
         connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
@@ -160,28 +165,28 @@ class Load:
                 self._post(connection, keys)
 
     def _post(self, connection: http.client.HTTPConnection, keys: list[str]) -> None:
-        self._tell("".join(f"s {key}\n" for key in keys))
-        lines = [json.dumps(event(key)) for key in keys]
+        self.record("".join(f"s {key}\n" for key in keys))
+        lines = [json.dumps(load_event(key)) for key in keys]
         single = len(keys) == 1
         kind = "application/json" if single else "application/x-ndjson"
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         connection.request("POST", "/events", "\n".join(lines).encode(), headers)
         response = connection.getresponse()
         answer = json.loads(response.read())
-        if response.status == 503 and self.may_refuse:
+        if response.status == 503 and self.is_503_allowed:
             assert response.headers["Retry-After"] and answer["status"] == 503, answer
-            self.refused += 1
+            self.refused_requests += 1
             time.sleep(0.01)
             return
         assert response.status == 202, answer
         results = [answer] if single else answer["results"]
         pairs = zip(keys, results, strict=True)
-        self._tell("".join(f"a {key} {each['id']}\n" for key, each in pairs))
+        self.record("".join(f"a {key} {each['id']}\n" for key, each in pairs))
 
-    def _tell(self, lines: str) -> None:
+    def record(self, lines: str) -> None:
         with self._lock:
-            self.told.add(lines)
-            self.lines.append((self.moment(), lines))
+            self.transcript.add(lines)
+            self.timed_lines.append((self.position(), lines))
 
 
 def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
@@ -192,12 +197,12 @@ def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def new_load(data: Path) -> Load:
+def new_load(data: Path) -> LoadGenerator:
     """The load of an app just made in a data folder."""
-    return Load(str(said(data, "app", "create", "faults")["secret_token"]))
+    return LoadGenerator(str(run_json_command(data, "app", "create", "faults")["secret_token"]))
 
 
-def said(data: Path, *words: str, sent: str = "") -> dict[str, object]:
+def run_json_command(data: Path, *words: str, sent: str = "") -> dict[str, object]:
     """What a command says as JSON, to which `sent` was typed; raises if it fails."""
     done = subprocess.run(
         [sys.executable, "server.py", *words, "--data", str(data), "--json"],
@@ -212,7 +217,7 @@ def said(data: Path, *words: str, sent: str = "") -> dict[str, object]:
     return told
 
 
-def event(key: str) -> dict[str, object]:
+def load_event(key: str) -> dict[str, object]:
     made: dict[str, object] = {
         "session_id": key,
         "category": "faults",

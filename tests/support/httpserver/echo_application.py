@@ -1,4 +1,4 @@
-"""An application on both planes that answers with what it was asked: /lane/… and /app/…."""
+"""An application on both planes that answers with what it was asked: /fast/… and /app/…."""
 
 import asyncio
 from typing import Any
@@ -8,61 +8,61 @@ from tornado.web import Application, RequestHandler
 from httpserver import FastRoute, Request, Response
 
 # Requests that no client meant to send: they stand inside bodies, extensions and trailers.
-SMUGGLED: list[str] = []
-HELLO = Response(200, [("Content-Type", "text/plain")], b"hello")
+SMUGGLED_PATHS: list[str] = []
+HELLO_RESPONSE = Response(200, [("Content-Type", "text/plain")], b"hello")
 
 
-def told(method: str, uri: str, host: str, body: bytes) -> bytes:
+def echo_body(method: str, uri: str, host: str, body: bytes) -> bytes:
     """What an echo answers: all that framing could have got wrong."""
     return f"{method} {uri}\n{host}\n".encode("latin-1") + body
 
 
-def echo(request: Request) -> Response:
+def echo_response(request: Request) -> Response:
     uri = request.path + (f"?{request.query.decode('latin-1')}" if request.query else "")
-    return Response(200, (), told(request.method, uri, request.host, request.body))
+    return Response(200, (), echo_body(request.method, uri, request.host, request.body))
 
 
-async def late(request: Request) -> Response:
+async def delayed_response(request: Request) -> Response:
     """Answer after as many milliseconds as the path says."""
     await asyncio.sleep(int(request.params[0]) / 1000)
     return Response(200, (), f"late {request.params[0]}".encode())
 
 
-def smuggled(request: Request) -> Response:
-    SMUGGLED.append(request.path)
-    return HELLO
+def record_smuggled(request: Request) -> Response:
+    SMUGGLED_PATHS.append(request.path)
+    return HELLO_RESPONSE
 
 
-class Echo(RequestHandler):
+class EchoHandler(RequestHandler):
     def answer(self, *_: str) -> None:
         asked = self.request
-        self.finish(told(asked.method or "", asked.uri or "", asked.host, asked.body))
+        self.finish(echo_body(asked.method or "", asked.uri or "", asked.host, asked.body))
 
     get = post = put = delete = patch = options = answer  # type: ignore[assignment]
 
 
-class Late(RequestHandler):
+class DelayHandler(RequestHandler):
     async def get(self, milliseconds: str) -> None:
         await asyncio.sleep(int(milliseconds) / 1000)
         self.finish(f"late {milliseconds}")
 
 
-def silent(_: Any) -> None:
+def no_access_log(_: Any) -> None:
     """No access log."""
 
 
-LANES = [
-    FastRoute("GET", r"/lane/hello", lambda _: HELLO),
-    FastRoute("GET", r"/lane/echo", echo, takes_body=True),
-    FastRoute("POST", r"/lane/echo", echo),
-    FastRoute("GET", r"/lane/late/(\d+)", late),
-    FastRoute("GET", r"/smuggled", smuggled),
+FAST_ROUTES = [
+    FastRoute("GET", r"/fast/hello", lambda _: HELLO_RESPONSE),
+    FastRoute("GET", r"/fast/echo", echo_response, takes_body=True),
+    FastRoute("POST", r"/fast/echo", echo_response),
+    FastRoute("GET", r"/fast/late/(\d+)", delayed_response),
+    FastRoute("GET", r"/smuggled", record_smuggled),
 ]
 
 
-def application(**settings: Any) -> Application:
+def echo_application(**settings: Any) -> Application:
     routes = [
-        (r"/app/echo", Echo),
-        (r"/app/late/(\d+)", Late),
+        (r"/app/echo", EchoHandler),
+        (r"/app/late/(\d+)", DelayHandler),
     ]
-    return Application(routes, log_function=silent, **settings)
+    return Application(routes, log_function=no_access_log, **settings)

@@ -14,43 +14,43 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\t \x21-\x7e\x80-\xff]*)")
 FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*([\x21-\x7e\x80-\xff\t ]*)")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
-PATIENCE = 60.0  # seconds that a busy machine may take for any one answer
+TIMEOUT_SECONDS = 60.0  # seconds that a busy machine may take for any one answer
 
 
-class Malformed(Exception):
+class MalformedResponse(Exception):
     """An answer that no client should have to read."""
 
 
-class Unfinished(Exception):
+class IncompleteResponse(Exception):
     """The bytes end before the answer does."""
 
 
 @dataclass
-class Answer:
+class RawResponse:
     """One final answer, with the 1xx that came before it."""
 
     status: int
     reason: str
     headers: list[tuple[str, str]]
     body: bytes
-    interim: list[int] = field(default_factory=list)
-    until_close: bool = False
+    interim_statuses: list[int] = field(default_factory=list)
+    is_delimited_by_close: bool = False
     chunks: int = 0
 
     def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         if len(values) > 1 and name.lower() != "set-cookie":
-            raise Malformed(f"{name} twice: {values}")
+            raise MalformedResponse(f"{name} twice: {values}")
         return values[0] if values else None
 
-    def all(self, name: str) -> list[str]:
+    def header_values(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     @property
-    def closes(self) -> bool:
+    def closes_connection(self) -> bool:
         return "close" in (self.header("Connection") or "").lower()
 
-    def plain(self) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    def comparable(self) -> tuple[int, str, list[tuple[str, str]], bytes]:
         """What is the same on every server: all but Date, Server and the clock in cookies."""
         headers = sorted(
             (name.title(), self._timeless(name.lower(), value))
@@ -70,106 +70,108 @@ class Answer:
         return value.lower() if name == "connection" else value
 
 
-def head_of(data: bytes) -> tuple[int, str, list[tuple[str, str]], bytes]:
+def parse_head(data: bytes) -> tuple[int, str, list[tuple[str, str]], bytes]:
     """The first head in `data`, and what follows it."""
     head, blank, rest = data.partition(b"\r\n\r\n")
     if not blank:
         if data and not b"HTTP/1.1 ".startswith(data[:9]):
-            raise Malformed(f"no status line: {data[:80]!r}")
-        raise Unfinished
+            raise MalformedResponse(f"no status line: {data[:80]!r}")
+        raise IncompleteResponse
     first, *lines = head.split(b"\r\n")
     match = STATUS_LINE.fullmatch(first)
     if not match:
-        raise Malformed(f"status line {first!r}")
+        raise MalformedResponse(f"status line {first!r}")
     headers = []
     for line in lines:
         pair = FIELD.fullmatch(line)
         if not pair:
-            raise Malformed(f"header line {line!r}")
+            raise MalformedResponse(f"header line {line!r}")
         headers.append((pair[1].decode(), pair[2].decode("latin-1").rstrip(" \t")))
     return int(match[1]), match[2].decode("latin-1"), headers, rest
 
 
-def answer_of(data: bytes, method: str = "GET", ended: bool = False) -> tuple[Answer, bytes]:
+def parse_response(
+    data: bytes, method: str = "GET", ended: bool = False
+) -> tuple[RawResponse, bytes]:
     """The first answer in `data` to a request of `method`, and what follows it.
 
     `ended` says that the server has closed: only then may a body end with the bytes.
     """
     interim: list[int] = []
     while True:
-        status, reason, headers, data = head_of(data)
-        answer = Answer(status, reason, headers, b"", interim)
+        status, reason, headers, data = parse_head(data)
+        answer = RawResponse(status, reason, headers, b"", interim)
         length, coding = answer.header("Content-Length"), answer.header("Transfer-Encoding")
         if length is not None and (coding is not None or not re.fullmatch(r"[0-9]+", length)):
-            raise Malformed(f"framing {headers}")
+            raise MalformedResponse(f"framing {headers}")
         if coding not in (None, "chunked"):
-            raise Malformed(f"Transfer-Encoding {coding!r}")
+            raise MalformedResponse(f"Transfer-Encoding {coding!r}")
         if status >= 200:
             break
         if length is not None or coding is not None:
-            raise Malformed(f"{status} with {headers}")
+            raise MalformedResponse(f"{status} with {headers}")
         interim.append(status)
     if answer.header("Date") is None:
-        raise Malformed("no Date")
+        raise MalformedResponse("no Date")
     if status == 204 and (length is not None or coding is not None):
-        raise Malformed(f"204 with {headers}")
+        raise MalformedResponse(f"204 with {headers}")
     if method == "HEAD" or status in (204, 304):
         return answer, data
     if coding:
-        answer.body, answer.chunks, data = dechunked(data)
+        answer.body, answer.chunks, data = decode_chunks(data)
     elif length is not None:
         if len(data) < int(length):
-            raise Unfinished
+            raise IncompleteResponse
         answer.body, data = data[: int(length)], data[int(length) :]
     else:
-        answer.until_close = True
+        answer.is_delimited_by_close = True
         if not ended:
-            raise Unfinished
+            raise IncompleteResponse
         answer.body, data = data, b""
     return answer, data
 
 
-def dechunked(data: bytes) -> tuple[bytes, int, bytes]:
+def decode_chunks(data: bytes) -> tuple[bytes, int, bytes]:
     parts: list[bytes] = []
     at = 0
     while True:
         end = data.find(b"\r\n", at)
         if end < 0:
-            raise Unfinished
+            raise IncompleteResponse
         if not CHUNK_SIZE.fullmatch(data[at:end]):
-            raise Malformed(f"chunk size {data[at:end]!r}")
+            raise MalformedResponse(f"chunk size {data[at:end]!r}")
         begin, size = end + 2, int(data[at:end], 16)
         at = begin + size + 2
         if len(data) < at:
-            raise Unfinished
+            raise IncompleteResponse
         if data[at - 2 : at] != b"\r\n":
-            raise Malformed("chunk without its end")
+            raise MalformedResponse("chunk without its end")
         if not size:
             return b"".join(parts), len(parts), data[at:]
         parts.append(data[begin : at - 2])
 
 
-def answers_of(data: bytes, methods: Iterable[str] = ()) -> list[Answer]:
+def parse_responses(data: bytes, methods: Iterable[str] = ()) -> list[RawResponse]:
     """All answers in the bytes of a connection that the server has closed."""
     order = iter(methods)
     answers = []
     while data:
         try:
-            answer, data = answer_of(data, next(order, "GET"), ended=True)
-        except Unfinished:
-            raise Malformed(f"an answer that breaks off: {data[:200]!r}") from None
+            answer, data = parse_response(data, next(order, "GET"), ended=True)
+        except IncompleteResponse:
+            raise MalformedResponse(f"an answer that breaks off: {data[:200]!r}") from None
         answers.append(answer)
     return answers
 
 
-class Peer:
+class RawClient:
     """One connection to a server, which may misbehave."""
 
     def __init__(
         self,
         address: tuple[str, int] | str,
         *,
-        seconds: float = PATIENCE,
+        seconds: float = TIMEOUT_SECONDS,
         tls: ssl.SSLContext | None = None,
         receive_buffer: int = 0,
         source: str = "",
@@ -190,10 +192,10 @@ class Peer:
         except BaseException:
             self.socket.close()
             raise
-        self.held = b""
-        self.ended = False
+        self.buffer = b""
+        self.is_at_end = False
 
-    def __enter__(self) -> "Peer":
+    def __enter__(self) -> "RawClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -214,51 +216,51 @@ class Peer:
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            self.ended = True
+            self.is_at_end = True
 
-    def more(self) -> bool:
+    def receive(self) -> bool:
         """Wait for more bytes; false at the end."""
         try:
             part = self.socket.recv(65536)
         except (ConnectionError, ssl.SSLError):
             part = b""
-        self.held += part
-        self.ended = not part
+        self.buffer += part
+        self.is_at_end = not part
         return bool(part)
 
-    def answer(self, method: str = "GET") -> Answer:
+    def read_response(self, method: str = "GET") -> RawResponse:
         """The next answer; raises EOFError if the server closes before one is there."""
         while True:
             try:
-                answer, self.held = answer_of(self.held, method, self.ended)
-            except Unfinished:
-                if self.ended:
-                    raise EOFError(f"closed after {self.held[:200]!r}") from None
-                self.more()
+                answer, self.buffer = parse_response(self.buffer, method, self.is_at_end)
+            except IncompleteResponse:
+                if self.is_at_end:
+                    raise EOFError(f"closed after {self.buffer[:200]!r}") from None
+                self.receive()
             else:
                 return answer
 
-    def ask(self, data: bytes, method: str | None = None) -> Answer:
+    def request(self, data: bytes, method: str | None = None) -> RawResponse:
         self.send(data)
-        return self.answer(method or data.split(b" ", 1)[0].decode("latin-1"))
+        return self.read_response(method or data.split(b" ", 1)[0].decode("latin-1"))
 
-    def rest(self) -> bytes:
+    def read_to_end(self) -> bytes:
         """All bytes until the server closes; raises TimeoutError if it doesn't."""
-        while self.more():
+        while self.receive():
             pass
-        held, self.held = self.held, b""
+        held, self.buffer = self.buffer, b""
         return held
 
-    def closed(self) -> bool:
+    def is_closed_silently(self) -> bool:
         """Whether the server closes without another byte."""
-        return not self.rest()
+        return not self.read_to_end()
 
-    def quiet(self, seconds: float) -> bool:
+    def is_quiet_for(self, seconds: float) -> bool:
         """Whether nothing comes, not even an end, for that long."""
         before = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
-            self.more()
+            self.receive()
         except TimeoutError:
             return True
         finally:
@@ -266,11 +268,11 @@ class Peer:
         return False
 
 
-def get(path: str = "/lane/hello", *headers: str, version: str = "1.1") -> bytes:
-    return request("GET", path, *headers, version=version)
+def build_get(path: str = "/fast/hello", *headers: str, version: str = "1.1") -> bytes:
+    return build_request("GET", path, *headers, version=version)
 
 
-def request(
+def build_request(
     method: str, path: str, *headers: str, body: bytes = b"", version: str = "1.1"
 ) -> bytes:
     lines = [f"{method} {path} HTTP/{version}", "Host: a.example", *headers]
@@ -279,11 +281,11 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def chunked(*parts: bytes) -> bytes:
+def encode_chunks(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [*parts, b""])
 
 
-def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+def split_at(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """`data` cut at these offsets; no piece is empty."""
     edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
     return [data[a:b] for a, b in itertools.pairwise(edges) if b > a]

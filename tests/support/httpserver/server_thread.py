@@ -10,32 +10,32 @@ import uvloop
 from tornado.httpserver import HTTPServer
 
 from httpserver import FastRoute, Server, ServerLimits, bind_tcp
-from tests.support.httpserver.raw_client import Peer, get
+from tests.support.httpserver.raw_client import RawClient, build_get
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+LOOP_FACTORIES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
 }
 
 
-class Served:
+class RunningServer:
     """One running server and how to reach it."""
 
-    def __init__(self, stage: "Stage", server: Server | HTTPServer, address: Any) -> None:
-        self.stage = stage
+    def __init__(self, stage: "ServerThread", server: Server | HTTPServer, address: Any) -> None:
+        self.thread = stage
         self.server = server
         self.address = address
 
-    def peer(self, **options: Any) -> Peer:
-        return Peer(self.address, **options)
+    def connect(self, **options: Any) -> RawClient:
+        return RawClient(self.address, **options)
 
-    def ping(self, path: str = "/lane/hello") -> None:
+    def ping(self, path: str = "/fast/hello") -> None:
         """Ask on a fresh connection: what the loop had to do before is then done."""
-        with self.peer() as peer:
-            assert peer.ask(get(path, "Connection: close")).status == 200
+        with self.connect() as peer:
+            assert peer.request(build_get(path, "Connection: close")).status == 200
 
     def stop(self) -> None:
-        self.stage.run(self._stop())
+        self.thread.run(self._stop())
 
     async def _stop(self) -> None:
         if isinstance(self.server, Server):
@@ -46,19 +46,19 @@ class Served:
         await asyncio.sleep(0)
 
 
-class Stage:
+class ServerThread:
     """An event loop in a thread of its own, on which servers run."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.faults: list[dict[str, Any]] = []
-        self.loop = LOOPS[kind]()
-        self.loop.set_exception_handler(lambda _, fault: self.faults.append(fault))
-        self.thread = threading.Thread(target=self._turn, name=f"stage {kind}", daemon=True)
+        self.loop_errors: list[dict[str, Any]] = []
+        self.loop = LOOP_FACTORIES[kind]()
+        self.loop.set_exception_handler(lambda _, fault: self.loop_errors.append(fault))
+        self.thread = threading.Thread(target=self._run_loop, name=f"stage {kind}", daemon=True)
         self.thread.start()
-        self.served: list[Served] = []
+        self.servers: list[RunningServer] = []
 
-    def _turn(self) -> None:
+    def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
@@ -74,7 +74,7 @@ class Stage:
         tls: Any = None,
         limits: ServerLimits | None = None,
         **options: Any,
-    ) -> Served:
+    ) -> RunningServer:
         """A wire server on a free port of 127.0.0.1, or on `sockets`."""
 
         async def start() -> Server:
@@ -83,11 +83,11 @@ class Stage:
             return server
 
         listening = list(sockets) or bind_tcp("127.0.0.1", 0, 512)
-        served = Served(self, self.run(start()), listening[0].getsockname())
-        self.served.append(served)
+        served = RunningServer(self, self.run(start()), listening[0].getsockname())
+        self.servers.append(served)
         return served
 
-    def serve_tornado(self, application: Any, **options: Any) -> Served:
+    def serve_tornado(self, application: Any, **options: Any) -> RunningServer:
         """The same application on Tornado's own server."""
 
         async def start() -> HTTPServer:
@@ -96,25 +96,25 @@ class Stage:
             return server
 
         listening = bind_tcp("127.0.0.1", 0, 512)
-        served = Served(self, self.run(start()), listening[0].getsockname())
-        self.served.append(served)
+        served = RunningServer(self, self.run(start()), listening[0].getsockname())
+        self.servers.append(served)
         return served
 
-    def check(self) -> None:
+    def assert_no_loop_errors(self) -> None:
         """Nothing may have escaped to the loop."""
-        faults, self.faults = self.faults, []
+        faults, self.loop_errors = self.loop_errors, []
         assert not faults
 
     def close(self) -> None:
-        for served in self.served:
+        for served in self.servers:
             served.stop()
-        self.run(self._rest())
+        self.run(self._finish_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(60)
         assert not self.thread.is_alive()
         self.loop.close()
 
-    async def _rest(self) -> None:
+    async def _finish_tasks(self) -> None:
         """Let what the servers left behind come to its end, and name what does not."""
         me = asyncio.current_task()
         for _ in range(1_000):

@@ -29,14 +29,14 @@ from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_queries import EventFilter, EventQueries
 from store.sqlite.projections.projections import Projections
 from tests.support.programs.altered_server import CHANGES
-from tests.support.programs.log_sender import Told, event, missing_from
+from tests.support.programs.log_sender import SendTranscript, count_missing, transcript_event
 
 SHIM = ctypes.CDLL(None)
-ROUNDS, MANY = 60, 4  # commits, and events of each
-SECONDS = 20
+COMMITS, EVENTS_PER_COMMIT = 60, 4  # commits, and events of each
+TIMEOUT_SECONDS = 20
 
 
-class Case(NamedTuple):
+class FaultCase(NamedTuple):
     """Which call fails, how, and whether all that follow do."""
 
     number: int
@@ -44,7 +44,7 @@ class Case(NamedTuple):
     ever: bool
 
 
-async def send(folder: Path, told: int, case: Case) -> None:
+async def send_with_fault(folder: Path, told: int, case: FaultCase) -> None:
     """Send, and tell what was acknowledged; what is refused must be so in our own words."""
     SHIM.disk_fault_at(ctypes.c_long(case.number), int(case.ever), case.error)
     try:
@@ -54,11 +54,11 @@ async def send(folder: Path, told: int, case: Case) -> None:
     except StoreError:
         return
     acked_last = 0
-    for turn in range(ROUNDS):
-        keys = [f"{turn}.{number}" for number in range(MANY)]
+    for turn in range(COMMITS):
+        keys = [f"{turn}.{number}" for number in range(EVENTS_PER_COMMIT)]
         os.write(told, "".join(f"s {key}\n" for key in keys).encode())
         try:
-            outcomes = await log.append([event(key) for key in keys])
+            outcomes = await log.append([transcript_event(key) for key in keys])
         except StoreError:
             continue
         acked_last = turn
@@ -73,29 +73,31 @@ async def send(folder: Path, told: int, case: Case) -> None:
     # After a failed sync nobody knows what the disk has: that ends it, whatever the error.
     synced = SHIM.disk_failed() == ord("s")
     if case.error == errno.ENOSPC and not case.ever and not synced:
-        assert acked_last == ROUNDS - 1, "room again, and still nothing is taken"
+        assert acked_last == COMMITS - 1, "room again, and still nothing is taken"
     assert case.number or SHIM.disk_calls() > 400, "there are not so many calls"
     if isinstance(data.failed, StoreFailed):
         os._exit(0)  # as the server does
     if not case.ever:
-        await well(data, views)
+        await check_recovery(data, views)
     with contextlib.suppress(StoreError, sqlite3.Error):
         await views.close()
     await data.close()
 
 
-async def well(data: Database, views: Projections) -> None:
+async def check_recovery(data: Database, views: Projections) -> None:
     """Views of which one call failed have all events soon, without a restart."""
     with contextlib.suppress(StoreError):
         await views.mend()
     while await views.step():
         pass
     (count,) = await data.read(lambda it: it.execute("SELECT count(*) FROM event").fetchone())
-    page = await EventQueries(data, views).find(EventFilter(), limit=ROUNDS * MANY + 1)
+    page = await EventQueries(data, views).find(
+        EventFilter(), limit=COMMITS * EVENTS_PER_COMMIT + 1
+    )
     assert len(page.events) == count, "not all are found"
 
 
-async def look(folder: Path, told: Told) -> None:
+async def check_next_start(folder: Path, told: SendTranscript) -> None:
     """The next start works, with all that was acknowledged, also in the views."""
     data = await Database.open(folder / "marquee.db")
     views = await Projections.open(data, folder / "views.db")
@@ -106,13 +108,13 @@ async def look(folder: Path, told: Told) -> None:
     connection = sqlite3.connect(folder / "marquee.db")
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert missing_from(connection, told) == 0, "acknowledged, and gone"
+        assert count_missing(connection, told) == 0, "acknowledged, and gone"
         assert folded == connection.execute("SELECT count(*) FROM event").fetchone()
     finally:
         connection.close()
 
 
-def forked(work: Callable[[], object]) -> bool:
+def run_in_fork(work: Callable[[], object]) -> bool:
     """Do it in a fork of this process; whether it went well."""
     child = os.fork()
     if not child:
@@ -125,7 +127,7 @@ def forked(work: Callable[[], object]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def tried(folder: Path, case: Case) -> bool:
+def is_case_ok(folder: Path, case: FaultCase) -> bool:
     """Whether all that has to hold does."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -134,23 +136,23 @@ def tried(folder: Path, case: Case) -> bool:
     told = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
 
     async def within(work: "asyncio._CoroutineLike[None]") -> None:
-        await asyncio.wait_for(work, SECONDS)
+        await asyncio.wait_for(work, TIMEOUT_SECONDS)
 
-    sent = forked(lambda: asyncio.run(within(send(folder, told, case))))
+    sent = run_in_fork(lambda: asyncio.run(within(send_with_fault(folder, told, case))))
     os.close(told)
-    lines = Told(path.read_text())
-    return sent and forked(lambda: asyncio.run(within(look(folder, lines))))
+    lines = SendTranscript(path.read_text())
+    return sent and run_in_fork(lambda: asyncio.run(within(check_next_start(folder, lines))))
 
 
 def main(folder: Path, first: int, last: int, step: int, guard: str = "") -> None:
     if guard:
         CHANGES[guard]()
-    assert guard or tried(folder / "data", Case(0, 0, False))
+    assert guard or is_case_ok(folder / "data", FaultCase(0, 0, False))
     for number, error, ever in product(
         range(first, last + 1, step), (errno.ENOSPC, errno.EIO, errno.EROFS), (False, True)
     ):
-        case = Case(number, error, ever)
-        if not tried(folder / "data", case):
+        case = FaultCase(number, error, ever)
+        if not is_case_ok(folder / "data", case):
             print(
                 f"{case.number} {errno.errorcode[error]} {'ever' if ever else 'once'}", flush=True
             )

@@ -19,7 +19,7 @@ from store.sqlite.events.event_log import EventLog
 EVENT: EventRow = (1, 1, "s", None, "page interaction", "pageview", 0, None, None, "{}")
 
 
-def fault(call: str = "", suffix: str = "", error: int = 0) -> None:
+def set_disk_fault(call: str = "", suffix: str = "", error: int = 0) -> None:
     """From now on, syncs (`s`) or writes (`w`) of what ends in a suffix fail; no word, none do."""
     ctypes.CDLL(None).disk_fault(ctypes.c_char(call.encode() or b"\0"), suffix.encode(), error)
 
@@ -28,7 +28,7 @@ async def append(log: EventLog, many: int = 1) -> list[AppendOutcome]:
     return await log.append([EVENT] * many)
 
 
-async def fails(error: type[Exception], log: EventLog, many: int = 1) -> None:
+async def assert_append_raises(error: type[Exception], log: EventLog, many: int = 1) -> None:
     try:
         await append(log, many)
     except error:
@@ -36,61 +36,61 @@ async def fails(error: type[Exception], log: EventLog, many: int = 1) -> None:
     raise AssertionError(f"no {error.__name__}")
 
 
-async def stays_failed(data: Database, log: EventLog) -> None:
+async def assert_failed_until_restart(data: Database, log: EventLog) -> None:
     """A failed log is failed also when the disk is well again, until a restart."""
     assert isinstance(data.failed, StoreFailed)
-    fault()
-    await fails(StoreFailed, log)
+    set_disk_fault()
+    await assert_append_raises(StoreFailed, log)
 
 
-async def a_sync_of_the_wal(data: Database, log: EventLog) -> None:
+async def wal_sync_fails(data: Database, log: EventLog) -> None:
     await append(log)
-    fault("s", "-wal", errno.EIO)
-    await fails(StoreFailed, log)
-    await stays_failed(data, log)
+    set_disk_fault("s", "-wal", errno.EIO)
+    await assert_append_raises(StoreFailed, log)
+    await assert_failed_until_restart(data, log)
 
 
-async def a_write(data: Database, log: EventLog) -> None:
+async def wal_write_fails(data: Database, log: EventLog) -> None:
     await append(log)
-    fault("w", "-wal", errno.EIO)
-    await fails(StoreFailed, log)
-    await stays_failed(data, log)
+    set_disk_fault("w", "-wal", errno.EIO)
+    await assert_append_raises(StoreFailed, log)
+    await assert_failed_until_restart(data, log)
 
 
-async def a_sync_in_a_checkpoint(data: Database, log: EventLog) -> None:
+async def checkpoint_sync_fails(data: Database, log: EventLog) -> None:
     """What was acknowledged is in the WAL; that no more than a second of it comes is the point."""
     database.CHECKPOINT_INTERVAL_SECONDS = 0.1
-    fault("s", "marquee.db", errno.EIO)
+    set_disk_fault("s", "marquee.db", errno.EIO)
     for _ in range(100):
         await append(log, 100)
         await asyncio.sleep(0.01)
         if data.failed is not None:
             break
-    await stays_failed(data, log)
+    await assert_failed_until_restart(data, log)
 
 
-async def no_room(data: Database, log: EventLog) -> None:
+async def wal_disk_full(data: Database, log: EventLog) -> None:
     await append(log)
-    fault("w", "-wal", errno.ENOSPC)
-    await fails(StoreFull, log, 3)
-    await fails(StoreFull, log, 2)
-    fault()
+    set_disk_fault("w", "-wal", errno.ENOSPC)
+    await assert_append_raises(StoreFull, log, 3)
+    await assert_append_raises(StoreFull, log, 2)
+    set_disk_fault()
     assert data.failed is None
     await append(log, 4)
     counts = log.counts
     assert (counts.received, counts.stored, counts.refused) == (10, 5, 5)
 
 
-async def no_room_to_checkpoint(data: Database, log: EventLog) -> None:
+async def checkpoint_disk_full(data: Database, log: EventLog) -> None:
     """Commits go on in the WAL, and the checkpoint comes when it can."""
     database.CHECKPOINT_INTERVAL_SECONDS = 0.1
     wal = data.path.with_name("marquee.db-wal")
-    fault("w", "marquee.db", errno.ENOSPC)
+    set_disk_fault("w", "marquee.db", errno.ENOSPC)
     for _ in range(20):
         await append(log, 1_000)
         await asyncio.sleep(0.01)
     assert data.failed is None
-    fault()
+    set_disk_fault()
     await append(log, 1_000)
     grown = wal.stat().st_size
     for _ in range(20):
@@ -99,11 +99,11 @@ async def no_room_to_checkpoint(data: Database, log: EventLog) -> None:
 
 
 FAULTS: list[Callable[[Database, EventLog], Awaitable[None]]] = [
-    a_sync_of_the_wal,
-    a_write,
-    a_sync_in_a_checkpoint,
-    no_room,
-    no_room_to_checkpoint,
+    wal_sync_fails,
+    wal_write_fails,
+    checkpoint_sync_fails,
+    wal_disk_full,
+    checkpoint_disk_full,
 ]
 
 

@@ -26,7 +26,7 @@ from store.sqlite.events.commit_batch import AppendOutcome, EventRow
 from store.sqlite.events.event_log import EventLog
 
 SENDERS = 24
-MILLION = """
+INSERT_MILLION_EVENTS = """
 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
 INSERT INTO event SELECT
     (1700000000000 << 22) + n, 1, 1, printf('%036d', n % 20000), n % 20000, NULL,
@@ -36,12 +36,12 @@ FROM n
 """
 
 
-class Told:
+class SendTranscript:
     """What was sent, in that order, and the ids of what was acknowledged."""
 
     def __init__(self, lines: str = "") -> None:
         self.sent: dict[str, None] = {}
-        self.acked: dict[str, int] = {}
+        self.acknowledged: dict[str, int] = {}
         self.add(lines)
 
     def add(self, lines: str) -> None:
@@ -50,21 +50,23 @@ class Told:
             if kind == "s":
                 self.sent[key] = None
             else:
-                assert self.acked.setdefault(key, int(number[0])) == int(number[0]), "two ids"
+                assert self.acknowledged.setdefault(key, int(number[0])) == int(number[0]), (
+                    "two ids"
+                )
 
-    def unanswered(self) -> list[str]:
+    def unacknowledged(self) -> list[str]:
         """What a client would send again."""
-        return [key for key in self.sent if key not in self.acked and not key.endswith("-")]
+        return [key for key in self.sent if key not in self.acknowledged and not key.endswith("-")]
 
 
-def event(key: str) -> EventRow:
+def transcript_event(key: str) -> EventRow:
     sender = None if key.endswith("-") else key
     digest = None if sender is None else key.encode().rjust(32)[:32]
     data = f'{{"padding":"{"x" * (len(key) * 7919 % 400)}"}}'
     return 1, 1, key, None, "form interaction", "submit", 0, sender, digest, data
 
 
-def missing_from(connection: sqlite3.Connection, told: Told) -> int:
+def count_missing(connection: sqlite3.Connection, told: SendTranscript) -> int:
     """How many acknowledged events of apps a log lacks; nothing else may be wrong with it."""
     found = connection.execute("SELECT session, id FROM event WHERE source = 1").fetchall()
     kept = dict(found)
@@ -77,15 +79,15 @@ def missing_from(connection: sqlite3.Connection, told: Told) -> int:
     assert last >= max(kept.values(), default=0)
     assert (rejects,) == connection.execute("SELECT count(*) FROM event_reject").fetchone()
     assert rejects == other[1]
-    return sum(kept.get(key) != number for key, number in told.acked.items())
+    return sum(kept.get(key) != number for key, number in told.acknowledged.items())
 
 
-def add_a_million(folder: Path) -> None:
+def insert_million_events(folder: Path) -> None:
     """Add a million events to a log that no program has open."""
     connection = sqlite3.connect(folder / "marquee.db", isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(MILLION)
+        connection.execute(INSERT_MILLION_EVENTS)
     finally:
         connection.close()
 
@@ -110,7 +112,9 @@ async def send(
             batch.append(again.pop())
         os.write(lines, "".join(f"s {key}\n" for key in batch).encode())
         rejects = [(1, b"{", "[]")] * (random.random() < 0.2)
-        outcomes = await log.append([event(key) for key in batch], rejects, size=300 * len(batch))
+        outcomes = await log.append(
+            [transcript_event(key) for key in batch], rejects, size=300 * len(batch)
+        )
         acked = zip(batch, outcomes, strict=True)
         os.write(lines, "".join(f"a {key} {each[0]}\n" for key, each in acked).encode())
         assert all(verdict in ("stored", "duplicate") for _, verdict in outcomes)
@@ -150,7 +154,7 @@ async def main(folder: Path, path: Path, synchronous: str, events: int) -> None:
         synchronous = "FULL"
     original = database._set_up_writer
     database._set_up_writer = set_up
-    again = Told(path.read_text() if path.exists() else "").unanswered()
+    again = SendTranscript(path.read_text() if path.exists() else "").unacknowledged()
     lines = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     began = time.process_time()
     log = await EventLog.open(await database.Database.open(folder / "marquee.db"))

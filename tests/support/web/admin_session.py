@@ -4,10 +4,13 @@ import re
 from html import unescape
 from urllib.parse import urlencode
 
-FORM = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
+FORM_HEADERS = {
+    "Content_Type": "application/x-www-form-urlencoded",
+    "Sec_Fetch_Site": "same-origin",
+}
 
 
-class Visitor:
+class AdminBrowser:
     """Holds the cookie; follows no redirect."""
 
     def __init__(self, server) -> None:
@@ -15,16 +18,18 @@ class Visitor:
         self.cookie = ""
 
     def get(self, path: str, **headers: str):
-        return self.keep(self.server.ask(path, **self.named(headers)))
+        return self._store_cookies(self.server.request(path, **self.with_cookie(headers)))
 
     def post(self, path: str, headers: dict[str, str] | None = None, **fields: str):
-        said = self.named(FORM if headers is None else headers)
-        return self.keep(self.server.ask(path, "POST", urlencode(fields).encode(), **said))
+        said = self.with_cookie(FORM_HEADERS if headers is None else headers)
+        return self._store_cookies(
+            self.server.request(path, "POST", urlencode(fields).encode(), **said)
+        )
 
-    def named(self, headers: dict[str, str]) -> dict[str, str]:
+    def with_cookie(self, headers: dict[str, str]) -> dict[str, str]:
         return {**headers, **({"Cookie": self.cookie} if self.cookie else {})}
 
-    def keep(self, answer):
+    def _store_cookies(self, answer):
         for told in answer.headers.get_all("Set-Cookie") or []:
             value = told.split(";")[0]
             self.cookie = "" if value.endswith("=") or value.endswith('""') else value
@@ -36,13 +41,13 @@ class Visitor:
         return self
 
 
-def owner_of(server) -> tuple[str, str]:
+def owner_credentials(server) -> tuple[str, str]:
     """Name and password of the sample's owner, as the terminal told them."""
-    found = re.search(r"name (\S+)  password (\S+)", "".join(server.told))
-    assert found, server.told
+    found = re.search(r"name (\S+)  password (\S+)", "".join(server.stdout_lines))
+    assert found, server.stdout_lines
     return found[1], found[2]
 
 
-def words(answer) -> str:
+def page_text(answer) -> str:
     """What a page says, without its tags."""
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text)))

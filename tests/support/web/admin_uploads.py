@@ -3,26 +3,26 @@
 import re
 import time
 
-from tests.support.events.hostile_bodies import body
-from tests.support.web.admin_session import Visitor, words
+from tests.support.events.hostile_bodies import event_body
+from tests.support.web.admin_session import AdminBrowser, page_text
 
 
-class Client:
+class AdminPagesApp:
     """An app that was made in the pages."""
 
-    def __init__(self, owner: Visitor, name: str, **fields: str) -> None:
+    def __init__(self, owner: AdminBrowser, name: str, **fields: str) -> None:
         page = owner.post("/admin/apps", name=name, **fields)
-        assert page.status == 200, words(page)
+        assert page.status == 200, page_text(page)
         self.server = owner.server
-        self.token = re.search(r'id="token">([^<]+)<', page.text)[1]
+        self.secret_token = re.search(r'id="token">([^<]+)<', page.text)[1]
         self.id = re.search(r"/admin/apps/(\d+)", page.text)[1]
 
     def send(self, **event):
-        said = {"Authorization": f"Bearer {self.token}", "Content_Type": "application/json"}
-        return self.server.ask("/events", "POST", body(**event), **said)
+        said = {"Authorization": f"Bearer {self.secret_token}", "Content_Type": "application/json"}
+        return self.server.request("/events", "POST", event_body(**event), **said)
 
 
-def multipart(*files: tuple[str, bytes]) -> tuple[bytes, str]:
+def encode_multipart(*files: tuple[str, bytes]) -> tuple[bytes, str]:
     parts = [
         f'--edge\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'.encode()
         + content
@@ -32,25 +32,25 @@ def multipart(*files: tuple[str, bytes]) -> tuple[bytes, str]:
     return b"".join(parts) + b"--edge--\r\n", "multipart/form-data; boundary=edge"
 
 
-def upload(owner: Visitor, *files: tuple[str, bytes]):
-    content, kind = multipart(*files)
-    headers = owner.named({"Content_Type": kind, "Sec_Fetch_Site": "same-origin"})
-    return owner.server.ask("/admin/campaigns/upload", "POST", content, **headers)
+def upload_files(owner: AdminBrowser, *files: tuple[str, bytes]):
+    content, kind = encode_multipart(*files)
+    headers = owner.with_cookie({"Content_Type": kind, "Sec_Fetch_Site": "same-origin"})
+    return owner.server.request("/admin/campaigns/upload", "POST", content, **headers)
 
 
-def outcome(owner: Visitor, answer) -> str:
+def wait_for_upload(owner: AdminBrowser, answer) -> str:
     """What became of an upload, in words."""
-    assert answer.status == 303, words(answer)
+    assert answer.status == 303, page_text(answer)
     for _ in range(1_200):
         page = owner.get(answer.headers["Location"])
         if "data-reload-ms" not in page.text:
-            return words(page)
+            return page_text(page)
         assert 'http-equiv="refresh"' in page.text  # with scripts off, too, it goes on
         time.sleep(0.1)
     raise AssertionError("it does not end")
 
 
-def campaign(number: int, *, bad: int = 0, earns: int = 3) -> list[tuple[str, bytes]]:
+def campaign_files(number: int, *, bad: int = 0, earns: int = 3) -> list[tuple[str, bytes]]:
     """A folder with one campaign, in which the banners `earns`, 2 and 1 earn in this order."""
     files = []
     for slot in range(1, 5):

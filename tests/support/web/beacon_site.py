@@ -7,17 +7,17 @@ PAGE = """<!DOCTYPE html><title>{title}</title><h1>Hello</h1>
 <script src="{beacon}" data-token="{token}" defer></script>"""
 
 
-class Shop:
+class BeaconSite:
     """A web site of someone else's, which carries the beacon."""
 
     def __init__(self) -> None:
         shop = self
         self.page = b""
-        self.asked: list[tuple[str, str]] = []  # paths, and what each was asked for
+        self.requests: list[tuple[str, str]] = []  # paths, and what each was asked for
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                shop.asked.append((self.path, self.headers.get("Sec-Purpose") or ""))
+                shop.requests.append((self.path, self.headers.get("Sec-Purpose") or ""))
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
                 self.send_header("Content-Length", str(len(shop.page)))

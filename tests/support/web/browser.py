@@ -8,7 +8,7 @@ import pytest
 from selenium import webdriver
 
 
-def chromium(profile: Path, *words: str) -> webdriver.Chrome:
+def start_chromium(profile: Path, *words: str) -> webdriver.Chrome:
     """Start it; to be quit."""
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("chromium and chromedriver are not here (Debian: chromium chromium-driver)")
@@ -32,7 +32,7 @@ def chromium(profile: Path, *words: str) -> webdriver.Chrome:
     return webdriver.Chrome(options, service)
 
 
-def requested(browser) -> set[str]:
+def requested_urls(browser) -> set[str]:
     """The addresses that were asked for of a network since last asked.
 
     A browser's own pages (`chrome://`) and what stands in a page itself (`data:`) are none.
@@ -55,6 +55,6 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(one: str, other: str) -> float:
+def contrast_ratio(one: str, other: str) -> float:
     lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)

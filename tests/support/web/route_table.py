@@ -6,16 +6,16 @@ from typing import NamedTuple
 ANYONE, OWNER = frozenset({"anyone", "write", "read", "admin", "owner"}), frozenset({"owner"})
 WRITE, READ = frozenset({"write", "admin"}), frozenset({"read", "admin"})
 # Sending requires the `write` scope, schemas require `admin`.
-SEND, RULE = frozenset({"write"}), frozenset({"admin"})
+WRITE_ONLY, ADMIN = frozenset({"write"}), frozenset({"admin"})
 
 
-class Row(NamedTuple):
+class RouteCase(NamedTuple):
     """A method of a route, an address for it, and who may call it there."""
 
     method: str
     pattern: str
     path: str
-    who: frozenset[str]
+    callers: frozenset[str]
 
 
 EVENTS = r"(?:/api/v1)?/events"
@@ -23,24 +23,24 @@ REJECTED = r"(?:/api/v1)?/rejected-events"
 SCHEMAS = r"/api/v1/schemas"
 TOKEN = r"([\w.~-]{1,100})"
 HOST = r"([^/]{1,260})"
-ROWS = [
-    Row("GET", r"/", "/", ANYONE),
-    Row("GET", r"/healthz", "/healthz", ANYONE),
-    Row("GET", r"/readyz", "/readyz", ANYONE),
-    Row("GET", r"/metrics", "/metrics", ANYONE),
-    Row("GET", r"/api/v1/openapi\.json", "/api/v1/openapi.json", ANYONE),
-    Row("GET", r"/api/v1/docs", "/api/v1/docs/", ANYONE),
-    Row("GET", r"/static/(.*)", "/static/marquee.css", ANYONE),
-    Row("GET", r"/banners/(\d{1,19})", "/banners/101", ANYONE),
-    Row("GET", r"/campaigns/(\d{1,19})", "/campaigns/1/", ANYONE),
-    Row(
+ROUTE_CASES = [
+    RouteCase("GET", r"/", "/", ANYONE),
+    RouteCase("GET", r"/healthz", "/healthz", ANYONE),
+    RouteCase("GET", r"/readyz", "/readyz", ANYONE),
+    RouteCase("GET", r"/metrics", "/metrics", ANYONE),
+    RouteCase("GET", r"/api/v1/openapi\.json", "/api/v1/openapi.json", ANYONE),
+    RouteCase("GET", r"/api/v1/docs", "/api/v1/docs/", ANYONE),
+    RouteCase("GET", r"/static/(.*)", "/static/marquee.css", ANYONE),
+    RouteCase("GET", r"/banners/(\d{1,19})", "/banners/101", ANYONE),
+    RouteCase("GET", r"/campaigns/(\d{1,19})", "/campaigns/1/", ANYONE),
+    RouteCase(
         "GET",
         r"/campaigns/(\d{1,19})/banners/(\d{1,19})/click",
         "/campaigns/1/banners/101/click",
         ANYONE,
     ),
     # With a token, which is one with `read`, figures too (test_campaign_page.py).
-    Row(
+    RouteCase(
         "GET",
         r"/api/v1/campaigns/(\d{1,19})/candidates",
         "/api/v1/campaigns/1/candidates",
@@ -48,7 +48,7 @@ ROWS = [
     ),
     # An app's public token in the address is all that these ask for.
     *(
-        Row(method, pattern.format(TOKEN), pattern.format("token_1"), ANYONE)
+        RouteCase(method, pattern.format(TOKEN), pattern.format("token_1"), ANYONE)
         for methods, pattern in (
             ("GET OPTIONS", "/api/v1/stories/{}"),
             ("GET OPTIONS", "/api/v1/stories/cached/{}"),
@@ -60,7 +60,7 @@ ROWS = [
     ),
     # And these for one as `apikey`: without, they are 401 (test_audience.py).
     *(
-        Row("GET", pattern, path + "?host=played.example&apikey=token_played", ANYONE)
+        RouteCase("GET", pattern, path + "?host=played.example&apikey=token_played", ANYONE)
         for pattern, path in (
             (r"/api/v1\.0/increasingconcurrents", "/api/v1.0/increasingconcurrents"),
             (r"/live/toppages", "/live/toppages/"),
@@ -72,32 +72,32 @@ ROWS = [
             (rf"/api/v1/audience/{HOST}/stream", "/api/v1/audience/played.example/stream"),
         )
     ),
-    Row("GET", r"/static/beacon\.js", "/static/beacon.js", ANYONE),
-    Row("POST", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
-    Row("OPTIONS", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
-    Row("POST", r"/api/v1/conversions", "/api/v1/conversions", SEND),
-    Row("POST", rf"{EVENTS}", "/events", SEND),
-    Row("GET", rf"{EVENTS}", "/events", READ),
-    Row("DELETE", rf"{EVENTS}", "/events?session_id=nobody", WRITE),
-    Row("GET", rf"{EVENTS}/export", "/events/export", READ),
-    Row("GET", rf"{EVENTS}/(\d{{1,19}})", "/events/1", READ),
-    Row("PUT", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
-    Row("DELETE", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
-    Row("GET", REJECTED, "/rejected-events", READ),
-    Row("POST", rf"{REJECTED}/(\d{{1,19}})/replay", "/rejected-events/1/replay", WRITE),
-    Row("GET", SCHEMAS, "/api/v1/schemas", RULE),
-    Row("GET", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
-    Row("PUT", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
-    Row("DELETE", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", RULE),
-    Row("POST", rf"{SCHEMAS}/([^/]+)/([^/]+)/dry-run", "/api/v1/schemas/a/b/dry-run", RULE),
-    Row("GET", r"/admin/login", "/admin/login", ANYONE),
-    Row("POST", r"/admin/login", "/admin/login", ANYONE),
-    Row("POST", r"/admin/logout", "/admin/logout", ANYONE),
+    RouteCase("GET", r"/static/beacon\.js", "/static/beacon.js", ANYONE),
+    RouteCase("POST", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
+    RouteCase("OPTIONS", rf"/api/v1/beacon/{TOKEN}", "/api/v1/beacon/token_played", ANYONE),
+    RouteCase("POST", r"/api/v1/conversions", "/api/v1/conversions", WRITE_ONLY),
+    RouteCase("POST", rf"{EVENTS}", "/events", WRITE_ONLY),
+    RouteCase("GET", rf"{EVENTS}", "/events", READ),
+    RouteCase("DELETE", rf"{EVENTS}", "/events?session_id=nobody", WRITE),
+    RouteCase("GET", rf"{EVENTS}/export", "/events/export", READ),
+    RouteCase("GET", rf"{EVENTS}/(\d{{1,19}})", "/events/1", READ),
+    RouteCase("PUT", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
+    RouteCase("DELETE", rf"{EVENTS}/(\d{{1,19}})", "/events/1", WRITE),
+    RouteCase("GET", REJECTED, "/rejected-events", READ),
+    RouteCase("POST", rf"{REJECTED}/(\d{{1,19}})/replay", "/rejected-events/1/replay", WRITE),
+    RouteCase("GET", SCHEMAS, "/api/v1/schemas", ADMIN),
+    RouteCase("GET", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", ADMIN),
+    RouteCase("PUT", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", ADMIN),
+    RouteCase("DELETE", rf"{SCHEMAS}/([^/]+)/([^/]+)", "/api/v1/schemas/a/b", ADMIN),
+    RouteCase("POST", rf"{SCHEMAS}/([^/]+)/([^/]+)/dry-run", "/api/v1/schemas/a/b/dry-run", ADMIN),
+    RouteCase("GET", r"/admin/login", "/admin/login", ANYONE),
+    RouteCase("POST", r"/admin/login", "/admin/login", ANYONE),
+    RouteCase("POST", r"/admin/logout", "/admin/logout", ANYONE),
     # By the link's token alone: to others there is nothing (test_login.py).
-    Row("GET", r"/admin/setup", "/admin/setup", ANYONE),
-    Row("POST", r"/admin/setup", "/admin/setup", ANYONE),
+    RouteCase("GET", r"/admin/setup", "/admin/setup", ANYONE),
+    RouteCase("POST", r"/admin/setup", "/admin/setup", ANYONE),
     *(
-        Row(method, pattern, path or pattern, OWNER)
+        RouteCase(method, pattern, path or pattern, OWNER)
         for methods, pattern, path in (
             ("GET", r"/admin", "/admin/"),
             ("GET", r"/admin/live", ""),
