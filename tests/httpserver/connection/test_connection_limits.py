@@ -441,7 +441,7 @@ def test_the_idle_are_let_go_without_a_word(patient: RunningServer) -> None:
 
 
 def test_who_waits_for_an_answer_is_not_idle(patient: RunningServer) -> None:
-    for plane in ("lane", "app"):
+    for plane in ("fast", "app"):
         with patient.connect() as peer:
             assert peer.request(build_get(f"/{plane}/late/900")).body == b"late 900"
             assert peer.request(build_get()).body == b"hello"

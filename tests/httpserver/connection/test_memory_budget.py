@@ -100,7 +100,9 @@ ROUTES = [
 
 
 def application(room: MemoryBudget) -> Application:
-    rules = tornado_rules(LANES, ROUTES, EchoHandler, memory_budget=room, body_limit=LIMITS.body)
+    rules = tornado_rules(
+        LANES, ROUTES, EchoHandler, memory_budget=room, body_limit=LIMITS.body_bytes
+    )
     return Application(rules, log_function=no_access_log)
 
 

@@ -175,7 +175,7 @@ def test_a_hundred_requests_in_one_segment_of_both_planes(served: RunningServer)
     chance = random.Random(1)
     asked, expected = b"", []
     for number in range(100):
-        plane = chance.choice(["lane", "app"])
+        plane = chance.choice(["fast", "app"])
         body = b"body %d " % number * chance.randrange(40)
         match chance.randrange(4):
             case 0:
@@ -214,7 +214,7 @@ def test_close_in_the_middle_leaves_the_rest_unanswered(served: RunningServer) -
 def test_what_is_sent_behind_a_close_does_not_harm_the_answers(served: RunningServer) -> None:
     """Closing on unread bytes would reset the connection, and tear answers under way."""
     body = b"x" * 200_000
-    for plane in ("lane", "app"):
+    for plane in ("fast", "app"):
         post = build_request("POST", f"/{plane}/echo", body=body)
         with served.connect(receive_buffer=65536) as peer:
             peer.send(
@@ -239,7 +239,7 @@ def test_what_comes_before_a_malformed_request_is_answered_in_order(served: Runn
         assert [each.closes_connection for each in answers] == [False, False, True]
 
 
-@pytest.mark.parametrize("plane", ["lane", "app"])
+@pytest.mark.parametrize("plane", ["fast", "app"])
 def test_no_body_follows_where_none_may(served: RunningServer, plane: str) -> None:
     asked = (
         build_request("HEAD", f"/{plane}/status/200")
@@ -290,7 +290,7 @@ def test_a_part_is_sent_when_it_is_flushed(served: RunningServer) -> None:
         assert peer.read_response().chunks == 200
 
 
-@pytest.mark.parametrize("plane", ["lane", "app"])
+@pytest.mark.parametrize("plane", ["fast", "app"])
 def test_a_client_that_has_closed_its_side_gets_its_answers(
     served: RunningServer, plane: str
 ) -> None:

@@ -95,7 +95,7 @@ def ask(served: RunningServer, data: bytes) -> RawResponse:
         return peer.request(data)
 
 
-@pytest.mark.parametrize("plane", ["lane", "app"])
+@pytest.mark.parametrize("plane", ["fast", "app"])
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -139,7 +139,7 @@ def test_an_absolute_target_is_a_path_whose_authority_is_the_host(served: Runnin
             assert peer.read_to_end().startswith(b"HTTP/1.1 400 ")
 
 
-@pytest.mark.parametrize("plane", ["lane", "app"])
+@pytest.mark.parametrize("plane", ["fast", "app"])
 def test_cookies_may_come_in_several_fields(served: RunningServer, plane: str) -> None:
     """A proxy may hand on an HTTP/2 client's cookies as they came (RFC 9113, section 8.2.3)."""
     lines = ("Cookie: a=1", "X-A: b", "cookie: b=2; c=3", "COOKIE: d=4")
