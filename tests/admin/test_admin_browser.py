@@ -101,7 +101,7 @@ class Person:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A campaign folder, some rows of which are wrong."""
-    for name, content in campaign_files(711, bad=2):
+    for name, content in campaign_files(711, bad_rows=2):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

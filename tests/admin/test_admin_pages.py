@@ -244,7 +244,7 @@ def test_a_rule_for_an_app_that_is_none_is_refused(owner):
 def test_an_uploaded_folder_is_in_force_and_its_rejects_are_told(owner, sample_server):
     assert sample_server.request("/campaigns/701/").status == 404
     said = wait_for_upload(
-        owner, upload_files(owner, *campaign_files(701, bad=2), ("mine/notes.txt", b"x"))
+        owner, upload_files(owner, *campaign_files(701, bad_rows=2), ("mine/notes.txt", b"x"))
     )
     assert "8 rejected" in said and "Published: 62 rows stored" in said
     assert "clicks_1.csv, line 7" in said and "x,y,z" in said
@@ -261,7 +261,7 @@ def test_an_uploaded_folder_is_in_force_and_its_rejects_are_told(owner, sample_s
     )
     assert "imported campaigns" in owner.get("/admin/audit").text
     wait_for(lambda: not lying(sample_server))
-    again = wait_for_upload(owner, upload_files(owner, *campaign_files(701, bad=2)))
+    again = wait_for_upload(owner, upload_files(owner, *campaign_files(701, bad_rows=2)))
     assert "Nothing has changed" in again
 
 

@@ -28,7 +28,7 @@ def listed(owner: AdminBrowser) -> str:
 
 
 def test_an_import_at_the_terminal_is_a_change(owner, run_command, tmp_path):
-    for name, content in campaign_files(721, bad=2):
+    for name, content in campaign_files(721, bad_rows=2):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

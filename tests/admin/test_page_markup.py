@@ -148,7 +148,7 @@ def test_pages_with_something_in_them_are_valid(owner):
     app.send()
     app.send(timestamp="never")
     said = wait_for_upload(
-        owner, upload_files(owner, *folder(811, bad=2), ("mine/notes.txt", b"x"))
+        owner, upload_files(owner, *folder(811, bad_rows=2), ("mine/notes.txt", b"x"))
     )
     assert "8 rejected" in said
     number = re.search(r"/admin/imports/(\d+)", owner.get("/admin/imports").text)[1]

@@ -70,7 +70,7 @@ def test_a_token_without_write_is_403(app):
 
 def test_a_revoked_token_is_refused_within_a_second(app):
     assert app.send(event_body()).status == 202
-    app.command(RevokeToken(app.secret_token))
+    app.run_command(RevokeToken(app.secret_token))
     time.sleep(1)
     assert app.send(event_body()).status == 401
 

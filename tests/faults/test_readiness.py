@@ -44,7 +44,9 @@ def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 def test_a_server_whose_views_cannot_be_opened_is_not_ready_until_they_can(tmp_path: Path) -> None:
     data, marker = tmp_path / "data", tmp_path / "failing"
     load = new_load(data)
-    server = KillableServer(data, changed="fails_while_told,hasty", FAILING=str(marker))
+    server = KillableServer(
+        data, changes="fail_while_marker_exists,check_retention_often", FAILING=str(marker)
+    )
     try:
         assert ready(server)["checks"]["projections"]
         send(server, load.token, "k1")

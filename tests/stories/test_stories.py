@@ -254,7 +254,7 @@ def test_event_types_per_app_are_limited_and_counts_are_paged(app):
     (error,) = json.loads(content)["errors"]
     assert error == {
         "pointer": "/event_type",
-        "message": "is new, and this app has 1,000 types already",
+        "message": "is new, and this app already has the maximum of 1,000 types",
     }
     assert [status for status, _ in send([0, 999])] == [202, 202]
     path, cursor, found = f"/api/v1/stories/{{}}/counts?date={today()}&limit=300", "", []

@@ -1,4 +1,4 @@
-"""Shared helpers of the tests: clients, servers, generators of load and faults."""
+"""Shared helpers of the tests: clients, servers, load generators, fault injection."""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
-"""Bounds on CPU time that follow the speed of the machine."""
+"""CPU time limits scaled to the speed of the machine."""
 
 from time import process_time
 
-# A bound of 20 ms is this many times a fixed computation, which takes 16 ms where 20 ms is exact.
+# The reference machine runs the computation below in 16 ms.
 COMPUTATIONS_PER_20_MS = 1.25
 
 
 def scaled_20_ms() -> float:
-    """Return the CPU seconds that count as 20 ms here and now: more where the machine is slower."""
+    """Return 20 ms in seconds, or more if this machine is slower than the reference machine."""
 
     def computation() -> float:
         began = process_time()

@@ -1,4 +1,4 @@
-"""A process that runs out of file descriptors."""
+"""Exhaustion of file descriptors."""
 
 import os
 import resource
@@ -8,21 +8,21 @@ from contextlib import contextmanager
 
 @contextmanager
 def limit_free_descriptors(free: int) -> Iterator[None]:
-    """Have so many descriptors left in this process."""
+    """Leave this process `free` unused file descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = max(map(int, os.listdir("/proc/self/fd"))) + 1
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 64, hard))
-    held: list[int] = []
+    opened: list[int] = []
     try:
         while True:
             try:
-                held.append(os.open(os.devnull, os.O_RDONLY))
+                opened.append(os.open(os.devnull, os.O_RDONLY))
             except OSError:
                 break
         for _ in range(free):
-            os.close(held.pop())
+            os.close(opened.pop())
         yield
     finally:
-        for each in held:
-            os.close(each)
+        for descriptor in opened:
+            os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,4 +1,4 @@
-"""Reader of the lock files, for tests of what they name."""
+"""Parser of requirements.lock files."""
 
 import re
 
@@ -11,7 +11,7 @@ def normalize_name(name: str) -> str:
 
 
 def read_lock(name: str) -> dict[str, str]:
-    """Return name → version; fail at a package without a version or a SHA-256."""
+    """Return versions by package name; require a pinned version and a SHA-256 of each package."""
     lock = {}
     text = re.sub(r"(?m)^#.*\n", "", (ROOT / name).read_text())
     for block in re.split(r"\n+(?=\S)", text.strip()):

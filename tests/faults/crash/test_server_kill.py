@@ -24,11 +24,11 @@ def load(tmp_path: Path) -> LoadGenerator:
 
 
 def kill_and_check(
-    load: LoadGenerator, folder: Path, kills: int, changed: str = ""
+    load: LoadGenerator, folder: Path, kills: int, changes: str = ""
 ) -> PageVisitors:
     visitors = PageVisitors()
     for kill in range(kills):
-        server = KillableServer(folder, "--sample", "--no-traffic", changed=changed)
+        server = KillableServer(folder, "--sample", "--no-traffic", changes=changes)
         counts = server.event_counts()
         visitors.start(server)
         if kill % 10:
@@ -53,12 +53,12 @@ def test_every_202_was_true_when_the_server_is_killed(load: LoadGenerator, tmp_p
     assert visitors.durable_views > 20
 
 
-@pytest.mark.parametrize("changed", ["answers_before_the_commit", "overlooks_senders_ids"])
+@pytest.mark.parametrize("changes", ["acknowledge_before_commit", "ignore_sender_ids"])
 def test_the_same_test_sees_it_when_a_guard_is_taken_out(
-    load: LoadGenerator, tmp_path: Path, changed: str
+    load: LoadGenerator, tmp_path: Path, changes: str
 ) -> None:
     with pytest.raises(AssertionError):
-        kill_and_check(load, tmp_path, 8, changed)
+        kill_and_check(load, tmp_path, 8, changes)
 
 
 def test_a_killed_server_with_a_million_events_is_ready_within_a_second(

@@ -143,7 +143,7 @@ def test_an_answer_that_told_all_would_be_seen(whole: tuple[Path, str], tmp_path
     """The test above can fail: with pages gone from the views, and errors told as they are."""
     data = tmp_path / "data"
     harmed_in_the_middle(whole[0], data)
-    server = KillableServer(data, changed="tells_all,leaves_views_harmed")
+    server = KillableServer(data, changes="send_tracebacks,leave_projections_damaged")
     try:
         bodies = [server.get(path, whole[1])[1] for path in PATHS]
     finally:
@@ -179,19 +179,19 @@ def healed(server: KillableServer, token: str, seconds: float) -> bool:
     return False
 
 
-@pytest.mark.parametrize("changed", ["", "leaves_views_harmed"])
+@pytest.mark.parametrize("changes", ["", "leave_projections_damaged"])
 def test_views_that_are_harmed_are_made_anew_while_it_serves(
-    whole: tuple[Path, str], tmp_path: Path, changed: str
+    whole: tuple[Path, str], tmp_path: Path, changes: str
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     harmed_in_the_middle(whole[0], data)
-    server = KillableServer(data, changed=changed, log=log)
+    server = KillableServer(data, changes=changes, log=log)
     try:
-        assert healed(server, whole[1], 120 if not changed else 1.5) == (not changed)
+        assert healed(server, whole[1], 120 if not changes else 1.5) == (not changes)
     finally:
         server.kill()
     assert "Traceback" not in log.read_text()
-    assert changed or "views.db is harmed" in log.read_text()
+    assert changes or "views.db is harmed" in log.read_text()
 
 
 def test_a_bit_of_the_write_ahead_log_that_costs_events_is_told_of(

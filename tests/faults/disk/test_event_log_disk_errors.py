@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import PROGRAMS
-from tests.support.programs.failing_disk import FAULTS
+from tests.support.programs.failing_disk import CASES
 
-NAMES = [each.__name__ for each in FAULTS]
+NAMES = [each.__name__ for each in CASES]
 
 
 @pytest.mark.parametrize("name", NAMES)

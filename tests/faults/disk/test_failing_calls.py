@@ -43,7 +43,7 @@ def test_each_of_the_first_450_writes_and_syncs_fails(
     assert wrong(shim, tmp_path, first, first + 49, 1) == []
 
 
-@pytest.mark.parametrize("guard", ["settles_what_failed", "overlooks_the_disk"])
+@pytest.mark.parametrize("guard", ["acknowledge_failed_commits", "ignore_disk_errors"])
 def test_the_same_test_sees_it_when_a_guard_is_taken_out(
     shim: Path, tmp_path: Path, guard: str
 ) -> None:

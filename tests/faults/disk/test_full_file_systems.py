@@ -36,7 +36,10 @@ from tests.support.faults.power_loss import count_missing_on_disk, preload_envir
 from tests.support.faults.server_load import KillableServer, LoadGenerator, load_event, new_load
 
 # The second one takes no other way, and its seconds are spared.
-UNGUARDED = ["settles_what_failed", pytest.param("overlooks_the_disk", marks=pytest.mark.long)]
+UNGUARDED = [
+    "acknowledge_failed_commits",
+    pytest.param("ignore_disk_errors", marks=pytest.mark.long),
+]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
 
@@ -130,13 +133,13 @@ def post(server: KillableServer, load: LoadGenerator, key: str) -> int:
     return answer.status
 
 
-def filled_and_relieved(folder: Path, changed: str = "") -> tuple[list[int], list[int], int]:
+def filled_and_relieved(folder: Path, changes: str = "") -> tuple[list[int], list[int], int]:
     """The answers on a file system that fills up, those when there is room again, and how many
     events that were acknowledged are missing then.
     """
     data = folder / "data"
     load = new_load(data)
-    server = KillableServer(data, changed=changed)
+    server = KillableServer(data, changes=changes)
     try:
         ballast = folder / "ballast"
         with ballast.open("wb") as file, contextlib.suppress(OSError):
@@ -168,12 +171,12 @@ def test_a_full_disk_is_told_of_and_survived_and_its_relief_is_noticed(
     assert missing == 0
 
 
-@pytest.mark.parametrize("changed", UNGUARDED)
+@pytest.mark.parametrize("changes", UNGUARDED)
 def test_a_full_disk_that_is_not_looked_at_loses_what_was_acknowledged(
-    mount: Callable[..., Path], changed: str
+    mount: Callable[..., Path], changes: str
 ) -> None:
     """The test above can fail."""
-    full, _, missing = filled_and_relieved(mount("16m"), changed)
+    full, _, missing = filled_and_relieved(mount("16m"), changes)
     assert 503 not in full
     assert missing > 0
 
@@ -200,14 +203,14 @@ def run_until_read_only(image: Image, load: LoadGenerator, server: KillableServe
     failing.join()
 
 
-def turned_read_only(image: Image, log: Path, changed: str = "") -> tuple[int, int, int]:
+def turned_read_only(image: Image, log: Path, changes: str = "") -> tuple[int, int, int]:
     """Under load, a file system turns read-only, and is repaired once the server has ended: its
     exit status, and how many events were acknowledged, and are missing then.
     """
     data = image.place / "data"
     load = new_load(data)
     load.is_503_allowed = True
-    server = KillableServer(data, changed=changed, log=log)
+    server = KillableServer(data, changes=changes, log=log)
     run_until_read_only(image, load, server)
     image.umount()
     image.repair()
@@ -231,16 +234,16 @@ def test_a_file_system_that_turns_read_only_ends_the_server_and_loses_nothing(
     assert says_that_it_is_broken(log)
 
 
-@pytest.mark.parametrize("changed", UNGUARDED)
+@pytest.mark.parametrize("changes", UNGUARDED)
 def test_a_read_only_file_system_that_is_not_looked_at_loses_what_was_acknowledged(
-    image: Image, tmp_path: Path, changed: str
+    image: Image, tmp_path: Path, changes: str
 ) -> None:
     """The test above can fail."""
-    _, _, lost = turned_read_only(image, tmp_path / "log", changed)
+    _, _, lost = turned_read_only(image, tmp_path / "log", changes)
     assert lost > 0
 
 
-def unconfirmed(image: Image, shim: Path, folder: Path, changed: str = "") -> tuple[int, int, int]:
+def unconfirmed(image: Image, shim: Path, folder: Path, changes: str = "") -> tuple[int, int, int]:
     """Under load, a file system turns read-only: the server's exit status, how many events were
     acknowledged, and how many of these were in nothing that the kernel had confirmed as synced.
     """
@@ -252,7 +255,7 @@ def unconfirmed(image: Image, shim: Path, folder: Path, changed: str = "") -> tu
         "DISK_JOURNAL": str(folder / "calls"),
         "DISK_SYNCS": "1",
     }
-    server = KillableServer(data, changed=changed, log=folder / "log", **environ)
+    server = KillableServer(data, changes=changes, log=folder / "log", **environ)
     run_until_read_only(image, load, server)
     disk = SimulatedDisk(before)
     for record in read_records(folder / "calls"):
@@ -280,7 +283,7 @@ def test_an_acknowledgement_that_the_kernel_has_not_confirmed_is_seen(
     journaled_image: Image, shim: Path, tmp_path: Path
 ) -> None:
     """The test above can fail."""
-    _, _, untrue = unconfirmed(journaled_image, shim, tmp_path, "settles_what_failed")
+    _, _, untrue = unconfirmed(journaled_image, shim, tmp_path, "acknowledge_failed_commits")
     assert untrue > 0
 
 

@@ -40,7 +40,7 @@ class Tried(NamedTuple):
 
 
 def tried(
-    whole: Whole, shim: Path, folder: Path, fault: tuple[int, int, bool], changed: str = ""
+    whole: Whole, shim: Path, folder: Path, fault: tuple[int, int, bool], changes: str = ""
 ) -> Tried:
     """Serve and send, with the fault (number, errno, ever); then start again on a well disk."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +56,7 @@ def tried(
     load = LoadGenerator(whole.token)
     load.is_503_allowed = True
     try:
-        server = KillableServer(data, changed=changed, log=log, **environ)
+        server = KillableServer(data, changes=changes, log=log, **environ)
     except StartFailed as error:
         status = error.status
     else:
@@ -102,10 +102,11 @@ def test_a_server_outlives_a_failing_disk_or_ends_and_says_why(
 
 
 @pytest.mark.parametrize(
-    "changed", ["settles_what_failed", pytest.param("overlooks_the_disk", marks=pytest.mark.long)]
+    "changes",
+    ["acknowledge_failed_commits", pytest.param("ignore_disk_errors", marks=pytest.mark.long)],
 )
 def test_the_same_test_sees_it_when_a_guard_is_taken_out(
-    whole: Whole, shim: Path, tmp_path: Path, changed: str
+    whole: Whole, shim: Path, tmp_path: Path, changes: str
 ) -> None:
     fault = (200, FULL, True)
-    assert wrong(fault, tried(whole, shim, tmp_path / "x", fault, changed))
+    assert wrong(fault, tried(whole, shim, tmp_path / "x", fault, changes))

@@ -72,15 +72,15 @@ class House(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(folder: Path, changed: str = "") -> Iterator[House]:
+def served(folder: Path, changes: str = "") -> Iterator[House]:
     data, log = folder / "data", folder / "log"
     limits = [word for name in QUICK for word in (f"--{name}-seconds", "1")]
     limits += ["--drain-seconds", str(DRAIN)]
-    server = KillableServer(data, "--sample", "--no-traffic", *limits, changed=changed, log=log)
+    server = KillableServer(data, "--sample", "--no-traffic", *limits, changes=changes, log=log)
     try:
         token = run_json_command(data, "app", "token", "token_1", "--scopes", "read,write,admin")
         password = secrets.token_urlsafe(20)
-        run_json_command(data, "user", "create", "leaver", sent=f"{password}\n{password}\n")
+        run_json_command(data, "user", "create", "leaver", stdin=f"{password}\n{password}\n")
         form = urllib.parse.urlencode({"name": "leaver", "password": password})
         connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
         headers = {
@@ -194,11 +194,11 @@ def test_whoever_leaves_leaves_nothing_behind(tmp_path: Path, rounds: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("changed", "path"),
-    [("tells_early", "/events"), ("hears_nobody_leave", LIVE)],
+    ("changes", "path"),
+    [("report_disconnects_early", "/events"), ("ignore_stream_disconnects", LIVE)],
 )
-def test_what_would_be_left_behind_is_seen(tmp_path: Path, changed: str, path: str) -> None:
-    with served(tmp_path, changed) as house:
+def test_what_would_be_left_behind_is_seen(tmp_path: Path, changes: str, path: str) -> None:
+    with served(tmp_path, changes) as house:
         files = house.server.open_files()
         leave(house, 4, [path])
         with pytest.raises(AssertionError):

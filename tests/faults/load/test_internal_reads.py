@@ -25,7 +25,7 @@ def test_whoever_needs_a_look_up_that_fails_is_told_to_ask_again(tmp_path: Path)
         "public_token"
     ]
     for words in ((), ("--server", "tornado")):
-        server = KillableServer(data, *words, changed="ends_every_look_up")
+        server = KillableServer(data, *words, changes="expire_client_reads")
         try:
             for method, path, body in (
                 ("POST", "/events", json.dumps(load_event("k"))),
@@ -62,7 +62,7 @@ def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_it
     for name, head in HEADS.items():
         (folder / "1" / name).write_text(head + lines * name.startswith("impressions"))
     run_json_command(data, "import", str(folder))
-    server = KillableServer(data, changed="ends_every_look_up")
+    server = KillableServer(data, changes="expire_client_reads")
     try:
         assert json.loads(server.get_body("/readyz"))["ready"]
         assert server.get_body("/campaigns/39/").count(b"<img") == 1
@@ -80,7 +80,7 @@ def test_a_server_starts_imports_folds_and_rebuilds_where_every_look_up_meets_it
         load.run(whole, 1.0)
     finally:
         whole.kill()
-    server = KillableServer(data, changed="ends_every_look_up")
+    server = KillableServer(data, changes="expire_client_reads")
     try:
         deadline = time.monotonic() + 60
         while b"marquee_projection_lag_events 0.0" not in server.get_body("/metrics"):

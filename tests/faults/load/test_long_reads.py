@@ -122,12 +122,12 @@ def test_without_its_guards_the_wal_stays_as_it_has_grown(
     asyncio.run(run())
 
 
-def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, str], bytes]:
+def asked(folder: Path, changes: str, seconds: float) -> tuple[int, dict[str, str], bytes]:
     """What a question for events is answered, within so many seconds."""
     data = folder / "data"
     new_load(data)
     token = run_json_command(data, "app", "token", "faults", "--scopes", "read")["secret_token"]
-    server = KillableServer(data, changed=changed)
+    server = KillableServer(data, changes=changes)
     connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
     try:
         connection.request("GET", "/events", headers={"Authorization": f"Bearer {token}"})
@@ -142,7 +142,7 @@ def asked(folder: Path, changed: str, seconds: float) -> tuple[int, dict[str, st
 
 def test_who_asks_for_too_much_is_told_so_after_two_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
-    status, headers, body = asked(tmp_path, "looks_for_ever", 120)
+    status, headers, body = asked(tmp_path, "search_endlessly", 120)
     assert time.monotonic() - began > database.MAX_READ_SECONDS
     assert (status, headers["Retry-After"]) == (503, "1")
     assert headers["Content-Type"] == "application/problem+json"
@@ -151,18 +151,18 @@ def test_who_asks_for_too_much_is_told_so_after_two_seconds(tmp_path: Path) -> N
 
 def test_who_asks_for_too_much_would_else_wait(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
-        asked(tmp_path, "looks_for_ever,never_ends_a_look_up", 3)
+        asked(tmp_path, "search_endlessly,remove_read_deadline", 3)
 
 
-def held_back(folder: Path, changed: str, seconds: float = 120) -> tuple[bool, bool]:
+def held_back(folder: Path, changes: str, seconds: float = 120) -> tuple[bool, bool]:
     """Under load, another program reads until the WAL has grown and the server has logged that:
     whether the server told of it on `/readyz`, and whether the WAL was small again within so many
     seconds after that.
     """
     data, log = folder / "data", folder / "log"
     load = new_load(data)
-    server = KillableServer(data, changed=changed, log=log)
-    wal, most = data / "marquee.db-wal", 2_000_000  # as has_a_small_wal has it
+    server = KillableServer(data, changes=changes, log=log)
+    wal, most = data / "marquee.db-wal", 2_000_000  # as limit_wal_to_2_mb has it
     seen: list[bool] = []
 
     def watch() -> None:
@@ -171,7 +171,7 @@ def held_back(folder: Path, changed: str, seconds: float = 120) -> tuple[bool, b
             metrics = re.search(rb"marquee_wal_bytes ([\d.e+]+)", server.get_body("/metrics"))
             assert metrics is not None and float(metrics[1]) > most
             seen.append(b"-wal has" in server.get_body("/readyz"))
-            if "does_not_tend" not in changed:
+            if "checkpoint_only_on_writes" not in changes:
                 wait_until(lambda: "has been reading the database" in log.read_text())
         end = time.monotonic() + seconds
         while wal.stat().st_size > most and time.monotonic() < end:
@@ -190,13 +190,13 @@ def held_back(folder: Path, changed: str, seconds: float = 120) -> tuple[bool, b
 def test_another_program_that_reads_is_told_of_under_load_and_the_wal_shrinks_after_it(
     tmp_path: Path,
 ) -> None:
-    assert held_back(tmp_path, "has_a_small_wal") == (True, True)
+    assert held_back(tmp_path, "limit_wal_to_2_mb") == (True, True)
 
 
 @pytest.mark.long
 def test_under_load_nobody_else_sees_to_the_wal(tmp_path: Path) -> None:
     """The test above can fail."""
-    _, small = held_back(tmp_path, "has_a_small_wal,does_not_tend", 1.5)
+    _, small = held_back(tmp_path, "limit_wal_to_2_mb,checkpoint_only_on_writes", 1.5)
     assert not small
 
 

@@ -48,9 +48,9 @@ def load(tmp_path: Path) -> LoadGenerator:
 
 @contextmanager
 def served(
-    load: LoadGenerator, data: Path, changed: str = "", **environ: str
+    load: LoadGenerator, data: Path, changes: str = "", **environ: str
 ) -> Iterator[KillableServer]:
-    server = KillableServer(data, changed=changed, **environ)
+    server = KillableServer(data, changes=changes, **environ)
     try:
         yield server
     finally:
@@ -136,7 +136,7 @@ def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
 def test_with_room_for_whatever_comes_it_costs_more(
     load: LoadGenerator, slow: dict[str, str], tmp_path: Path
 ) -> None:
-    with served(load, tmp_path / "data", "holds_whatever_comes", **slow) as server:
+    with served(load, tmp_path / "data", "accept_any_body", **slow) as server:
         pushed(server, load, 1, FEW)
         warm = server.resident_mib()
         with watched(server) as most:
@@ -170,7 +170,7 @@ def test_what_is_turned_away_and_not_counted_would_be_missed(
     load: LoadGenerator, slow: dict[str, str], tmp_path: Path
 ) -> None:
     with (
-        served(load, tmp_path / "data", "counts_no_refusal", **slow, **SMALL) as server,
+        served(load, tmp_path / "data", "count_no_refused_events", **slow, **SMALL) as server,
         pytest.raises(AssertionError, match="refused"),
     ):
         pushed(server, load, 2.5, SOME, patience=1)

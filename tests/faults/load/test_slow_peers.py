@@ -152,7 +152,7 @@ def test_connections_of_one_address_are_held_and_served(
 
 
 def test_a_connection_that_stays_when_its_peer_has_left_would_be_seen(tmp_path: Path) -> None:
-    server = KillableServer(tmp_path / "data", changed="keeps_whom_has_left")
+    server = KillableServer(tmp_path / "data", changes="keep_half_closed_connections")
     try:
         before = server.open_files()
         for _ in range(20):

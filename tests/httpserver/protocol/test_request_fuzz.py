@@ -73,16 +73,16 @@ def judge(answers: list[RawResponse], data: bytes) -> None:
             assert answer.status in (200, 204, 404, 405)
     others = answers[len(asked) :]
     match reading.end:
-        case StreamEnd.CLOSING:
+        case StreamEnd.CLOSE:
             assert not others
-        case StreamEnd.WAITING:
+        case StreamEnd.WAIT:
             large = len(data) > 16_384
             assert [each.status for each in others] in ([], [400], *[[414], [431]] * large)
-        case StreamEnd.REFUSED:
+        case StreamEnd.REJECT:
             assert len(others) == 1
             assert others[0].status in (400, 413, 414, 417, 431, 501, 505), others[0]
             assert others[0].closes_connection
-        case StreamEnd.DOUBT:
+        case StreamEnd.UNSPECIFIED:
             pass
 
 
@@ -211,7 +211,7 @@ def test_a_nearly_right_request_is_read_as_the_rfcs_say(
     reading = parse_stream(data)
     answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
     judge(answers, data)
-    if quiet_canary(data) or reading.end is StreamEnd.DOUBT:
+    if quiet_canary(data) or reading.end is StreamEnd.UNSPECIFIED:
         SMUGGLED_PATHS.clear()
     assert not SMUGGLED_PATHS
 

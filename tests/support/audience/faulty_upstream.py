@@ -1,4 +1,4 @@
-"""An upstream that goes wrong in every way, or hands on what another server answers."""
+"""An upstream server that fails in many ways, or forwards requests to another server."""
 
 import asyncio
 import contextlib
@@ -15,21 +15,23 @@ BODY_BLOCK = b"x" * 65_536
 
 
 class FaultyUpstream:
-    """Listens on a free port in a thread of its own; `mode` says what it does with a request."""
+    """Listens on a free port in a thread of its own; `mode` selects the response."""
 
-    def __init__(self, behind: int | None = None) -> None:
-        """In mode "pass", requests go to the port `behind` of this machine."""
-        self.target_port = behind
+    def __init__(self, target_port: int | None = None) -> None:
+        """In mode "pass", requests are forwarded to `target_port` of this machine."""
+        self.target_port = target_port
         self.mode = "pass"
         self.pages_json = b"[]"
         self.retry_after = "2"
-        self.delay_seconds = 0.0  # before an answer
-        self.known_sites: set[tuple[str, str]] | None = None  # (key, host); None: all are
-        self.unknown_mode = "404"  # the mode for all others
-        self.requests: deque[tuple[float, str, str]] = deque()  # when, key, host
+        self.delay_seconds = 0.0  # before a response
+        self.known_sites: set[tuple[str, str]] | None = None  # (key, host); None: every site
+        self.unknown_mode = "404"  # the mode for unknown sites
+        self.requests: deque[tuple[float, str, str]] = deque()  # monotonic time, key, host
         self.redirected_requests = 0  # requests that followed a redirect
-        self.max_concurrent = 0  # of one key and host
-        self._here: defaultdict[tuple[str, str], set[asyncio.StreamWriter]] = defaultdict(set)
+        self.max_concurrent = 0  # requests of one key and host
+        self._open_writers: defaultdict[tuple[str, str], set[asyncio.StreamWriter]] = defaultdict(
+            set
+        )
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -66,28 +68,28 @@ class FaultyUpstream:
         ready.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Whoever ends this one's loop cancels it, and the streams of 3.11 would log that.
+        # Closing the loop cancels this task, which the streams of Python 3.11 would log.
         with contextlib.suppress(asyncio.CancelledError):
-            await self._take(reader, writer)
+            await self._respond(reader, writer)
         writer.close()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        work = left = asyncio.get_running_loop().create_future()
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        work = disconnect = asyncio.get_running_loop().create_future()
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             target = urlsplit(head.split()[1].decode())
             if target.path == "/inside":
                 self.redirected_requests += 1
-            asked = parse_qs(target.query)
+            parameters = parse_qs(target.query)
             fields = dict(
                 line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line
             )
-            key = asked.get("apikey", [fields.get("x-cb-ak", "")])[0]
-            name = key, asked.get("host", [""])[0]
-            self.requests.append((time.monotonic(), *name))
-            self._here[name].add(writer)
+            key = parameters.get("apikey", [fields.get("x-cb-ak", "")])[0]
+            site = key, parameters.get("host", [""])[0]
+            self.requests.append((time.monotonic(), *site))
+            self._open_writers[site].add(writer)
             self.max_concurrent = max(
-                self.max_concurrent, sum(map(is_peer_connected, self._here[name]))
+                self.max_concurrent, sum(map(is_peer_connected, self._open_writers[site]))
             )
             try:
                 await asyncio.sleep(self.delay_seconds)
@@ -100,27 +102,29 @@ class FaultyUpstream:
                     "close": self._close, "chunked": self._chunked, "typed": self._typed,
                     "503": self._unavailable,
                 }  # fmt: skip
-                known = self.known_sites is None or name in self.known_sites
-                mode = self.mode if known else self.unknown_mode
+                is_known = self.known_sites is None or site in self.known_sites
+                mode = self.mode if is_known else self.unknown_mode
                 work = asyncio.ensure_future(modes[mode](writer, head))
-                # It is over when the other side has had enough, too.
-                left = asyncio.ensure_future(reader.read())
-                await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+                # A disconnect of the client ends the request too.
+                disconnect = asyncio.ensure_future(reader.read())
+                await asyncio.wait({work, disconnect}, return_when=asyncio.FIRST_COMPLETED)
                 await writer.drain()
             finally:
-                self._here[name].discard(writer)
-                for each in (work, left):
-                    each.cancel()
-                await asyncio.gather(work, left, return_exceptions=True)
+                self._open_writers[site].discard(writer)
+                for task in (work, disconnect):
+                    task.cancel()
+                await asyncio.gather(work, disconnect, return_exceptions=True)
 
     async def _pass(self, writer: asyncio.StreamWriter, head: bytes) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self.target_port)
-        ours.write(head.replace(b"Connection: ", b"X-Was: ")[:-2] + b"Connection: close\r\n\r\n")
+        reader, upstream = await asyncio.open_connection("127.0.0.1", self.target_port)
+        upstream.write(
+            head.replace(b"Connection: ", b"X-Was: ")[:-2] + b"Connection: close\r\n\r\n"
+        )
         try:
-            while piece := await theirs.read(65_536):
+            while piece := await reader.read(65_536):
                 writer.write(piece)
         finally:
-            ours.close()
+            upstream.close()
 
     async def _pages(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         write_response(writer, "200 OK", self.pages_json)
@@ -137,8 +141,8 @@ class FaultyUpstream:
 
     async def _chunked(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for place in range(0, len(self.pages_json), 7):
-            piece = self.pages_json[place : place + 7]
+        for start in range(0, len(self.pages_json), 7):
+            piece = self.pages_json[start : start + 7]
             writer.write(b"%X\r\n%b\r\n" % (len(piece), piece))
         writer.write(b"0\r\n\r\n")
 
@@ -148,8 +152,8 @@ class FaultyUpstream:
         )
 
     async def _unavailable(self, writer: asyncio.StreamWriter, _: bytes) -> None:
-        later = f"Retry-After: {self.retry_after}\r\n"
-        write_response(writer, "503 Service Unavailable", b"", later)
+        header = f"Retry-After: {self.retry_after}\r\n"
+        write_response(writer, "503 Service Unavailable", b"", header)
 
     async def _hang(self, *_: object) -> None:
         await asyncio.Event().wait()
@@ -164,13 +168,13 @@ class FaultyUpstream:
     async def _too_many(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         write_response(writer, "429 Too Many Requests", b"", f"Retry-After: {self.retry_after}\r\n")
 
-    async def _gigabyte(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+    async def _gigabyte(self, writer: asyncio.StreamWriter, head: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
         for _ in range(1_000_000_000 // len(BODY_BLOCK)):
             writer.write(BODY_BLOCK)
             await writer.drain()
 
-    async def _chunks(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+    async def _chunks(self, writer: asyncio.StreamWriter, head: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(1_000_000_000 // len(BODY_BLOCK)):
             writer.write(b"%x\r\n%b\r\n" % (len(BODY_BLOCK), BODY_BLOCK))
@@ -188,7 +192,7 @@ class FaultyUpstream:
     async def _redirect(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         write_response(writer, "302 Found", b"", f"Location: {self.address}/inside\r\n")
 
-    async def _drip(self, writer: asyncio.StreamWriter, _: bytes) -> None:
+    async def _drip(self, writer: asyncio.StreamWriter, head: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
         for _ in range(100):
             writer.write(b" ")
@@ -197,23 +201,25 @@ class FaultyUpstream:
 
 
 def is_peer_connected(writer: asyncio.StreamWriter) -> bool:
-    """Whether the other side has not closed its connection, as the kernel knows it.
+    """Return whether the kernel knows of no close by the client.
 
-    On a busy machine this side's loop may learn that later than it accepts the next connection.
+    On a busy machine the loop may notice a close only after it has accepted the next connection.
     """
     if writer.transport.is_closing():
         return False
-    watch = select.poll()
-    watch.register(writer.get_extra_info("socket").fileno(), select.POLLRDHUP)
-    return not watch.poll(0)
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return not poll.poll(0)
 
 
 @cache
 def gzip_bomb() -> bytes:
-    """A hundred megabytes of nothing, packed."""
+    """Return 100 MB of spaces, compressed."""
     return gzip.compress(b"[" + b" " * 100_000_000 + b"]", 9)
 
 
-def write_response(writer: asyncio.StreamWriter, status: str, body: bytes, more: str = "") -> None:
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{more}\r\n"
+def write_response(
+    writer: asyncio.StreamWriter, status: str, body: bytes, headers: str = ""
+) -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n"
     writer.write(head.encode() + body)

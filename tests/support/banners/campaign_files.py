@@ -1,4 +1,4 @@
-"""Sets of banners for tests, and what a data folder holds after their import."""
+"""Files of small campaigns, and the content of a data folder after their import."""
 
 import asyncio
 import sqlite3
@@ -31,7 +31,7 @@ SMALL_CAMPAIGN: Mapping[str, str | bytes] = {
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
-    """Write `files` by their names into `folder`."""
+    """Write files to their paths in `folder`, and return the folder."""
     for name, body in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 def with_database(data: Path, use: Callable[[Database], Awaitable[T]]) -> T:
-    """What `use` makes of the data folder's database."""
+    """Open the database of a data folder and return the result of `use`."""
 
     async def run() -> T:
         database = await Database.open(data / "marquee.db")
@@ -53,7 +53,7 @@ def with_database(data: Path, use: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def import_in_process(data: Path, folder: Path) -> ImportReport:
-    """Import `folder` in this process."""
+    """Import `folder` into a data folder that no process has open."""
 
     async def use(database: Database) -> ImportReport:
         return await import_folder(folder, ImportStaging(database, data / "images"))
@@ -62,15 +62,15 @@ def import_in_process(data: Path, folder: Path) -> ImportReport:
 
 
 def reports_by_name(result: ImportReport) -> dict[str, FileImportReport]:
-    return {outcome.name: outcome for outcome in result.files}
+    return {report.name: report for report in result.files}
 
 
-def row_counts(outcome: FileImportReport | ImportReport) -> tuple[int, int, int, int]:
-    return outcome.read, outcome.stored, outcome.duplicate, outcome.rejected
+def row_counts(report: FileImportReport | ImportReport) -> tuple[int, int, int, int]:
+    return report.read, report.stored, report.duplicate, report.rejected
 
 
 def query_rows(data: Path, sql: str) -> list[tuple[object, ...]]:
-    """What a query gives of a database that no one has open."""
+    """Query the database of a data folder."""
     connection = sqlite3.connect(data / "marquee.db")
     try:
         return connection.execute(sql).fetchall()
@@ -82,7 +82,7 @@ TABLES = ("figure", "click", "conversion", "target", "image", "reject", "file")
 
 
 def data_content(data: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All that imports left, and the images' files."""
+    """Return all rows that imports stored, and the names of the image files."""
     found = {table: query_rows(data, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in TABLES}
     found["import"] = query_rows(
         data, "SELECT id, source, published_at IS NULL FROM import WHERE id > 0"

@@ -1,16 +1,18 @@
-"""An HTTP server for tests of the client: it answers batches as Marquee does, or by a script."""
+"""An HTTP server for tests of the client: it accepts batches as Marquee does, or by a script."""
 
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class BatchHandler(BaseHTTPRequestHandler):
-    """Answers each request by the next (status, headers) of the script, else 202.
+    """Sends the next (status, headers) of the script, and 202 after its end.
 
-    Status 0 closes the connection without an answer. `Body` among the headers is the body.
+    Status 0 closes the connection without a response. The header `Body` is the response body.
     """
 
+    server: "BatchServer"
     protocol_version = "HTTP/1.0"
 
     def do_POST(self) -> None:
@@ -35,7 +37,7 @@ class BatchHandler(BaseHTTPRequestHandler):
 
 
 class KeepAliveBatchHandler(BatchHandler):
-    """Keeps a connection open, or announces that and closes it (`Close` among the headers)."""
+    """Keeps connections open, or closes them unannounced if the server `closes_connections`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -46,19 +48,19 @@ class KeepAliveBatchHandler(BatchHandler):
 
 
 class BatchServer(ThreadingHTTPServer):
-    """The server, in a thread of its own."""
+    """A server in a thread, which records batches and request heads."""
 
     def __init__(self, handler: type[BatchHandler] = BatchHandler) -> None:
         super().__init__(("127.0.0.1", 0), handler)
         self.script: list[tuple[int, dict[str, str]]] = []
-        self.batches: list[list[dict]] = []
+        self.batches: list[list[dict[str, Any]]] = []
         self.request_heads: list[tuple[str, dict[str, str]]] = []
         self.connections: set[tuple[str, int]] = set()
         self.closes_connections = False
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def names(self) -> list[str]:
-        """The names of all events that came, in order."""
+        """Return the names of all received events in order."""
         return [event["name"] for batch in self.batches for event in batch]
 
     def __enter__(self) -> "BatchServer":

@@ -1,4 +1,4 @@
-"""Rows for logs, and what a log counted."""
+"""Rows of the event log, and the state of its database."""
 
 import threading
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from store.sqlite.events.event_log import EventLog
 
 
 def event_row(name: Any = "pageview", **changed: Any) -> EventRow:
-    of = {
+    columns = {
         "source": 1, "app": 1, "session": "s", "user": None, "category": "page interaction",
         "name": name, "at": 1, "sender": None, "digest": None, "data": "{}",
     }  # fmt: skip
-    assert changed.keys() <= of.keys()
-    return cast("EventRow", tuple((of | changed).values()))
+    assert changed.keys() <= columns.keys()
+    return cast("EventRow", tuple((columns | changed).values()))
 
 
 def row_of_sender(sender: str, body: bytes = b"b", **changed: Any) -> EventRow:
@@ -24,17 +24,18 @@ def row_of_sender(sender: str, body: bytes = b"b", **changed: Any) -> EventRow:
 
 
 def log_counts(log: EventLog) -> tuple[int, int, int, int]:
-    """Stored, duplicate, rejected and refused."""
-    of = log.counts
-    assert of.received == of.stored + of.duplicate + of.rejected + of.refused
-    return of.stored, of.duplicate, of.rejected, of.refused
+    """Return the numbers of stored, duplicate, rejected and refused events."""
+    counts = log.counts
+    outcomes = (counts.stored, counts.duplicate, counts.rejected, counts.refused)
+    assert counts.received == sum(outcomes)
+    return outcomes
 
 
 @contextmanager
 def blocked_writer(database: Database) -> Iterator[None]:
-    """The writer, at work on something that ends with this."""
+    """Block the writer of a database during a `with` block."""
     release = threading.Event()
-    # aiosqlite's thread takes jobs in turn; this one waits there.
+    # aiosqlite's thread runs jobs one by one, and this one waits.
     database._writer._tx.put_nowait((None, release.wait))
     try:
         yield
@@ -42,7 +43,7 @@ def blocked_writer(database: Database) -> Iterator[None]:
         release.set()
 
 
-async def limit_database_pages(database: Database, most: int) -> None:
-    """How large the database may be: SQLite calls it a full disk beyond."""
-    sql = f"PRAGMA max_page_count = {most}"
+async def limit_database_pages(database: Database, max_pages: int) -> None:
+    """Limit the size of a database; SQLite reports a full disk beyond it."""
+    sql = f"PRAGMA max_page_count = {max_pages}"
     await database.write(lambda connection: connection.execute(sql).fetchone())

@@ -1,4 +1,4 @@
-"""A log with its views and what changes it, for the time of a test."""
+"""An event log with its projections, queries and mutations."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from store.sqlite.projections.projections import Projections
 
 
 class OpenEventStore:
-    """Open in an `async with`."""
+    """Opens the store of a folder for an `async with` block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,16 +29,15 @@ class OpenEventStore:
         await self.database.close()
 
     async def append(self, *rows: Any) -> list[int]:
+        """Append rows and return their ids."""
         return [number for number, _ in await self.log.append(rows)]
 
-    async def find_ids(self, **wanted: Any) -> list[int]:
-        return [
-            int(each.id)
-            for each in (await self.events.find(EventFilter(**wanted), limit=1_000)).events
-        ]
+    async def find_ids(self, **filters: Any) -> list[int]:
+        page = await self.events.find(EventFilter(**filters), limit=1_000)
+        return [int(event.id) for event in page.events]
 
     async def projection_counts(self) -> Any:
-        """What the views count, once they have caught up."""
+        """Return the counts per minute and the live counts after projections have caught up."""
         await self.projections.catch_up()
         await self.projections.step(0)
         return await self.projections.read(

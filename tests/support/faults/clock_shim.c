@@ -1,6 +1,5 @@
-// Preloaded into a program whose clock is to jump: the file $CLOCK_AHEAD holds by how many seconds
-// the time of day is ahead, as a 64-bit number, looked at with each call. Time that only passes
-// (CLOCK_MONOTONIC) is left alone.
+// Preload this to shift the clock of a program. The file $CLOCK_AHEAD holds the shift in seconds as a
+// 64-bit integer, which every call reads. CLOCK_MONOTONIC is not shifted.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -10,23 +9,23 @@
 #include <sys/time.h>
 #include <time.h>
 
-static const volatile int64_t *ahead;
+static const volatile int64_t *seconds_ahead;
 
 __attribute__((constructor)) static void start(void) {
     const char *name = getenv("CLOCK_AHEAD");
     int file = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0) return;
-    void *found = mmap(NULL, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
-    if (found == MAP_FAILED) abort();
-    ahead = found;
+    void *mapped = mmap(NULL, sizeof *seconds_ahead, PROT_READ, MAP_SHARED, file, 0);
+    if (mapped == MAP_FAILED) abort();
+    seconds_ahead = mapped;
 }
 
 int clock_gettime(clockid_t which, struct timespec *at) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int result = real(which, at);
-    if (!result && ahead && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
-        at->tv_sec += *ahead;
+    if (!result && seconds_ahead && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
+        at->tv_sec += *seconds_ahead;
     return result;
 }
 

@@ -1,14 +1,13 @@
-// Preloaded into a program whose files are to be seen as a disk sees them.
+// Preload this to record the disk operations of a program, and to make some of them fail.
 //
-// Every change to a file in the folder $DISK_FOLDER, and every sync of one, is told in order to
-// the file $DISK_JOURNAL, from which the test works out what may be left after a power loss at
-// any moment. Nothing is really synced: the test cuts the power on paper. With $DISK_SYNCS set,
-// syncs are real, and those that fail are not recorded. Files ending in -shm are left out: SQLite
-// builds them anew, and tells nobody what it writes to them.
+// It appends every change and every sync of a file in the folder $DISK_FOLDER to the file
+// $DISK_JOURNAL, in order. From the journal a test computes the possible contents of the disk after
+// a power loss at any time. Syncs do nothing, unless $DISK_SYNCS is set; failed syncs are not
+// recorded. Files ending in -shm are left out: SQLite rebuilds them and writes them through mmap.
 //
-// By `disk_fault` the program makes calls fail: syncs (of what ends in a suffix) or writes; by
-// `disk_fault_at` the call of a number, counted from then on, and maybe all that follow. So does
-// "NUMBER ERRNO EVER" in $DISK_FAULT_AT, from the start.
+// `disk_fault` makes the syncs or writes of files with a suffix fail. `disk_fault_at` makes the call
+// of a number fail, counted from then on, and all later calls if `is_permanent`; $DISK_FAULT_AT does
+// the same from the start ("NUMBER ERRNO IS_PERMANENT").
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -35,13 +34,13 @@ struct record {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *folder;
 static int journal = -1;
-static uint64_t told;
+static uint64_t recorded;
 static char *paths[FDS]; // of the files in the folder that are open
 static char fault_call, fault_suffix[32];
 static int fault_error;
 static int real_syncs;
 static long fault_at, calls;
-static int fault_ever, fault_at_error;
+static int is_fault_permanent, fault_at_error;
 static char failed_call;
 
 #define REAL(name) ((__typeof__(&name))real(#name))
@@ -52,13 +51,13 @@ static void *real(const char *name) {
     return found;
 }
 
-static void tell(int kind, const char *path, uint64_t offset, uint64_t begun,
-                 const void *data, size_t length) {
+static void record_operation(int kind, const char *path, uint64_t offset, uint64_t begun,
+                             const void *data, size_t length) {
     struct record record = {kind, (uint32_t)(strlen(path) + 1 + length), offset, begun};
     struct iovec parts[] = {
         {&record, sizeof record}, {(void *)path, strlen(path) + 1}, {(void *)data, length}};
     if (REAL(writev)(journal, parts, 3) != (ssize_t)(sizeof record + record.length)) abort();
-    told++;
+    recorded++;
 }
 
 __attribute__((constructor)) static void start(void) {
@@ -69,11 +68,11 @@ __attribute__((constructor)) static void start(void) {
     if (journal < 0) abort();
     real_syncs = getenv("DISK_SYNCS") != NULL;
     const char *fault = getenv("DISK_FAULT_AT");
-    if (fault && sscanf(fault, "%ld %d %d", &fault_at, &fault_at_error, &fault_ever) != 3) abort();
+    if (fault && sscanf(fault, "%ld %d %d", &fault_at, &fault_at_error, &is_fault_permanent) != 3) abort();
 }
 
-// The path within the folder ("" for itself), or NULL for what is none of ours.
-static const char *ours(const char *path) {
+// Return the path relative to the folder ("" for the folder), or NULL for other files.
+static const char *path_in_folder(const char *path) {
     if (journal < 0 || strncmp(path, folder, strlen(folder))) return NULL;
     const char *rest = path + strlen(folder);
     size_t length = strlen(rest);
@@ -87,10 +86,10 @@ static int ends_in(const char *path, const char *suffix) {
     return all >= end && !strcmp(path + all - end, suffix);
 }
 
-// Whether this call is to fail; errno is set then.
+// Return whether this call must fail, with errno set.
 static int fails(char call, const char *path) {
     calls++;
-    if (fault_at && (fault_ever ? calls >= fault_at : calls == fault_at)) {
+    if (fault_at && (is_fault_permanent ? calls >= fault_at : calls == fault_at)) {
         errno = fault_at_error;
         failed_call = call;
         return 1;
@@ -100,7 +99,7 @@ static int fails(char call, const char *path) {
     return 1;
 }
 
-// From now on, calls of a kind ('s' syncs, 'w' writes, 0 none) fail on paths that end so.
+// Make calls of a kind ('s' syncs, 'w' writes, 0 none) fail on paths with a suffix from now on.
 void disk_fault(char call, const char *suffix, int error) {
     pthread_mutex_lock(&lock);
     strncpy(fault_suffix, suffix, sizeof fault_suffix - 1);
@@ -109,17 +108,17 @@ void disk_fault(char call, const char *suffix, int error) {
     pthread_mutex_unlock(&lock);
 }
 
-// The `at`th write or sync from now on fails, and all after it if `ever`; 0: none does.
-void disk_fault_at(long at, int ever, int error) {
+// Make the `at`th write or sync from now on fail (0: none), and all later ones if `is_permanent`.
+void disk_fault_at(long at, int is_permanent, int error) {
     pthread_mutex_lock(&lock);
     fault_at = at;
-    fault_ever = ever;
+    is_fault_permanent = is_permanent;
     fault_at_error = error;
     calls = 0;
     pthread_mutex_unlock(&lock);
 }
 
-// So many writes and syncs there were since then, and of which kind was the last that failed.
+// Return the number of writes and syncs since then, and the kind of the last failed call.
 long disk_calls(void) { return calls; }
 char disk_failed(void) { return failed_call; }
 
@@ -127,12 +126,12 @@ static const char *path_of(int fd) { return fd >= 0 && fd < FDS ? paths[fd] : NU
 
 static int opened(int fd, const char *path, int flags) {
     if (fd < 0 || fd >= FDS) return fd;
-    const char *name = ours(path);
+    const char *name = path_in_folder(path);
     pthread_mutex_lock(&lock);
     free(paths[fd]);
     paths[fd] = name ? strdup(name) : NULL;
-    if (name && flags & O_CREAT) tell(OPEN, name, 0, 0, "", 0);
-    if (name && flags & O_TRUNC) tell(TRUNCATE, name, 0, 0, "", 0);
+    if (name && flags & O_CREAT) record_operation(OPEN, name, 0, 0, "", 0);
+    if (name && flags & O_TRUNC) record_operation(TRUNCATE, name, 0, 0, "", 0);
     pthread_mutex_unlock(&lock);
     return fd;
 }
@@ -169,7 +168,7 @@ int close(int fd) {
     return REAL(close)(fd);
 }
 
-static ssize_t wrote(int fd, const void *data, size_t length, off_t offset, int here) {
+static ssize_t write_file(int fd, const void *data, size_t length, off_t offset, int here) {
     const char *path = path_of(fd);
     if (!path)
         return here ? REAL(write)(fd, data, length) : REAL(pwrite)(fd, data, length, offset);
@@ -178,51 +177,51 @@ static ssize_t wrote(int fd, const void *data, size_t length, off_t offset, int 
     if (!fails('w', path)) {
         if (here) offset = lseek(fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
         done = here ? REAL(write)(fd, data, length) : REAL(pwrite)(fd, data, length, offset);
-        if (done > 0) tell(WRITE, path, offset, 0, data, done);
+        if (done > 0) record_operation(WRITE, path, offset, 0, data, done);
     }
     pthread_mutex_unlock(&lock);
     return done;
 }
 
-ssize_t write(int fd, const void *data, size_t length) { return wrote(fd, data, length, 0, 1); }
+ssize_t write(int fd, const void *data, size_t length) { return write_file(fd, data, length, 0, 1); }
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
-    return wrote(fd, data, length, offset, 0);
+    return write_file(fd, data, length, offset, 0);
 }
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
-    return wrote(fd, data, length, offset, 0);
+    return write_file(fd, data, length, offset, 0);
 }
 
-// Ways to write that none of ours goes; should it ever, the test must not overlook it.
-#define UNFORESEEN(type, name, types, values)                                           \
+// The product does not use these calls; abort if it ever does, since they are not recorded.
+#define UNSUPPORTED(type, name, types, values)                                           \
     type name types {                                                                   \
         if (path_of(fd)) abort();                                                       \
         return REAL(name) values;                                                       \
     }
-UNFORESEEN(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count))
-UNFORESEEN(ssize_t, pwritev, (int fd, const struct iovec *parts, int count, off_t offset),
+UNSUPPORTED(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count))
+UNSUPPORTED(ssize_t, pwritev, (int fd, const struct iovec *parts, int count, off_t offset),
            (fd, parts, count, offset))
-UNFORESEEN(int, posix_fallocate, (int fd, off_t offset, off_t length), (fd, offset, length))
-UNFORESEEN(int, fallocate, (int fd, int mode, off_t offset, off_t length),
+UNSUPPORTED(int, posix_fallocate, (int fd, off_t offset, off_t length), (fd, offset, length))
+UNSUPPORTED(int, fallocate, (int fd, int mode, off_t offset, off_t length),
            (fd, mode, offset, length))
 
-static int cut(int fd, off_t length) {
+static int truncate_file(int fd, off_t length) {
     const char *path = path_of(fd);
     if (!path) return REAL(ftruncate)(fd, length);
     pthread_mutex_lock(&lock);
     int result = REAL(ftruncate)(fd, length);
-    if (!result) tell(TRUNCATE, path, length, 0, "", 0);
+    if (!result) record_operation(TRUNCATE, path, length, 0, "", 0);
     pthread_mutex_unlock(&lock);
     return result;
 }
 
-int ftruncate(int fd, off_t length) { return cut(fd, length); }
-int ftruncate64(int fd, off64_t length) { return cut(fd, length); }
+int ftruncate(int fd, off_t length) { return truncate_file(fd, length); }
+int ftruncate64(int fd, off64_t length) { return truncate_file(fd, length); }
 
 static int sync_file(int fd, int (*sync)(int)) {
     const char *path = path_of(fd);
     if (!path) return sync(fd);
     pthread_mutex_lock(&lock);
-    uint64_t begun = told;
+    uint64_t begun = recorded;
     int failed = fails('s', path);
     pthread_mutex_unlock(&lock);
     if (failed) return -1;
@@ -231,7 +230,7 @@ static int sync_file(int fd, int (*sync)(int)) {
     else if (sync(fd))
         return -1;
     pthread_mutex_lock(&lock);
-    tell(SYNC, path, 0, begun, "", 0);
+    record_operation(SYNC, path, 0, begun, "", 0);
     pthread_mutex_unlock(&lock);
     return 0;
 }
@@ -240,27 +239,27 @@ int fsync(int fd) { return sync_file(fd, REAL(fsync)); }
 int fdatasync(int fd) { return sync_file(fd, REAL(fdatasync)); }
 
 int unlink(const char *path) {
-    const char *name = ours(path);
+    const char *name = path_in_folder(path);
     if (!name) return REAL(unlink)(path);
     pthread_mutex_lock(&lock);
     int result = REAL(unlink)(path);
-    if (!result) tell(UNLINK, name, 0, 0, "", 0);
+    if (!result) record_operation(UNLINK, name, 0, 0, "", 0);
     pthread_mutex_unlock(&lock);
     return result;
 }
 
 int unlinkat(int at, const char *path, int flags) {
-    if (ours(path)) abort();
+    if (path_in_folder(path)) abort();
     return REAL(unlinkat)(at, path, flags);
 }
 
 int rename(const char *from, const char *to) {
-    const char *old = ours(from), *name = ours(to);
+    const char *old = path_in_folder(from), *name = path_in_folder(to);
     if (!old && !name) return REAL(rename)(from, to);
     if (!old || !name) abort();
     pthread_mutex_lock(&lock);
     int result = REAL(rename)(from, to);
-    if (!result) tell(RENAME, old, 0, 0, name, strlen(name) + 1);
+    if (!result) record_operation(RENAME, old, 0, 0, name, strlen(name) + 1);
     pthread_mutex_unlock(&lock);
     return result;
 }

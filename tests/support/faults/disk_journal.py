@@ -1,4 +1,4 @@
-"""What a disk may hold after the power went, from the journal that `disk_journal.c` wrote."""
+"""Possible contents of a disk after a power loss, from a journal written by disk_journal.c."""
 
 import enum
 import random
@@ -25,43 +25,54 @@ class RecordKind(enum.IntEnum):
 class JournalRecord:
     number: int
     kind: RecordKind
-    path: str  # in the folder; "" is the folder itself
+    path: str  # relative to the folder; "" is the folder itself
     offset: int
     covers_before: int  # a sync covers the records with a lower number
     data: bytes
-    end: int  # in the journal
+    end: int  # offset in the journal after the record
 
 
 def compile_disk_shim(folder: Path) -> Path:
-    """The shim, compiled."""
-    made = folder / "disk.so"
+    """Compile the shim and return its path."""
+    library = folder / "disk.so"
     source = Path(__file__).with_suffix(".c")
-    words = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(made), str(source), "-ldl", "-lpthread"]
-    subprocess.run(words, check=True, timeout=60)
-    return made
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-O2",
+        "-o",
+        str(library),
+        str(source),
+        "-ldl",
+        "-lpthread",
+    ]
+    subprocess.run(command, check=True, timeout=60)
+    return library
 
 
 def read_records(journal: Path) -> Iterator[JournalRecord]:
-    """The journal's records; a last one that is not whole is left out."""
-    whole = journal.read_bytes()
-    place = number = 0
-    while place + RECORD_HEADER.size <= len(whole):
-        kind, length, offset, begun = RECORD_HEADER.unpack_from(whole, place)
-        place += RECORD_HEADER.size + length
-        if place <= len(whole):
-            path, _, data = whole[place - length : place].partition(b"\0")
-            yield JournalRecord(number, RecordKind(kind), path.decode(), offset, begun, data, place)
+    """Yield the records of a journal, without an incomplete last one."""
+    content = journal.read_bytes()
+    position = number = 0
+    while position + RECORD_HEADER.size <= len(content):
+        kind, length, offset, covers_before = RECORD_HEADER.unpack_from(content, position)
+        position += RECORD_HEADER.size + length
+        if position <= len(content):
+            path, _, data = content[position - length : position].partition(b"\0")
+            yield JournalRecord(
+                number, RecordKind(kind), path.decode(), offset, covers_before, data, position
+            )
         number += 1
 
 
 @dataclass
 class SimulatedFile:
-    """As programs see it, and what of it may or may not be on the disk yet."""
+    """A file as programs see it, with the changes that may not be on the disk yet."""
 
     content: bytearray = field(default_factory=bytearray)
     synced: bytes = b""
-    # What each sector came to be since, oldest first, and the lengths that the file came to have;
-    # each with the number of the record that did it.
+    # Versions of each sector and lengths since the sync, oldest first, with their record numbers.
     sectors: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
     lengths: list[tuple[int, int]] = field(default_factory=list)
 
@@ -84,16 +95,16 @@ class SimulatedFile:
                 now = bytes(self.content[sector * SECTOR_BYTES : (sector + 1) * SECTOR_BYTES])
                 versions.append((number, now))
 
-    def sync(self, begun: int) -> None:
-        """What was done before the record `begun` is on the disk now."""
-        # Later changes stay uncertain; of what they lie on, this is the oldest that may be there.
-        settled = self._as_of(begun)
-        self.sectors = _since(self.sectors, begun)
-        self.lengths = [each for each in self.lengths if each[0] >= begun]
-        self.synced = settled
+    def sync(self, covers_before: int) -> None:
+        """Make the changes before record `covers_before` durable."""
+        # Later changes stay uncertain, on top of this content.
+        synced = self._as_of(covers_before)
+        self.sectors = _since(self.sectors, covers_before)
+        self.lengths = [each for each in self.lengths if each[0] >= covers_before]
+        self.synced = synced
 
     def after_power_loss(self, rng: random.Random, share: float) -> bytes:
-        """What may be there after a power loss, with about this share of what was not synced."""
+        """Return a possible content after a power loss, with a share (0–1) of unsynced changes."""
         lengths = [length for _, length in self.lengths if rng.random() < share]
         found = bytearray(self.synced)
         _resize(found, lengths[-1] if lengths else len(found))
@@ -103,28 +114,28 @@ class SimulatedFile:
                 _put(found, sector, data)
         return bytes(found)
 
-    def _as_of(self, begun: int) -> bytes:
+    def _as_of(self, covers_before: int) -> bytes:
         found = bytearray(self.synced)
         for number, length in self.lengths:
-            if number < begun:
+            if number < covers_before:
                 _resize(found, length)
         for sector, versions in self.sectors.items():
-            before = [data for number, data in versions if number < begun]
+            before = [data for number, data in versions if number < covers_before]
             if before and sector * SECTOR_BYTES < len(found):
                 _put(found, sector, before[-1][: len(found) - sector * SECTOR_BYTES])
         return bytes(found)
 
 
 class SimulatedDisk:
-    """A folder of a disk; `apply` takes the records one by one."""
+    """A folder on a disk, changed by records of a journal."""
 
     def __init__(self, before: Mapping[str, bytes]) -> None:
-        """`before` is what was there, for certain."""
+        """`before` holds the durable files."""
         self.files = {name: SimulatedFile(bytearray(data), data) for name, data in before.items()}
-        self.durable_names = dict(self.files)  # those names that are on the disk for certain
+        self.durable_names = dict(self.files)  # entries of the folder after its last sync
 
     def apply(self, record: JournalRecord) -> None:
-        """Records of one file need not be applied, if none of that file is."""
+        """Apply a record; all records of a file may be left out."""
         number, path = record.number, record.path
         if record.kind is RecordKind.OPEN:
             self.files.setdefault(path, SimulatedFile())
@@ -142,7 +153,7 @@ class SimulatedDisk:
             self.files[record.data[:-1].decode()] = self.files.pop(path)
 
     def after_power_loss(self, rng: random.Random, share: float) -> dict[str, bytes]:
-        """What a power loss may leave: nothing unsynced (0), all (1), or some of it."""
+        """Return possible files after a power loss, with a share (0–1) of unsynced changes."""
         names = {}
         for name in self.files.keys() | self.durable_names.keys():
             source = self.files if rng.random() < share else self.durable_names
@@ -152,10 +163,10 @@ class SimulatedDisk:
 
 
 def _since(
-    sectors: dict[int, list[tuple[int, bytes]]], begun: int
+    sectors: dict[int, list[tuple[int, bytes]]], covers_before: int
 ) -> dict[int, list[tuple[int, bytes]]]:
     later = {
-        sector: [each for each in versions if each[0] >= begun]
+        sector: [each for each in versions if each[0] >= covers_before]
         for sector, versions in sectors.items()
     }
     return {sector: versions for sector, versions in later.items() if versions}

@@ -1,8 +1,9 @@
-"""Another program that holds a read transaction open."""
+"""A read transaction that another process holds open."""
 
 import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 READER_PROGRAM = """
@@ -16,9 +17,10 @@ time.sleep(float(sys.argv[2]))
 
 
 @contextlib.contextmanager
-def hold_read_transaction(path: Path, seconds: float):
-    words = [sys.executable, "-c", READER_PROGRAM, str(path), str(seconds)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
+def hold_read_transaction(path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Read a database in another process, for at most so many seconds."""
+    command = [sys.executable, "-c", READER_PROGRAM, str(path), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
         yield reader
         reader.terminate()

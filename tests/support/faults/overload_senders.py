@@ -1,4 +1,4 @@
-"""Senders that push far more than is taken, and reckon up what they were told."""
+"""Senders that overload a server and count its responses."""
 
 import asyncio
 import itertools
@@ -9,28 +9,28 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 WRITE_BYTES = 65_536
-MAX_EXTRA_SECONDS = 60.0  # seconds for which it is pushed beyond the time that was asked for
+MAX_EXTRA_SECONDS = 60.0
 
 
 @dataclass
 class OverloadTally:
-    """What senders sent, and what became of it by the answers."""
+    """Counts of what was sent and of the responses."""
 
-    sent_bytes: int = 0  # bytes of bodies,
-    accepted_bytes: int = 0  # and of those that were answered 202
+    sent_bytes: int = 0  # of bodies
+    accepted_bytes: int = 0  # of bodies with response 202
     statuses: Counter[str] = field(default_factory=Counter)
     items: Counter[str] = field(default_factory=Counter)
 
     def record_response(self, status: int, headers: dict[str, str], body: bytes, size: int) -> None:
-        """Reckon one answer in; anything but 202, or 503 with `Retry-After`, stands out."""
+        """Count a response; a 503 without `Retry-After` gets a name of its own."""
         self.sent_bytes += size
-        answer = json.loads(body)
+        document = json.loads(body)
         name = str(status)
         if status == 503 and "retry-after" not in headers:
             name = "503 without Retry-After"
         self.statuses[name] += 1
-        if "results" in answer:
-            self.items.update(each["status"] for each in answer["results"])
+        if "results" in document:
+            self.items.update(each["status"] for each in document["results"])
         else:
             self.items["accepted" if status == 202 else "refused"] += 1
         if status == 202:
@@ -38,7 +38,7 @@ class OverloadTally:
 
 
 def padded_event(number: int, pad: int) -> bytes:
-    made = {
+    event = {
         "session_id": f"session {number % 1000}",
         "category": "overload",
         "name": "push",
@@ -46,20 +46,20 @@ def padded_event(number: int, pad: int) -> bytes:
         "timestamp": "2021-01-01 09:15:27.243860",
         "sender_id": f"sender {number}",
     }
-    return json.dumps(made).encode()
+    return json.dumps(event).encode()
 
 
 def body_factory(pad: int, lines: int, numbers: Iterator[int]) -> Callable[[], bytes]:
-    """Makes bodies of so many lines (1: a single event), none like another."""
+    """Return a function that makes bodies of `lines` events, all with different numbers."""
     return lambda: b"\n".join(padded_event(next(numbers), pad) for _ in range(lines))
 
 
 class SenderGroup(NamedTuple):
-    """So many connections, on each of which body after body is sent."""
+    """Connections that send body after body."""
 
     connections: int
     pad: int  # bytes of an event's data
-    lines: int = 1  # of a body; 1 is a single event
+    lines: int = 1  # events of a body
     pause: float = 0.0  # seconds before the last byte of a body
 
 
@@ -68,20 +68,20 @@ async def send_until_stopped(
     token: str,
     senders: SenderGroup,
     numbers: Iterator[int],
-    going: Callable[[], bool],
+    is_running: Callable[[], bool],
     tally: OverloadTally,
 ) -> None:
-    """Send body after body on one connection, as long as `going` holds."""
-    make = body_factory(senders.pad, senders.lines, numbers)
-    kind = "application/json" if senders.lines == 1 else "application/x-ndjson"
+    """Send body after body on one connection, while `is_running`."""
+    make_body = body_factory(senders.pad, senders.lines, numbers)
+    content_type = "application/json" if senders.lines == 1 else "application/x-ndjson"
     reader = writer = None
-    while going():
+    while is_running():
         if writer is None or writer.is_closing():
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        body = make()
+        body = make_body()
         writer.write(
             f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
-            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         )
         for start in range(0, len(body) - 1, WRITE_BYTES):
             writer.write(body[:-1][start : start + WRITE_BYTES])
@@ -89,8 +89,8 @@ async def send_until_stopped(
         await asyncio.sleep(senders.pause)
         writer.write(body[-1:])
         assert reader is not None
-        status, headers, said = await read_response(reader)
-        tally.record_response(status, headers, said, len(body))
+        status, headers, content = await read_response(reader)
+        tally.record_response(status, headers, content, len(body))
         if headers.get("connection") == "close":
             writer.close()
     if writer is not None:
@@ -98,7 +98,7 @@ async def send_until_stopped(
 
 
 async def read_response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the next answer."""
+    """Return status, headers and body of the next response."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
@@ -120,26 +120,26 @@ async def run_overload(
     port: int,
     token: str,
     seconds: float,
-    kinds: Sequence[SenderGroup],
-    first: int = 0,
-    enough: Callable[[OverloadTally], bool] = lambda _: True,
+    groups: Sequence[SenderGroup],
+    first_number: int = 0,
+    is_enough: Callable[[OverloadTally], bool] = lambda _: True,
 ) -> OverloadTally:
-    """Have senders push for so long, and on until it is `enough`, but not for ever.
+    """Send for so many seconds, and then until `is_enough`, for at most MAX_EXTRA_SECONDS.
 
-    Events are numbered from `first` on.
+    Events are numbered from `first_number`.
     """
-    tally, numbers = OverloadTally(), itertools.count(first)
+    tally, numbers = OverloadTally(), itertools.count(first_number)
     now = asyncio.get_running_loop().time
     end = now() + seconds
     last = end + MAX_EXTRA_SECONDS
 
-    def going() -> bool:
-        return now() < end or (now() < last and not enough(tally))
+    def is_running() -> bool:
+        return now() < end or (now() < last and not is_enough(tally))
 
-    pushing = [
-        send_until_stopped(port, token, senders, numbers, going, tally)
-        for senders in kinds
+    tasks = [
+        send_until_stopped(port, token, senders, numbers, is_running, tally)
+        for senders in groups
         for _ in range(senders.connections)
     ]
-    await asyncio.gather(*pushing)
+    await asyncio.gather(*tasks)
     return tally

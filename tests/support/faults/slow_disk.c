@@ -1,16 +1,16 @@
-// Preloaded into a program to make each sync of a file take $SLOW_SYNC microseconds longer.
+// Preload this to make each sync of a file take $SLOW_SYNC microseconds longer.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static int slowly(int fd, const char *name) {
+static int sync_slowly(int fd, const char *name) {
     int (*sync)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
-    const char *said = getenv("SLOW_SYNC");
+    const char *delay = getenv("SLOW_SYNC");
     if (!sync) abort();
-    if (said) usleep((useconds_t)atoi(said));
+    if (delay) usleep((useconds_t)atoi(delay));
     return sync(fd);
 }
 
-int fsync(int fd) { return slowly(fd, "fsync"); }
-int fdatasync(int fd) { return slowly(fd, "fdatasync"); }
+int fsync(int fd) { return sync_slowly(fd, "fsync"); }
+int fdatasync(int fd) { return sync_slowly(fd, "fdatasync"); }

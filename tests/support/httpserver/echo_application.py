@@ -1,4 +1,4 @@
-"""An application on both planes that answers with what it was asked: /fast/… and /app/…."""
+"""Fast routes (/fast/…) and Tornado handlers (/app/…) that echo the request."""
 
 import asyncio
 from typing import Any
@@ -7,13 +7,13 @@ from tornado.web import Application, RequestHandler
 
 from httpserver import FastRoute, Request, Response
 
-# Requests that no client meant to send: they stand inside bodies, extensions and trailers.
+# Paths of requests hidden in bodies, chunk extensions and trailers, if the server executes them.
 SMUGGLED_PATHS: list[str] = []
 HELLO_RESPONSE = Response(200, [("Content-Type", "text/plain")], b"hello")
 
 
 def echo_body(method: str, uri: str, host: str, body: bytes) -> bytes:
-    """What an echo answers: all that framing could have got wrong."""
+    """Return the body of an echo response: all that wrong framing could change."""
     return f"{method} {uri}\n{host}\n".encode("latin-1") + body
 
 
@@ -23,7 +23,7 @@ def echo_response(request: Request) -> Response:
 
 
 async def delayed_response(request: Request) -> Response:
-    """Answer after as many milliseconds as the path says."""
+    """Respond after the milliseconds in the path."""
     await asyncio.sleep(int(request.params[0]) / 1000)
     return Response(200, (), f"late {request.params[0]}".encode())
 
@@ -34,11 +34,11 @@ def record_smuggled(request: Request) -> Response:
 
 
 class EchoHandler(RequestHandler):
-    def answer(self, *_: str) -> None:
-        asked = self.request
-        self.finish(echo_body(asked.method or "", asked.uri or "", asked.host, asked.body))
+    def echo(self, *_: str) -> None:
+        request = self.request
+        self.finish(echo_body(request.method or "", request.uri or "", request.host, request.body))
 
-    get = post = put = delete = patch = options = answer  # type: ignore[assignment]
+    get = post = put = delete = patch = options = echo
 
 
 class DelayHandler(RequestHandler):
@@ -48,7 +48,7 @@ class DelayHandler(RequestHandler):
 
 
 def no_access_log(_: Any) -> None:
-    """No access log."""
+    """Log no requests."""
 
 
 FAST_ROUTES = [

@@ -1,6 +1,6 @@
-"""A client on a raw socket, and a reader of answers that lets nothing slip (RFC 9112).
+"""HTTP/1.1 client on a raw socket, with a strict parser of responses (RFC 9112).
 
-Nothing here is shared with the server: what is malformed in an answer raises `Malformed`.
+The parser shares no code with the server; a malformed response raises `MalformedResponse`.
 """
 
 import itertools
@@ -14,20 +14,20 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\t \x21-\x7e\x80-\xff]*)")
 FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*([\x21-\x7e\x80-\xff\t ]*)")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
-TIMEOUT_SECONDS = 60.0  # seconds that a busy machine may take for any one answer
+TIMEOUT_SECONDS = 60.0  # long enough for a busy machine
 
 
 class MalformedResponse(Exception):
-    """An answer that no client should have to read."""
+    """The bytes are not a valid response."""
 
 
 class IncompleteResponse(Exception):
-    """The bytes end before the answer does."""
+    """The bytes end before the response does."""
 
 
 @dataclass
 class RawResponse:
-    """One final answer, with the 1xx that came before it."""
+    """A final response and the statuses of the 1xx responses before it."""
 
     status: int
     reason: str
@@ -40,7 +40,7 @@ class RawResponse:
     def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         if len(values) > 1 and name.lower() != "set-cookie":
-            raise MalformedResponse(f"{name} twice: {values}")
+            raise MalformedResponse(f"{name} is repeated: {values}")
         return values[0] if values else None
 
     def header_values(self, name: str) -> list[str]:
@@ -51,18 +51,18 @@ class RawResponse:
         return "close" in (self.header("Connection") or "").lower()
 
     def comparable(self) -> tuple[int, str, list[tuple[str, str]], bytes]:
-        """What is the same on every server: all but Date, Server and the clock in cookies."""
+        """Return what is equal on every server: all but Date, Server and the times in cookies."""
         headers = sorted(
-            (name.title(), self._timeless(name.lower(), value))
+            (name.title(), self._without_times(name.lower(), value))
             for name, value in self.headers
             if name.lower() not in ("date", "server")
         )
         return self.status, self.reason, headers, self.body
 
     @staticmethod
-    def _timeless(name: str, value: str) -> str:
-        # Tornado clears a cookie by a date a year before now: another one in the next second.
-        # And it lets a file with a version expire ten years from now.
+    def _without_times(name: str, value: str) -> str:
+        # Tornado expires a deleted cookie one year ago and a versioned file in ten years, by the
+        # current second.
         if name == "expires":
             return "…"
         if name == "set-cookie":
@@ -71,67 +71,68 @@ class RawResponse:
 
 
 def parse_head(data: bytes) -> tuple[int, str, list[tuple[str, str]], bytes]:
-    """The first head in `data`, and what follows it."""
+    """Return status, reason and headers of the first head in `data`, and the rest of `data`."""
     head, blank, rest = data.partition(b"\r\n\r\n")
     if not blank:
         if data and not b"HTTP/1.1 ".startswith(data[:9]):
-            raise MalformedResponse(f"no status line: {data[:80]!r}")
+            raise MalformedResponse(f"invalid status line: {data[:80]!r}")
         raise IncompleteResponse
     first, *lines = head.split(b"\r\n")
     match = STATUS_LINE.fullmatch(first)
     if not match:
-        raise MalformedResponse(f"status line {first!r}")
+        raise MalformedResponse(f"invalid status line: {first!r}")
     headers = []
     for line in lines:
         pair = FIELD.fullmatch(line)
         if not pair:
-            raise MalformedResponse(f"header line {line!r}")
+            raise MalformedResponse(f"invalid header line: {line!r}")
         headers.append((pair[1].decode(), pair[2].decode("latin-1").rstrip(" \t")))
     return int(match[1]), match[2].decode("latin-1"), headers, rest
 
 
 def parse_response(
-    data: bytes, method: str = "GET", ended: bool = False
+    data: bytes, method: str = "GET", is_closed: bool = False
 ) -> tuple[RawResponse, bytes]:
-    """The first answer in `data` to a request of `method`, and what follows it.
+    """Return the response to a request of `method` at the start of `data`, and the rest of `data`.
 
-    `ended` says that the server has closed: only then may a body end with the bytes.
+    `is_closed`: the server has closed the connection, which ends a body without a length.
     """
     interim: list[int] = []
     while True:
         status, reason, headers, data = parse_head(data)
-        answer = RawResponse(status, reason, headers, b"", interim)
-        length, coding = answer.header("Content-Length"), answer.header("Transfer-Encoding")
+        response = RawResponse(status, reason, headers, b"", interim)
+        length, coding = response.header("Content-Length"), response.header("Transfer-Encoding")
         if length is not None and (coding is not None or not re.fullmatch(r"[0-9]+", length)):
-            raise MalformedResponse(f"framing {headers}")
+            raise MalformedResponse(f"invalid framing: {headers}")
         if coding not in (None, "chunked"):
-            raise MalformedResponse(f"Transfer-Encoding {coding!r}")
+            raise MalformedResponse(f"unknown Transfer-Encoding {coding!r}")
         if status >= 200:
             break
         if length is not None or coding is not None:
             raise MalformedResponse(f"{status} with {headers}")
         interim.append(status)
-    if answer.header("Date") is None:
-        raise MalformedResponse("no Date")
+    if response.header("Date") is None:
+        raise MalformedResponse("no Date header")
     if status == 204 and (length is not None or coding is not None):
         raise MalformedResponse(f"204 with {headers}")
     if method == "HEAD" or status in (204, 304):
-        return answer, data
+        return response, data
     if coding:
-        answer.body, answer.chunks, data = decode_chunks(data)
+        response.body, response.chunks, data = decode_chunks(data)
     elif length is not None:
         if len(data) < int(length):
             raise IncompleteResponse
-        answer.body, data = data[: int(length)], data[int(length) :]
+        response.body, data = data[: int(length)], data[int(length) :]
     else:
-        answer.is_delimited_by_close = True
-        if not ended:
+        response.is_delimited_by_close = True
+        if not is_closed:
             raise IncompleteResponse
-        answer.body, data = data, b""
-    return answer, data
+        response.body, data = data, b""
+    return response, data
 
 
 def decode_chunks(data: bytes) -> tuple[bytes, int, bytes]:
+    """Return the body, the number of chunks, and the rest of `data`."""
     parts: list[bytes] = []
     at = 0
     while True:
@@ -139,33 +140,33 @@ def decode_chunks(data: bytes) -> tuple[bytes, int, bytes]:
         if end < 0:
             raise IncompleteResponse
         if not CHUNK_SIZE.fullmatch(data[at:end]):
-            raise MalformedResponse(f"chunk size {data[at:end]!r}")
+            raise MalformedResponse(f"invalid chunk size {data[at:end]!r}")
         begin, size = end + 2, int(data[at:end], 16)
         at = begin + size + 2
         if len(data) < at:
             raise IncompleteResponse
         if data[at - 2 : at] != b"\r\n":
-            raise MalformedResponse("chunk without its end")
+            raise MalformedResponse("chunk without CRLF at its end")
         if not size:
             return b"".join(parts), len(parts), data[at:]
         parts.append(data[begin : at - 2])
 
 
 def parse_responses(data: bytes, methods: Iterable[str] = ()) -> list[RawResponse]:
-    """All answers in the bytes of a connection that the server has closed."""
-    order = iter(methods)
-    answers = []
+    """Return all responses in the bytes of a closed connection."""
+    remaining_methods = iter(methods)
+    responses = []
     while data:
         try:
-            answer, data = parse_response(data, next(order, "GET"), ended=True)
+            response, data = parse_response(data, next(remaining_methods, "GET"), is_closed=True)
         except IncompleteResponse:
-            raise MalformedResponse(f"an answer that breaks off: {data[:200]!r}") from None
-        answers.append(answer)
-    return answers
+            raise MalformedResponse(f"incomplete response: {data[:200]!r}") from None
+        responses.append(response)
+    return responses
 
 
 class RawClient:
-    """One connection to a server, which may misbehave."""
+    """A connection that sends arbitrary bytes."""
 
     def __init__(
         self,
@@ -205,7 +206,7 @@ class RawClient:
         self.socket.close()
 
     def send(self, data: bytes) -> bool:
-        """Send all; false if the server no longer takes it."""
+        """Send all bytes; return False if the server has closed the connection."""
         try:
             self.socket.sendall(data)
         except (ConnectionError, ssl.SSLError):
@@ -219,52 +220,52 @@ class RawClient:
             self.is_at_end = True
 
     def receive(self) -> bool:
-        """Wait for more bytes; false at the end."""
+        """Wait for more bytes; return False if the server has closed the connection."""
         try:
-            part = self.socket.recv(65536)
+            received = self.socket.recv(65536)
         except (ConnectionError, ssl.SSLError):
-            part = b""
-        self.buffer += part
-        self.is_at_end = not part
-        return bool(part)
+            received = b""
+        self.buffer += received
+        self.is_at_end = not received
+        return bool(received)
 
     def read_response(self, method: str = "GET") -> RawResponse:
-        """The next answer; raises EOFError if the server closes before one is there."""
+        """Return the next response; raise EOFError if the server closes the connection before."""
         while True:
             try:
-                answer, self.buffer = parse_response(self.buffer, method, self.is_at_end)
+                response, self.buffer = parse_response(self.buffer, method, self.is_at_end)
             except IncompleteResponse:
                 if self.is_at_end:
                     raise EOFError(f"closed after {self.buffer[:200]!r}") from None
                 self.receive()
             else:
-                return answer
+                return response
 
     def request(self, data: bytes, method: str | None = None) -> RawResponse:
         self.send(data)
         return self.read_response(method or data.split(b" ", 1)[0].decode("latin-1"))
 
     def read_to_end(self) -> bytes:
-        """All bytes until the server closes; raises TimeoutError if it doesn't."""
+        """Return all bytes until the server closes; raise TimeoutError if it does not."""
         while self.receive():
             pass
-        held, self.buffer = self.buffer, b""
-        return held
+        received, self.buffer = self.buffer, b""
+        return received
 
     def is_closed_silently(self) -> bool:
-        """Whether the server closes without another byte."""
+        """Wait until the server closes; return whether it sent nothing before."""
         return not self.read_to_end()
 
     def is_quiet_for(self, seconds: float) -> bool:
-        """Whether nothing comes, not even an end, for that long."""
-        before = self.socket.gettimeout()
+        """Return whether the server neither sends nor closes for that long."""
+        timeout = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
             self.receive()
         except TimeoutError:
             return True
         finally:
-            self.socket.settimeout(before)
+            self.socket.settimeout(timeout)
         return False
 
 
@@ -285,7 +286,7 @@ def encode_chunks(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [*parts, b""])
 
 
-def split_at(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """`data` cut at these offsets; no piece is empty."""
-    edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    return [data[a:b] for a, b in itertools.pairwise(edges) if b > a]
+def split_at(data: bytes, offsets: Sequence[int]) -> list[bytes]:
+    """Return `data` split at offsets, without empty pieces."""
+    edges = [0, *sorted({offset for offset in offsets if 0 < offset < len(data)}), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges) if end > start]

@@ -1,6 +1,6 @@
-"""A second opinion: what a strict reader takes from a client's bytes (RFC 9110, 9112).
+"""Reference parser of HTTP/1.1 requests, to compare the server with (RFC 9110, RFC 9112).
 
-Written from the RFCs alone and in the plainest way: whole messages, regular expressions.
+Written from the RFCs alone: it parses complete messages with regular expressions.
 """
 
 import re
@@ -20,12 +20,12 @@ KNOWN_METHODS = {b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"HEAD", b"PATC
 
 
 class StreamEnd(Enum):
-    """How the bytes of a connection end."""
+    """What a server must do at the end of a connection's bytes."""
 
-    WAITING = "everything is answered, or a request is still coming"
-    CLOSING = "the last answer closes"
-    REFUSED = "malformed: an error is answered, and the connection closed"
-    DOUBT = "what a server may take or refuse"
+    WAIT = "wait for another request, or for the rest of one"
+    CLOSE = "close after the last response"
+    REJECT = "respond with an error and close"
+    UNSPECIFIED = "accept or reject, as the RFCs allow both"
 
 
 @dataclass
@@ -38,35 +38,37 @@ class ParsedRequest:
 @dataclass
 class ParsedStream:
     requests: list[ParsedRequest] = field(default_factory=list)
-    end: StreamEnd = StreamEnd.WAITING
+    end: StreamEnd = StreamEnd.WAIT
 
 
 class StopParsing(Exception):
+    """Ends parsing before the end of the bytes."""
+
     def __init__(self, end: StreamEnd) -> None:
         self.end = end
 
 
 def parse_stream(data: bytes) -> ParsedStream:
-    reading = ParsedStream()
+    stream = ParsedStream()
     try:
         while data:
-            data, last = parse_request(data, reading.requests)
-            if last:
-                reading.end = StreamEnd.CLOSING
+            data, is_last = parse_request(data, stream.requests)
+            if is_last:
+                stream.end = StreamEnd.CLOSE
                 break
     except StopParsing as stop:
-        reading.end = stop.end
-    return reading
+        stream.end = stop.end
+    return stream
 
 
 def parse_request(data: bytes, requests: list[ParsedRequest]) -> tuple[bytes, bool]:
-    """Take one request off `data`; true if its answer closes."""
+    """Parse one request; return the rest of `data`, and whether the response closes."""
     if data.startswith(b"\r\n"):
         data = data[2:]
         if data.startswith((b"\r", b"\n")):
-            raise StopParsing(StreamEnd.DOUBT)
+            raise StopParsing(StreamEnd.UNSPECIFIED)
         if not data:
-            raise StopParsing(StreamEnd.WAITING)
+            raise StopParsing(StreamEnd.WAIT)
     head, blank, rest = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if not blank:
@@ -74,34 +76,36 @@ def parse_request(data: bytes, requests: list[ParsedRequest]) -> tuple[bytes, bo
     match = REQUEST_LINE.fullmatch(lines[0])
     if not match:
         raise StopParsing(
-            StreamEnd.DOUBT if is_ambiguous_request_line(lines[0]) else StreamEnd.REFUSED
+            StreamEnd.UNSPECIFIED if is_ambiguous_request_line(lines[0]) else StreamEnd.REJECT
         )
     method, target, minor = match.groups()
     fields: list[tuple[bytes, bytes]] = []
     for line in lines[1:]:
         pair = FIELD.fullmatch(line)
         if not pair:
-            raise StopParsing(StreamEnd.REFUSED)
+            raise StopParsing(StreamEnd.REJECT)
         fields.append((pair[1].lower(), pair[2]))
         if pair[1].lower() == b"transfer-encoding" and line != line.rstrip(b" \t"):
-            raise StopParsing(StreamEnd.DOUBT)  # llhttp takes the blanks as part of the coding
+            raise StopParsing(
+                StreamEnd.UNSPECIFIED
+            )  # llhttp treats the spaces as part of the coding
     if method not in KNOWN_METHODS or not target.startswith(b"/") or b"#" in target:
-        raise StopParsing(StreamEnd.DOUBT)
+        raise StopParsing(StreamEnd.UNSPECIFIED)
     hosts = field_values(fields, b"host")
     if len(hosts) > 1 or (not hosts and minor != b"0"):
-        raise StopParsing(StreamEnd.REFUSED)
+        raise StopParsing(StreamEnd.REJECT)
     if hosts and not HOST.fullmatch(hosts[0]):
-        raise StopParsing(StreamEnd.DOUBT if not hosts[0] else StreamEnd.REFUSED)
+        raise StopParsing(StreamEnd.UNSPECIFIED if not hosts[0] else StreamEnd.REJECT)
     if field_values(fields, b"upgrade") or field_values(fields, b"expect"):
-        raise StopParsing(StreamEnd.DOUBT)
+        raise StopParsing(StreamEnd.UNSPECIFIED)
     body, rest = parse_body(fields, minor, rest)
-    words = {
-        word.strip().lower()
+    options = {
+        option.strip().lower()
         for value in field_values(fields, b"connection")
-        for word in value.split(b",")
+        for option in value.split(b",")
     }
     requests.append(ParsedRequest(method.decode(), target, body))
-    return rest, b"close" in words or (minor == b"0" and b"keep-alive" not in words)
+    return rest, b"close" in options or (minor == b"0" and b"keep-alive" not in options)
 
 
 def field_values(fields: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -109,18 +113,18 @@ def field_values(fields: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
 
 
 def is_ambiguous_request_line(line: bytes) -> bool:
-    """A request line that RFC 9112, 3 lets a lenient server read in its own way."""
+    """Return whether RFC 9112, section 3 lets a lenient server accept the request line."""
     return bool(re.fullmatch(rb"[^\r\n]*", line)) and line.split() != line.split(b" ")
 
 
 def classify_partial_head(lines: list[bytes]) -> StreamEnd:
-    """What to make of a head that has not ended: nothing is wrong, or something may be."""
+    """Return WAIT for the start of a valid head, and UNSPECIFIED otherwise."""
     match = REQUEST_LINE.fullmatch(lines[0])
-    whole = (
+    is_valid = (
         match and match[1] in KNOWN_METHODS and all(FIELD.fullmatch(line) for line in lines[1:-1])
     )
-    plain = not re.search(rb"[^\x21-\x7e ]", lines[-1])
-    return StreamEnd.WAITING if whole and plain else StreamEnd.DOUBT
+    is_ascii = not re.search(rb"[^\x21-\x7e ]", lines[-1])
+    return StreamEnd.WAIT if is_valid and is_ascii else StreamEnd.UNSPECIFIED
 
 
 def parse_body(fields: list[tuple[bytes, bytes]], minor: bytes, rest: bytes) -> tuple[bytes, bytes]:
@@ -130,17 +134,17 @@ def parse_body(fields: list[tuple[bytes, bytes]], minor: bytes, rest: bytes) -> 
     )
     if codings:
         if lengths or minor == b"0" or [each.lower() for each in codings] != [b"chunked"]:
-            raise StopParsing(StreamEnd.REFUSED)
+            raise StopParsing(StreamEnd.REJECT)
         return parse_chunks(rest)
     if not lengths:
         return b"", rest
     if len(lengths) > 1 or not re.fullmatch(rb"[0-9]+", lengths[0]) or len(lengths[0]) > 18:
-        raise StopParsing(StreamEnd.REFUSED)
+        raise StopParsing(StreamEnd.REJECT)
     length = int(lengths[0])
     if length > 100_000:
-        raise StopParsing(StreamEnd.REFUSED if length > 1 << 20 else StreamEnd.DOUBT)
+        raise StopParsing(StreamEnd.REJECT if length > 1 << 20 else StreamEnd.UNSPECIFIED)
     if len(rest) < length:
-        raise StopParsing(StreamEnd.WAITING)
+        raise StopParsing(StreamEnd.WAIT)
     return rest[:length], rest[length:]
 
 
@@ -149,27 +153,29 @@ def parse_chunks(rest: bytes) -> tuple[bytes, bytes]:
     while True:
         line, end, after = rest.partition(b"\r\n")
         if not end:
-            raise StopParsing(StreamEnd.DOUBT if rest else StreamEnd.WAITING)
+            raise StopParsing(StreamEnd.UNSPECIFIED if rest else StreamEnd.WAIT)
         match = CHUNK_LINE.fullmatch(line)
         if not match:
-            # An extension may hold spaces and quoted strings; anything else is an error.
+            # Extensions may hold spaces and quoted strings, which this parser does not parse.
             raise StopParsing(
-                StreamEnd.DOUBT if re.match(rb"[0-9A-Fa-f]+[ \t]*;", line) else StreamEnd.REFUSED
+                StreamEnd.UNSPECIFIED
+                if re.match(rb"[0-9A-Fa-f]+[ \t]*;", line)
+                else StreamEnd.REJECT
             )
         if len(match[1].lstrip(b"0")) > 5:
-            raise StopParsing(StreamEnd.REFUSED)
+            raise StopParsing(StreamEnd.REJECT)
         if match[2] and not re.fullmatch(
             rb"([ \t]*;[ \t]*" + TOKEN + rb"([ \t]*=[ \t]*" + TOKEN + rb")?)+", match[2]
         ):
-            raise StopParsing(StreamEnd.DOUBT)
+            raise StopParsing(StreamEnd.UNSPECIFIED)
         size = int(match[1], 16)
         if not size:
             return body, parse_trailers(after)
         if len(after) < size + 2:
-            wrong = len(after) > size and not b"\r\n".startswith(after[size:])
-            raise StopParsing(StreamEnd.REFUSED if wrong else StreamEnd.WAITING)
+            is_invalid = len(after) > size and not b"\r\n".startswith(after[size:])
+            raise StopParsing(StreamEnd.REJECT if is_invalid else StreamEnd.WAIT)
         if after[size : size + 2] != b"\r\n":
-            raise StopParsing(StreamEnd.REFUSED)
+            raise StopParsing(StreamEnd.REJECT)
         body, rest = body + after[:size], after[size + 2 :]
 
 
@@ -177,8 +183,8 @@ def parse_trailers(rest: bytes) -> bytes:
     while not rest.startswith(b"\r\n"):
         line, end, rest = rest.partition(b"\r\n")
         if not end:
-            raise StopParsing(StreamEnd.DOUBT if line else StreamEnd.WAITING)
+            raise StopParsing(StreamEnd.UNSPECIFIED if line else StreamEnd.WAIT)
         pair = FIELD.fullmatch(line)
         if not pair or pair[1].lower() in (b"content-length", b"transfer-encoding"):
-            raise StopParsing(StreamEnd.REFUSED)
+            raise StopParsing(StreamEnd.REJECT)
     return rest[2:]

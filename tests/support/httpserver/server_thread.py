@@ -1,4 +1,4 @@
-"""HTTP servers in threads of their own, and the errors that reach their event loops."""
+"""HTTP servers on an event loop in a thread of its own."""
 
 import asyncio
 import socket
@@ -19,10 +19,10 @@ LOOP_FACTORIES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 class RunningServer:
-    """One running server and how to reach it."""
+    """A server on the event loop of a `ServerThread`."""
 
-    def __init__(self, stage: "ServerThread", server: Server | HTTPServer, address: Any) -> None:
-        self.thread = stage
+    def __init__(self, thread: "ServerThread", server: Server | HTTPServer, address: Any) -> None:
+        self.thread = thread
         self.server = server
         self.address = address
 
@@ -30,9 +30,9 @@ class RunningServer:
         return RawClient(self.address, **options)
 
     def ping(self, path: str = "/fast/hello") -> None:
-        """Ask on a fresh connection: what the loop had to do before is then done."""
-        with self.connect() as peer:
-            assert peer.request(build_get(path, "Connection: close")).status == 200
+        """Wait until the loop has done its earlier work, by a request on a new connection."""
+        with self.connect() as client:
+            assert client.request(build_get(path, "Connection: close")).status == 200
 
     def stop(self) -> None:
         self.thread.run(self._stop())
@@ -47,14 +47,14 @@ class RunningServer:
 
 
 class ServerThread:
-    """An event loop in a thread of its own, on which servers run."""
+    """An event loop in a thread; it collects the errors that no task handled."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.loop_errors: list[dict[str, Any]] = []
         self.loop = LOOP_FACTORIES[kind]()
-        self.loop.set_exception_handler(lambda _, fault: self.loop_errors.append(fault))
-        self.thread = threading.Thread(target=self._run_loop, name=f"stage {kind}", daemon=True)
+        self.loop.set_exception_handler(lambda _, error: self.loop_errors.append(error))
+        self.thread = threading.Thread(target=self._run_loop, name=f"server {kind}", daemon=True)
         self.thread.start()
         self.servers: list[RunningServer] = []
 
@@ -68,27 +68,27 @@ class ServerThread:
     def serve(
         self,
         application: Any,
-        lanes: Sequence[FastRoute] = (),
+        fast_routes: Sequence[FastRoute] = (),
         *,
         sockets: Sequence[socket.socket] = (),
         tls: Any = None,
         limits: ServerLimits | None = None,
         **options: Any,
     ) -> RunningServer:
-        """A wire server on a free port of 127.0.0.1, or on `sockets`."""
+        """Start Marquee's HTTP server on a free port of 127.0.0.1, or on `sockets`."""
 
         async def start() -> Server:
-            server = Server(application, lanes, limits=limits or ServerLimits(), **options)
+            server = Server(application, fast_routes, limits=limits or ServerLimits(), **options)
             await server.listen(listening, tls=tls)
             return server
 
         listening = list(sockets) or bind_tcp("127.0.0.1", 0, 512)
-        served = RunningServer(self, self.run(start()), listening[0].getsockname())
-        self.servers.append(served)
-        return served
+        running = RunningServer(self, self.run(start()), listening[0].getsockname())
+        self.servers.append(running)
+        return running
 
     def serve_tornado(self, application: Any, **options: Any) -> RunningServer:
-        """The same application on Tornado's own server."""
+        """Start Tornado's HTTP server on a free port of 127.0.0.1."""
 
         async def start() -> HTTPServer:
             server = HTTPServer(application, **options)
@@ -96,18 +96,17 @@ class ServerThread:
             return server
 
         listening = bind_tcp("127.0.0.1", 0, 512)
-        served = RunningServer(self, self.run(start()), listening[0].getsockname())
-        self.servers.append(served)
-        return served
+        running = RunningServer(self, self.run(start()), listening[0].getsockname())
+        self.servers.append(running)
+        return running
 
     def assert_no_loop_errors(self) -> None:
-        """Nothing may have escaped to the loop."""
-        faults, self.loop_errors = self.loop_errors, []
-        assert not faults
+        errors, self.loop_errors = self.loop_errors, []
+        assert not errors
 
     def close(self) -> None:
-        for served in self.servers:
-            served.stop()
+        for running in self.servers:
+            running.stop()
         self.run(self._finish_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(60)
@@ -115,11 +114,11 @@ class ServerThread:
         self.loop.close()
 
     async def _finish_tasks(self) -> None:
-        """Let what the servers left behind come to its end, and name what does not."""
-        me = asyncio.current_task()
+        """Wait until the servers' tasks have ended; raise AssertionError for those that do not."""
+        this_task = asyncio.current_task()
         for _ in range(1_000):
-            left = [task for task in asyncio.all_tasks() if task is not me]
-            if not left:
+            tasks = [task for task in asyncio.all_tasks() if task is not this_task]
+            if not tasks:
                 return
             await asyncio.sleep(0.02)
-        raise AssertionError(f"tasks that outlive their server: {left}")
+        raise AssertionError(f"tasks outlive their server: {tasks}")

@@ -1,7 +1,8 @@
-"""The server with something changed: `python altered_server.py CHANGE,… serve …`.
+"""The server with changed behaviour: `python altered_server.py CHANGE,… serve …`.
 
-A change makes a test quicker (`hasty`), or takes a guard out, so that a test can show that it
-would see the loss.
+A change speeds a test up (`check_retention_often`) or removes a safeguard, so that a test can show
+that it detects the loss. mypy checks that every replaced name still exists; names that a module
+only imports are replaced by `replace_attribute`, which fails if they do not.
 """
 
 import errno
@@ -34,55 +35,56 @@ from store.sqlite.events import (
     snowflake_ids,
 )
 from store.sqlite.projections import projections
+from tests.support.programs import replace_attribute
 
 
-def hasty() -> None:
-    """What is old goes at once."""
+def check_retention_often() -> None:
+    """Delete expired events within a fraction of a second."""
     retention_worker.CHECK_INTERVAL_SECONDS = 0.2
 
 
-def believes_any_clock() -> None:
-    """Whatever the clock says is believed."""
+def trust_any_clock() -> None:
+    """Trust the clock however far it jumps."""
     clock_state.MAX_TRUSTED_GAP_SECONDS = float("inf")
 
 
-def ids_follow_the_clock() -> None:
-    """Ids are the clock's alone, and fall when it does."""
+def let_ids_fall_with_clock() -> None:
+    """Derive ids from the clock alone, so that they fall when it is set back."""
 
-    class Falling(snowflake_ids.SnowflakeIds):
+    class FallingIds(snowflake_ids.SnowflakeIds):
         def take(self, count: int, milliseconds: int) -> Sequence[int]:
-            self._begin(milliseconds)
+            self._follow(milliseconds)
             return super().take(count, milliseconds)
 
         def one(self, milliseconds: int) -> int:
-            self._begin(milliseconds)
+            self._follow(milliseconds)
             return super().one(milliseconds)
 
-        def _begin(self, milliseconds: int) -> None:
+        def _follow(self, milliseconds: int) -> None:
             if self.last >> snowflake_ids.TIMESTAMP_SHIFT > milliseconds:
                 self.last = milliseconds << snowflake_ids.TIMESTAMP_SHIFT
 
-    event_log.SnowflakeIds = Falling  # type: ignore[misc]
+    replace_attribute(event_log, "SnowflakeIds", FallingIds)
 
 
-def answers_before_the_commit() -> None:
-    """Senders hear yes as soon as their events wait."""
+def acknowledge_before_commit() -> None:
+    """Acknowledge events as soon as they are queued."""
 
-    class Early(event_log.EventLog):
+    class EarlyEventLog(event_log.EventLog):
         def take_one(self, waiter: Any, row: Any, **more: Any) -> None:
-            super().take_one(Deaf(), row, **more)
+            super().take_one(SilentWaiter(), row, **more)
             waiter.settled([(self.last, "stored")])
 
         def take(self, waiter: Any, rows: Any, *words: Any, **more: Any) -> None:
-            super().take(Deaf(), rows, *words, **more)
+            super().take(SilentWaiter(), rows, *words, **more)
             first = self.last - len(rows) + 1
             waiter.settled([(first + number, "stored") for number in range(len(rows))])
 
-    core.EventLog = Early  # type: ignore[misc]
+    replace_attribute(core, "EventLog", EarlyEventLog)
 
 
-class Deaf:
-    """Is not told."""
+class SilentWaiter:
+    """Discards the outcome of a commit."""
 
     def settled(self, _: object) -> None:
         pass
@@ -91,183 +93,185 @@ class Deaf:
         pass
 
 
-def overlooks_senders_ids() -> None:
-    """What is sent again is stored again."""
-    whole = commit_batch.full_row
+def ignore_sender_ids() -> None:
+    """Store an event again when its sender repeats it."""
+    full_row = commit_batch.full_row
 
-    def full(number: int, received: int, row: commit_batch.EventRow) -> commit_batch.FullEventRow:
-        return whole(number, received, (*row[:7], None, None, *row[9:]))
+    def without_sender(
+        number: int, received: int, row: commit_batch.EventRow
+    ) -> commit_batch.FullEventRow:
+        return full_row(number, received, (*row[:7], None, None, *row[9:]))
 
-    commit_batch.full_row = event_log.full_row = full  # type: ignore[attr-defined]
+    commit_batch.full_row = without_sender
+    replace_attribute(event_log, "full_row", without_sender)
 
 
-def settles_what_failed() -> None:
-    """Senders hear yes of what could not be written."""
+def acknowledge_failed_commits() -> None:
+    """Acknowledge events that could not be written."""
 
     def fail(self: event_log.EventLog, batch: commit_batch.CommitBatch, _: Exception) -> None:
         batch.settle({})
         self._leave(batch)
 
-    event_log.EventLog._fail = fail  # type: ignore[method-assign]
+    event_log.EventLog._fail = fail
 
 
-def overlooks_the_disk() -> None:
-    """What the disk says is not looked at."""
+def ignore_disk_errors() -> None:
+    """Treat failed writes as successful."""
     write = Database.write
 
-    async def careless(self: Database, job: Callable) -> object:
+    async def careless(self: Database, job: Callable[..., Any]) -> object:
         try:
             return await write(self, job)
         except StoreError:
             return {}, log_counts[-1]
 
     log_counts: list[object] = []
-    opened = event_log.EventLog.open.__func__  # type: ignore[attr-defined]
+    opened: Any = event_log.EventLog.open.__func__  # type: ignore[attr-defined]
 
-    async def open_log(
-        cls: type[event_log.EventLog], *words: object, **more: object
-    ) -> event_log.EventLog:
-        made = await opened(cls, *words, **more)
-        log_counts.append(made.counts)
-        return made
+    async def open_log(cls: type[event_log.EventLog], /, *words: object, **more: object) -> object:
+        log = await opened(cls, *words, **more)
+        log_counts.append(log.counts)
+        return log
 
-    event_log.EventLog.open = classmethod(open_log)  # type: ignore[assignment]
-    Database.write = careless  # type: ignore[method-assign]
+    event_log.EventLog.open = classmethod(open_log)
+    Database.write = careless
 
 
-def looks_for_ever() -> None:
-    """Whoever asks for events has more looked through than a second has time for."""
-    look = event_queries._find_positions
+def search_endlessly() -> None:
+    """Make every search for events read more rows than a second allows."""
+    find_positions = event_queries._find_positions
     endless = (
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
     )
 
     def find(connection: Any, *words: Any) -> Any:
         connection.execute(endless).fetchone()
-        return look(connection, *words)
+        return find_positions(connection, *words)
 
     event_queries._find_positions = find
 
 
-def never_ends_a_look_up() -> None:
-    """A look-up takes the time that it takes."""
+def remove_read_deadline() -> None:
+    """Let a read take as long as it needs."""
     database.MAX_READ_SECONDS = 3_600.0
 
 
-def ends_every_look_up() -> None:
-    """A client's look-up meets its deadline at once; the server's own reads have small pages."""
+def expire_client_reads() -> None:
+    """Let the deadline of each client's read pass at once; internal reads get small pages."""
 
-    async def end(*_: object) -> None:
+    async def expire(*_: object) -> None:
         raise StoreBusy("it took too long to look this up")
 
-    database.run_with_deadline = projections.run_with_deadline = end  # type: ignore[assignment, attr-defined]
+    database.run_with_deadline = expire
+    replace_attribute(projections, "run_with_deadline", expire)
     paging.PAGE_ROWS = 50
 
 
-def fails_while_told() -> None:
-    """Views cannot be opened, and nothing is let go of, while a file is there."""
+def fail_while_marker_exists() -> None:
+    """Fail to open projections and to delete expired rows while the file $FAILING exists."""
     marker = Path(os.environ["FAILING"])
 
     def failing(call: Any) -> Any:
-        async def perhaps(*words: Any) -> Any:
+        async def call_or_fail(*words: Any) -> Any:
             if marker.exists():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return await call(*words)
 
-        return perhaps
+        return call_or_fail
 
     become = projections.Projections._become
 
-    async def swapped(self: projections.Projections, path: Path) -> None:
-        self._connect = failing(self._connect)  # type: ignore[method-assign]
+    async def become_failing(self: projections.Projections, path: Path) -> None:
+        self._connect = failing(self._connect)
         await become(self, path)
 
-    projections.Projections._become = swapped  # type: ignore[method-assign]
-    event_retention.EventRetention.once = failing(event_retention.EventRetention.once)  # type: ignore[method-assign]
+    projections.Projections._become = become_failing
+    event_retention.EventRetention.once = failing(event_retention.EventRetention.once)
 
 
-def has_a_small_wal() -> None:
-    """What takes a while to grow is large at once."""
+def limit_wal_to_2_mb() -> None:
+    """Lower the maximum size of the WAL, which takes long to reach otherwise."""
     database.MAX_WAL_BYTES = 2_000_000
 
 
-def does_not_tend() -> None:
-    """Nobody looks after the WAL, but who writes."""
+def checkpoint_only_on_writes() -> None:
+    """Stop the maintenance of the WAL between writes."""
 
-    async def idle(_: Database) -> bool:
+    async def do_nothing(_: Database) -> bool:
         return True
 
-    Database.tend = Database.scrub = idle  # type: ignore[method-assign,assignment]
-    Database._look_after = lambda *_: None  # type: ignore[method-assign]
+    Database.tend = Database.scrub = do_nothing
+    Database._look_after = lambda *_: None
 
 
-def holds_whatever_comes() -> None:
-    """There is room for each body."""
-    MemoryBudget.fits = lambda *_: True  # type: ignore[method-assign]
+def accept_any_body() -> None:
+    """Let the memory budget have room for every body."""
+    MemoryBudget.fits = lambda *_: True
 
 
-def counts_no_refusal() -> None:
-    """What is turned away is not counted."""
-    event_log.EventLog.refuse = lambda *_: None  # type: ignore[method-assign]
+def count_no_refused_events() -> None:
+    """Do not count refused events."""
+    event_log.EventLog.refuse = lambda *_: None
 
 
-def keeps_whom_has_left() -> None:
-    """A connection whose peer has ended it stays open."""
-    Connection.eof_received = lambda _: True  # type: ignore[method-assign]
+def keep_half_closed_connections() -> None:
+    """Keep a connection open after the client has closed its side."""
+    Connection.eof_received = lambda _: True
 
 
-def tells_early() -> None:
-    """Who has not yet the whole of a request is told that its peer has left."""
-    TornadoRequest.handle_peer_eof = TornadoRequest.notify_closed  # type: ignore[method-assign]
+def report_disconnects_early() -> None:
+    """Tell a handler of a disconnect before its request has been read."""
+    TornadoRequest.handle_peer_eof = TornadoRequest.notify_closed
 
 
-def hears_nobody_leave() -> None:
-    """Of a stream that was left, nobody is told."""
-    SseListener.tell = lambda *_: None  # type: ignore[method-assign]
-    audience_base.PolledHostHandler.on_connection_close = lambda _: None  # type: ignore[method-assign]
+def ignore_stream_disconnects() -> None:
+    """Keep streams whose client has disconnected."""
+    SseListener.tell = lambda *_: None
+    audience_base.PolledHostHandler.on_connection_close = lambda _: None
 
 
-def leaves_views_harmed() -> None:
-    """Views that are harmed are not made anew."""
+def leave_projections_damaged() -> None:
+    """Do not rebuild damaged projections."""
 
-    async def leave(*_: object) -> bool:
+    async def mend_nothing(*_: object) -> bool:
         return False
 
-    projections.Projections.mend = leave  # type: ignore[method-assign]
+    projections.Projections.mend = mend_nothing
 
 
-def tells_all() -> None:
-    """What went wrong is told to whoever asked."""
+def send_tracebacks() -> None:
+    """Send the traceback of an error to the client."""
 
-    def tell(self: base_handler.BaseHandler, _: int, **more: Any) -> None:
+    def write_error(self: base_handler.BaseHandler, _: int, **more: Any) -> None:
         self.finish("".join(traceback.format_exception(*more["exc_info"])))
 
-    base_handler.BaseHandler.write_error = tell  # type: ignore[method-assign]
+    base_handler.BaseHandler.write_error = write_error
 
 
 CHANGES: dict[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
-        hasty,
-        believes_any_clock,
-        ids_follow_the_clock,
-        answers_before_the_commit,
-        overlooks_senders_ids,
-        settles_what_failed,
-        overlooks_the_disk,
-        looks_for_ever,
-        never_ends_a_look_up,
-        ends_every_look_up,
-        fails_while_told,
-        has_a_small_wal,
-        does_not_tend,
-        holds_whatever_comes,
-        counts_no_refusal,
-        keeps_whom_has_left,
-        tells_early,
-        hears_nobody_leave,
-        leaves_views_harmed,
-        tells_all,
+        check_retention_often,
+        trust_any_clock,
+        let_ids_fall_with_clock,
+        acknowledge_before_commit,
+        ignore_sender_ids,
+        acknowledge_failed_commits,
+        ignore_disk_errors,
+        search_endlessly,
+        remove_read_deadline,
+        expire_client_reads,
+        fail_while_marker_exists,
+        limit_wal_to_2_mb,
+        checkpoint_only_on_writes,
+        accept_any_body,
+        count_no_refused_events,
+        keep_half_closed_connections,
+        report_disconnects_early,
+        ignore_stream_disconnects,
+        leave_projections_damaged,
+        send_tracebacks,
     )
 }
 

@@ -1,10 +1,9 @@
-"""Every write and sync of a log and its views fails once: `python failing_calls.py FOLDER …`.
+"""Make every write and sync of an event log and its projections fail once.
 
-Run with the shim preloaded. For each case a fork of this process opens a new data folder, in which
-the call of that number fails, and sends to it; then another one, on a disk that is well again,
-looks what is there. What is wrong is printed, a line each.
-
-python failing_calls.py FOLDER FIRST LAST STEP [GUARD]: GUARD names one that is taken out.
+`python failing_calls.py FOLDER FIRST LAST STEP [CHANGE]`, with the shim of disk_journal.c
+preloaded. CHANGE names a change of altered_server.py. For each case a fork of this process opens a
+new data folder, in which the call of that number fails, and appends events; another fork then
+checks the folder on a healthy disk. It prints a line per failed case.
 """
 
 import asyncio
@@ -16,10 +15,10 @@ import shutil
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -37,85 +36,89 @@ TIMEOUT_SECONDS = 20
 
 
 class FaultCase(NamedTuple):
-    """Which call fails, how, and whether all that follow do."""
+    """The first failing call (0: none), its errno, and whether later calls fail too."""
 
-    number: int
+    call: int
     error: int
-    ever: bool
+    is_permanent: bool
 
 
-async def send_with_fault(folder: Path, told: int, case: FaultCase) -> None:
-    """Send, and tell what was acknowledged; what is refused must be so in our own words."""
-    SHIM.disk_fault_at(ctypes.c_long(case.number), int(case.ever), case.error)
+async def send_with_fault(folder: Path, transcript_file: int, case: FaultCase) -> None:
+    """Append events and record what was acknowledged; only StoreError may be raised."""
+    SHIM.disk_fault_at(ctypes.c_long(case.call), int(case.is_permanent), case.error)
     try:
         data = await Database.open(folder / "marquee.db")
         log = await EventLog.open(data)
-        views = await Projections.open(data, folder / "views.db")
+        projections = await Projections.open(data, folder / "views.db")
     except StoreError:
         return
-    acked_last = 0
-    for turn in range(COMMITS):
-        keys = [f"{turn}.{number}" for number in range(EVENTS_PER_COMMIT)]
-        os.write(told, "".join(f"s {key}\n" for key in keys).encode())
+    last_acknowledged = 0
+    for commit in range(COMMITS):
+        keys = [f"{commit}.{number}" for number in range(EVENTS_PER_COMMIT)]
+        os.write(transcript_file, "".join(f"s {key}\n" for key in keys).encode())
         try:
             outcomes = await log.append([transcript_event(key) for key in keys])
         except StoreError:
             continue
-        acked_last = turn
+        last_acknowledged = commit
         pairs = zip(keys, outcomes, strict=True)
-        os.write(told, "".join(f"a {key} {each[0]}\n" for key, each in pairs).encode())
-        if turn % 5 == 4:
+        os.write(transcript_file, "".join(f"a {key} {each[0]}\n" for key, each in pairs).encode())
+        if commit % 5 == 4:
             with contextlib.suppress(StoreError, sqlite3.Error):
-                await views.step()
-        if turn in (19, 39):
+                await projections.step()
+        if commit in (19, 39):
             with contextlib.suppress(StoreError):
-                await views.rebuild(lambda _: None)
-    # After a failed sync nobody knows what the disk has: that ends it, whatever the error.
-    synced = SHIM.disk_failed() == ord("s")
-    if case.error == errno.ENOSPC and not case.ever and not synced:
-        assert acked_last == COMMITS - 1, "room again, and still nothing is taken"
-    assert case.number or SHIM.disk_calls() > 400, "there are not so many calls"
+                await projections.rebuild(lambda _: None)
+    # After a failed sync the content of the disk is unknown, so any error of it is permanent.
+    has_sync_failed = SHIM.disk_failed() == ord("s")
+    if case.error == errno.ENOSPC and not case.is_permanent and not has_sync_failed:
+        assert last_acknowledged == COMMITS - 1, (
+            "events are refused although the disk has space again"
+        )
+    assert case.call or SHIM.disk_calls() > 400, "fewer calls than the tests expect"
     if isinstance(data.failed, StoreFailed):
         os._exit(0)  # as the server does
-    if not case.ever:
-        await check_recovery(data, views)
+    if not case.is_permanent:
+        await check_recovery(data, projections)
     with contextlib.suppress(StoreError, sqlite3.Error):
-        await views.close()
+        await projections.close()
     await data.close()
 
 
-async def check_recovery(data: Database, views: Projections) -> None:
-    """Views of which one call failed have all events soon, without a restart."""
+async def check_recovery(data: Database, projections: Projections) -> None:
+    """Check that projections catch up after one failed call without a restart."""
     with contextlib.suppress(StoreError):
-        await views.mend()
-    while await views.step():
+        await projections.mend()
+    while await projections.step():
         pass
     (count,) = await data.read(lambda it: it.execute("SELECT count(*) FROM event").fetchone())
-    page = await EventQueries(data, views).find(
+    page = await EventQueries(data, projections).find(
         EventFilter(), limit=COMMITS * EVENTS_PER_COMMIT + 1
     )
-    assert len(page.events) == count, "not all are found"
+    assert len(page.events) == count, "projections lack events"
 
 
-async def check_next_start(folder: Path, told: SendTranscript) -> None:
-    """The next start works, with all that was acknowledged, also in the views."""
+async def check_next_start(folder: Path, transcript: SendTranscript) -> None:
+    """Check that the next start finds every acknowledged event, in the projections too."""
     data = await Database.open(folder / "marquee.db")
-    views = await Projections.open(data, folder / "views.db")
-    await views.catch_up()
-    folded = await views.read(lambda it: it.execute("SELECT count(*) FROM by_app").fetchone())
-    await views.close()
+    projections = await Projections.open(data, folder / "views.db")
+    await projections.catch_up()
+    projected = await projections.read(
+        lambda it: it.execute("SELECT count(*) FROM by_app").fetchone()
+    )
+    await projections.close()
     await data.close()
     connection = sqlite3.connect(folder / "marquee.db")
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert count_missing(connection, told) == 0, "acknowledged, and gone"
-        assert folded == connection.execute("SELECT count(*) FROM event").fetchone()
+        assert count_missing(connection, transcript) == 0, "acknowledged events are lost"
+        assert projected == connection.execute("SELECT count(*) FROM event").fetchone()
     finally:
         connection.close()
 
 
 def run_in_fork(work: Callable[[], object]) -> bool:
-    """Do it in a fork of this process; whether it went well."""
+    """Call `work` in a fork of this process; return whether it succeeded."""
     child = os.fork()
     if not child:
         try:
@@ -128,35 +131,35 @@ def run_in_fork(work: Callable[[], object]) -> bool:
 
 
 def is_case_ok(folder: Path, case: FaultCase) -> bool:
-    """Whether all that has to hold does."""
+    """Return whether one case passes all checks."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    path = folder.with_name("told")
+    path = folder.with_name("transcript")
     path.unlink(missing_ok=True)
-    told = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    transcript_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
 
-    async def within(work: "asyncio._CoroutineLike[None]") -> None:
-        await asyncio.wait_for(work, TIMEOUT_SECONDS)
+    def run(work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run(asyncio.wait_for(work, TIMEOUT_SECONDS))
 
-    sent = run_in_fork(lambda: asyncio.run(within(send_with_fault(folder, told, case))))
-    os.close(told)
-    lines = SendTranscript(path.read_text())
-    return sent and run_in_fork(lambda: asyncio.run(within(check_next_start(folder, lines))))
+    is_sent = run_in_fork(lambda: run(send_with_fault(folder, transcript_file, case)))
+    os.close(transcript_file)
+    transcript = SendTranscript(path.read_text())
+    return is_sent and run_in_fork(lambda: run(check_next_start(folder, transcript)))
 
 
-def main(folder: Path, first: int, last: int, step: int, guard: str = "") -> None:
-    if guard:
-        CHANGES[guard]()
-    assert guard or is_case_ok(folder / "data", FaultCase(0, 0, False))
-    for number, error, ever in product(
+def main(folder: Path, first: int, last: int, step: int, change: str = "") -> None:
+    if change:
+        CHANGES[change]()
+    assert change or is_case_ok(folder / "data", FaultCase(0, 0, False))
+    for call, error, is_permanent in product(
         range(first, last + 1, step), (errno.ENOSPC, errno.EIO, errno.EROFS), (False, True)
     ):
-        case = FaultCase(number, error, ever)
+        case = FaultCase(call, error, is_permanent)
         if not is_case_ok(folder / "data", case):
-            print(
-                f"{case.number} {errno.errorcode[error]} {'ever' if ever else 'once'}", flush=True
-            )
+            times = "permanent" if is_permanent else "once"
+            print(f"{call} {errno.errorcode[error]} {times}", flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]), *sys.argv[5:])
+    first, last, step = map(int, sys.argv[2:5])
+    main(Path(sys.argv[1]), first, last, step, *sys.argv[5:])

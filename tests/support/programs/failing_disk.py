@@ -1,4 +1,7 @@
-"""Programs whose disk fails them: `python failing_disk.py NAME FOLDER`, with the shim preloaded."""
+"""Disk errors while an event log appends: `python failing_disk.py CASE FOLDER`.
+
+Run with the shim of disk_journal.c preloaded. Prints the number of stored events.
+"""
 
 import asyncio
 import ctypes
@@ -20,24 +23,24 @@ EVENT: EventRow = (1, 1, "s", None, "page interaction", "pageview", 0, None, Non
 
 
 def set_disk_fault(call: str = "", suffix: str = "", error: int = 0) -> None:
-    """From now on, syncs (`s`) or writes (`w`) of what ends in a suffix fail; no word, none do."""
+    """Make syncs (`s`) or writes (`w`) of files with a suffix fail; without a call, none fail."""
     ctypes.CDLL(None).disk_fault(ctypes.c_char(call.encode() or b"\0"), suffix.encode(), error)
 
 
-async def append(log: EventLog, many: int = 1) -> list[AppendOutcome]:
-    return await log.append([EVENT] * many)
+async def append(log: EventLog, count: int = 1) -> list[AppendOutcome]:
+    return await log.append([EVENT] * count)
 
 
-async def assert_append_raises(error: type[Exception], log: EventLog, many: int = 1) -> None:
+async def assert_append_raises(error: type[Exception], log: EventLog, count: int = 1) -> None:
     try:
-        await append(log, many)
+        await append(log, count)
     except error:
         return
     raise AssertionError(f"no {error.__name__}")
 
 
 async def assert_failed_until_restart(data: Database, log: EventLog) -> None:
-    """A failed log is failed also when the disk is well again, until a restart."""
+    """Check that the log rejects appends until a restart, even after the disk has recovered."""
     assert isinstance(data.failed, StoreFailed)
     set_disk_fault()
     await assert_append_raises(StoreFailed, log)
@@ -58,7 +61,7 @@ async def wal_write_fails(data: Database, log: EventLog) -> None:
 
 
 async def checkpoint_sync_fails(data: Database, log: EventLog) -> None:
-    """What was acknowledged is in the WAL; that no more than a second of it comes is the point."""
+    """The log stops within a second of appends, all of which the WAL still holds."""
     database.CHECKPOINT_INTERVAL_SECONDS = 0.1
     set_disk_fault("s", "marquee.db", errno.EIO)
     for _ in range(100):
@@ -82,7 +85,7 @@ async def wal_disk_full(data: Database, log: EventLog) -> None:
 
 
 async def checkpoint_disk_full(data: Database, log: EventLog) -> None:
-    """Commits go on in the WAL, and the checkpoint comes when it can."""
+    """Commits continue in the WAL, and the checkpoint succeeds once there is space."""
     database.CHECKPOINT_INTERVAL_SECONDS = 0.1
     wal = data.path.with_name("marquee.db-wal")
     set_disk_fault("w", "marquee.db", errno.ENOSPC)
@@ -92,13 +95,13 @@ async def checkpoint_disk_full(data: Database, log: EventLog) -> None:
     assert data.failed is None
     set_disk_fault()
     await append(log, 1_000)
-    grown = wal.stat().st_size
+    wal_bytes = wal.stat().st_size
     for _ in range(20):
         await append(log, 1_000)
-    assert wal.stat().st_size == grown
+    assert wal.stat().st_size == wal_bytes
 
 
-FAULTS: list[Callable[[Database, EventLog], Awaitable[None]]] = [
+CASES: list[Callable[[Database, EventLog], Awaitable[None]]] = [
     wal_sync_fails,
     wal_write_fails,
     checkpoint_sync_fails,
@@ -110,14 +113,14 @@ FAULTS: list[Callable[[Database, EventLog], Awaitable[None]]] = [
 async def main(name: str, folder: Path) -> None:
     data = await Database.open(folder / "marquee.db")
     try:
-        [chosen] = [each for each in FAULTS if each.__name__ == name]
+        (case,) = (each for each in CASES if each.__name__ == name)
         log = await EventLog.open(data)
-        await chosen(data, log)
+        await case(data, log)
         print(log.counts.stored)
         sys.stdout.flush()
     finally:
         if data.failed is not None:
-            # As the server ends: at once, as nothing more is to be kept.
+            # The server too exits at once, since closing could write nothing more.
             os._exit(0)
         await data.close()
 

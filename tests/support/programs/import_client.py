@@ -1,6 +1,6 @@
-"""Import a folder as the command does, and print `reading` once the first row is read.
+"""Import a folder as `marquee import` does: `python import_client.py DATA FOLDER`.
 
-`import_client.py DATA FOLDER`
+It prints `reading` after the first row, and `done NUMBER STORED` at the end.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ async def main(data: Path, folder: Path) -> None:
     async with open_admin_backend(data, create=True) as backend:
         is_printed = False
 
-        def progress(done: int, total: int) -> None:
+        def report_progress(done: int, total: int) -> None:
             nonlocal is_printed
             if not is_printed:
                 print("reading", flush=True)
             is_printed = True
 
-        result = await import_folder(folder, backend.import_session(), progress)
+        result = await import_folder(folder, backend.import_session(), report_progress)
         print("done", result.number, result.stored, flush=True)
 
 

@@ -1,11 +1,10 @@
-"""A program that appends to a log until it is ended, and tells what it sent and what was acked.
+"""Append events to an event log until killed, and record what was sent and acknowledged.
 
-python log_sender.py FOLDER LINES [FULL|NORMAL|EARLY] [EVENTS]: with NORMAL commits are not synced,
-with EARLY acknowledgements do not wait for them. It ends once EVENTS events are acknowledged, if
-that is not 0; what it prints first is the CPU seconds that it took to open the log. LINES is a
-file to which it adds a line before each append (`s KEY`) and one after each acknowledgement
-(`a KEY ID`). A key stands in the event's session, and is its sender's id too unless it ends in a
-`-`.
+`python log_sender.py FOLDER TRANSCRIPT [FULL|NORMAL|EARLY] [EVENTS]`. With NORMAL commits are not
+synced, with EARLY acknowledgements do not wait for the commit. The program ends after EVENTS
+acknowledged events (0: never). It first prints the CPU seconds that opening the log took. It
+appends a line `s KEY` per event to the file TRANSCRIPT before sending and `a KEY ID` after the
+acknowledgement. A key is the event's session, and also its sender_id unless it ends in `-`.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ FROM n
 
 
 class SendTranscript:
-    """What was sent, in that order, and the ids of what was acknowledged."""
+    """Keys of the sent events in order, and the ids of the acknowledged ones."""
 
     def __init__(self, lines: str = "") -> None:
         self.sent: dict[str, None] = {}
@@ -51,11 +50,11 @@ class SendTranscript:
                 self.sent[key] = None
             else:
                 assert self.acknowledged.setdefault(key, int(number[0])) == int(number[0]), (
-                    "two ids"
+                    "an event has two ids"
                 )
 
     def unacknowledged(self) -> list[str]:
-        """What a client would send again."""
+        """Return the keys that a client would send again."""
         return [key for key in self.sent if key not in self.acknowledged and not key.endswith("-")]
 
 
@@ -66,24 +65,24 @@ def transcript_event(key: str) -> EventRow:
     return 1, 1, key, None, "form interaction", "submit", 0, sender, digest, data
 
 
-def count_missing(connection: sqlite3.Connection, told: SendTranscript) -> int:
-    """How many acknowledged events of apps a log lacks; nothing else may be wrong with it."""
+def count_missing(connection: sqlite3.Connection, transcript: SendTranscript) -> int:
+    """Return how many acknowledged events the log lacks; raise AssertionError for other damage."""
     found = connection.execute("SELECT session, id FROM event WHERE source = 1").fetchall()
-    kept = dict(found)
-    assert len(kept) == len(found), "twice"
-    assert kept.keys() <= told.sent.keys(), "never sent"
+    stored_ids = dict(found)
+    assert len(stored_ids) == len(found), "an event is stored twice"
+    assert stored_ids.keys() <= transcript.sent.keys(), "an event was never sent"
     sql = "SELECT received, stored, duplicate, rejected, refused, last, rejects FROM log"
     received, stored, *other, last, rejects = connection.execute(sql).fetchone()
     assert received == stored + sum(other)
     assert stored == len(found)
-    assert last >= max(kept.values(), default=0)
+    assert last >= max(stored_ids.values(), default=0)
     assert (rejects,) == connection.execute("SELECT count(*) FROM event_reject").fetchone()
     assert rejects == other[1]
-    return sum(kept.get(key) != number for key, number in told.acknowledged.items())
+    return sum(stored_ids.get(key) != number for key, number in transcript.acknowledged.items())
 
 
 def insert_million_events(folder: Path) -> None:
-    """Add a million events to a log that no program has open."""
+    """Insert a million events into a log that no process has open."""
     connection = sqlite3.connect(folder / "marquee.db", isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = OFF")
@@ -94,36 +93,40 @@ def insert_million_events(folder: Path) -> None:
 
 async def send(
     log: EventLog,
-    lines: int,
-    fresh: "itertools.count[int]",
-    again: list[str],
+    transcript_file: int,
+    new_numbers: "itertools.count[int]",
+    repeatable_keys: list[str],
     *,
     repeat: bool = True,
-    done: Callable[[int], None] = lambda _: None,
+    on_acknowledged: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Append requests of one event or several; now and then, if `repeat`, one sent before.
+    """Append batches of one or more events; with `repeat`, sometimes repeat an earlier event.
 
-    `done` is called with the number of events that were acknowledged.
+    `on_acknowledged` receives the number of acknowledged events.
     """
     while True:
-        batch = [f"{os.getpid()}.{next(fresh)}" for _ in range(random.choice((1, 1, 1, 7, 40)))]
+        batch = [
+            f"{os.getpid()}.{next(new_numbers)}" for _ in range(random.choice((1, 1, 1, 7, 40)))
+        ]
         batch = [key + "-" * (random.random() < 0.3) for key in batch]
-        if again and random.random() < 0.2:
-            batch.append(again.pop())
-        os.write(lines, "".join(f"s {key}\n" for key in batch).encode())
+        if repeatable_keys and random.random() < 0.2:
+            batch.append(repeatable_keys.pop())
+        os.write(transcript_file, "".join(f"s {key}\n" for key in batch).encode())
         rejects = [(1, b"{", "[]")] * (random.random() < 0.2)
         outcomes = await log.append(
             [transcript_event(key) for key in batch], rejects, size=300 * len(batch)
         )
-        acked = zip(batch, outcomes, strict=True)
-        os.write(lines, "".join(f"a {key} {each[0]}\n" for key, each in acked).encode())
+        acknowledged = zip(batch, outcomes, strict=True)
+        os.write(
+            transcript_file, "".join(f"a {key} {each[0]}\n" for key, each in acknowledged).encode()
+        )
         assert all(verdict in ("stored", "duplicate") for _, verdict in outcomes)
-        again += [key for key in batch[:1] if not key.endswith("-")] * repeat
-        done(len(batch))
+        repeatable_keys += [key for key in batch[:1] if not key.endswith("-")] * repeat
+        on_acknowledged(len(batch))
 
 
 def acknowledge_early() -> None:
-    """Have appends be answered before they are on disk."""
+    """Acknowledge appends before they are on disk."""
     append = EventLog.append
     waiting: set[asyncio.Future[list[AppendOutcome]]] = set()
 
@@ -134,42 +137,52 @@ def acknowledge_early() -> None:
         waiting.add(stored)
         stored.add_done_callback(waiting.discard)
         first = self.last - len(rows) - len(rejects) + 1
-        told: asyncio.Future[list[AppendOutcome]] = asyncio.get_running_loop().create_future()
-        told.get_loop().call_later(
-            0.001, told.set_result, [(first + n, "stored") for n in range(len(rows))]
+        outcomes: asyncio.Future[list[AppendOutcome]] = asyncio.get_running_loop().create_future()
+        outcomes.get_loop().call_later(
+            0.001, outcomes.set_result, [(first + n, "stored") for n in range(len(rows))]
         )
-        return told
+        return outcomes
 
-    EventLog.append = early  # type: ignore[method-assign]
+    EventLog.append = early
 
 
 async def main(folder: Path, path: Path, synchronous: str, events: int) -> None:
     def set_up(connection: sqlite3.Connection) -> None:
-        original(connection)
+        set_up_writer(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
 
     early = synchronous == "EARLY"
     if early:
         acknowledge_early()
         synchronous = "FULL"
-    original = database._set_up_writer
+    set_up_writer = database._set_up_writer
     database._set_up_writer = set_up
-    again = SendTranscript(path.read_text() if path.exists() else "").unacknowledged()
-    lines = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    repeatable_keys = SendTranscript(path.read_text() if path.exists() else "").unacknowledged()
+    transcript_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     began = time.process_time()
     log = await EventLog.open(await database.Database.open(folder / "marquee.db"))
     print(f"{time.process_time() - began:.3f}", flush=True)
-    fresh = itertools.count()
-    acked = 0
+    new_numbers = itertools.count()
+    acknowledged = 0
 
-    def done(count: int) -> None:
-        nonlocal acked
-        acked += count
-        if events and acked >= events:
+    def on_acknowledged(count: int) -> None:
+        nonlocal acknowledged
+        acknowledged += count
+        if events and acknowledged >= events:
             os._exit(0)
 
     await asyncio.gather(
-        *[send(log, lines, fresh, again, repeat=not early, done=done) for _ in range(SENDERS)]
+        *[
+            send(
+                log,
+                transcript_file,
+                new_numbers,
+                repeatable_keys,
+                repeat=not early,
+                on_acknowledged=on_acknowledged,
+            )
+            for _ in range(SENDERS)
+        ]
     )
 
 

@@ -1,6 +1,6 @@
-"""The server with its guards taken out: `python unprotected_server.py serve …`, as of `server.py`.
+"""The server without its protections: `python unprotected_server.py serve …`.
 
-What attacks it must succeed; a table of attacks that fails here, too, shows nothing.
+Every attack must succeed against it; an attack that fails here too proves nothing about the server.
 """
 
 import os
@@ -18,8 +18,8 @@ from tornado import httputil, template, web
 
 from handlers.common import cors, responses
 
-# Before anybody takes them from there: no policy, no word on frames or sniffing; nothing that
-# tells a cache on what an answer depends.
+# Replaced before other modules import them: no Content-Security-Policy, no X-Frame-Options, no
+# nosniff, and a Vary header that protects no cache.
 responses.SECURITY_HEADERS = ()
 cors.VARY_ORIGIN = ("X-Nothing", "here")
 
@@ -36,115 +36,119 @@ from httpserver.tornado import tornado_connection  # noqa: E402
 from imports import upload_folder  # noqa: E402
 from store.sqlite.admin import login_sessions  # noqa: E402
 from store.sqlite.events import event_export  # noqa: E402
+from tests.support.programs import replace_attribute  # noqa: E402
 
 ANYTHING = re.compile(r".*", re.DOTALL)
 NOTHING = re.compile(r"(?!)")
 
 
-def what_others_said_is_markup() -> None:
-    """Templates escape nothing."""
-    made = responses.Loader
+def disable_template_escaping() -> None:
+    """Let templates insert text as markup."""
+    original: Any = responses.Loader  # type: ignore[attr-defined]
 
-    def loader(*rest: Any, **more: Any) -> template.Loader:
-        return made(*rest, **{**more, "autoescape": None})
+    def loader(*args: Any, **options: Any) -> template.Loader:
+        loader: template.Loader = original(*args, **{**options, "autoescape": None})
+        return loader
 
-    responses.Loader = loader  # type: ignore[assignment, misc]
-
-
-def forms_come_from_anywhere() -> None:
-    """No look at where a form comes from."""
-    made = http_application.RateLimitedApplication
-
-    def open_to_all(*rules: Any, **settings: Any) -> Any:
-        return made(*rules, **{**settings, "cross_origin_protection": False})
-
-    http_application.RateLimitedApplication = open_to_all  # type: ignore[misc,assignment]
+    replace_attribute(responses, "Loader", loader)
 
 
-def a_login_leads_anywhere() -> None:
-    """`next` is believed."""
-    login.AdminLoginPage._safe_next_url = lambda self, wanted: wanted or "/admin/"  # type: ignore[method-assign]
+def accept_cross_origin_forms() -> None:
+    """Accept forms that other sites submit."""
+    original: Any = http_application.RateLimitedApplication  # type: ignore[attr-defined]
+
+    def unprotected(*routes: Any, **settings: Any) -> Any:
+        return original(*routes, **{**settings, "cross_origin_protection": False})
+
+    replace_attribute(http_application, "RateLimitedApplication", unprotected)
 
 
-def a_session_is_the_one_that_came() -> None:
-    """A cookie that came with the login is taken for the session's."""
-    enter = login.AdminLoginBasePage.start_session
+def redirect_anywhere_after_login() -> None:
+    """Accept any URL in `next`."""
+    login.AdminLoginPage._safe_next_url = lambda _, next_url: next_url or "/admin/"
 
-    async def adopting(self: Any, sessions: Any, *rest: Any) -> None:
+
+def adopt_given_session() -> None:
+    """Keep the session cookie that the browser sent before the login (session fixation)."""
+    start_session = login.AdminLoginBasePage.start_session
+
+    async def adopting(self: Any, sessions: Any, *args: Any) -> None:
         given = self.get_cookie(self.cookie_name)
         chosen = SimpleNamespace(token_urlsafe=lambda _: given)
-        login_sessions.secrets = chosen if given else secrets
-        await enter(self, sessions, *rest)
+        replace_attribute(login_sessions, "secrets", chosen if given else secrets)
+        await start_session(self, sessions, *args)
 
-    login.AdminLoginBasePage.start_session = adopting  # type: ignore[method-assign]
+    login.AdminLoginBasePage.start_session = adopting
 
 
-def a_path_leads_anywhere() -> None:
-    """Static files are whatever a path leads to, uploads lie where they say."""
+def follow_any_path() -> None:
+    """Serve static files outside the folder, and store uploads at the paths that they name."""
 
-    def believed(self: Any, root: str, absolute_path: str) -> str:
+    def validate(self: Any, root: str, absolute_path: str) -> str:
         if not os.path.isfile(absolute_path):
             raise web.HTTPError(404)
         return absolute_path
 
-    StaticAssetHandler.get_absolute_path = classmethod(  # type: ignore[method-assign,assignment]
+    StaticAssetHandler.get_absolute_path = classmethod(
         lambda _, root, path: os.path.abspath(os.path.join(root, path))
     )
-    StaticAssetHandler.validate_absolute_path = believed  # type: ignore[method-assign]
-    upload_folder.path_in_campaign = lambda said: said
+    StaticAssetHandler.validate_absolute_path = validate
+    replace_attribute(upload_folder, "path_in_campaign", lambda path: path)
 
 
-def an_upload_has_any_size() -> None:
-    """What is unpacked is not counted."""
-    made = upload_folder.UploadFolder.__init__
+def accept_uploads_of_any_size() -> None:
+    """Unpack archives without a limit."""
+    original = upload_folder.UploadFolder.__init__
 
-    def boundless(self: Any, data: Path, most: int) -> None:
-        made(self, data, 1 << 60)
+    def unlimited(self: Any, data: Path, _: int) -> None:
+        original(self, data, 1 << 60)
 
-    upload_folder.UploadFolder.__init__ = boundless  # type: ignore[method-assign]
+    upload_folder.UploadFolder.__init__ = unlimited
     upload_folder.MAX_UPLOAD_FILES = 1 << 40
     upload_folder.MAX_ZIP_DIRECTORY_BYTES = 1 << 40
 
 
-def a_cell_is_what_it_says() -> None:
-    """Spreadsheets find formulas."""
+def export_formulas() -> None:
+    """Export cells that spreadsheets evaluate as formulas."""
     event_export.FORMULA_PREFIXES = ()
 
 
-def a_header_is_what_it_says() -> None:
-    """Ends of lines go out in headers."""
+def accept_line_breaks_in_headers() -> None:
+    """Send header values with line breaks."""
     web.RequestHandler._VALID_HEADER_CHARS = ANYTHING
     httputil._FORBIDDEN_HEADER_CHARS_RE = NOTHING
     tornado_connection._encode_head = lambda lines: "\r\n".join(lines).encode("latin-1")
 
 
-def a_host_is_what_it_says() -> None:
-    """Redirects name the host that the request named."""
+def redirect_to_requested_host() -> None:
+    """Redirect to the host that the request named."""
     redirect = web.RequestHandler.redirect
 
-    def naming(self: Any, url: str, *rest: Any, **more: Any) -> None:
+    def with_host(self: Any, url: str, *args: Any, **options: Any) -> None:
         if re.match("/(?!/)", url):
             url = f"{self.request.protocol}://{self.request.host}{url}"
-        redirect(self, url, *rest, **more)
+        redirect(self, url, *args, **options)
 
-    web.RequestHandler.redirect = naming  # type: ignore[method-assign]
-
-
-def nobody_waits() -> None:
-    """Wrong passwords cost nothing."""
-    login_throttle.LoginThrottle.wait = lambda *_: 0.0  # type: ignore[method-assign]
+    web.RequestHandler.redirect = with_host
 
 
-def redirects_are_followed() -> None:
-    """The upstream may send us anywhere."""
-    asked = toppages_client.HTTPRequest
-    toppages_client.HTTPRequest = lambda *some, **more: asked(  # type: ignore[misc,assignment]
-        *some, **{**more, "follow_redirects": True}
+def disable_login_throttle() -> None:
+    """Do not delay logins after wrong passwords."""
+    login_throttle.LoginThrottle.wait = lambda *_: 0.0
+
+
+def follow_upstream_redirects() -> None:
+    """Follow redirects of an upstream server."""
+    original: Any = toppages_client.HTTPRequest  # type: ignore[attr-defined]
+    replace_attribute(
+        toppages_client,
+        "HTTPRequest",
+        lambda *args, **options: original(*args, **{**options, "follow_redirects": True}),
     )
 
 
-def a_rule_costs_what_it_likes() -> None:
-    """References multiply, and patterns try every way there is."""
+def accept_costly_schemas() -> None:
+    """Accept schemas whose references multiply and whose patterns backtrack without a limit."""
     event_schema.MAX_SCHEMA_PARTS = 1 << 60
     event_schema.REGEX_OPTIONS = FancyRegexOptions(backtrack_limit=1 << 40)
     event_schema._METASCHEMA = Draft202012Validator(
@@ -154,41 +158,41 @@ def a_rule_costs_what_it_likes() -> None:
     )
 
 
-def a_terminal_is_told_all() -> None:
-    """What others said goes to a terminal as it is."""
-    events.escape_for_terminal = lambda said: said
+def print_control_characters() -> None:
+    """Print text from clients to the terminal unescaped."""
+    replace_attribute(events, "escape_for_terminal", lambda text: text)
 
 
-def logs_and_files_are_told_all() -> None:
-    """Logs have what was asked, as it was; sessions are kept as they are."""
+def keep_secrets_in_logs_and_files() -> None:
+    """Log requests with their secrets, and store session tokens without a hash."""
 
-    def telling(handler: Any) -> None:
+    def log_handler(handler: Any) -> None:
         request = handler.request
         access_log.LOG.info("%s %s", request.uri, dict(request.headers.get_all()))
 
     logging_setup.SECRET_TOKEN = NOTHING
-    access_log.log_handler = telling
+    access_log.log_handler = log_handler
     login_sessions._sha256 = str.encode
 
 
-GUARDS = (
-    what_others_said_is_markup,
-    forms_come_from_anywhere,
-    a_login_leads_anywhere,
-    a_session_is_the_one_that_came,
-    a_path_leads_anywhere,
-    an_upload_has_any_size,
-    a_cell_is_what_it_says,
-    a_header_is_what_it_says,
-    a_host_is_what_it_says,
-    nobody_waits,
-    redirects_are_followed,
-    a_rule_costs_what_it_likes,
-    a_terminal_is_told_all,
-    logs_and_files_are_told_all,
+REMOVED_PROTECTIONS = (
+    disable_template_escaping,
+    accept_cross_origin_forms,
+    redirect_anywhere_after_login,
+    adopt_given_session,
+    follow_any_path,
+    accept_uploads_of_any_size,
+    export_formulas,
+    accept_line_breaks_in_headers,
+    redirect_to_requested_host,
+    disable_login_throttle,
+    follow_upstream_redirects,
+    accept_costly_schemas,
+    print_control_characters,
+    keep_secrets_in_logs_and_files,
 )
 
 if __name__ == "__main__":
-    for each in GUARDS:
-        each()
+    for remove in REMOVED_PROTECTIONS:
+        remove()
     sys.exit(server.main(sys.argv[1:]))

@@ -1,8 +1,7 @@
-"""What is attacked: a real server with its owner at hand, and one whose guards are taken out."""
+"""Targets of attacks: a real server with a logged-in owner, and one without its protections."""
 
 import io
 import json
-import re
 import sys
 import threading
 import time
@@ -15,10 +14,10 @@ from urllib.parse import urlencode
 
 from tests.support import PROGRAMS
 from tests.support.audience.audience_site import wait_for
-from tests.support.server_process import MarqueeProcess
-from tests.support.web.admin_session import AdminBrowser, owner_credentials, page_text
+from tests.support.server_process import MarqueeProcess, ServerResponse
+from tests.support.web.admin_session import AdminBrowser, find_text, owner_credentials, page_text
 
-# What would be markup, an attribute's end, a template's code or an entity, if it were let.
+# Runs SCRIPT_MARKER wherever a page inserts it without escaping; 7*7 detects templates.
 SCRIPT_MARKER = "ran=1"
 HOSTILE_MARKUP = (
     f"<img src=x onerror={SCRIPT_MARKER}><script>{SCRIPT_MARKER}</script>"
@@ -28,51 +27,54 @@ SESSION = "0d3f7a52-0000-4e4e-80b5-f1ffddc25423"
 
 
 class UnprotectedProcess(MarqueeProcess):
-    """The server without its guards (`unprotected_server.py`): every attack must succeed here."""
+    """The server without its protections (unprotected_server.py): every attack must succeed."""
 
     program = (sys.executable, str(PROGRAMS / "unprotected_server.py"))
 
 
 class AttackTarget:
-    """A server with the sample, its owner logged in, and an app with a token of each scope."""
+    """A server with sample data, its logged-in owner, and an app with tokens."""
 
-    def __init__(self, kind: type, data: Path, *more: str, **environ: str) -> None:
-        self.server = kind(data, "--sample", "--no-traffic", "--max-upload", "2000000", *more)
+    def __init__(self, kind: type[MarqueeProcess], data: Path, *arguments: str) -> None:
+        self.server = kind(data, "--sample", "--no-traffic", "--max-upload", "2000000", *arguments)
         wait_for(lambda: "password" in "".join(self.server.stdout_lines))
         time.sleep(0.1)
         self._session = AdminBrowser(self.server).log_in(*owner_credentials(self.server)).cookie
         page = self.owner.post("/admin/apps", name="Shop", hosts="www.example.com")
         assert page.status == 200, page_text(page)
-        self.app_id = re.search(r"/admin/apps/(\d+)", page.text)[1]
-        self.secret_token = re.search(r'id="token">([^<]+)<', page.text)[1]
-        listed = self.owner.get(f"/admin/apps/{self.app_id}").text
-        self.public_token = re.search(r"Public token</dt><dd><code>([^<]+)<", listed)[1]
+        self.app_id = find_text(r"/admin/apps/(\d+)", page)
+        self.secret_token = find_text(r'id="token">([^<]+)<', page)
+        page = self.owner.get(f"/admin/apps/{self.app_id}")
+        self.public_token = find_text(r"Public token</dt><dd><code>([^<]+)<", page)
         page = self.owner.post(f"/admin/apps/{self.app_id}/tokens", scopes="admin")
-        self.admin_token = re.search(r'id="token">([^<]+)<', page.text)[1]
+        self.admin_token = find_text(r'id="token">([^<]+)<', page)
 
     @property
     def owner(self) -> AdminBrowser:
-        """A browser of the owner's, logged in."""
-        visitor = AdminBrowser(self.server)
-        visitor.cookie = self._session
-        return visitor
+        """Return a new browser in which the owner is logged in."""
+        browser = AdminBrowser(self.server)
+        browser.cookie = self._session
+        return browser
 
     def send(self, *events: dict[str, Any]) -> list[dict[str, Any]]:
-        """What became of these events."""
-        answer = self.call("/events", "POST", list(events))
-        assert answer.status == 202, answer.text
-        return answer.json()["results"]
+        """Send events and return their results."""
+        response = self.call("/events", "POST", list(events))
+        assert response.status == 202, response.text
+        results: list[dict[str, Any]] = response.json()["results"]
+        return results
 
-    def call(self, path: str, method: str = "GET", body: Any = None, token: str = "") -> Any:
-        """One call of the API with a token."""
-        said = {"Authorization": f"Bearer {token or self.secret_token}"}
+    def call(
+        self, path: str, method: str = "GET", body: Any = None, token: str = ""
+    ) -> ServerResponse:
+        """Call the API with a token, by default the app's secret token."""
+        headers = {"Authorization": f"Bearer {token or self.secret_token}"}
         if body is not None:
-            said["Content_Type"] = "application/json"
-        sent = None if body is None else json.dumps(body).encode()
-        return self.server.request(path, method, sent, **said)
+            headers["Content_Type"] = "application/json"
+        encoded = None if body is None else json.dumps(body).encode()
+        return self.server.request(path, method, encoded, **headers)
 
-    def upload(self, *files: tuple[str, bytes]) -> Any:
-        """What is answered to a form with these files."""
+    def upload(self, *files: tuple[str, bytes]) -> ServerResponse:
+        """Upload files, whose names may hold any byte as a surrogate."""
         parts = [
             f'--edge\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'.encode(
                 "utf-8", "surrogateescape"
@@ -87,13 +89,16 @@ class AttackTarget:
         content = b"".join(parts) + b"--edge--\r\n"
         return self.server.request("/admin/campaigns/upload", "POST", content, **headers)
 
-    def wait_for_upload(self, answer: Any) -> Any:
-        """The page that tells what became of an upload, when that is known."""
-        assert answer.status == 303, page_text(answer)
-        return wait_for(lambda: finished_upload(self.owner.get(answer.headers["Location"])), 30)
+    def wait_for_upload(self, response: ServerResponse) -> ServerResponse:
+        """Return the page that reports a finished upload."""
+        assert response.status == 303, page_text(response)
+        page: ServerResponse = wait_for(
+            lambda: finished_upload(self.owner.get(response.headers["Location"])), 30
+        )
+        return page
 
     def stop(self) -> None:
-        """Stop it; it must not have stumbled over anything."""
+        """Stop the server; only an unprotected one may have logged tracebacks."""
         status = self.server.stop()
         assert status == 0, self.server.log
         if not isinstance(self.server, UnprotectedProcess):
@@ -101,7 +106,7 @@ class AttackTarget:
 
 
 class OtherSite(ThreadingHTTPServer):
-    """Another site, with one page."""
+    """Another site with one page."""
 
     def __init__(self, page: str) -> None:
         self.page = page.encode()
@@ -109,7 +114,6 @@ class OtherSite(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Close it."""
         self.shutdown()
         self.server_close()
 
@@ -126,12 +130,12 @@ class _PageHandler(BaseHTTPRequestHandler):
         pass
 
 
-def finished_upload(page: Any) -> Any:
+def finished_upload(page: ServerResponse) -> ServerResponse | None:
     return None if "data-reload-ms" in page.text else page
 
 
 def attack_event(**members: Any) -> dict[str, Any]:
-    """A right event, but for these members."""
+    """Return an event that is valid but for `members`."""
     return {
         "session_id": SESSION,
         "category": "attack",
@@ -143,14 +147,13 @@ def attack_event(**members: Any) -> dict[str, Any]:
 
 
 def zip_files(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """A zip of these files."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files:
-            archive.writestr(name, content)
-    return made.getvalue()
+    """Return a zip archive of files."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return content.getvalue()
 
 
-def with_query(path: str, **words_: str) -> str:
-    """An address with a query."""
-    return f"{path}?{urlencode(words_)}"
+def with_query(path: str, **parameters: str) -> str:
+    return f"{path}?{urlencode(parameters)}"

@@ -1,4 +1,4 @@
-"""A web site of another owner that embeds the beacon."""
+"""A web site of a customer that embeds the beacon."""
 
 import http.server
 import threading
@@ -8,21 +8,21 @@ PAGE = """<!DOCTYPE html><title>{title}</title><h1>Hello</h1>
 
 
 class BeaconSite:
-    """A web site of someone else's, which carries the beacon."""
+    """Serves `page` for every path, and records the requests."""
 
     def __init__(self) -> None:
-        shop = self
+        site = self
         self.page = b""
-        self.requests: list[tuple[str, str]] = []  # paths, and what each was asked for
+        self.requests: list[tuple[str, str]] = []  # path, Sec-Purpose header
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                shop.requests.append((self.path, self.headers.get("Sec-Purpose") or ""))
+                site.requests.append((self.path, self.headers.get("Sec-Purpose") or ""))
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
-                self.send_header("Content-Length", str(len(shop.page)))
+                self.send_header("Content-Length", str(len(site.page)))
                 self.end_headers()
-                self.wfile.write(shop.page)
+                self.wfile.write(site.page)
 
             def log_message(self, *_: object) -> None:
                 pass

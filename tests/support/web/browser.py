@@ -1,4 +1,4 @@
-"""A real browser, without a window."""
+"""Headless Chromium, and measurements of its pages."""
 
 import json
 import shutil
@@ -8,14 +8,15 @@ import pytest
 from selenium import webdriver
 
 
-def start_chromium(profile: Path, *words: str) -> webdriver.Chrome:
-    """Start it; to be quit."""
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        pytest.skip("chromium and chromedriver are not here (Debian: chromium chromium-driver)")
+def start_chromium(profile: Path, *arguments: str) -> webdriver.Chrome:
+    """Start Chromium with extra arguments, or skip the test; the caller quits it."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("chromium or chromedriver is missing (Debian: chromium chromium-driver)")
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for word in (
-        *words,
+    options.binary_location = binary
+    for argument in (
+        *arguments,
         "--headless=new",
         "--no-sandbox",
         "--disable-gpu",
@@ -26,18 +27,19 @@ def start_chromium(profile: Path, *words: str) -> webdriver.Chrome:
         "--window-size=1280,900",
         f"--user-data-dir={profile}",
     ):
-        options.add_argument(word)
+        options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    service = webdriver.ChromeService(driver)
     return webdriver.Chrome(options, service)
 
 
-def requested_urls(browser) -> set[str]:
-    """The addresses that were asked for of a network since last asked.
+def requested_urls(browser: webdriver.Chrome) -> set[str]:
+    """Return the URLs requested from a network since the previous call.
 
-    A browser's own pages (`chrome://`) and what stands in a page itself (`data:`) are none.
+    URLs of the browser itself (`chrome:`) and of embedded data (`data:`) are left out.
     """
-    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    entries = browser.get_log("performance")  # type: ignore[no-untyped-call]  # selenium
+    messages = (json.loads(entry["message"])["message"] for entry in entries)
     urls = {
         message["params"]["request"]["url"]
         for message in messages
@@ -47,7 +49,7 @@ def requested_urls(browser) -> set[str]:
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance of an rgb() or rgba() colour (WCAG 2.2)."""
+    """Return the relative luminance of an rgb() or rgba() colour (WCAG 2.2)."""
     parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
@@ -56,5 +58,6 @@ def luminance(colour: str) -> float:
 
 
 def contrast_ratio(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2)."""
     lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)

@@ -1,4 +1,4 @@
-"""Every route with its method, an example address, and the callers it admits."""
+"""Every route with its method, an example URL, and the callers that it admits."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ WRITE_ONLY, ADMIN = frozenset({"write"}), frozenset({"admin"})
 
 
 class RouteCase(NamedTuple):
-    """A method of a route, an address for it, and who may call it there."""
+    """A method of a route, an example path, and the callers that may use it."""
 
     method: str
     pattern: str
@@ -39,14 +39,14 @@ ROUTE_CASES = [
         "/campaigns/1/banners/101/click",
         ANYONE,
     ),
-    # With a token, which is one with `read`, figures too (test_campaign_page.py).
+    # A token with scope `read` adds stats to the response (test_campaign_page.py).
     RouteCase(
         "GET",
         r"/api/v1/campaigns/(\d{1,19})/candidates",
         "/api/v1/campaigns/1/candidates",
         ANYONE - {"write", "admin"},
     ),
-    # An app's public token in the address is all that these ask for.
+    # These require only an app's public token in the path.
     *(
         RouteCase(method, pattern.format(TOKEN), pattern.format("token_1"), ANYONE)
         for methods, pattern in (
@@ -58,7 +58,7 @@ ROUTE_CASES = [
         )
         for method in methods.split()
     ),
-    # And these for one as `apikey`: without, they are 401 (test_audience.py).
+    # These require a public token as `apikey`, else they return 401 (test_audience.py).
     *(
         RouteCase("GET", pattern, path + "?host=played.example&apikey=token_played", ANYONE)
         for pattern, path in (
@@ -93,7 +93,7 @@ ROUTE_CASES = [
     RouteCase("GET", r"/admin/login", "/admin/login", ANYONE),
     RouteCase("POST", r"/admin/login", "/admin/login", ANYONE),
     RouteCase("POST", r"/admin/logout", "/admin/logout", ANYONE),
-    # By the link's token alone: to others there is nothing (test_login.py).
+    # These require the token of the set-up link, else they return 404 (test_login.py).
     RouteCase("GET", r"/admin/setup", "/admin/setup", ANYONE),
     RouteCase("POST", r"/admin/setup", "/admin/setup", ANYONE),
     *(
