@@ -1,5 +1,5 @@
-// Preload this to shift the clock of a program. The file $CLOCK_AHEAD holds the shift in seconds as a
-// 64-bit integer, which every call reads. CLOCK_MONOTONIC is not shifted.
+// Preload this to shift the clock of a program. The file $CLOCK_AHEAD holds the shift in seconds as
+// a 64-bit integer, which every call reads. CLOCK_MONOTONIC is not shifted.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -5,9 +5,9 @@
 // a power loss at any time. Syncs do nothing, unless $DISK_SYNCS is set; failed syncs are not
 // recorded. Files ending in -shm are left out: SQLite rebuilds them and writes them through mmap.
 //
-// `disk_fault` makes the syncs or writes of files with a suffix fail. `disk_fault_at` makes the call
-// of a number fail, counted from then on, and all later calls if `is_permanent`; $DISK_FAULT_AT does
-// the same from the start ("NUMBER ERRNO IS_PERMANENT").
+// `disk_fault` makes the syncs or writes of files with a suffix fail. `disk_fault_at` makes the
+// call of a number fail, counted from then on, and all later calls if `is_permanent`;
+// $DISK_FAULT_AT does the same from the start ("NUMBER ERRNO IS_PERMANENT").
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -40,7 +40,7 @@ static char fault_call, fault_suffix[32];
 static int fault_error;
 static int real_syncs;
 static long fault_at, calls;
-static int is_fault_permanent, fault_at_error;
+static int is_fault_permanent, at_error;
 static char failed_call;
 
 #define REAL(name) ((__typeof__(&name))real(#name))
@@ -68,7 +68,8 @@ __attribute__((constructor)) static void start(void) {
     if (journal < 0) abort();
     real_syncs = getenv("DISK_SYNCS") != NULL;
     const char *fault = getenv("DISK_FAULT_AT");
-    if (fault && sscanf(fault, "%ld %d %d", &fault_at, &fault_at_error, &is_fault_permanent) != 3) abort();
+    if (!fault) return;
+    if (sscanf(fault, "%ld %d %d", &fault_at, &at_error, &is_fault_permanent) != 3) abort();
 }
 
 // Return the path relative to the folder ("" for the folder), or NULL for other files.
@@ -90,7 +91,7 @@ static int ends_in(const char *path, const char *suffix) {
 static int fails(char call, const char *path) {
     calls++;
     if (fault_at && (is_fault_permanent ? calls >= fault_at : calls == fault_at)) {
-        errno = fault_at_error;
+        errno = at_error;
         failed_call = call;
         return 1;
     }
@@ -113,7 +114,7 @@ void disk_fault_at(long at, int is_permanent, int error) {
     pthread_mutex_lock(&lock);
     fault_at = at;
     is_fault_permanent = is_permanent;
-    fault_at_error = error;
+    at_error = error;
     calls = 0;
     pthread_mutex_unlock(&lock);
 }
@@ -183,7 +184,9 @@ static ssize_t write_file(int fd, const void *data, size_t length, off_t offset,
     return done;
 }
 
-ssize_t write(int fd, const void *data, size_t length) { return write_file(fd, data, length, 0, 1); }
+ssize_t write(int fd, const void *data, size_t length) {
+    return write_file(fd, data, length, 0, 1);
+}
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
     return write_file(fd, data, length, offset, 0);
 }
