@@ -1,4 +1,4 @@
-"""The shim that tells what is done to the disk."""
+"""The preloaded library that records disk operations and makes them fail."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.faults.disk_journal import compile_disk_shim
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled shim; skips where there is no gcc."""
+    """Compile disk_journal.c, or skip without gcc."""
     if shutil.which("gcc") is None:
-        pytest.skip("the shim is compiled by gcc, which is missing")
+        pytest.skip("gcc is missing, which compiles the shim")
     return compile_disk_shim(tmp_path_factory.mktemp("shim"))

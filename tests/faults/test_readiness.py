@@ -1,4 +1,4 @@
-"""`/readyz`, `/metrics` and `doctor` know what a server cannot do, and what it has lost."""
+"""`/readyz`, `/metrics` and `doctor` report failing parts of a server and lost events."""
 
 import contextlib
 import http.client
@@ -15,9 +15,9 @@ from tests.support.faults.server_load import KillableServer, load_event, new_loa
 SESSION = "/events?session_id=k1"
 
 
-def ready(server: KillableServer) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(server.get("/readyz")[1])
-    return told
+def get_readiness(server: KillableServer) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(server.get("/readyz")[1])
+    return document
 
 
 def send(server: KillableServer, token: str, *keys: str) -> None:
@@ -26,13 +26,13 @@ def send(server: KillableServer, token: str, *keys: str) -> None:
         for key in keys:
             headers = {"Authorization": f"Bearer {token}"}
             connection.request("POST", "/events", json.dumps(load_event(key)), headers)
-            answer = connection.getresponse()
-            assert (answer.status, bool(answer.read())) == (202, True)
+            response = connection.getresponse()
+            assert (response.status, bool(response.read())) == (202, True)
 
 
-def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def run_command(data: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "server.py", *words, "--data", str(data)],
+        [sys.executable, "server.py", *arguments, "--data", str(data)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -41,36 +41,40 @@ def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_a_server_whose_views_cannot_be_opened_is_not_ready_until_they_can(tmp_path: Path) -> None:
+def test_server_is_not_ready_while_projections_cannot_be_opened(tmp_path: Path) -> None:
     data, marker = tmp_path / "data", tmp_path / "failing"
     load = new_load(data)
     server = KillableServer(
         data, changes="fail_while_marker_exists,check_retention_often", FAILING=str(marker)
     )
     try:
-        assert ready(server)["checks"]["projections"]
+        assert get_readiness(server)["checks"]["projections"]
         send(server, load.token, "k1")
         marker.touch()
-        failed = command(data, "rebuild")
+        failed = run_command(data, "rebuild")
         assert failed.returncode == 1
         assert "No space left" in failed.stderr
-        for _ in range(3):  # however often the folding loop has tried
+        for _ in range(3):  # between retries of the projection worker
             assert server.get(SESSION, load.token)[0] == 503
             send(server, load.token, "k2")
             time.sleep(0.3)
         status, _ = server.get("/readyz")
-        told = ready(server)
-        assert (status, told["ready"], told["checks"]["projections"]) == (503, False, False)
-        wait_until(lambda: "retention failed" in str(ready(server)["notes"]))
-        assert "views.db cannot be opened" in str(ready(server)["notes"])
+        readiness = get_readiness(server)
+        assert (status, readiness["ready"], readiness["checks"]["projections"]) == (
+            503,
+            False,
+            False,
+        )
+        wait_until(lambda: "retention failed" in str(get_readiness(server)["notes"]))
+        assert "views.db cannot be opened" in str(get_readiness(server)["notes"])
         assert server.metric("marquee_projections_failing") == 1
         assert server.metric("marquee_retention_failing") == 1
-        assert command(data, "rebuild").returncode == 1
+        assert run_command(data, "rebuild").returncode == 1
         marker.unlink()
-        wait_until(lambda: bool(ready(server)["ready"]))
-        wait_until(lambda: "retention failed" not in str(ready(server)["notes"]))
+        wait_until(lambda: bool(get_readiness(server)["ready"]))
+        wait_until(lambda: "retention failed" not in str(get_readiness(server)["notes"]))
         assert len(json.loads(server.get_body(SESSION, load.token))["events"]) == 1
-        assert command(data, "rebuild").returncode == 0
+        assert run_command(data, "rebuild").returncode == 0
         assert len(json.loads(server.get_body(SESSION, load.token))["events"]) == 1
         assert server.metric("marquee_projections_failing") == 0
     finally:
@@ -87,14 +91,14 @@ def test_a_removed_wal_is_reported_as_a_loss_after_restarts_too(tmp_path: Path) 
     finally:
         server.kill()
     (data / "marquee.db-wal").unlink()
-    found = json.loads(command(data, "doctor", "--json").stdout)["findings"]
-    assert ("loss", "problem") in {(each["check"], each["state"]) for each in found}
+    findings = json.loads(run_command(data, "doctor", "--json").stdout)["findings"]
+    assert ("loss", "problem") in {(each["check"], each["state"]) for each in findings}
     for _ in range(2):
         server = KillableServer(data)
         try:
-            assert "acknowledged events were missing" in str(ready(server)["notes"])
-            assert ready(server)["ready"]
+            assert "acknowledged events were missing" in str(get_readiness(server)["notes"])
+            assert get_readiness(server)["ready"]
         finally:
             server.kill()
-    found = json.loads(command(data, "doctor", "--json").stdout)["findings"]
-    assert ("loss", "note") in {(each["check"], each["state"]) for each in found}
+    findings = json.loads(run_command(data, "doctor", "--json").stdout)["findings"]
+    assert ("loss", "note") in {(each["check"], each["state"]) for each in findings}

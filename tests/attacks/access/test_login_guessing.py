@@ -44,10 +44,10 @@ class Guesser:
         }
         more = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("POST", path, urlencode(fields), {**said, **more})
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
         connection.close()
-        return answer
+        return response
 
     def looked_at(self, tries: Iterator[tuple[dict[str, str], dict[str, str]]]) -> int:
         """How many of the tries were looked at, and not told to wait."""

@@ -53,9 +53,9 @@ def test_a_token_reaches_nothing_of_another_app(target, other, what):
     place = path.format(app=other.id, event=other.event, reject=other.reject)
     if isinstance(body, dict) and "click_id" in body:
         body = {**body, "click_id": other.event}
-    answer = target.call(place, method, body)
-    assert answer.status in statuses, answer.text
-    assert "victim" not in answer.text.replace("victims-session", "")
+    response = target.call(place, method, body)
+    assert response.status in statuses, response.text
+    assert "victim" not in response.text.replace("victims-session", "")
     # All of it is still there.
     found = target.call(f"/events/{other.event}", token=other.token).json()
     assert (found["category"], found["session_id"]) == ("victim", "victims-session")
@@ -65,9 +65,9 @@ def test_a_token_reaches_nothing_of_another_app(target, other, what):
 @pytest.mark.parametrize("path", ["/events", "/rejected-events", "/events/export?format=ndjson"])
 def test_what_it_lists_is_its_own(target, other, path):
     target.send(attack_event(category="mine"), attack_event(timestamp="never"))
-    answer = target.call(path)
-    assert answer.status == 200
-    assert "victim" not in answer.text and f'"app":{other.id},' not in answer.text
+    response = target.call(path)
+    assert response.status == 200
+    assert "victim" not in response.text and f'"app":{other.id},' not in response.text
 
 
 def test_a_session_of_the_same_name_is_forgotten_of_ones_own_alone(target, other):
@@ -82,5 +82,5 @@ def test_the_owners_pages_do_not_know_tokens(target, other):
         visitor = AdminBrowser(target.server)
         for cookie in ("", f"mq_owner={token}"):
             visitor.cookie = cookie
-            answer = visitor.get(f"/admin/apps/{other.id}", Authorization=f"Bearer {token}")
-            assert answer.status == 303 and "Victim" not in page_text(answer)
+            response = visitor.get(f"/admin/apps/{other.id}", Authorization=f"Bearer {token}")
+            assert response.status == 303 and "Victim" not in page_text(response)

@@ -34,7 +34,7 @@ PLACES = ("token", "access_token", "password", "next", "cursor", "session_id")
 
 
 class Answered(NamedTuple):
-    """An answer, with what it is an answer to, and what of that it may say again.
+    """An response, with what it is an response to, and what of that it may say again.
 
     A page's links and forms go on with what stood in its address; nothing of a head or a body comes
     back, nor anything at all where programs ask.
@@ -54,7 +54,7 @@ class Talkative:
             data, "--log-level", "debug", "--access-log", "--log-format", form,
             "--upstream", f"http://127.0.0.1:{self.upstream.port}",
         )  # fmt: skip
-        self.answers: list[Answered] = []
+        self.responses: list[Answered] = []
         self.seen: list[bytes] = []
         self.secrets: dict[str, str] = {}
         self._ended = threading.Event()
@@ -65,25 +65,25 @@ class Talkative:
     def request(
         self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
     ) -> Any:
-        """One request, whose answer is kept."""
+        """One request, whose response is kept."""
         with contextlib.closing(self.server.connect()) as connection:
             connection.timeout = 5
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, named)
-            answer = connection.getresponse()
-            if "event-stream" in (answer.headers["Content-Type"] or ""):
-                answer.read = lambda *_: b""  # type: ignore[method-assign]
-            found = ServerResponse(answer)
-            head = bytes(answer.headers)
-            page = (answer.headers["Content-Type"] or "").startswith("text/html")
+            response = connection.getresponse()
+            if "event-stream" in (response.headers["Content-Type"] or ""):
+                response.read = lambda *_: b""  # type: ignore[method-assign]
+            found = ServerResponse(response)
+            head = bytes(response.headers)
+            page = (response.headers["Content-Type"] or "").startswith("text/html")
             mine = f"{method} {path}" if page else ""
-            self.answers.append(Answered(f"{method} {path}", mine, head + found.body))
+            self.responses.append(Answered(f"{method} {path}", mine, head + found.body))
             return found
 
-    def told(self, answer: Any) -> Any:
-        """The same, whose answer is one that tells a secret, once, to who is to have it."""
-        self.answers.pop()
-        return answer
+    def told(self, response: Any) -> Any:
+        """The same, whose response is one that tells a secret, once, to who is to have it."""
+        self.responses.pop()
+        return response
 
     def raw(self, sent: bytes) -> None:
         """Bytes that are no right request."""
@@ -92,11 +92,11 @@ class Talkative:
             with contextlib.suppress(OSError):
                 there.sendall(sent)
                 there.shutdown(socket.SHUT_WR)
-            answer = b""
+            response = b""
             with contextlib.suppress(OSError):
                 while piece := there.recv(65_536):
-                    answer += piece
-        self.answers.append(Answered(repr(sent[:80]), "", answer))
+                    response += piece
+        self.responses.append(Answered(repr(sent[:80]), "", response))
 
     def _watch(self) -> None:
         """All that a list of processes shows of the server and what it starts."""
@@ -122,9 +122,9 @@ class Talkative:
             if path.is_file():
                 there[path.name] = path.read_bytes()
         return [
-            f"{name} in the answer to {to[:80]}"
+            f"{name} in the response to {to[:80]}"
             for name, secret in self.secrets.items()
-            for to, again, body in self.answers
+            for to, again, body in self.responses
             if secret.encode() in body and secret not in again
         ] + [
             f"{name} in {where}"
@@ -144,7 +144,7 @@ def forms(secret: str) -> set[str]:
 
 
 class Refusing:
-    """An upstream that says what it was asked in its error, which every second answer is."""
+    """An upstream that says what it was asked in its error, which every second response is."""
 
     _asked = 0
 
@@ -242,7 +242,7 @@ def use(it: Talkative, *, once: bool = False) -> None:
             {"Authorization": f"Bearer {admin}"},
             {"Cookie": me.cookie, "Sec_Fetch_Site": "same-origin"},
         ):
-            secret = said[len(it.answers) % len(said)]
+            secret = said[len(it.responses) % len(said)]
             query = urlencode(dict.fromkeys(PLACES, secret))
             body = b"" if row.method in ("POST", "PUT") else None
             it.request(f"{path}?{query}", row.method, body, **credentials)
@@ -266,12 +266,12 @@ def use(it: Talkative, *, once: bool = False) -> None:
     time.sleep(0.5)  # a reading or two
     folder = zip_files([("1/clicks_1.csv", b"click_id,banner_id,campaign_id\n1,1,1\n")])
     edge = b'--edge\r\nContent-Disposition: form-data; name="f"; filename="a.zip"\r\n\r\n'
-    answer = it.request(
+    response = it.request(
         "/admin/campaigns/upload", "POST", edge + folder + b"\r\n--edge--\r\n",
         Content_Type="multipart/form-data; boundary=edge", Cookie=me.cookie,
         Sec_Fetch_Site="same-origin",
     )  # fmt: skip
-    wait_for(lambda: "data-reload-ms" not in me.get(answer.headers["Location"]).text)
+    wait_for(lambda: "data-reload-ms" not in me.get(response.headers["Location"]).text)
     for page in (
         "",
         "apps",
@@ -300,7 +300,7 @@ def used(tmp_path_factory) -> Iterator[Talkative]:
 
 def test_no_secret_stands_in_a_log_an_answer_a_file_or_a_process_list(used):
     assert len(used.secrets) == 13 == len(set(used.secrets.values()))
-    assert len(used.answers) > 250 and len(used.server.stderr_lines) > 200 and len(used.seen) > 20
+    assert len(used.responses) > 250 and len(used.server.stderr_lines) > 200 and len(used.seen) > 20
     assert "\n".join(used.found()) == ""
 
 

@@ -37,7 +37,7 @@ STATIC = re.compile(r'"(/static/[^"]+)"')
 
 
 class Kept(NamedTuple):
-    """What a cache has of an answer."""
+    """What a cache has of an response."""
 
     status: int
     fields: tuple[tuple[str, str], ...]
@@ -60,12 +60,12 @@ class Cache:
             return known
         with contextlib.closing(self._target.server.connect()) as connection:
             connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
+            response = connection.getresponse()
             # Two are made of the moment; the third names the request that filled the cache.
             moments = ("date", "expires", "x-request-id")
-            told_of = [(k.lower(), v) for k, v in answer.getheaders()]
+            told_of = [(k.lower(), v) for k, v in response.getheaders()]
             fields = [each for each in told_of if each[0] not in moments]
-            found = Kept(answer.status, tuple(fields), answer.read())
+            found = Kept(response.status, tuple(fields), response.read())
         told = dict(fields)
         control = told.get("cache-control", "")
         storable = found.status in (200, 203, 204, 300, 301, 404, 405, 410, 414, 501)
@@ -119,9 +119,9 @@ def test_no_error_is_kept_for_others(target, poison):
     for path in paths(target):
         with contextlib.closing(target.server.connect()) as connection:
             connection.request("GET", path, headers=poison)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status < 400 or answer.headers["Cache-Control"] == "no-store", path
+            response = connection.getresponse()
+            response.read()
+            assert response.status < 400 or response.headers["Cache-Control"] == "no-store", path
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_an_owners_page_is_kept_under_no_name(target, more):
     """Web cache deception: a page with secrets at an address that looks like a file's."""
     for path in ("/admin", "/admin/users", "/admin/apps", "/admin/account"):
         for visitor in (target.owner, AdminBrowser(target.server)):
-            answer = visitor.get(f"{path}{more}")
-            assert answer.headers["Cache-Control"] == "no-store" or "owner" not in answer.text
+            response = visitor.get(f"{path}{more}")
+            assert response.headers["Cache-Control"] == "no-store" or "owner" not in response.text
 
 
 def test_without_the_guard_one_site_may_be_told_that_another_may(weakened):

@@ -15,9 +15,9 @@ OTHERS = ["/", "/campaigns/1/", "/campaigns/999/", "/api/v1/docs/", "/live/x?api
 @pytest.mark.parametrize("path", [*PAGES, *OTHERS])
 def test_every_page_says_that_it_is_no_frame(target, path):
     for visitor in (target.owner, AdminBrowser(target.server)):
-        answer = visitor.get(path)
-        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        response = visitor.get(path)
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
 def framed(driver, target: AttackTarget, path: str) -> bool:

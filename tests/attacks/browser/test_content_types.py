@@ -1,4 +1,4 @@
-"""Content types: every answer says what it is, and text says its encoding."""
+"""Content types: every response says what it is, and text says its encoding."""
 
 import json
 import re
@@ -18,28 +18,28 @@ LOOKED_AT = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not 
 
 @pytest.mark.parametrize("row", LOOKED_AT, ids=[row.path for row in LOOKED_AT])
 def test_every_answer_says_what_it_is(target, row):
-    answers = (
+    responses = (
         AdminBrowser(target.server).get(row.path),
         target.owner.get(row.path),
         target.call(row.path, token=target.admin_token),
         target.server.request(row.path + "%00<"),
     )
-    for answer in answers:
-        if not answer.body:
+    for response in responses:
+        if not response.body:
             continue
-        kind, _, parameters = answer.headers["Content-Type"].partition(";")
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        kind, _, parameters = response.headers["Content-Type"].partition(";")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
         if kind.startswith("text/") and kind not in WITHOUT:
             assert re.search(r"charset=utf-8", parameters), kind
-            assert answer.body.decode("utf-8")
+            assert response.body.decode("utf-8")
         if kind in JSON:
-            json.loads(answer.body)
+            json.loads(response.body)
         elif kind == "text/html":
-            assert answer.text.startswith("<!DOCTYPE html>")
-            HTMLParser().feed(answer.text)
+            assert response.text.startswith("<!DOCTYPE html>")
+            HTMLParser().feed(response.text)
         else:
             begins = (b"<!DOCTYPE",) if kind == "application/x-ndjson" else (b"<!DOCTYPE", b"{")
-            assert not answer.body.startswith(begins), kind
+            assert not response.body.startswith(begins), kind
 
 
 @pytest.mark.parametrize("name", ["marquee.css", "admin.css", "admin.js", "live.js", "icon.svg"])

@@ -37,9 +37,9 @@ ELSEWHERE = [
 OURS = ["{}", "/admin/..{}", "/admin{}", "/campaigns/1{}", "/static{}", "/api/v1/docs{}", "/live{}"]
 
 
-def leads(answer, at: str = "http://marquee.example/x") -> str:
-    """The host to which a browser would go on from an answer, empty for none."""
-    location = answer.headers["Location"]
+def leads(response, at: str = "http://marquee.example/x") -> str:
+    """The host to which a browser would go on from an response, empty for none."""
+    location = response.headers["Location"]
     if location is None:
         return ""
     # As browsers read it: without tabs and ends of lines, and with slashes the right way round.
@@ -51,10 +51,10 @@ def leads(answer, at: str = "http://marquee.example/x") -> str:
 def logged_in(target: AttackTarget, wanted: str) -> str:
     """Where one gets by logging in with this `next`."""
     name, password = owner_credentials(target.server)
-    answer = AdminBrowser(target.server).post(
+    response = AdminBrowser(target.server).post(
         "/admin/login", name=name, password=password, next=wanted
     )
-    return leads(answer)
+    return leads(response)
 
 
 @pytest.mark.parametrize("wanted", ELSEWHERE)
@@ -77,8 +77,8 @@ def test_no_path_of_ours_leads_elsewhere(target, there, path):
 def test_no_argument_leads_elsewhere(target, argument):
     for path in ("/", "/campaigns/1/", "/campaigns/1/banners/1/click", "/admin/", "/admin/login"):
         for visitor in (AdminBrowser(target.server), target.owner):
-            answer = visitor.get(f"{path}?{argument}=https://evil.example/")
-            assert "evil" not in leads(answer)
+            response = visitor.get(f"{path}?{argument}=https://evil.example/")
+            assert "evil" not in leads(response)
 
 
 NO_TARGETS = [

@@ -55,6 +55,6 @@ def test_what_was_typed_does_not_come_back(target):
         ("/admin/login", {"name": "nobody-at-all", "password": typed}),
         ("/admin/account", {"old": typed, "new": typed + "x", "again": typed}),
     ):
-        answer = owner.post(path, **said)
-        assert answer.status in (422, 429)
-        assert typed not in answer.text
+        response = owner.post(path, **said)
+        assert response.status in (422, 429)
+        assert typed not in response.text

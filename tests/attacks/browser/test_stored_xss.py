@@ -59,10 +59,10 @@ def in_app(target: AttackTarget) -> list[str]:
 
 def in_story(target: AttackTarget) -> list[str]:
     metadata = json.dumps({"img": HOSTILE_MARKUP, HOSTILE_MARKUP: [HOSTILE_MARKUP]})
-    answer = target.owner.post(
+    response = target.owner.post(
         "/admin/stories/edit", app="1", id="77", metadata=metadata, order="9"
     )
-    assert answer.status == 303, answer.text
+    assert response.status == 303, response.text
     return ["stories?app=1", "stories/edit?id=77", "stories/77/remove"]
 
 
@@ -136,8 +136,8 @@ def in_upload(target: AttackTarget) -> list[str]:
 
 
 def in_host(target: AttackTarget) -> list[str]:
-    answer = target.owner.post(f"/admin/apps/{target.app_id}", hosts=HOSTILE_MARKUP)
-    check(answer.text, reaches=None)
+    response = target.owner.post(f"/admin/apps/{target.app_id}", hosts=HOSTILE_MARKUP)
+    check(response.text, reaches=None)
     return []
 
 
@@ -191,35 +191,37 @@ def planted(target) -> dict[str, list[str]]:
 @pytest.mark.parametrize("field", [plant.__name__ for plant in PLANTED])
 def test_what_was_stored_is_text_in_every_page(target, planted, field):
     for path in planted[field]:
-        answer = target.owner.get(f"/admin/{path}")
-        assert answer.status == 200, path
-        check(answer.text, reaches=SCRIPT_MARKER if field != "in_upload" else None)
+        response = target.owner.get(f"/admin/{path}")
+        assert response.status == 200, path
+        check(response.text, reaches=SCRIPT_MARKER if field != "in_upload" else None)
 
 
 @pytest.mark.parametrize("path", SAID)
 def test_what_an_address_says_is_text(target, path):
     for visitor in (target.owner, AdminBrowser(target.server)):
-        answer = visitor.get(f"/admin/{path.replace('{}', quote(HOSTILE_MARKUP, safe=''))}")
-        check(answer.text, reaches=None)
+        response = visitor.get(f"/admin/{path.replace('{}', quote(HOSTILE_MARKUP, safe=''))}")
+        check(response.text, reaches=None)
 
 
 @pytest.mark.parametrize(
     "path", ["/campaigns/{}", "/banners/{}", "/live/{}", "/static/{}", "/api/v1/stories/{}", "/{}"]
 )
 def test_what_an_error_says_is_no_markup(target, path):
-    answer = target.server.request(path.format(quote(HOSTILE_MARKUP, safe="")), Accept="text/html")
-    if answer.headers["Content-Type"].startswith("text/html"):
-        check(answer.text, reaches=None)
+    response = target.server.request(
+        path.format(quote(HOSTILE_MARKUP, safe="")), Accept="text/html"
+    )
+    if response.headers["Content-Type"].startswith("text/html"):
+        check(response.text, reaches=None)
     else:
-        assert answer.headers["Content-Type"].startswith("application/problem+json")
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Content-Type"].startswith("application/problem+json")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("name", [HOSTILE_MARKUP, "<b>", "a b", '"', "a'b", "x" * 101, ""])
 def test_a_users_name_has_no_markup_in_it(target, name):
-    answer = target.owner.post("/admin/users", name=name)
-    assert answer.status == 422
-    check(answer.text, reaches=None)
+    response = target.owner.post("/admin/users", name=name)
+    assert response.status == 422
+    check(response.text, reaches=None)
 
 
 @pytest.fixture(scope="module")
@@ -303,9 +305,9 @@ SVG = f"""<svg xmlns="http://www.w3.org/2000/svg" onload="{SCRIPT_MARKER}">
 
 def test_an_image_that_is_a_script_runs_nowhere(driver, target):
     target.wait_for_upload(target.upload(("images/image_1.svg", SVG.encode())))
-    answer = target.server.request("/banners/1")
-    assert answer.headers["Content-Type"] == "image/svg+xml" and SCRIPT_MARKER in answer.text
-    policy = answer.headers["Content-Security-Policy"]
+    response = target.server.request("/banners/1")
+    assert response.headers["Content-Type"] == "image/svg+xml" and SCRIPT_MARKER in response.text
+    policy = response.headers["Content-Security-Policy"]
     assert "sandbox" in policy and "default-src 'none'" in policy and "script" not in policy
     driver.get(f"http://127.0.0.1:{target.server.port}/banners/1")
     assert not driver.execute_script("return window.ran")

@@ -47,10 +47,10 @@ def rows(text: str) -> list[list[str]]:
 
 
 def exported(target: AttackTarget, **asked: str) -> list[list[str]]:
-    answer = target.call(with_query("/events/export", format="csv", **asked))
-    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
-    return rows(answer.body.decode())
+    response = target.call(with_query("/events/export", format="csv", **asked))
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
+    return rows(response.body.decode())
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

@@ -1,4 +1,4 @@
-"""Header injection: nothing that a request says ends a line of an answer's head.
+"""Header injection: nothing that a request says ends a line of an response's head.
 
 The HTTP server's own tests cover malformed heads (test_request_framing.py) and
 request smuggling (test_request_fuzz.py), in tests/httpserver/protocol/.
@@ -44,10 +44,10 @@ def heads(target: AttackTarget, request: bytes) -> list[bytes]:
         socket.create_connection(("127.0.0.1", target.server.port), 10)
     ) as there:
         there.sendall(request)
-        answer = b""
+        response = b""
         while piece := there.recv(65_536):
-            answer += piece
-    head = answer.partition(b"\r\n\r\n")[0]
+            response += piece
+    head = response.partition(b"\r\n\r\n")[0]
     return head.replace(b"\r", b"\n").split(b"\n")
 
 
@@ -87,7 +87,7 @@ def test_nothing_in_a_form_does(target, evil):
     cookie = target.owner.cookie
     for row in SENT:
         if row.path == "/admin/users" and evil != EVIL[0]:
-            continue  # takes a while for each, and answers with a page
+            continue  # takes a while for each, and responses with a page
         assert not injected(target, post(target, row.path, cookie, **dict.fromkeys(FIELDS, evil)))
     login = post(target, "/admin/login", "", name=name, password=password, next=evil)
     assert not injected(target, login)

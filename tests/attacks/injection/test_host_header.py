@@ -1,4 +1,4 @@
-"""Host headers: whatever name a request gives this server, no answer leads or points there."""
+"""Host headers: whatever name a request gives this server, no response leads or points there."""
 
 import contextlib
 import socket
@@ -43,25 +43,25 @@ SHOWS_ITS_OWN = ("/api/v1/docs",)
 
 
 def ask(target: AttackTarget, path: str, fields: list[str], form: str = "GET {} HTTP/1.1") -> bytes:
-    """The whole answer."""
+    """The whole response."""
     request = "\r\n".join([form.format(path), *fields, "Connection: close", "", ""])
     with contextlib.closing(
         socket.create_connection(("127.0.0.1", target.server.port), 10)
     ) as there:
         there.sendall(request.encode())
-        answer = b""
+        response = b""
         while piece := there.recv(65_536):
-            answer += piece
-    return answer
+            response += piece
+    return response
 
 
 @pytest.mark.parametrize("fields", FIELDS, ids=lambda it: it[-1].partition(":")[0])
 def test_no_answer_names_the_host_that_was_said(target, fields):
     for path in PATHS:
         for more in ([], [f"Cookie: {target.owner.cookie}"]):
-            answer = ask(target, path, [*fields, *more])
-            assert answer.startswith(b"HTTP/1.1 ")
-            head, _, body = answer.partition(b"\r\n\r\n")
+            response = ask(target, path, [*fields, *more])
+            assert response.startswith(b"HTTP/1.1 ")
+            head, _, body = response.partition(b"\r\n\r\n")
             assert EVIL.encode() not in head, path
             if path in SHOWS_ITS_OWN and fields[0] != "Host: x":
                 assert b"no-store" in head and b'="http' not in body
@@ -71,8 +71,8 @@ def test_no_answer_names_the_host_that_was_said(target, fields):
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path not in SHOWS_ITS_OWN])
 def test_nor_that_of_an_absolute_address(target, path):
-    answer = ask(target, path, [f"Host: {EVIL}"], f"GET http://{EVIL}{{}} HTTP/1.1")
-    assert EVIL.encode() not in answer
+    response = ask(target, path, [f"Host: {EVIL}"], f"GET http://{EVIL}{{}} HTTP/1.1")
+    assert EVIL.encode() not in response
 
 
 @pytest.mark.parametrize("fields", REFUSED, ids=range(len(REFUSED)))

@@ -45,16 +45,16 @@ NAMES = [
 
 
 def raw(target: AttackTarget, path: str) -> bytes:
-    """The whole answer to an address that no client would send so."""
+    """The whole response to an address that no client would send so."""
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {target.owner.cookie}\r\n"
     with contextlib.closing(
         socket.create_connection(("127.0.0.1", target.server.port), 10)
     ) as there:
         there.sendall(f"{request}Connection: close\r\n\r\n".encode("utf-8", "surrogateescape"))
-        answer = b""
+        response = b""
         while piece := there.recv(65_536):
-            answer += piece
-    return answer
+            response += piece
+    return response
 
 
 def found(target: AttackTarget, place: str, up: str) -> list[str]:
@@ -138,7 +138,7 @@ def test_without_the_guard_a_member_lies_where_it_says(weakened):
 
 
 def ask(target: AttackTarget, path: str, method: str = "POST", body: bytes = b"{}") -> bytes:
-    """The answer of the owner's socket."""
+    """The response of the owner's socket."""
     here = os.open(target.server.data, os.O_RDONLY)
     try:
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as there:
@@ -149,12 +149,12 @@ def ask(target: AttackTarget, path: str, method: str = "POST", body: bytes = b"{
                 f"Content-Length: {len(body)}\r\n\r\n".encode()
                 + body
             )
-            answer = b""
+            response = b""
             while piece := there.recv(65_536):
-                answer += piece
+                response += piece
     finally:
         os.close(here)
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def ask(target: AttackTarget, path: str, method: str = "POST", body: bytes = b"{
      "/import/../../etc/passwd", "/replay/../1", "/static/../server.py", "/admin/", "/"],
 )  # fmt: skip
 def test_a_command_is_one_of_those_that_there_are(target, path):
-    answer = ask(target, path)
-    assert answer.split()[1] in (b"404", b"400", b"405", b"422"), answer[:200]
-    assert b"Traceback" not in answer and b"root:" not in answer
+    response = ask(target, path)
+    assert response.split()[1] in (b"404", b"400", b"405", b"422"), response[:200]
+    assert b"Traceback" not in response and b"root:" not in response
 
 
 def test_commands_socket_and_folder_are_the_owners_alone(target):

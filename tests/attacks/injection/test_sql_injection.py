@@ -47,12 +47,12 @@ def test_no_address_is_a_part_of_a_statement(target, payload):
             places.append(f"{path.rpartition('/')[0]}/{said}")
         for place in places:
             ours = path.startswith("/admin")
-            answer = (
+            response = (
                 target.owner.get(place) if ours else target.call(place, token=target.admin_token)
             )
-            assert answer.status < 500, (place, answer.text)
-            assert "$argon2" not in answer.text, place
-            assert "syntax error" not in answer.text, place
+            assert response.status < 500, (place, response.text)
+            assert "$argon2" not in response.text, place
+            assert "syntax error" not in response.text, place
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))

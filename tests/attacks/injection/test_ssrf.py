@@ -22,8 +22,8 @@ from tests.support.web.attack_target import AttackTarget, UnprotectedProcess, wi
 class Listener:
     """Listens on a port of this machine, and keeps the heads of what comes."""
 
-    def __init__(self, answer: bytes = b"") -> None:
-        self.answer = answer
+    def __init__(self, response: bytes = b"") -> None:
+        self.response = response
         self.heads: list[bytes] = []
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port = self._socket.getsockname()[1]
@@ -42,7 +42,7 @@ class Listener:
                 while b"\r\n\r\n" not in head and (piece := there.recv(65_536)):
                     head += piece
                 self.heads.append(head)
-                there.sendall(self.answer)
+                there.sendall(self.response)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -138,8 +138,8 @@ def redirected(kind: type, data, place: str, status: int, inside: Listener) -> b
     """Whether an upstream has a server ask the inner one."""
     inside.heads.clear()
     location = place.format(inside.port)
-    answer = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
-    upstream = Listener(answer.encode())
+    response = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    upstream = Listener(response.encode())
     server = kind(data, "--upstream", f"http://127.0.0.1:{upstream.port}")
     try:
         server.request(
@@ -165,8 +165,8 @@ def test_a_target_is_told_and_never_asked_for(target: AttackTarget, inside):
     inside.heads.clear()
     content = f"banner_id,url\n1,http://127.0.0.1:{inside.port}/inside\n".encode()
     target.wait_for_upload(target.upload(("targets.csv", content)))
-    answer = target.server.request("/campaigns/1/banners/1/click")
-    assert answer.status in (302, 404)
+    response = target.server.request("/campaigns/1/banners/1/click")
+    assert response.status in (302, 404)
     assert inside.heads == []
 
 

@@ -80,9 +80,9 @@ def cpu(target: AttackTarget) -> float:
 def test_what_multiplies_circles_or_leads_away_is_refused(target, schema):
     before = cpu(target)
     for method, path in (("PUT", RULE), ("POST", f"{RULE}/dry-run")):
-        answer = target.call(path, method, schema, token=target.admin_token)
-        assert answer.status in (400, 413, 422), answer.text
-        assert answer.headers["Content-Type"] == "application/problem+json"
+        response = target.call(path, method, schema, token=target.admin_token)
+        assert response.status in (400, 413, 422), response.text
+        assert response.headers["Content-Type"] == "application/problem+json"
     assert cpu(target) - before < CHEAP
     assert target.call(RULE, token=target.admin_token).status == 404
 
@@ -90,8 +90,8 @@ def test_what_multiplies_circles_or_leads_away_is_refused(target, schema):
 def judged(target: AttackTarget, pattern: str, text: str) -> float:
     """Seconds of CPU for an event that is judged by a rule with this pattern."""
     schema = {"additionalProperties": {"pattern": pattern}}
-    answer = target.call(RULE, "PUT", schema, token=target.admin_token)
-    assert answer.status in (200, 201), answer.text
+    response = target.call(RULE, "PUT", schema, token=target.admin_token)
+    assert response.status in (200, 201), response.text
     before = cpu(target)
     target.send(*[attack_event(category="bomb", name="bomb", data={"a": text})] * 3)
     took = cpu(target) - before
@@ -106,6 +106,6 @@ def test_a_pattern_is_matched_in_linear_time(target, pattern, text):
 
 def test_without_the_guards_a_rule_costs_what_it_likes(weakened):
     assert judged(weakened, "^(?:(?=a)(a|aa))+$", "a" * 29 + "!") > CHEAP
-    answer = weakened.call(RULE, "PUT", REFUSED["references that multiply widely"],
+    response = weakened.call(RULE, "PUT", REFUSED["references that multiply widely"],
                            token=weakened.admin_token)  # fmt: skip
-    assert answer.status == 201
+    assert response.status == 201

@@ -191,8 +191,8 @@ def watched(target) -> Iterator[AttackTarget]:
 
 @pytest.mark.parametrize(("made", "said"), REFUSED, ids=IDS)
 def test_an_archive_that_is_a_burden_is_refused_in_words(watched, made, said):
-    answer = watched.upload(("a.zip", made()))
-    told = page_text(answer if answer.status == 422 else watched.wait_for_upload(answer))
+    response = watched.upload(("a.zip", made()))
+    told = page_text(response if response.status == 422 else watched.wait_for_upload(response))
     assert any(each in told for each in said.split("|")), told
     assert watched.server.request("/healthz").status == 200
     wait_for(lambda: lies(watched) == 0)
@@ -218,6 +218,6 @@ def test_a_form_with_more_than_may_come_is_cut_off(watched):
 def test_without_the_guard_a_bomb_goes_off(weakened):
     packed = zip_files([("images/image_1.png", b"0" * (10 * MOST))])
     assert len(packed) < MOST / 50
-    answer = weakened.upload(("a.zip", packed))
+    response = weakened.upload(("a.zip", packed))
     wait_for(lambda: lies(weakened) > 5 * MOST)
-    assert "larger than 2" not in page_text(weakened.wait_for_upload(answer))
+    assert "larger than 2" not in page_text(weakened.wait_for_upload(response))

@@ -1,4 +1,4 @@
-"""A real server under load, backed up, killed, and put back elsewhere."""
+"""Backups of a server under load, restored after it was killed."""
 
 import http.client
 import json
@@ -17,21 +17,22 @@ from tests.support.faults.server_load import KillableServer, new_load, wait_unti
 from tests.support.programs.log_sender import SendTranscript, count_missing
 
 
-def run(*words: str | Path) -> dict[str, object]:
+def run_json(*arguments: str | Path) -> dict[str, object]:
+    """Run a command and return its JSON output."""
     done = subprocess.run(
-        [sys.executable, "server.py", *words, "--json"],
+        [sys.executable, "server.py", *arguments, "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert isinstance(said, dict)
-    return said
+    output = json.loads(done.stdout)
+    assert isinstance(output, dict)
+    return output
 
 
-def asked(server: KillableServer, path: str, token: str) -> bytes:
+def get_body(server: KillableServer, path: str, token: str) -> bytes:
     with closing(http.client.HTTPConnection(server.host, server.port, timeout=60)) as connection:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
@@ -40,30 +41,30 @@ def asked(server: KillableServer, path: str, token: str) -> bytes:
 
 
 @pytest.mark.parametrize("to", ["backups", "backup.tar"])
-def test_every_event_acknowledged_before_a_backup_began_is_in_it(tmp_path: Path, to: str) -> None:
+def test_backup_contains_every_event_acknowledged_before(tmp_path: Path, to: str) -> None:
     data = tmp_path / "data"
     load = new_load(data)
     server = KillableServer(data)
     before: list[SendTranscript] = []
-    places: list[str] = []
+    backups: list[str] = []
 
     def back_up() -> None:
         for _ in range(2):
-            enough = len(load.transcript.acknowledged) + 150
-            wait_until(lambda: len(load.transcript.acknowledged) >= enough)  # noqa: B023
+            target = len(load.transcript.acknowledged) + 150
+            wait_until(lambda: len(load.transcript.acknowledged) >= target)  # noqa: B023
             before.append(SendTranscript("".join(lines for _, lines in list(load.timed_lines))))
-            places.append(str(run("backup", "--data", data, "--to", tmp_path / to)["place"]))
+            backups.append(str(run_json("backup", "--data", data, "--to", tmp_path / to)["place"]))
 
-    backing = threading.Thread(target=back_up)
-    backing.start()
-    load.run(server, until=lambda: not backing.is_alive())  # and then it is killed
-    backing.join()
+    backup_thread = threading.Thread(target=back_up)
+    backup_thread.start()
+    load.run(server, until=lambda: not backup_thread.is_alive())  # then it kills the server
+    backup_thread.join()
     assert len(before[1].acknowledged) > len(before[0].acknowledged) > 100
 
     other = tmp_path / "other"
-    restored = run("restore", places[1], "--data", other)
+    restored = run_json("restore", backups[1], "--data", other)
     with closing(sqlite3.connect(other / "marquee.db")) as connection:
-        # What came during the backup may be in it too; nothing else is.
+        # Events sent during the backup may be in it too.
         before[1].sent |= load.transcript.sent
         assert count_missing(connection, before[1]) == 0
 
@@ -71,7 +72,7 @@ def test_every_event_acknowledged_before_a_backup_began_is_in_it(tmp_path: Path,
     try:
         counts = server.event_counts()
         assert counts.pop("received") == sum(counts.values())
-        lines = asked(server, "/events/export?format=ndjson", load.token).splitlines()
+        lines = get_body(server, "/events/export?format=ndjson", load.token).splitlines()
         found = {event["session_id"]: int(event["id"]) for event in map(json.loads, lines)}
         assert len(found) == len(lines) == restored["events"]
         assert before[1].acknowledged.items() <= found.items()
@@ -79,8 +80,8 @@ def test_every_event_acknowledged_before_a_backup_began_is_in_it(tmp_path: Path,
         server.kill()
 
 
-def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
-    """Stopped in its middle by a signal, it holds up nobody; nor does its kill."""
+def test_events_are_stored_while_backup_is_stopped(tmp_path: Path) -> None:
+    """Neither SIGSTOP nor SIGKILL of a backup delays the server."""
     data = tmp_path / "data"
     load = new_load(data)
     server = KillableServer(data)
@@ -90,11 +91,11 @@ def test_events_are_taken_while_a_backup_stands_still(tmp_path: Path) -> None:
         "create_backup(Path(sys.argv[1]), Path(sys.argv[2]), "
         "lambda *_: os.kill(os.getpid(), signal.SIGSTOP))"
     )
-    with subprocess.Popen([sys.executable, "-c", code, data, tmp_path / "to"], cwd=ROOT) as backing:
-        while "T (stopped)" not in Path(f"/proc/{backing.pid}/status").read_text():
-            assert backing.poll() is None
+    with subprocess.Popen([sys.executable, "-c", code, data, tmp_path / "to"], cwd=ROOT) as backup:
+        while "T (stopped)" not in Path(f"/proc/{backup.pid}/status").read_text():
+            assert backup.poll() is None
             time.sleep(0.01)
         load.run_until_acknowledged(server, 100)
-        backing.kill()
+        backup.kill()
     assert not list((tmp_path / "to").glob("[!.]*"))
     assert load.count_missing(data) == 0

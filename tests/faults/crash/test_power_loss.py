@@ -1,4 +1,4 @@
-"""What is acknowledged survives power loss, whatever of the unsynced writes reached the disk."""
+"""Acknowledged events survive a power loss, whichever unsynced writes reached the disk."""
 
 import os
 import random
@@ -18,8 +18,8 @@ from tests.support.faults.server_load import KillableServer, new_load
 from tests.support.programs.log_sender import SendTranscript
 
 
-def journal(shim: Path, folder: Path, synchronous: str, events: int) -> list[JournalRecord]:
-    """What a loaded log does to its disk, until so many events are acknowledged."""
+def record_journal(shim: Path, folder: Path, synchronous: str, events: int) -> list[JournalRecord]:
+    """Return the disk operations of a log until so many events are acknowledged."""
     data = folder / "data"
     data.mkdir()
     program = str(PROGRAMS / "log_sender.py")
@@ -34,10 +34,10 @@ def journal(shim: Path, folder: Path, synchronous: str, events: int) -> list[Jou
     return list(read_records(folder / "journal"))
 
 
-def journal_of_a_server(
+def record_server_journal(
     shim: Path, folder: Path, events: int
 ) -> tuple[dict[str, bytes], list[JournalRecord]]:
-    """What was in a server's folder before, and what the server does to it under load."""
+    """Return the initial files of a server's folder, and its disk operations under load."""
     data = folder / "data"
     load = new_load(data)
     before = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
@@ -47,65 +47,67 @@ def journal_of_a_server(
         JournalRecord(0, RecordKind.WRITE, "lines", 0, 0, each.encode(), at)
         for at, each in load.timed_lines
     )
-    told = merge(read_records(folder / "journal"), lines, key=attrgetter("end"))
-    return before, list(told)
+    records = merge(read_records(folder / "journal"), lines, key=attrgetter("end"))
+    return before, list(records)
 
 
-def lost(
-    told: list[JournalRecord],
+def count_lost(
+    records: list[JournalRecord],
     folder: Path,
     *,
     seed: int,
     moments: int,
     before: Mapping[str, bytes] | None = None,
 ) -> int:
-    """Acknowledged events that are missing after power losses at so many moments."""
-    chance = random.Random(seed)
-    chosen = set(chance.sample(range(len(told)), moments))
-    disk, lines = SimulatedDisk(before or {}), SendTranscript()
+    """Return how many acknowledged events power losses at random moments lose in total."""
+    rng = random.Random(seed)
+    chosen = set(rng.sample(range(len(records)), moments))
+    disk, transcript = SimulatedDisk(before or {}), SendTranscript()
     total = 0
-    for number, record in enumerate(told):
+    for number, record in enumerate(records):
         if record.path == "lines":
-            lines.add(record.data.decode())
+            transcript.add(record.data.decode())
         else:
             disk.apply(record)
         if number in chosen:
-            for share in (0.0, chance.random(), 1.0):
+            for share in (0.0, rng.random(), 1.0):
                 total += count_missing_on_disk(
-                    disk.after_power_loss(chance, share), lines, folder / "left"
+                    disk.after_power_loss(rng, share), transcript, folder / "left"
                 )
-    assert len(lines.acknowledged) > 100
+    assert len(transcript.acknowledged) > 100
     return total
 
 
-def test_nothing_acknowledged_is_lost_when_the_power_goes(shim: Path, tmp_path: Path) -> None:
-    told = journal(shim, tmp_path, "FULL", 5_000)
-    checkpoints = sum(each.kind is RecordKind.SYNC and each.path == "marquee.db" for each in told)
+def test_acknowledged_events_survive_power_loss(shim: Path, tmp_path: Path) -> None:
+    records = record_journal(shim, tmp_path, "FULL", 5_000)
+    checkpoints = sum(
+        each.kind is RecordKind.SYNC and each.path == "marquee.db" for each in records
+    )
     assert checkpoints > 3
-    assert lost(told, tmp_path, seed=1, moments=40) == 0
+    assert count_lost(records, tmp_path, seed=1, moments=40) == 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(10))
-def test_nothing_acknowledged_is_lost_at_many_moments(
+def test_acknowledged_events_survive_power_loss_at_many_moments(
     shim: Path, tmp_path: Path, seed: int
 ) -> None:
-    told = journal(shim, tmp_path, "FULL", 15_000)
-    assert lost(told, tmp_path, seed=seed, moments=150) == 0
+    records = record_journal(shim, tmp_path, "FULL", 15_000)
+    assert count_lost(records, tmp_path, seed=seed, moments=150) == 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
-def test_no_202_of_a_server_was_untrue_when_the_power_goes(
+def test_events_acknowledged_by_server_survive_power_loss(
     shim: Path, tmp_path: Path, seed: int
 ) -> None:
-    before, told = journal_of_a_server(shim, tmp_path, 3_000)
-    assert lost(told, tmp_path, seed=seed, moments=150, before=before) == 0
+    before, records = record_server_journal(shim, tmp_path, 3_000)
+    assert count_lost(records, tmp_path, seed=seed, moments=150, before=before) == 0
 
 
-@pytest.mark.parametrize("guard", ["NORMAL", "EARLY"])
-def test_the_same_test_sees_the_loss_when_commits_are_not_synced_or_not_waited_for(
-    shim: Path, tmp_path: Path, guard: str
+@pytest.mark.parametrize("synchronous", ["NORMAL", "EARLY"])
+def test_loss_is_detected_without_synced_or_awaited_commits(
+    shim: Path, tmp_path: Path, synchronous: str
 ) -> None:
-    told = journal(shim, tmp_path, guard, 5_000)
-    assert lost(told, tmp_path, seed=1, moments=40) > 0
+    records = record_journal(shim, tmp_path, synchronous, 5_000)
+    assert count_lost(records, tmp_path, seed=1, moments=40) > 0

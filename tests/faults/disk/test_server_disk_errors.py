@@ -1,6 +1,6 @@
-"""A server whose disk fails at one write or sync, or from one on: it goes on, or ends and says why.
+"""A server survives a failing write or sync, or exits with a reason.
 
-Either way its senders hear 202 of what is kept, and nothing but 503 with `Retry-After` of the rest.
+Senders get 202 only for stored events, and 503 with `Retry-After` for all others.
 """
 
 import errno
@@ -13,25 +13,25 @@ import pytest
 
 from tests.support.faults.server_load import KillableServer, LoadGenerator, StartFailed, new_load
 
-KILLED = -9  # by the test, as it was well
+KILLED = -9  # by the test
 FULL, BROKEN = errno.ENOSPC, errno.EIO
 
 
-class Whole(NamedTuple):
-    """A folder with an app in it, and the app's token."""
+class HealthyFolder(NamedTuple):
+    """A data folder with an app, and the app's token."""
 
     folder: Path
     token: str
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def healthy_folder(tmp_path_factory: pytest.TempPathFactory) -> HealthyFolder:
     folder = tmp_path_factory.mktemp("whole") / "data"
-    return Whole(folder, new_load(folder).token)
+    return HealthyFolder(folder, new_load(folder).token)
 
 
-class Tried(NamedTuple):
-    """What became of a server whose call of a number failed."""
+class FaultOutcome(NamedTuple):
+    """The outcome of a server with a failing call."""
 
     status: int
     acknowledged: int
@@ -39,65 +39,74 @@ class Tried(NamedTuple):
     log: str
 
 
-def tried(
-    whole: Whole, shim: Path, folder: Path, fault: tuple[int, int, bool], changes: str = ""
-) -> Tried:
-    """Serve and send, with the fault (number, errno, ever); then start again on a well disk."""
+def serve_with_fault(
+    healthy_folder: HealthyFolder,
+    shim: Path,
+    folder: Path,
+    fault: tuple[int, int, bool],
+    changes: str = "",
+) -> FaultOutcome:
+    """Serve and send with a fault (call, errno, is_permanent); then start on a healthy disk."""
     shutil.rmtree(folder, ignore_errors=True)
     data, log = folder / "data", folder / "log"
-    shutil.copytree(whole.folder, data)
-    number, error, ever = fault
-    environ = {
+    shutil.copytree(healthy_folder.folder, data)
+    call, error, is_permanent = fault
+    environment = {
         "LD_PRELOAD": str(shim),
         "DISK_FOLDER": str(data),
         "DISK_JOURNAL": "/dev/null",
-        "DISK_FAULT_AT": f"{number} {error} {int(ever)}",
+        "DISK_FAULT_AT": f"{call} {error} {int(is_permanent)}",
     }
-    load = LoadGenerator(whole.token)
+    load = LoadGenerator(healthy_folder.token)
     load.is_503_allowed = True
     try:
-        server = KillableServer(data, changes=changes, log=log, **environ)
+        server = KillableServer(data, changes=changes, log=log, **environment)
     except StartFailed as error:
         status = error.status
     else:
-        # A fault of one of its first calls is behind it then; for others it ends.
+        # By then the call has failed, and a permanent fault has ended the server.
         load.run(server, 120, until=lambda: len(load.transcript.acknowledged) > 1_500)
         status = server.process.returncode
-    KillableServer(data).kill()  # it starts again
-    return Tried(
+    KillableServer(data).kill()  # the next start must succeed
+    return FaultOutcome(
         status, len(load.transcript.acknowledged), load.count_missing(data), log.read_text()
     )
 
 
-def wrong(fault: tuple[int, int, bool], of: Tried) -> str:
-    """What should not have been; nothing if all is well."""
-    _, error, ever = fault
-    said = f"{fault}: {of}"
-    if of.missing or "Traceback" in of.log:
-        return said
-    if of.status == KILLED:
-        # A disk that was full for a moment is written again.
-        return said if error == FULL and not ever and of.acknowledged < 100 else ""
-    words = [line for line in of.log.splitlines() if "CRITICAL" in line or "marquee: " in line]
-    return "" if of.status == 1 and words else said
+def describe_failure(fault: tuple[int, int, bool], outcome: FaultOutcome) -> str:
+    """Return a description of a wrong outcome, or an empty string."""
+    _, error, is_permanent = fault
+    description = f"{fault}: {outcome}"
+    if outcome.missing or "Traceback" in outcome.log:
+        return description
+    if outcome.status == KILLED:
+        # The server must store events again after a full disk has space.
+        is_stuck = error == FULL and not is_permanent and outcome.acknowledged < 100
+        return description if is_stuck else ""
+    reasons = [
+        line for line in outcome.log.splitlines() if "CRITICAL" in line or "marquee: " in line
+    ]
+    return "" if outcome.status == 1 and reasons else description
 
 
 CASES = [
-    # Few, and then each seventh of the first 300.
     pytest.param([37, 240], id="few"),
     pytest.param(range(1, 301, 7), id="many", marks=pytest.mark.long),
 ]
 
 
 @pytest.mark.parametrize("error", [FULL, BROKEN], ids=["ENOSPC", "EIO"])
-@pytest.mark.parametrize("numbers", CASES)
-def test_a_server_outlives_a_failing_disk_or_ends_and_says_why(
-    whole: Whole, shim: Path, tmp_path: Path, numbers: list[int], error: int
+@pytest.mark.parametrize("calls", CASES)
+def test_server_survives_disk_error_or_exits_with_reason(
+    healthy_folder: HealthyFolder, shim: Path, tmp_path: Path, calls: list[int], error: int
 ) -> None:
-    once_and_ever = [(number, error, ever) for number, ever in product(numbers, (False, True))]
-    if len(numbers) < 10:
-        once_and_ever = once_and_ever[::3]
-    found = (wrong(each, tried(whole, shim, tmp_path / "x", each)) for each in once_and_ever)
+    faults = [(call, error, is_permanent) for call, is_permanent in product(calls, (False, True))]
+    if len(calls) < 10:
+        faults = faults[::3]
+    found = (
+        describe_failure(each, serve_with_fault(healthy_folder, shim, tmp_path / "x", each))
+        for each in faults
+    )
     assert [each for each in found if each] == []
 
 
@@ -105,8 +114,10 @@ def test_a_server_outlives_a_failing_disk_or_ends_and_says_why(
     "changes",
     ["acknowledge_failed_commits", pytest.param("ignore_disk_errors", marks=pytest.mark.long)],
 )
-def test_the_same_test_sees_it_when_a_guard_is_taken_out(
-    whole: Whole, shim: Path, tmp_path: Path, changes: str
+def test_ignored_disk_errors_are_detected(
+    healthy_folder: HealthyFolder, shim: Path, tmp_path: Path, changes: str
 ) -> None:
     fault = (200, FULL, True)
-    assert wrong(fault, tried(whole, shim, tmp_path / "x", fault, changes))
+    assert describe_failure(
+        fault, serve_with_fault(healthy_folder, shim, tmp_path / "x", fault, changes)
+    )

@@ -1,7 +1,7 @@
-"""Whoever leaves, in whatever way and at whatever moment, leaves nothing behind.
+"""Clients that disconnect at any stage of a request leave nothing behind.
 
-Every address is asked with every method in each of its stages, and left there: nothing that the
-server holds for somebody stays, and a stop has nobody to wait for.
+The tests send every method to every documented URL, disconnect at each stage, and check that the
+server frees connections, memory, files and listeners, and stops at once.
 """
 
 import contextlib
@@ -24,40 +24,40 @@ import pytest
 from demo import demo_traffic
 from tests.support.faults.server_load import KillableServer, run_json_command
 
-QUICK = ("idle", "header", "body", "write")  # limits, to be as short as a second
-# Seconds that a stop waits for somebody who has not left, and much less than that.
-DRAIN, STOPPED = 600, 120
-LIVE = f"/api/v1/audience/{demo_traffic.DEMO_HOST}/stream?apikey={demo_traffic.DEMO_TOKEN}"
+SHORT_TIMEOUTS = ("idle", "header", "body", "write")  # set to one second
+# A stop waits so long for open connections; without any it must take much less.
+DRAIN_SECONDS, MAX_STOP_SECONDS = 600, 120
+STREAM_URL = f"/api/v1/audience/{demo_traffic.DEMO_HOST}/stream?apikey={demo_traffic.DEMO_TOKEN}"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 FORM = b"--x\r\nContent-Disposition: form-data; name=files; filename=1/impressions_1.csv\r\n\r\n"
 
 
-def close(peer: socket.socket) -> None:
-    peer.close()
+def close(client: socket.socket) -> None:
+    client.close()
 
 
-def half(peer: socket.socket) -> None:
+def half_close(client: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        peer.shutdown(socket.SHUT_WR)
+        client.shutdown(socket.SHUT_WR)
 
 
-def reset(peer: socket.socket) -> None:
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
 
 
-ENDS: tuple[Callable[[socket.socket], None], ...] = (close, half, reset)
+DISCONNECTS: tuple[Callable[[socket.socket], None], ...] = (close, half_close, reset)
 
 
-class House(NamedTuple):
-    """A server, what it logged, and who may ask it for everything."""
+class DisconnectTarget(NamedTuple):
+    """A server, its log, and credentials for every route."""
 
     server: KillableServer
     data: Path
     log: Path
-    headers: str  # of an owner who is logged in, with a token of all scopes
+    headers: str  # session cookie of an owner, and a token with all scopes
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         text = self.server.get_body("/metrics").decode()
         names = ("connections", "held_bytes", "listeners")
         return {
@@ -72,10 +72,10 @@ class House(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(folder: Path, changes: str = "") -> Iterator[House]:
+def running_server(folder: Path, changes: str = "") -> Iterator[DisconnectTarget]:
     data, log = folder / "data", folder / "log"
-    limits = [word for name in QUICK for word in (f"--{name}-seconds", "1")]
-    limits += ["--drain-seconds", str(DRAIN)]
+    limits = [word for name in SHORT_TIMEOUTS for word in (f"--{name}-seconds", "1")]
+    limits += ["--drain-seconds", str(DRAIN_SECONDS)]
     server = KillableServer(data, "--sample", "--no-traffic", *limits, changes=changes, log=log)
     try:
         token = run_json_command(data, "app", "token", "token_1", "--scopes", "read,write,admin")
@@ -92,13 +92,13 @@ def served(folder: Path, changes: str = "") -> Iterator[House]:
         connection.close()
         bearer = f"Authorization: Bearer {token['secret_token']}\r\n"
         owner = f"Cookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n"
-        yield House(server, data, log, bearer + owner)
+        yield DisconnectTarget(server, data, log, bearer + owner)
     finally:
         server.kill()
 
 
-def addresses(server: KillableServer) -> list[str]:
-    """All that the API's document names, with its examples."""
+def documented_urls(server: KillableServer) -> list[str]:
+    """Return every URL of the OpenAPI document, with example values."""
     document = json.loads(server.get_body("/api/v1/openapi.json"))
     found = []
     for path, operations in document["paths"].items():
@@ -115,8 +115,8 @@ def addresses(server: KillableServer) -> list[str]:
     return [*found, "/nowhere", "/events/export?format=csv"]
 
 
-def stages(method: str, path: str, headers: str) -> Iterator[tuple[str, list[bytes]]]:
-    """What is sent until one leaves, in pieces, by name."""
+def partial_requests(method: str, path: str, headers: str) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield names and pieces of complete and partial requests."""
 
     def head(*lines: str) -> bytes:
         kind = "multipart/form-data; boundary=x" if "upload" in path else "application/x-ndjson"
@@ -128,7 +128,9 @@ def stages(method: str, path: str, headers: str) -> Iterator[tuple[str, list[byt
         yield "whole", [head()]
         yield "behind another", [behind + head()]
         yield "ahead of another", [head() + behind]
-    elif "upload" in path or path.endswith("/events"):  # others would undo what they are let in by
+    elif "upload" in path or path.endswith(
+        "/events"
+    ):  # others would log the owner out or revoke the token
         form = FORM + b"banner_id,campaign_id\n1,1\n\r\n--x--\r\n"
         yield "a whole body", [head(f"Content-Length: {len(form)}"), form]
     yield "half a head", [head()[:40]]
@@ -139,67 +141,69 @@ def stages(method: str, path: str, headers: str) -> Iterator[tuple[str, list[byt
     yield "half in chunks", [head("Transfer-Encoding: chunked"), b"100\r\n" + FORM]
 
 
-def leave(house: House, rounds: int, paths: list[str]) -> int:
-    """Come and leave; how often that was."""
-    waiting: list[socket.socket] = []
-    ends = itertools.cycle(ENDS)
+def disconnect_everywhere(target: DisconnectTarget, rounds: int, paths: list[str]) -> int:
+    """Send partial requests and disconnect; return the number of connections."""
+    half_closed: list[socket.socket] = []
+    disconnects = itertools.cycle(DISCONNECTS)
     count = 0
-    for turn in range(rounds):
-        for path, method, headers in itertools.product(paths, METHODS, (house.headers, "")):
-            for _, pieces in stages(method, path, headers):
-                peer = socket.create_connection((house.server.host, house.server.port), timeout=60)
+    for round_number in range(rounds):
+        for path, method, headers in itertools.product(paths, METHODS, (target.headers, "")):
+            for _, pieces in partial_requests(method, path, headers):
+                client = socket.create_connection(
+                    (target.server.host, target.server.port), timeout=60
+                )
                 with contextlib.suppress(OSError):
                     for piece in pieces:
-                        peer.sendall(piece)
-                        time.sleep(turn % 4 / 2_000)
-                end = next(ends)
-                end(peer)
+                        client.sendall(piece)
+                        time.sleep(round_number % 4 / 2_000)
+                disconnect = next(disconnects)
+                disconnect(client)
                 count += 1
-                if end is half:
-                    waiting.append(peer)
-                if len(waiting) > 300:
-                    waiting.pop(0).close()
-    for peer in waiting:
-        peer.close()
+                if disconnect is half_close:
+                    half_closed.append(client)
+                if len(half_closed) > 300:
+                    half_closed.pop(0).close()
+    for client in half_closed:
+        client.close()
     return count
 
 
-def nothing_is_left(house: House, files: int, patience: float = 120) -> None:
-    """As before, soon; and a stop has nobody to wait for."""
+def assert_nothing_left(target: DisconnectTarget, files: int, patience: float = 120) -> None:
+    """Wait until metrics and files are as before, and check that the server stops at once."""
     expected = {"connections": 1.0, "held_bytes": 0.0, "listeners": 0.0}
     end = time.monotonic() + patience
-    # SQLite's readers may have opened a file or two more.
+    # SQLite may have opened a few more files for readers.
     while (
-        (left := house.figures()) != expected
-        or house.server.open_files() > files + 8
-        or house.uploads()
+        (left := target.metrics()) != expected
+        or target.server.open_files() > files + 8
+        or target.uploads()
     ):
-        assert time.monotonic() < end, (left, house.server.open_files(), files, house.uploads())
+        assert time.monotonic() < end, (left, target.server.open_files(), files, target.uploads())
         time.sleep(0.2)
-    house.server.process.send_signal(signal.SIGTERM)
-    assert house.server.process.wait(STOPPED) == 0
-    log = house.log.read_text()
+    target.server.process.send_signal(signal.SIGTERM)
+    assert target.server.process.wait(MAX_STOP_SECONDS) == 0
+    log = target.log.read_text()
     assert not re.search(r"Traceback|ERROR|CRITICAL|were cut|never retrieved", log), log[-3_000:]
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
-def test_whoever_leaves_leaves_nothing_behind(tmp_path: Path, rounds: int) -> None:
-    with served(tmp_path) as house:
-        paths, files = addresses(house.server), house.server.open_files()
+def test_disconnects_leave_nothing_behind(tmp_path: Path, rounds: int) -> None:
+    with running_server(tmp_path) as target:
+        paths, files = documented_urls(target.server), target.server.open_files()
         assert len(paths) > 70
-        count = leave(house, rounds, paths)
-        print(f"left {count:,} times")
+        count = disconnect_everywhere(target, rounds, paths)
+        print(f"{count:,} disconnects")
         assert count > 5_000 * rounds
-        nothing_is_left(house, files)
+        assert_nothing_left(target, files)
 
 
 @pytest.mark.parametrize(
     ("changes", "path"),
-    [("report_disconnects_early", "/events"), ("ignore_stream_disconnects", LIVE)],
+    [("report_disconnects_early", "/events"), ("ignore_stream_disconnects", STREAM_URL)],
 )
-def test_what_would_be_left_behind_is_seen(tmp_path: Path, changes: str, path: str) -> None:
-    with served(tmp_path, changes) as house:
-        files = house.server.open_files()
-        leave(house, 4, [path])
+def test_leftovers_of_disconnects_are_detected(tmp_path: Path, changes: str, path: str) -> None:
+    with running_server(tmp_path, changes) as target:
+        files = target.server.open_files()
+        disconnect_everywhere(target, 4, [path])
         with pytest.raises(AssertionError):
-            nothing_is_left(house, files, patience=3)
+            assert_nothing_left(target, files, patience=3)

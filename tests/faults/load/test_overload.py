@@ -1,4 +1,4 @@
-"""Far more is sent than a slow disk takes: what is not taken is 503, and memory stays bounded."""
+"""Overload of a slow disk: excess requests get 503, and memory stays bounded."""
 
 import asyncio
 import subprocess
@@ -15,30 +15,30 @@ from tests.support import ROOT
 from tests.support.faults.overload_senders import OverloadTally, SenderGroup, run_overload
 from tests.support.faults.server_load import KillableServer, LoadGenerator, new_load
 
-MORE = 64  # MiB
+MAX_GROWTH_MIB = 64
 SENDERS = [
     SenderGroup(400, 250_000, pause=0.5),
     SenderGroup(100, 100_000),
     SenderGroup(100, 300, lines=100),
     SenderGroup(60, 2_000, lines=60),
-    SenderGroup(24, 300, lines=2_500),  # more than a lane takes: streams
+    SenderGroup(24, 300, lines=2_500),  # larger than the body limit of fast routes: streamed
     SenderGroup(200, 300),
 ]
-FEW = [SenderGroup(4, pad, lines) for _, pad, lines, _ in SENDERS] + [
+WARM_UP_SENDERS = [SenderGroup(4, pad, lines) for _, pad, lines, _ in SENDERS] + [
     SenderGroup(8, 300, lines=100)
 ]
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> dict[str, str]:
-    """What makes a server's disk slow: a hundredth of what it could take."""
+def slow_disk(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which each sync takes 50 ms longer."""
     if which("gcc") is None:
-        pytest.skip("the shim is compiled by gcc, which is missing")
-    made = tmp_path / "slow.so"
+        pytest.skip("gcc is missing, which compiles the shim")
+    library = tmp_path / "slow.so"
     source = ROOT / "tests/support/faults/slow_disk.c"
-    words = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(made), str(source), "-ldl"]
-    subprocess.run(words, check=True, timeout=240)
-    return {"LD_PRELOAD": str(made), "SLOW_SYNC": "50000"}
+    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(command, check=True, timeout=240)
+    return {"LD_PRELOAD": str(library), "SLOW_SYNC": "50000"}
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ def load(tmp_path: Path) -> LoadGenerator:
 
 
 @contextmanager
-def served(
-    load: LoadGenerator, data: Path, changes: str = "", **environ: str
+def running_server(
+    load: LoadGenerator, data: Path, changes: str = "", **environment: str
 ) -> Iterator[KillableServer]:
-    server = KillableServer(data, changes=changes, **environ)
+    server = KillableServer(data, changes=changes, **environment)
     try:
         yield server
     finally:
@@ -58,98 +58,99 @@ def served(
 
 
 @contextmanager
-def watched(server: KillableServer) -> Iterator[Callable[[], float]]:
-    """Tells the most memory that the server had meanwhile."""
-    most, ended = [server.resident_mib()], threading.Event()
+def memory_peak(server: KillableServer) -> Iterator[Callable[[], float]]:
+    """Yield a function that returns the maximum memory of the server in MiB since the start."""
+    peak, ended = [server.resident_mib()], threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.02):
-            most[0] = max(most[0], server.resident_mib())
+            peak[0] = max(peak[0], server.resident_mib())
 
-    watching = threading.Thread(target=watch)
-    watching.start()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
-        yield lambda: most[0]
+        yield lambda: peak[0]
     finally:
         ended.set()
-        watching.join()
+        watcher.join()
 
 
-def pushed(
+def send_and_compare_counts(
     server: KillableServer,
     load: LoadGenerator,
     seconds: float,
-    kinds: list[SenderGroup],
+    groups: list[SenderGroup],
     patience: float = 120,
-    enough: Callable[[OverloadTally], bool] = lambda _: True,
+    is_enough: Callable[[OverloadTally], bool] = lambda _: True,
 ) -> OverloadTally:
-    """What senders were told, which is what the server counted."""
+    """Overload a server; check that it counted what the senders counted."""
     before = server.event_counts()
     first = before["received"] * 1_000_000
-    tally = asyncio.run(run_overload(server.port, load.token, seconds, kinds, first, enough))
+    tally = asyncio.run(run_overload(server.port, load.token, seconds, groups, first, is_enough))
     assert set(tally.statuses) <= {"202", "503"}, tally.statuses
     end = time.monotonic() + patience
-    while True:  # what was refused is counted by the next commit
+    while True:  # the next commit counts refused events
         after = server.event_counts()
-        gained = {name: after[name] - before[name] for name in after}
+        changes = {name: after[name] - before[name] for name in after}
         expected = {
             "stored": tally.items["accepted"],
             "refused": tally.items["refused"],
             "duplicate": 0,
             "rejected": 0,
         }
-        if gained == {"received": sum(expected.values()), **expected}:
+        if changes == {"received": sum(expected.values()), **expected}:
             return tally
-        assert time.monotonic() < end, (gained, expected)
+        assert time.monotonic() < end, (changes, expected)
         time.sleep(0.1)
 
 
-def some_of_both(tally: OverloadTally) -> bool:
+def has_accepted_and_refused(tally: OverloadTally) -> bool:
     return tally.statuses["202"] > 10 and tally.statuses["503"] > 10
 
 
-def test_five_times_as_much_as_is_taken_costs_no_more_than_64_mib(
-    load: LoadGenerator, slow: dict[str, str], tmp_path: Path
+def test_fivefold_overload_costs_at_most_64_mib(
+    load: LoadGenerator, slow_disk: dict[str, str], tmp_path: Path
 ) -> None:
-    with served(load, tmp_path / "data", **slow) as server:
-        pushed(server, load, 3, FEW)
+    with running_server(load, tmp_path / "data", **slow_disk) as server:
+        send_and_compare_counts(server, load, 3, WARM_UP_SENDERS)
         warm = server.resident_mib()
-        with watched(server) as most:
-            # On a busy machine, the senders need longer until they have sent so much.
-            tally = pushed(
+        with memory_peak(server) as peak:
+            tally = send_and_compare_counts(
                 server,
                 load,
                 4,
                 SENDERS,
-                enough=lambda tally: (
-                    some_of_both(tally) and tally.sent_bytes > 5 * tally.accepted_bytes
+                is_enough=lambda tally: (
+                    has_accepted_and_refused(tally) and tally.sent_bytes > 5 * tally.accepted_bytes
                 ),
             )
             assert tally.sent_bytes > 5 * tally.accepted_bytes, tally
-            assert some_of_both(tally), tally
-            assert most() - warm < MORE, (most(), warm, tally.statuses)
-        # And it goes on as if nothing had been.
-        calm = pushed(server, load, 0.5, [SenderGroup(4, 300), SenderGroup(4, 300, lines=100)])
+            assert has_accepted_and_refused(tally), tally
+            assert peak() - warm < MAX_GROWTH_MIB, (peak(), warm, tally.statuses)
+        # The server recovers at once.
+        calm = send_and_compare_counts(
+            server, load, 0.5, [SenderGroup(4, 300), SenderGroup(4, 300, lines=100)]
+        )
         assert set(calm.statuses) == {"202"}
 
 
-def test_with_room_for_whatever_comes_it_costs_more(
-    load: LoadGenerator, slow: dict[str, str], tmp_path: Path
+def test_unlimited_memory_budget_costs_more_than_64_mib(
+    load: LoadGenerator, slow_disk: dict[str, str], tmp_path: Path
 ) -> None:
-    with served(load, tmp_path / "data", "accept_any_body", **slow) as server:
-        pushed(server, load, 1, FEW)
+    with running_server(load, tmp_path / "data", "accept_any_body", **slow_disk) as server:
+        send_and_compare_counts(server, load, 1, WARM_UP_SENDERS)
         warm = server.resident_mib()
-        with watched(server) as most:
+        with memory_peak(server) as peak:
 
-            def grown(_: object = None) -> bool:
-                return most() - warm > MORE
+            def has_grown(_: object = None) -> bool:
+                return peak() - warm > MAX_GROWTH_MIB
 
-            asyncio.run(run_overload(server.port, load.token, 2, SENDERS, 10_000_000, grown))
-            assert grown()
+            asyncio.run(run_overload(server.port, load.token, 2, SENDERS, 10_000_000, has_grown))
+            assert has_grown()
 
 
-SMALL = {"MARQUEE_QUEUE_BYTES": "2000000", "MARQUEE_HELD_BYTES": "1048576"}
-SOME = [
+SMALL_LIMITS = {"MARQUEE_QUEUE_BYTES": "2000000", "MARQUEE_HELD_BYTES": "1048576"}
+LIGHT_SENDERS = [
     SenderGroup(20, 100_000, pause=0.1),
     SenderGroup(20, 300, lines=100),
     SenderGroup(4, 300, lines=1_500),
@@ -158,19 +159,25 @@ SOME = [
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_what_does_not_fit_is_503_and_counted_whatever_the_server(
-    load: LoadGenerator, slow: dict[str, str], tmp_path: Path, kind: str
+def test_refused_requests_get_503_and_are_counted(
+    load: LoadGenerator, slow_disk: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
-    with served(load, tmp_path / "data", MARQUEE_SERVER=kind, **slow, **SMALL) as server:
-        tally = pushed(server, load, 2.5, SOME, enough=some_of_both)
-        assert some_of_both(tally), tally
+    with running_server(
+        load, tmp_path / "data", MARQUEE_SERVER=kind, **slow_disk, **SMALL_LIMITS
+    ) as server:
+        tally = send_and_compare_counts(
+            server, load, 2.5, LIGHT_SENDERS, is_enough=has_accepted_and_refused
+        )
+        assert has_accepted_and_refused(tally), tally
 
 
-def test_what_is_turned_away_and_not_counted_would_be_missed(
-    load: LoadGenerator, slow: dict[str, str], tmp_path: Path
+def test_uncounted_refused_requests_are_detected(
+    load: LoadGenerator, slow_disk: dict[str, str], tmp_path: Path
 ) -> None:
     with (
-        served(load, tmp_path / "data", "count_no_refused_events", **slow, **SMALL) as server,
+        running_server(
+            load, tmp_path / "data", "count_no_refused_events", **slow_disk, **SMALL_LIMITS
+        ) as server,
         pytest.raises(AssertionError, match="refused"),
     ):
-        pushed(server, load, 2.5, SOME, patience=1)
+        send_and_compare_counts(server, load, 2.5, LIGHT_SENDERS, patience=1)
