@@ -1,8 +1,9 @@
-"""One server that is attacked, and one whose guards are taken out, for all tables of attacks."""
+"""The servers that all attacks share, protected and unprotected, and a browser."""
 
 from collections.abc import Iterator
 
 import pytest
+from selenium import webdriver
 
 from tests.support.server_process import MarqueeProcess
 from tests.support.web.attack_target import AttackTarget, UnprotectedProcess
@@ -11,23 +12,21 @@ from tests.support.web.browser import start_chromium
 
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackTarget]:
-    """A server as it is."""
-    made = AttackTarget(MarqueeProcess, tmp_path_factory.mktemp("target") / "data")
-    yield made
-    made.stop()
+    target = AttackTarget(MarqueeProcess, tmp_path_factory.mktemp("target") / "data")
+    yield target
+    target.stop()
 
 
 @pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A browser."""
-    made = start_chromium(tmp_path_factory.mktemp("profile"))
-    yield made
-    made.quit()
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = start_chromium(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")
-def weakened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackTarget]:
-    """The same without its guards: an attack that fails here shows nothing there."""
-    made = AttackTarget(UnprotectedProcess, tmp_path_factory.mktemp("weakened") / "data")
-    yield made
-    made.stop()
+def unprotected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackTarget]:
+    """A server on which every attack must succeed, else the attack proves nothing."""
+    target = AttackTarget(UnprotectedProcess, tmp_path_factory.mktemp("unprotected") / "data")
+    yield target
+    target.stop()

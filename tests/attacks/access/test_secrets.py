@@ -1,7 +1,7 @@
-"""Secrets: no token, cookie, password or link stands in a log, an error, a file or a process list.
+"""No token, cookie, password or link is in a log, an error, a file or a process list.
 
-A server at its most talkative is asked at every address it has, with every kind of secret in every
-place where one may be put, rightly and wrongly. Then all that it wrote is searched.
+The tests send every kind of secret to every route of a server with debug logs, in right and wrong
+places, and search everything that the server wrote.
 """
 
 import contextlib
@@ -28,125 +28,126 @@ from tests.support.web.admin_session import AdminBrowser
 from tests.support.web.attack_target import UnprotectedProcess, attack_event, zip_files
 from tests.support.web.route_table import ROUTE_CASES
 
-KEY = "upstream-key-0f9a8b7c6d5e"
-# Where a secret is put by who knows no better.
-PLACES = ("token", "access_token", "password", "next", "cursor", "session_id")
+UPSTREAM_KEY = "upstream-key-0f9a8b7c6d5e"
+# Query parameters in which clients put secrets by mistake.
+QUERY_PARAMETERS = ("token", "access_token", "password", "next", "cursor", "session_id")
 
 
-class Answered(NamedTuple):
-    """An response, with what it is an response to, and what of that it may say again.
+class RecordedResponse(NamedTuple):
+    """A response, its request, and the part of the request that it may repeat.
 
-    A page's links and forms go on with what stood in its address; nothing of a head or a body comes
-    back, nor anything at all where programs ask.
+    Pages may repeat their URL in links and forms. No response repeats headers or a body, and API
+    responses repeat nothing.
     """
 
-    to: str
-    again: str
+    request: str
+    repeatable: str
     body: bytes
 
 
-class Talkative:
-    """A server that logs all it can, what it was asked, and what it answered."""
+class RecordingServer:
+    """A server with debug logs, whose responses and process list entries are recorded."""
 
-    def __init__(self, kind: type, data: Path, form: str) -> None:
-        self.upstream = Refusing()
-        self.server = kind(
-            data, "--log-level", "debug", "--access-log", "--log-format", form,
+    def __init__(self, kind: type[MarqueeProcess], data: Path, log_format: str) -> None:
+        self.upstream = EchoingUpstream()
+        self.process = kind(
+            data, "--log-level", "debug", "--access-log", "--log-format", log_format,
             "--upstream", f"http://127.0.0.1:{self.upstream.port}",
         )  # fmt: skip
-        self.responses: list[Answered] = []
-        self.seen: list[bytes] = []
+        self.responses: list[RecordedResponse] = []
+        self.process_entries: list[bytes] = []
         self.secrets: dict[str, str] = {}
-        self._ended = threading.Event()
-        self._watching = threading.Thread(target=self._watch, daemon=True)
-        self._watching.start()
-        self.visitor = AdminBrowser(self)
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        self.browser = AdminBrowser(self)
 
     def request(
         self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
     ) -> Any:
-        """One request, whose response is kept."""
-        with contextlib.closing(self.server.connect()) as connection:
+        """Send a request and record the response."""
+        with contextlib.closing(self.process.connect()) as connection:
             connection.timeout = 5
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
+            fields = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, fields)
             response = connection.getresponse()
             if "event-stream" in (response.headers["Content-Type"] or ""):
                 response.read = lambda *_: b""  # type: ignore[method-assign]
-            found = ServerResponse(response)
+            result = ServerResponse(response)
             head = bytes(response.headers)
-            page = (response.headers["Content-Type"] or "").startswith("text/html")
-            mine = f"{method} {path}" if page else ""
-            self.responses.append(Answered(f"{method} {path}", mine, head + found.body))
-            return found
+            is_page = (response.headers["Content-Type"] or "").startswith("text/html")
+            repeatable = f"{method} {path}" if is_page else ""
+            self.responses.append(
+                RecordedResponse(f"{method} {path}", repeatable, head + result.body)
+            )
+            return result
 
-    def told(self, response: Any) -> Any:
-        """The same, whose response is one that tells a secret, once, to who is to have it."""
+    def unrecorded(self, response: Any) -> Any:
+        """Return a response that rightly contains a secret, and remove it from the record."""
         self.responses.pop()
         return response
 
-    def raw(self, sent: bytes) -> None:
-        """Bytes that are no right request."""
-        place = ("127.0.0.1", self.server.port)
-        with contextlib.closing(socket.create_connection(place, 5)) as there:
+    def send_raw(self, request: bytes) -> None:
+        """Send bytes that are not a valid request."""
+        address = ("127.0.0.1", self.process.port)
+        with contextlib.closing(socket.create_connection(address, 5)) as connection:
             with contextlib.suppress(OSError):
-                there.sendall(sent)
-                there.shutdown(socket.SHUT_WR)
+                connection.sendall(request)
+                connection.shutdown(socket.SHUT_WR)
             response = b""
             with contextlib.suppress(OSError):
-                while piece := there.recv(65_536):
+                while piece := connection.recv(65_536):
                     response += piece
-        self.responses.append(Answered(repr(sent[:80]), "", response))
+        self.responses.append(RecordedResponse(repr(request[:80]), "", response))
 
     def _watch(self) -> None:
-        """All that a list of processes shows of the server and what it starts."""
-        while not self._ended.wait(0.1):
+        """Record command lines and environments of the server and its child processes."""
+        while not self._stopped.wait(0.1):
             for entry in os.listdir("/proc"):
                 with contextlib.suppress(OSError, ValueError):
                     line = Path(f"/proc/{int(entry)}/cmdline").read_bytes()
-                    if str(self.server.data).encode() in line:
-                        self.seen += [line, Path(f"/proc/{entry}/environ").read_bytes()]
+                    if str(self.process.data).encode() in line:
+                        self.process_entries += [line, Path(f"/proc/{entry}/environ").read_bytes()]
 
-    def end(self) -> None:
-        """Stop it."""
-        self._ended.set()
-        self._watching.join(120)
-        self.server.stop()
+    def stop(self) -> None:
+        self._stopped.set()
+        self._watcher.join(120)
+        self.process.stop()
         self.upstream.close()
 
-    def found(self) -> list[str]:
-        """Where a secret stands, as name and place."""
-        there = {"log": self.server.log.encode()}
-        there["processes"] = b"\n".join(self.seen)
-        for path in self.server.data.rglob("*"):
+    def find_secrets(self) -> list[str]:
+        """Return the name and place of every secret that was found."""
+        contents = {"log": self.process.log.encode()}
+        contents["processes"] = b"\n".join(self.process_entries)
+        for path in self.process.data.rglob("*"):
             if path.is_file():
-                there[path.name] = path.read_bytes()
+                contents[path.name] = path.read_bytes()
         return [
-            f"{name} in the response to {to[:80]}"
+            f"{name} in the response to {request[:80]}"
             for name, secret in self.secrets.items()
-            for to, again, body in self.responses
-            if secret.encode() in body and secret not in again
+            for request, repeatable, body in self.responses
+            if secret.encode() in body and secret not in repeatable
         ] + [
             f"{name} in {where}"
             for name, secret in self.secrets.items()
-            for where, content in there.items()
+            for where, content in contents.items()
             # The keys of polled hosts are stored: docs/how-to/audience.md says so.
             if not (name == "the upstream's key" and where.startswith("marquee.db"))
-            for form in forms(secret)
-            if form.encode() in content
+            for encoding in encodings(secret)
+            if encoding.encode() in content
         ]
 
 
-def forms(secret: str) -> set[str]:
-    """What a secret is written as; of a token (`mq_<id>_<secret>`) the last part is enough."""
+def encodings(secret: str) -> set[str]:
+    """Return the secret as text and in a URL; of a token (`mq_<id>_<secret>`) the last part."""
     last = secret.split("_", 2)[2] if secret.startswith("mq_") else secret
     return {last, quote(last, safe="")}
 
 
-class Refusing:
-    """An upstream that says what it was asked in its error, which every second response is."""
+class EchoingUpstream:
+    """An upstream server whose every second response is an error that repeats the request."""
 
-    _asked = 0
+    _requests = 0
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -156,16 +157,16 @@ class Refusing:
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                there, _ = self._socket.accept()
-                with there:
-                    head = there.recv(65_536)
-                    right = self._asked % 2 == 0
-                    self._asked += 1
-                    body = b'[{"path": "/", "visitors": 3}]' if right else b"no: " + head
+                connection, _ = self._socket.accept()
+                with connection:
+                    head = connection.recv(65_536)
+                    is_ok = self._requests % 2 == 0
+                    self._requests += 1
+                    body = b'[{"path": "/", "visitors": 3}]' if is_ok else b"no: " + head
                     status = b"HTTP/1.1 200 OK\r\n"
-                    if not right:
+                    if not is_ok:
                         status = b"HTTP/1.1 500 %b\r\n" % head.split(b"\r\n")[0]
-                    there.sendall(status + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                    connection.sendall(status + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -173,80 +174,86 @@ class Refusing:
         self._socket.close()
 
 
-def command(data: Path, *words: str, stdin: str = "") -> dict[str, Any]:
-    """What a command tells as JSON."""
+def run_json_command(data: Path, *arguments: str, stdin: str = "") -> dict[str, Any]:
+    """Run a command and return its JSON output."""
     done = subprocess.run(
-        [sys.executable, "server.py", *words, "--data", str(data), "--json"],
+        [sys.executable, "server.py", *arguments, "--data", str(data), "--json"],
         cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
+    output: dict[str, Any] = json.loads(done.stdout)
+    return output
 
 
-def use(it: Talkative, *, once: bool = False) -> None:
-    """Everything that makes, uses, changes and ends a secret; `once` will do where it is found."""
-    data = it.server.data
+def use_all_secrets(server: RecordingServer, *, is_short: bool = False) -> None:
+    """Create, use, change and revoke every kind of secret; `is_short` skips the later ones."""
+    data = server.process.data
     password, another, typo = (secrets.token_urlsafe(18) for _ in range(3))
     link = wait_for(
-        lambda: re.search(r"/admin/setup\?token=(\S+)", "".join(it.server.stdout_lines))
+        lambda: re.search(r"/admin/setup\?token=(\S+)", "".join(server.process.stdout_lines))
     )
-    it.secrets |= {"the link": link[1], "a password": password, "the next password": another,
-                   "a wrong password": typo, "the upstream's key": KEY}  # fmt: skip
-    me = it.visitor
-    it.told(me.get(link[0]))
-    it.told(me.post("/admin/setup", token=link[1], name="maria", password=typo, again=password))
-    it.told(me.post("/admin/setup", token=link[1], name="maria", password=password,
+    server.secrets |= {"the link": link[1], "a password": password, "the next password": another,
+                   "a wrong password": typo, "the upstream's key": UPSTREAM_KEY}  # fmt: skip
+    browser = server.browser
+    server.unrecorded(browser.get(link[0]))
+    server.unrecorded(
+        browser.post("/admin/setup", token=link[1], name="maria", password=typo, again=password)
+    )
+    server.unrecorded(browser.post("/admin/setup", token=link[1], name="maria", password=password,
                     again=password))  # fmt: skip
-    it.secrets["a session"] = me.cookie.partition("=")[2]
-    me.post("/admin/account", old=typo, new=another, again=another)
-    me.post("/admin/account", old=password, new=another, again=another)
-    me.post("/admin/login", name="maria", password=typo)
-    me.post("/admin/login", name=typo, password=another)
-    it.told(me.post("/admin/login", name="maria", password=another, next="/admin/apps"))
-    it.secrets["the next session"] = me.cookie.partition("=")[2]
-    made = it.told(me.post("/admin/apps", name="Shop", hosts="www.example.com"))
-    token = it.secrets["a token"] = re.search(r'id="token">([^<]+)<', made.text)[1]
-    number = re.search(r"/admin/apps/(\d+)", made.text)[1]
-    made = it.told(me.post(f"/admin/apps/{number}/tokens", scopes="admin"))
-    admin = it.secrets["an admin token"] = re.search(r'id="token">([^<]+)<', made.text)[1]
-    if once:
-        it.request(f"/admin/apps?{urlencode({'token': token})}", Cookie=me.cookie)
-        it.request("/events", Authorization=f"Bearer {token}")
+    server.secrets["a session"] = browser.cookie.partition("=")[2]
+    browser.post("/admin/account", old=typo, new=another, again=another)
+    browser.post("/admin/account", old=password, new=another, again=another)
+    browser.post("/admin/login", name="maria", password=typo)
+    browser.post("/admin/login", name=typo, password=another)
+    server.unrecorded(
+        browser.post("/admin/login", name="maria", password=another, next="/admin/apps")
+    )
+    server.secrets["the next session"] = browser.cookie.partition("=")[2]
+    page = server.unrecorded(browser.post("/admin/apps", name="Shop", hosts="www.example.com"))
+    token = server.secrets["a token"] = re.search(r'id="token">([^<]+)<', page.text)[1]
+    number = re.search(r"/admin/apps/(\d+)", page.text)[1]
+    page = server.unrecorded(browser.post(f"/admin/apps/{number}/tokens", scopes="admin"))
+    admin = server.secrets["an admin token"] = re.search(r'id="token">([^<]+)<', page.text)[1]
+    if is_short:
+        server.request(f"/admin/apps?{urlencode({'token': token})}", Cookie=browser.cookie)
+        server.request("/events", Authorization=f"Bearer {token}")
         return
-    it.secrets["a token of the terminal"] = command(data, "app", "create", "Other")["secret_token"]
-    made = it.told(me.post("/admin/users", name="otto"))
-    it.secrets["a given password"] = re.search(r'class="secret">([^<]+)<', made.text)[1]
-    it.secrets["a password of the terminal"] = given = secrets.token_urlsafe(18)
-    command(data, "user", "create", "nina", stdin=f"{given}\n")
-    it.secrets["a generated password"] = command(data, "user", "password", "otto", "--generate")[
-        "password"
+    server.secrets["a token of the terminal"] = run_json_command(data, "app", "create", "Other")[
+        "secret_token"
     ]
-    revoked = it.secrets["a token of the terminal"]
-    it.request("/events", Authorization=f"Bearer {revoked}")
-    command(data, "app", "revoke", revoked.split("_")[1])
+    page = server.unrecorded(browser.post("/admin/users", name="otto"))
+    server.secrets["a given password"] = re.search(r'class="secret">([^<]+)<', page.text)[1]
+    server.secrets["a password of the terminal"] = given = secrets.token_urlsafe(18)
+    run_json_command(data, "user", "create", "nina", stdin=f"{given}\n")
+    server.secrets["a generated password"] = run_json_command(
+        data, "user", "password", "otto", "--generate"
+    )["password"]
+    revoked = server.secrets["a token of the terminal"]
+    server.request("/events", Authorization=f"Bearer {revoked}")
+    run_json_command(data, "app", "revoke", revoked.split("_")[1])
     time.sleep(1.1)
 
     kinds = {"Content_Type": "application/json"}
-    right = json.dumps([attack_event(), attack_event(timestamp="never"), {"x": 1}]).encode()
+    body = json.dumps([attack_event(), attack_event(timestamp="never"), {"x": 1}]).encode()
     for each in (token, admin, revoked, token[:-1] + "x", f"mq_99_{token[5:]}"):
-        it.request("/events", "POST", right, Authorization=f"Bearer {each}", **kinds)
-        it.request("/events", "POST", b"\xff{", Authorization=f"bearer  {each}", **kinds)
-        it.request("/events", Authorization=f"Basic {each}")
-        it.request("/events", Authorization=each)
-    said = list(it.secrets.values())
+        server.request("/events", "POST", body, Authorization=f"Bearer {each}", **kinds)
+        server.request("/events", "POST", b"\xff{", Authorization=f"bearer  {each}", **kinds)
+        server.request("/events", Authorization=f"Basic {each}")
+        server.request("/events", Authorization=each)
+    all_secrets = list(server.secrets.values())
     for row in ROUTE_CASES:
         if "logout" in row.path or row.path == "/admin/live":
             continue
         path = row.path.partition("?")[0]
         for credentials in (
             {"Authorization": f"Bearer {admin}"},
-            {"Cookie": me.cookie, "Sec_Fetch_Site": "same-origin"},
+            {"Cookie": browser.cookie, "Sec_Fetch_Site": "same-origin"},
         ):
-            secret = said[len(it.responses) % len(said)]
-            query = urlencode(dict.fromkeys(PLACES, secret))
+            secret = all_secrets[len(server.responses) % len(all_secrets)]
+            query = urlencode(dict.fromkeys(QUERY_PARAMETERS, secret))
             body = b"" if row.method in ("POST", "PUT") else None
-            it.request(f"{path}?{query}", row.method, body, **credentials)
-    for secret in said:
+            server.request(f"{path}?{query}", row.method, body, **credentials)
+    for secret in all_secrets:
         quoted = quote(secret, safe="").encode()
         for line in (
             b"GET /nowhere/%b HTTP/1.1\r\nHost: x\r\n\r\n" % quoted,
@@ -258,20 +265,20 @@ def use(it: Talkative, *, once: bool = False) -> None:
             b"G%b /events HTTP/1.1\r\nHost: x\r\n\r\n" % quoted,
             b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\n\r\n" % quoted,
         ):
-            if b"/nowhere" not in line or secret.startswith("mq_"):  # else it is a path, in a log
-                it.raw(line)
+            if b"/nowhere" not in line or secret.startswith("mq_"):  # a path may be logged
+                server.send_raw(line)
     for path in ("/live/toppages/", "/api/v1.0/increasingconcurrents"):
-        it.request(f"{path}?{urlencode({'apikey': KEY, 'host': 'www.example.com'})}")
-    it.request(f"/live/www.example.com?{urlencode({'apikey': KEY})}")
-    time.sleep(0.5)  # a reading or two
+        server.request(f"{path}?{urlencode({'apikey': UPSTREAM_KEY, 'host': 'www.example.com'})}")
+    server.request(f"/live/www.example.com?{urlencode({'apikey': UPSTREAM_KEY})}")
+    time.sleep(0.5)  # the server reads the upstream
     folder = zip_files([("1/clicks_1.csv", b"click_id,banner_id,campaign_id\n1,1,1\n")])
     edge = b'--edge\r\nContent-Disposition: form-data; name="f"; filename="a.zip"\r\n\r\n'
-    response = it.request(
+    response = server.request(
         "/admin/campaigns/upload", "POST", edge + folder + b"\r\n--edge--\r\n",
-        Content_Type="multipart/form-data; boundary=edge", Cookie=me.cookie,
+        Content_Type="multipart/form-data; boundary=edge", Cookie=browser.cookie,
         Sec_Fetch_Site="same-origin",
     )  # fmt: skip
-    wait_for(lambda: "data-reload-ms" not in me.get(response.headers["Location"]).text)
+    wait_for(lambda: "data-reload-ms" not in browser.get(response.headers["Location"]).text)
     for page in (
         "",
         "apps",
@@ -282,46 +289,52 @@ def use(it: Talkative, *, once: bool = False) -> None:
         "rejected-events",
         "events",
     ):
-        me.get(f"/admin/{page}")
-    command(data, "backup", "--to", str(data / "backups"))
-    me.post("/admin/logout")
-    it.raw(b"\x16\x03\x01" + token.encode())
+        browser.get(f"/admin/{page}")
+    run_json_command(data, "backup", "--to", str(data / "backups"))
+    browser.post("/admin/logout")
+    server.send_raw(b"\x16\x03\x01" + token.encode())
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory) -> Iterator[Talkative]:
-    it = Talkative(MarqueeProcess, tmp_path_factory.mktemp("talkative") / "data", "text")
+def recording_server(tmp_path_factory) -> Iterator[RecordingServer]:
+    server = RecordingServer(MarqueeProcess, tmp_path_factory.mktemp("recording") / "data", "text")
     try:
-        use(it)
+        use_all_secrets(server)
     finally:
-        it.end()
-    yield it
+        server.stop()
+    yield server
 
 
-def test_no_secret_stands_in_a_log_an_answer_a_file_or_a_process_list(used):
-    assert len(used.secrets) == 13 == len(set(used.secrets.values()))
-    assert len(used.responses) > 250 and len(used.server.stderr_lines) > 200 and len(used.seen) > 20
-    assert "\n".join(used.found()) == ""
+def test_secrets_are_in_no_log_response_file_or_process_list(recording_server):
+    assert len(recording_server.secrets) == 13 == len(set(recording_server.secrets.values()))
+    assert (
+        len(recording_server.responses) > 250
+        and len(recording_server.server.stderr_lines) > 200
+        and len(recording_server.process_entries) > 20
+    )
+    assert "\n".join(recording_server.find_secrets()) == ""
 
 
-def test_the_log_tells_of_each_request_all_the_same(used):
-    for words in ("/events", "/admin/login", "/admin/users", "/campaigns/1/", "DEBUG"):
-        assert words.lower() in used.server.log.lower()
-    assert "Traceback" not in used.server.log
+def test_log_contains_the_requests(recording_server):
+    for text in ("/events", "/admin/login", "/admin/users", "/campaigns/1/", "DEBUG"):
+        assert text.lower() in recording_server.server.log.lower()
+    assert "Traceback" not in recording_server.server.log
 
 
-def test_what_is_kept_of_them_is_there(used):
+def test_search_finds_stored_values(recording_server):
     """The search finds what is stored: a name, and the key of a polled host."""
-    held = b"".join(path.read_bytes() for path in used.server.data.glob("marquee.db*"))
-    assert b"maria" in held and KEY.encode() in held and b"$argon2id$" in held
+    content = b"".join(
+        path.read_bytes() for path in recording_server.server.data.glob("marquee.db*")
+    )
+    assert b"maria" in content and UPSTREAM_KEY.encode() in content and b"$argon2id$" in content
 
 
-def test_without_the_guards_they_are_found(tmp_path):
-    it = Talkative(UnprotectedProcess, tmp_path / "data", "json")
+def test_unprotected_server_leaks_secrets(tmp_path):
+    server = RecordingServer(UnprotectedProcess, tmp_path / "data", "json")
     try:
-        use(it, once=True)
+        use_all_secrets(server, is_short=True)
     finally:
-        it.end()
-    found = it.found()
+        server.stop()
+    found = server.find_secrets()
     assert {"a token in log", "a session in log", "the next session in log"} <= set(found)
     assert any(each.startswith("a session in marquee.db") for each in found)

@@ -1,7 +1,7 @@
-"""Cache poisoning and deception: what one visitor sends changes nothing that a cache gives another.
+"""Cache poisoning and deception: a request does not change what a cache sends to others.
 
-The cache here is the most careless that keeps to RFC 9111: it keeps whatever it may, by method,
-address and what `Vary` names.
+The cache of these tests stores everything that RFC 9111 permits, by URL and the headers that `Vary`
+names.
 """
 
 import contextlib
@@ -21,64 +21,64 @@ POISON = {
     "prefix": {"X-Forwarded-Prefix": "//evil.example", "X-Script-Name": "/evil"},
     "method": {"X-HTTP-Method-Override": "POST", "X-Method-Override": "HEAD"},
     "origin": {"Origin": "https://evil.example"},
-    "an origin that may": {"Origin": "https://www.example.com"},
-    "another that may": {"Origin": "http://www.example.com:8080"},
+    "an allowed origin": {"Origin": "https://www.example.com"},
+    "another allowed origin": {"Origin": "http://www.example.com:8080"},
     "agent": {"User-Agent": "<script>", "Accept": "text/plain", "Accept-Language": "xx"},
     "encoding": {"Accept-Encoding": "gzip, br, zstd", "TE": "trailers"},
     "cookie": {"Cookie": "mq_last_1=1; lang=xx"},
     "token": {"Authorization": "Bearer mq_1_x"},
     "range": {"Range": "bytes=0-1"},
-    "who has it": {"If-None-Match": "*"},
+    "conditional": {"If-None-Match": "*"},
     "long": {"X-Long": "x" * 15_000},
     "too long": {"X-Long": "x" * 40_000},
-    "wishes": {"Sec-GPC": "1", "DNT": "1", "Save-Data": "on", "Purpose": "prefetch"},
+    "preferences": {"Sec-GPC": "1", "DNT": "1", "Save-Data": "on", "Purpose": "prefetch"},
 }
 STATIC = re.compile(r'"(/static/[^"]+)"')
 
 
-class Kept(NamedTuple):
-    """What a cache has of an response."""
+class CachedResponse(NamedTuple):
+    """The cached part of a response."""
 
     status: int
     fields: tuple[tuple[str, str], ...]
     body: bytes
 
 
-class Cache:
-    """A shared cache."""
+class SharedCache:
+    """A shared HTTP cache."""
 
     def __init__(self, target: AttackTarget) -> None:
         self._target = target
         self._vary: dict[str, list[str]] = {}
-        self._kept: dict[tuple[str, ...], Kept] = {}
+        self._responses: dict[tuple[str, ...], CachedResponse] = {}
 
-    def get(self, path: str, headers: dict[str, str]) -> Kept:
-        """What it gives."""
-        said = {name.lower(): value for name, value in headers.items()}
-        known = self._kept.get(self._key(path, said))
-        if known is not None:
-            return known
+    def get(self, path: str, headers: dict[str, str]) -> CachedResponse:
+        """Return the cached response, or request and store it."""
+        sent = {name.lower(): value for name, value in headers.items()}
+        cached = self._responses.get(self._key(path, sent))
+        if cached is not None:
+            return cached
         with contextlib.closing(self._target.server.connect()) as connection:
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()
-            # Two are made of the moment; the third names the request that filled the cache.
-            moments = ("date", "expires", "x-request-id")
-            told_of = [(k.lower(), v) for k, v in response.getheaders()]
-            fields = [each for each in told_of if each[0] not in moments]
-            found = Kept(response.status, tuple(fields), response.read())
-        told = dict(fields)
-        control = told.get("cache-control", "")
-        storable = found.status in (200, 203, 204, 300, 301, 404, 405, 410, 414, 501)
+            # These differ between any two responses.
+            ignored = ("date", "expires", "x-request-id")
+            lowered = [(name.lower(), value) for name, value in response.getheaders()]
+            fields = [each for each in lowered if each[0] not in ignored]
+            result = CachedResponse(response.status, tuple(fields), response.read())
+        by_name = dict(fields)
+        control = by_name.get("cache-control", "")
+        storable = result.status in (200, 203, 204, 300, 301, 404, 405, 410, 414, 501)
         if storable and "no-store" not in control and "private" not in control:
-            self._vary[path] = [n.strip().lower() for n in told.get("vary", "").split(",") if n]
-            self._kept[self._key(path, said)] = found
-        return found
+            self._vary[path] = [n.strip().lower() for n in by_name.get("vary", "").split(",") if n]
+            self._responses[self._key(path, sent)] = result
+        return result
 
-    def _key(self, path: str, said: dict[str, str]) -> tuple[str, ...]:
-        return path, *(said.get(name, "") for name in self._vary.get(path, ()))
+    def _key(self, path: str, headers: dict[str, str]) -> tuple[str, ...]:
+        return path, *(headers.get(name, "") for name in self._vary.get(path, ()))
 
 
-def paths(target: AttackTarget) -> list[str]:
+def cacheable_paths(target: AttackTarget) -> list[str]:
     page = target.server.request("/campaigns/1/").text
     return [
         *STATIC.findall(page),
@@ -89,34 +89,36 @@ def paths(target: AttackTarget) -> list[str]:
     ]  # fmt: skip
 
 
-def poisoned(target: AttackTarget, poison: dict[str, str]) -> list[str]:
-    """Addresses at which the next visitor gets what he would not have got without the first."""
+def poisoned_paths(target: AttackTarget, poison: dict[str, str]) -> list[str]:
+    """Return the paths at which one client's headers change the response to the next client."""
     found = []
-    for path in paths(target):
-        for mine in ({}, {"Origin": "http://www.example.com"}) if "stories" in path else ({},):
-            clean = Cache(target).get(path, mine)
-            shared = Cache(target)
+    for path in cacheable_paths(target):
+        for headers in ({}, {"Origin": "http://www.example.com"}) if "stories" in path else ({},):
+            clean = SharedCache(target).get(path, headers)
+            shared = SharedCache(target)
             shared.get(path, poison)
-            got = shared.get(path, mine)
-            # A page of a campaign shows another banner each time, and is kept by nobody.
-            if dict(clean.fields).get("cache-control") != "no-store" and alike(got) != alike(clean):
+            response = shared.get(path, headers)
+            # Campaign pages rotate banners and are never cached.
+            if dict(clean.fields).get("cache-control") != "no-store" and without_timestamp(
+                response
+            ) != without_timestamp(clean):
                 found.append(path)
     return found
 
 
-def alike(kept: Kept) -> Kept:
-    """Without the moment that stands in stories."""
-    return kept._replace(body=re.sub(rb'"ts":\d+', b"", kept.body))
+def without_timestamp(response: CachedResponse) -> CachedResponse:
+    """Return a response without the time that stories contain."""
+    return response._replace(body=re.sub(rb'"ts":\d+', b"", response.body))
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
-def test_nobody_gets_what_another_brought_about(target, poison):
-    assert poisoned(target, poison) == []
+def test_request_headers_do_not_change_cached_responses(target, poison):
+    assert poisoned_paths(target, poison) == []
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
-def test_no_error_is_kept_for_others(target, poison):
-    for path in paths(target):
+def test_errors_are_not_cached(target, poison):
+    for path in cacheable_paths(target):
         with contextlib.closing(target.server.connect()) as connection:
             connection.request("GET", path, headers=poison)
             response = connection.getresponse()
@@ -125,17 +127,17 @@ def test_no_error_is_kept_for_others(target, poison):
 
 
 @pytest.mark.parametrize(
-    "more",
+    "suffix",
     ["/x.css", "/static/x.css", ".css", ";x.css", "%2fx.css", "%3bx.css", "%23x.css", "%3fx.css",
      "/..%2f..%2fstatic/x.css", "?x.css", "/%2e%2e/static/marquee.css", "%0a.css", "%00.css"],
 )  # fmt: skip
-def test_an_owners_page_is_kept_under_no_name(target, more):
-    """Web cache deception: a page with secrets at an address that looks like a file's."""
+def test_admin_pages_are_not_cached_under_file_names(target, suffix):
+    """Web cache deception: a private page at a URL that looks like a static file."""
     for path in ("/admin", "/admin/users", "/admin/apps", "/admin/account"):
-        for visitor in (target.owner, AdminBrowser(target.server)):
-            response = visitor.get(f"{path}{more}")
+        for browser in (target.owner, AdminBrowser(target.server)):
+            response = browser.get(f"{path}{suffix}")
             assert response.headers["Cache-Control"] == "no-store" or "owner" not in response.text
 
 
-def test_without_the_guard_one_site_may_be_told_that_another_may(weakened):
-    assert poisoned(weakened, POISON["another that may"])
+def test_unprotected_server_caches_cors_header_for_other_origin(unprotected):
+    assert poisoned_paths(unprotected, POISON["another allowed origin"])

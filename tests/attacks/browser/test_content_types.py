@@ -1,4 +1,4 @@
-"""Content types: every response says what it is, and text says its encoding."""
+"""Every response has a matching Content-Type, and text has a charset."""
 
 import json
 import re
@@ -9,15 +9,15 @@ import pytest
 from tests.support.web.admin_session import AdminBrowser
 from tests.support.web.route_table import ROUTE_CASES
 
-# Server-sent events are UTF-8, whatever is said (HTML Living Standard, 9.2.6).
-WITHOUT = {"text/event-stream"}
-JSON = ("application/json", "application/problem+json")
-LOOKED_AT = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not in row.path
+# Server-sent events are always UTF-8 (HTML Living Standard, 9.2.6).
+TYPES_WITHOUT_CHARSET = {"text/event-stream"}
+JSON_TYPES = ("application/json", "application/problem+json")
+GET_ROUTES = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not in row.path
              and row.path != "/admin/live"]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", LOOKED_AT, ids=[row.path for row in LOOKED_AT])
-def test_every_answer_says_what_it_is(target, row):
+@pytest.mark.parametrize("row", GET_ROUTES, ids=[row.path for row in GET_ROUTES])
+def test_every_response_has_its_content_type(target, row):
     responses = (
         AdminBrowser(target.server).get(row.path),
         target.owner.get(row.path),
@@ -27,22 +27,28 @@ def test_every_answer_says_what_it_is(target, row):
     for response in responses:
         if not response.body:
             continue
-        kind, _, parameters = response.headers["Content-Type"].partition(";")
+        media_type, _, parameters = response.headers["Content-Type"].partition(";")
         assert response.headers["X-Content-Type-Options"] == "nosniff"
-        if kind.startswith("text/") and kind not in WITHOUT:
-            assert re.search(r"charset=utf-8", parameters), kind
+        if media_type.startswith("text/") and media_type not in TYPES_WITHOUT_CHARSET:
+            assert re.search(r"charset=utf-8", parameters), media_type
             assert response.body.decode("utf-8")
-        if kind in JSON:
+        if media_type in JSON_TYPES:
             json.loads(response.body)
-        elif kind == "text/html":
+        elif media_type == "text/html":
             assert response.text.startswith("<!DOCTYPE html>")
             HTMLParser().feed(response.text)
         else:
-            begins = (b"<!DOCTYPE",) if kind == "application/x-ndjson" else (b"<!DOCTYPE", b"{")
-            assert not response.body.startswith(begins), kind
+            others = (
+                (b"<!DOCTYPE",) if media_type == "application/x-ndjson" else (b"<!DOCTYPE", b"{")
+            )
+            assert not response.body.startswith(others), media_type
 
 
 @pytest.mark.parametrize("name", ["marquee.css", "admin.css", "admin.js", "live.js", "icon.svg"])
-def test_static_files_too(target, name):
-    kind = target.server.request(f"/static/{name}").headers["Content-Type"]
-    assert kind in ("image/svg+xml", "text/css; charset=utf-8", "text/javascript; charset=utf-8")
+def test_static_files_have_their_content_type(target, name):
+    content_type = target.server.request(f"/static/{name}").headers["Content-Type"]
+    assert content_type in (
+        "image/svg+xml",
+        "text/css; charset=utf-8",
+        "text/javascript; charset=utf-8",
+    )

@@ -1,4 +1,4 @@
-"""CSRF: what another site has a browser send changes nothing, with or without the cookie."""
+"""CSRF: requests that another site makes a browser send change nothing, cookie or not."""
 
 import contextlib
 import json
@@ -9,104 +9,104 @@ from tests.support.audience.audience_site import wait_for
 from tests.support.web.attack_target import AttackTarget, OtherSite
 from tests.support.web.route_table import OWNER, ROUTE_CASES
 
-# All that an owner changes by a form, and what begins and ends a session.
+# Every form of the admin pages, login and logout included.
 FORMS = [row for row in ROUTE_CASES if row.method == "POST" and row.path.startswith("/admin")]
 PATHS = [row.path for row in FORMS]
-# What a browser tells of where a form comes from, as another site can have it.
-FROM = {
+# Headers about the origin of a form that another site can cause.
+ORIGINS = {
     "another site": {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
-    "a site beside": {"Sec-Fetch-Site": "same-site", "Origin": "http://evil.127.0.0.1"},
+    "a sibling site": {"Sec-Fetch-Site": "same-site", "Origin": "http://evil.127.0.0.1"},
     "another port": {"Origin": "http://127.0.0.1:1"},
     "another scheme": {"Sec-Fetch-Site": "cross-site", "Origin": "https://{host}"},
     "another site, without Sec-Fetch": {"Origin": "https://evil.example"},
     "a sandboxed frame": {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
     "a sandboxed frame, without Sec-Fetch": {"Origin": "null"},
-    "who hides it all": {},
-    "who says only a referrer": {"Referer": "http://{host}/admin/"},
-    "a name that begins alike": {"Origin": "http://{host}.evil.example"},
-    "a name that ends alike": {"Origin": "http://evil.example#{host}"},
-    "two at once": {"Origin": "http://{host}, https://evil.example"},
-    "nobody": {"Origin": ""},
-    "a word that is none": {"Sec-Fetch-Site": "same-origin, cross-site"},
+    "no origin headers": {},
+    "only a referrer": {"Referer": "http://{host}/admin/"},
+    "own host as a prefix": {"Origin": "http://{host}.evil.example"},
+    "own host as a suffix": {"Origin": "http://evil.example#{host}"},
+    "two origins": {"Origin": "http://{host}, https://evil.example"},
+    "empty origin": {"Origin": ""},
+    "invalid Sec-Fetch-Site": {"Sec-Fetch-Site": "same-origin, cross-site"},
 }
-PART = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nForged\r\n--x--\r\n'
-KINDS = {
+MULTIPART_BODY = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nForged\r\n--x--\r\n'
+BODIES = {
     "application/x-www-form-urlencoded": b"name=Forged",
     "text/plain": b"name=Forged",
-    "multipart/form-data; boundary=x": PART,
+    "multipart/form-data; boundary=x": MULTIPART_BODY,
 }
-FORM = "application/x-www-form-urlencoded"
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def post(target: AttackTarget, path: str, headers: dict[str, str], body: bytes) -> int:
     host = f"127.0.0.1:{target.server.port}"
-    said = {name: value.format(host=host) for name, value in headers.items()}
+    sent_headers = {name: value.format(host=host) for name, value in headers.items()}
     with contextlib.closing(target.server.connect()) as connection:
-        connection.request("POST", path, body, {"Cookie": target.owner.cookie, **said})
+        connection.request("POST", path, body, {"Cookie": target.owner.cookie, **sent_headers})
         return connection.getresponse().status
 
 
-def changes(target: AttackTarget) -> str:
-    """What owners changed, and whether the session is still there."""
+def audit_log(target: AttackTarget) -> str:
+    """Return the audit log; check that the session is still valid."""
     page = target.owner.get("/admin/audit")
     assert page.status == 200
     return page.text
 
 
-@pytest.mark.parametrize("said", FROM.values(), ids=FROM)
-def test_no_form_of_another_site_is_taken(target, said):
-    before = changes(target)
+@pytest.mark.parametrize("origin", ORIGINS.values(), ids=ORIGINS)
+def test_cross_site_forms_are_rejected(target, origin):
+    before = audit_log(target)
     for path in PATHS:
-        for kind, body in KINDS.items():
-            status = post(target, path, {"Content-Type": kind, **said}, body)
+        for kind, body in BODIES.items():
+            status = post(target, path, {"Content-Type": kind, **origin}, body)
             assert status == 403, (path, kind)
-    assert changes(target) == before
+    assert audit_log(target) == before
 
 
-def test_these_are_all_forms_there_are():
+def test_every_owner_form_is_covered():
     assert len(PATHS) == len(set(PATHS)) >= 15
     assert {row.path for row in ROUTE_CASES if row.callers == OWNER and row.method != "GET"} <= set(
         PATHS
     )
 
 
-def test_to_look_changes_nothing(target):
-    """Whatever a link or an image leads to."""
-    before = changes(target)
+def test_get_requests_change_nothing(target):
+    """Links and images of other sites send GET requests."""
+    before = audit_log(target)
     for path in PATHS:
         for method in ("GET", "HEAD", "OPTIONS"):
             with contextlib.closing(target.server.connect()) as connection:
-                said = {"Cookie": target.owner.cookie, "Sec-Fetch-Site": "cross-site"}
+                headers = {"Cookie": target.owner.cookie, "Sec-Fetch-Site": "cross-site"}
                 connection.request(
-                    method, f"{path}?name=Forged&action=save&scopes=admin", None, said
+                    method, f"{path}?name=Forged&action=save&scopes=admin", None, headers
                 )
                 connection.getresponse().read()
-    assert changes(target) == before
+    assert audit_log(target) == before
 
 
 @pytest.mark.parametrize(
     "override", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"]
 )
-def test_no_word_makes_a_post_of_a_get(target, override):
-    before = changes(target)
+def test_method_override_is_ignored(target, override):
+    before = audit_log(target)
     for path in PATHS:
         with contextlib.closing(target.server.connect()) as connection:
-            said = {"Cookie": target.owner.cookie, override: "POST"}
-            connection.request("GET", f"{path}?_method=POST&name=Forged", None, said)
+            headers = {"Cookie": target.owner.cookie, override: "POST"}
+            connection.request("GET", f"{path}?_method=POST&name=Forged", None, headers)
             connection.getresponse().read()
-    assert changes(target) == before
+    assert audit_log(target) == before
 
 
-@pytest.mark.parametrize("kind", ["application/json", *KINDS])
-def test_the_api_does_not_know_a_browser_by_its_cookie(target, kind):
-    body = KINDS.get(kind, json.dumps({"category": "a", "name": "b"}).encode())
+@pytest.mark.parametrize("kind", ["application/json", *BODIES])
+def test_api_does_not_accept_session_cookie(target, kind):
+    body = BODIES.get(kind, json.dumps({"category": "a", "name": "b"}).encode())
     for path in ("/events", "/api/v1/conversions", "/api/v1/schemas/a/b/dry-run"):
-        for said in FROM.values():
-            assert post(target, path, {"Content-Type": kind, **said}, body) in (401, 403)
+        for origin in ORIGINS.values():
+            assert post(target, path, {"Content-Type": kind, **origin}, body) in (401, 403)
 
 
-def lured(driver, target: AttackTarget, name: str, host: str) -> bool:
-    """Whether an owner who opens another site's page makes an app without knowing."""
+def is_app_created_by_other_site(driver, target: AttackTarget, name: str, host: str) -> bool:
+    """Return whether another site's page creates an app when an owner opens it."""
     root = f"http://127.0.0.1:{target.server.port}"
     driver.get(f"{root}/admin/login")
     cookie, _, value = target.owner.cookie.partition("=")
@@ -127,14 +127,17 @@ def lured(driver, target: AttackTarget, name: str, host: str) -> bool:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_browser_that_is_lured_changes_nothing(driver, target, host):
-    """From another port of this host, where the cookie comes along, and from another site."""
-    assert not lured(driver, target, "Lured", host)
+def test_form_of_other_site_in_browser_changes_nothing(driver, target, host):
+    """Another port of the same host gets the cookie, another site does not."""
+    assert not is_app_created_by_other_site(driver, target, "Lured", host)
 
 
-def test_without_the_guard_it_does(driver, weakened):
-    assert lured(driver, weakened, "Lured", "127.0.0.1")
-    # And that alone is `SameSite`: from another site the cookie does not come along.
-    assert not lured(driver, weakened, "Elsewhere", "localhost")
-    said = FROM["another site"]
-    assert post(weakened, "/admin/apps", {"Content-Type": FORM, **said}, KINDS[FORM]) == 200
+def test_unprotected_server_accepts_form_of_other_site(driver, unprotected):
+    assert is_app_created_by_other_site(driver, unprotected, "Lured", "127.0.0.1")
+    # `SameSite` alone: another site does not get the cookie.
+    assert not is_app_created_by_other_site(driver, unprotected, "Elsewhere", "localhost")
+    origin = ORIGINS["another site"]
+    assert (
+        post(unprotected, "/admin/apps", {"Content-Type": FORM_TYPE, **origin}, BODIES[FORM_TYPE])
+        == 200
+    )

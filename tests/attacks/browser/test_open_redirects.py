@@ -1,6 +1,6 @@
-"""Open redirects: nothing that a request says leads away from here, or into a script.
+"""Open redirects: no request value redirects to another site or a script.
 
-Clicks lead to the stored target only: see tests/banners/test_campaign_page.py.
+tests/banners/test_campaign_page.py tests that clicks redirect only to stored targets.
 """
 
 import re
@@ -8,10 +8,11 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from tests.support.server_process import ServerResponse
 from tests.support.web.admin_session import AdminBrowser, owner_credentials, page_text
 from tests.support.web.attack_target import AttackTarget
 
-ELSEWHERE = [
+OTHER_SITES = [
     "https://evil.example/",
     "//evil.example/",
     "///evil.example/",
@@ -33,55 +34,63 @@ ELSEWHERE = [
     "/admin/\u2028//evil.example",
     "／／evil.example",
 ]
-# Addresses of ours, whose own paths say something about where to go.
-OURS = ["{}", "/admin/..{}", "/admin{}", "/campaigns/1{}", "/static{}", "/api/v1/docs{}", "/live{}"]
+# Paths that redirect or that a browser might normalize.
+PATH_PREFIXES = [
+    "{}",
+    "/admin/..{}",
+    "/admin{}",
+    "/campaigns/1{}",
+    "/static{}",
+    "/api/v1/docs{}",
+    "/live{}",
+]
 
 
-def leads(response, at: str = "http://marquee.example/x") -> str:
-    """The host to which a browser would go on from an response, empty for none."""
+def redirect_host(response: ServerResponse, base: str = "http://marquee.example/x") -> str:
+    """Return the host that a browser is redirected to, or an empty string."""
     location = response.headers["Location"]
     if location is None:
         return ""
-    # As browsers read it: without tabs and ends of lines, and with slashes the right way round.
-    plain = re.sub(r"[\t\r\n]", "", location).strip().replace("\\", "/")
-    found = urlsplit(urljoin(at, plain))
-    return found.hostname or found.scheme if found.scheme in ("http", "https") else found.scheme
+    # Browsers remove tabs and line breaks, and treat backslashes as slashes.
+    normalized = re.sub(r"[\t\r\n]", "", location).strip().replace("\\", "/")
+    url = urlsplit(urljoin(base, normalized))
+    return url.hostname or url.scheme if url.scheme in ("http", "https") else url.scheme
 
 
-def logged_in(target: AttackTarget, wanted: str) -> str:
-    """Where one gets by logging in with this `next`."""
+def redirect_after_login(target: AttackTarget, next_url: str) -> str:
+    """Return the host that a login with this `next` redirects to."""
     name, password = owner_credentials(target.server)
     response = AdminBrowser(target.server).post(
-        "/admin/login", name=name, password=password, next=wanted
+        "/admin/login", name=name, password=password, next=next_url
     )
-    return leads(response)
+    return redirect_host(response)
 
 
-@pytest.mark.parametrize("wanted", ELSEWHERE)
-def test_a_login_leads_to_a_page_of_ours(target, wanted):
-    assert logged_in(target, wanted) == "marquee.example"
+@pytest.mark.parametrize("next_url", OTHER_SITES)
+def test_login_redirects_to_own_page(target, next_url):
+    assert redirect_after_login(target, next_url) == "marquee.example"
 
 
-@pytest.mark.parametrize("there", OURS)
+@pytest.mark.parametrize("prefix", PATH_PREFIXES)
 @pytest.mark.parametrize("path", ["//evil.example", "//evil.example/", "//evil.example/%2e%2e"])
-def test_no_path_of_ours_leads_elsewhere(target, there, path):
-    place = there.format(path)
-    for visitor in (AdminBrowser(target.server), target.owner):
-        assert leads(visitor.get(place), f"http://marquee.example{place}") in (
+def test_no_path_redirects_to_other_site(target, prefix, path):
+    place = prefix.format(path)
+    for browser in (AdminBrowser(target.server), target.owner):
+        assert redirect_host(browser.get(place), f"http://marquee.example{place}") in (
             "",
             "marquee.example",
         )
 
 
-@pytest.mark.parametrize("argument", ["next", "url", "to", "target", "return", "redirect_uri"])
-def test_no_argument_leads_elsewhere(target, argument):
+@pytest.mark.parametrize("parameter", ["next", "url", "to", "target", "return", "redirect_uri"])
+def test_no_parameter_redirects_to_other_site(target, parameter):
     for path in ("/", "/campaigns/1/", "/campaigns/1/banners/1/click", "/admin/", "/admin/login"):
-        for visitor in (AdminBrowser(target.server), target.owner):
-            response = visitor.get(f"{path}?{argument}=https://evil.example/")
-            assert "evil" not in leads(response)
+        for browser in (AdminBrowser(target.server), target.owner):
+            response = browser.get(f"{path}?{parameter}=https://evil.example/")
+            assert "evil" not in redirect_host(response)
 
 
-NO_TARGETS = [
+INVALID_TARGETS = [
     "javascript:alert(1)",
     "java\tscript:alert(1)",
     "data:text/html,x",
@@ -97,15 +106,15 @@ NO_TARGETS = [
 ]
 
 
-def test_a_target_that_is_no_address_of_the_web_is_rejected(target):
+def test_target_that_is_not_http_url_is_rejected(target):
     first = 900_000
-    rows = [f'{first + n},"{url}"' for n, url in enumerate(NO_TARGETS)]
+    rows = [f'{first + n},"{url}"' for n, url in enumerate(INVALID_TARGETS)]
     content = "\r\n".join(["banner_id,url", f"{first - 1},https://right.example/", *rows, ""])
     page = target.wait_for_upload(target.upload(("targets.csv", content.encode())))
-    # One of them is two lines of a file.
-    assert f"1 row stored, 0 duplicates, {len(NO_TARGETS) + 1} rejected" in page_text(page)
+    # One of the targets takes two lines of the file.
+    assert f"1 row stored, 0 duplicates, {len(INVALID_TARGETS) + 1} rejected" in page_text(page)
 
 
-def test_without_the_guard_a_login_leads_anywhere(weakened):
-    assert logged_in(weakened, "https://evil.example/") == "evil.example"
-    assert logged_in(weakened, "//evil.example/") == "evil.example"
+def test_unprotected_server_redirects_to_other_site(unprotected):
+    assert redirect_after_login(unprotected, "https://evil.example/") == "evil.example"
+    assert redirect_after_login(unprotected, "//evil.example/") == "evil.example"

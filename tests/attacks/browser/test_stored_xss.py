@@ -1,4 +1,4 @@
-"""Stored and reflected XSS: what others said is text wherever an owner or a visitor reads it."""
+"""Stored and reflected XSS: data of clients is text on every page."""
 
 import json
 from collections.abc import Callable
@@ -19,45 +19,47 @@ from tests.support.web.attack_target import (
     with_query,
 )
 
-# Where scripts may be from, and what may be in a page's markup at all.
-SCRIPTS = ("/static/", "/api/v1/docs/")
-NEVER = {"iframe", "object", "embed", "base", "applet", "math", "template"}
-ADDRESSES = {"href", "src", "action", "formaction", "data", "xlink:href"}
-FILE = "x<img src=x onerror=alert(1)>.csv"
+# Allowed sources of scripts.
+SCRIPT_SOURCES = ("/static/", "/api/v1/docs/")
+FORBIDDEN_TAGS = {"iframe", "object", "embed", "base", "applet", "math", "template"}
+URL_ATTRIBUTES = {"href", "src", "action", "formaction", "data", "xlink:href"}
+HOSTILE_FILE_NAME = "x<img src=x onerror=alert(1)>.csv"
 
 
-class Markup(HTMLParser):
-    """What in a page a browser would run, load or be led by."""
+class ExecutableMarkup(HTMLParser):
+    """Finds markup of a page that a browser would execute or load."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
-        self.wrong: list[str] = []
+        self.executable: list[str] = []
         self.text: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {name: value or "" for name, value in attrs}
-        self.text += said.values()
-        if tag in NEVER or any(name.startswith("on") or name == "style" for name in said):
-            self.wrong.append(self.get_starttag_text() or tag)
-        if tag == "script" and not said.get("src", "").startswith(SCRIPTS):
-            self.wrong.append("a script within the page")
-        for name in ADDRESSES & said.keys():
-            scheme = said[name].strip().lower().partition(":")[0]
-            if scheme in ("javascript", "data", "vbscript") or said[name] == "x":
-                self.wrong.append(f"{name}={said[name]}")
+        attributes = {name: value or "" for name, value in attrs}
+        self.text += attributes.values()
+        if tag in FORBIDDEN_TAGS or any(
+            name.startswith("on") or name == "style" for name in attributes
+        ):
+            self.executable.append(self.get_starttag_text() or tag)
+        if tag == "script" and not attributes.get("src", "").startswith(SCRIPT_SOURCES):
+            self.executable.append("an inline script")
+        for name in URL_ATTRIBUTES & attributes.keys():
+            scheme = attributes[name].strip().lower().partition(":")[0]
+            if scheme in ("javascript", "data", "vbscript") or attributes[name] == "x":
+                self.executable.append(f"{name}={attributes[name]}")
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
 
 
-def in_app(target: AttackTarget) -> list[str]:
+def plant_in_app(target: AttackTarget) -> list[str]:
     target.owner.post("/admin/apps", name=HOSTILE_MARKUP)
     return ["apps", "events", "rejected-events", "schemas/edit", "stories", "audit"]
 
 
-def in_story(target: AttackTarget) -> list[str]:
+def plant_in_story(target: AttackTarget) -> list[str]:
     metadata = json.dumps({"img": HOSTILE_MARKUP, HOSTILE_MARKUP: [HOSTILE_MARKUP]})
     response = target.owner.post(
         "/admin/stories/edit", app="1", id="77", metadata=metadata, order="9"
@@ -66,7 +68,7 @@ def in_story(target: AttackTarget) -> list[str]:
     return ["stories?app=1", "stories/edit?id=77", "stories/77/remove"]
 
 
-def in_event(target: AttackTarget) -> list[str]:
+def plant_in_event(target: AttackTarget) -> list[str]:
     (stored,) = target.send(
         attack_event(
             category=HOSTILE_MARKUP,
@@ -91,7 +93,7 @@ def in_event(target: AttackTarget) -> list[str]:
     ]
 
 
-def in_reject(target: AttackTarget) -> list[str]:
+def plant_in_rejected_event(target: AttackTarget) -> list[str]:
     (rejected,) = target.send(
         attack_event(timestamp=HOSTILE_MARKUP, **{HOSTILE_MARKUP: HOSTILE_MARKUP})
     )
@@ -101,18 +103,18 @@ def in_reject(target: AttackTarget) -> list[str]:
     return ["rejected-events", f"rejected-events/{number}"]
 
 
-def in_reject_of_bytes(target: AttackTarget) -> list[str]:
-    said = {"Authorization": f"Bearer {target.secret_token}", "Content_Type": "application/json"}
-    target.server.request("/events", "POST", b"\xff" + HOSTILE_MARKUP.encode(), **said)
+def plant_in_rejected_bytes(target: AttackTarget) -> list[str]:
+    headers = {"Authorization": f"Bearer {target.secret_token}", "Content_Type": "application/json"}
+    target.server.request("/events", "POST", b"\xff" + HOSTILE_MARKUP.encode(), **headers)
     return ["rejected-events"]
 
 
-def in_rule(target: AttackTarget) -> list[str]:
+def plant_in_schema(target: AttackTarget) -> list[str]:
     text = json.dumps(
         {"description": HOSTILE_MARKUP, "properties": {HOSTILE_MARKUP: {"const": HOSTILE_MARKUP}}}
     )
-    said = {"app": "0", "category": HOSTILE_MARKUP, "name": HOSTILE_MARKUP, "schema": text}
-    assert target.owner.post("/admin/schemas/edit", **said, action="save").status == 303
+    fields = {"app": "0", "category": HOSTILE_MARKUP, "name": HOSTILE_MARKUP, "schema": text}
+    assert target.owner.post("/admin/schemas/edit", **fields, action="save").status == 303
     return [
         "schemas",
         with_query("schemas/edit", category=HOSTILE_MARKUP, name=HOSTILE_MARKUP),
@@ -120,39 +122,39 @@ def in_rule(target: AttackTarget) -> list[str]:
     ]
 
 
-def in_upload(target: AttackTarget) -> list[str]:
+def plant_in_upload(target: AttackTarget) -> list[str]:
     content = (
         f"click_id,banner_id,campaign_id\r\n{HOSTILE_MARKUP.replace(',', '')},1,1\r\n".encode()
     )
     files = [
         ("1/clicks_1.csv", content),
-        (FILE, b"x"),
+        (HOSTILE_FILE_NAME, b"x"),
         (f"{HOSTILE_MARKUP.replace(chr(34), '')}.csv", b"x"),
     ]
     page = target.wait_for_upload(target.upload(*files))
-    check(page.text, reaches=FILE)
+    assert_inert(page.text, expected_text=HOSTILE_FILE_NAME)
     number = page.text.partition("/admin/imports/")[2].partition('"')[0]
     return [f"imports/{number}"] if number.isdigit() else []
 
 
-def in_host(target: AttackTarget) -> list[str]:
+def plant_in_host(target: AttackTarget) -> list[str]:
     response = target.owner.post(f"/admin/apps/{target.app_id}", hosts=HOSTILE_MARKUP)
-    check(response.text, reaches=None)
+    assert_inert(response.text, expected_text=None)
     return []
 
 
-PLANTED: list[Callable[[AttackTarget], list[str]]] = [
-    in_app,
-    in_story,
-    in_event,
-    in_reject,
-    in_reject_of_bytes,
-    in_rule,
-    in_upload,
-    in_host,
+PLANTS: list[Callable[[AttackTarget], list[str]]] = [
+    plant_in_app,
+    plant_in_story,
+    plant_in_event,
+    plant_in_rejected_event,
+    plant_in_rejected_bytes,
+    plant_in_schema,
+    plant_in_upload,
+    plant_in_host,
 ]
-# What an address says comes back in a page, or in an error.
-SAID = [
+# Pages that repeat parts of their URL.
+REFLECTING_PATHS = [
     "login?next={}",
     "setup?token={}",
     "audit?who={}",
@@ -175,58 +177,58 @@ SAID = [
 ]
 
 
-def check(text: str, reaches: str | None = SCRIPT_MARKER) -> None:
-    """Nothing in this page runs; what was planted is in it, as text."""
-    markup = Markup(text)
-    assert markup.wrong == []
-    assert reaches is None or any(reaches in each for each in markup.text)
+def assert_inert(page: str, expected_text: str | None = SCRIPT_MARKER) -> None:
+    """Check that nothing in a page is executable, and that it contains the planted text."""
+    markup = ExecutableMarkup(page)
+    assert markup.executable == []
+    assert expected_text is None or any(expected_text in each for each in markup.text)
 
 
 @pytest.fixture(scope="module")
 def planted(target) -> dict[str, list[str]]:
-    """By field, the pages in which it is read."""
-    return {plant.__name__: plant(target) for plant in PLANTED}
+    """Plant markup everywhere; return the pages that show it, by place."""
+    return {plant.__name__: plant(target) for plant in PLANTS}
 
 
-@pytest.mark.parametrize("field", [plant.__name__ for plant in PLANTED])
-def test_what_was_stored_is_text_in_every_page(target, planted, field):
+@pytest.mark.parametrize("field", [plant.__name__ for plant in PLANTS])
+def test_stored_markup_is_text_in_every_page(target, planted, field):
     for path in planted[field]:
         response = target.owner.get(f"/admin/{path}")
         assert response.status == 200, path
-        check(response.text, reaches=SCRIPT_MARKER if field != "in_upload" else None)
+        assert_inert(response.text, expected_text=SCRIPT_MARKER if field != "in_upload" else None)
 
 
-@pytest.mark.parametrize("path", SAID)
-def test_what_an_address_says_is_text(target, path):
-    for visitor in (target.owner, AdminBrowser(target.server)):
-        response = visitor.get(f"/admin/{path.replace('{}', quote(HOSTILE_MARKUP, safe=''))}")
-        check(response.text, reaches=None)
+@pytest.mark.parametrize("path", REFLECTING_PATHS)
+def test_markup_in_url_is_text(target, path):
+    for admin in (target.owner, AdminBrowser(target.server)):
+        response = admin.get(f"/admin/{path.replace('{}', quote(HOSTILE_MARKUP, safe=''))}")
+        assert_inert(response.text, expected_text=None)
 
 
 @pytest.mark.parametrize(
     "path", ["/campaigns/{}", "/banners/{}", "/live/{}", "/static/{}", "/api/v1/stories/{}", "/{}"]
 )
-def test_what_an_error_says_is_no_markup(target, path):
+def test_errors_contain_no_markup(target, path):
     response = target.server.request(
         path.format(quote(HOSTILE_MARKUP, safe="")), Accept="text/html"
     )
     if response.headers["Content-Type"].startswith("text/html"):
-        check(response.text, reaches=None)
+        assert_inert(response.text, expected_text=None)
     else:
         assert response.headers["Content-Type"].startswith("application/problem+json")
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("name", [HOSTILE_MARKUP, "<b>", "a b", '"', "a'b", "x" * 101, ""])
-def test_a_users_name_has_no_markup_in_it(target, name):
+def test_user_name_with_markup_is_rejected(target, name):
     response = target.owner.post("/admin/users", name=name)
     assert response.status == 422
-    check(response.text, reaches=None)
+    assert_inert(response.text, expected_text=None)
 
 
 @pytest.fixture(scope="module")
 def upstream():
-    """Another server, whose pages have titles and paths that are markup."""
+    """An upstream server whose page titles and paths are markup."""
     server = FaultyUpstream()
     server.mode = "pages"
     server.pages_json = json.dumps(
@@ -238,39 +240,39 @@ def upstream():
 
 
 @pytest.fixture(scope="module")
-def following(upstream, tmp_path_factory):
-    """A server that reads its audience there."""
+def following_server(upstream, tmp_path_factory):
+    """A server that reads active visitors from the hostile upstream."""
     server = MarqueeProcess(
         tmp_path_factory.mktemp("following") / "data", "--sample", "--upstream", upstream.address
     )
-    visitor = AdminBrowser(server)
+    admin = AdminBrowser(server)
     wait_for(lambda: "password" in "".join(server.stdout_lines))
-    visitor.log_in(*wait_for(lambda: owner_credentials(server)))
+    admin.log_in(*wait_for(lambda: owner_credentials(server)))
     place = with_query("/live/www.example.com", apikey="a key")
     wait_for(lambda: "40" in server.request(place).text)
-    yield server, visitor, place
+    yield server, admin, place
     assert server.stop() == 0
 
 
-def test_titles_and_paths_of_an_upstream_are_text(following):
-    server, visitor, place = following
-    check(server.request(place).text)
-    check(visitor.get("/admin/audience").text)
-    check(visitor.get("/admin/").text, reaches=None)
+def test_upstream_titles_and_paths_are_text(following_server):
+    server, admin, place = following_server
+    assert_inert(server.request(place).text)
+    assert_inert(admin.get("/admin/audience").text)
+    assert_inert(admin.get("/admin/").text, expected_text=None)
 
 
-def ran(browser, address: str) -> bool:
-    """Whether what was planted runs in a browser, or is kept from it by the policy alone."""
-    browser.get_log("browser")  # of before
-    browser.get(address)
+def does_script_run(browser, url: str) -> bool:
+    """Return whether a script runs, or only the Content-Security-Policy prevents it."""
+    browser.get_log("browser")  # discard earlier messages
+    browser.get(url)
     browser.implicitly_wait(0)
     wait_for(lambda: browser.execute_script("return document.readyState") == "complete")
     refused = [each for each in browser.get_log("browser") if "Security Policy" in each["message"]]
     return bool(browser.execute_script("return window.ran") or refused)
 
 
-def enter(driver, server, cookie: str) -> str:
-    """Have the browser be an owner's; the root's address."""
+def log_in_browser(driver, server, cookie: str) -> str:
+    """Give the browser an owner's session; return the root URL."""
     root = f"http://127.0.0.1:{server.port}"
     driver.get(f"{root}/admin/login")
     name, _, value = cookie.partition("=")
@@ -278,22 +280,22 @@ def enter(driver, server, cookie: str) -> str:
     return root
 
 
-def test_nothing_runs_in_a_browser(driver, target, planted):
-    root = enter(driver, target.server, target.owner.cookie)
+def test_stored_markup_does_not_run_in_browser(driver, target, planted):
+    root = log_in_browser(driver, target.server, target.owner.cookie)
     for pages in planted.values():
         for path in pages[:4]:
-            assert not ran(driver, f"{root}/admin/{path}"), path
+            assert not does_script_run(driver, f"{root}/admin/{path}"), path
             assert driver.current_url.startswith(f"{root}/admin/{path[:4]}")
 
 
-def test_nothing_of_an_upstream_runs_in_a_browser(driver, following):
-    server, visitor, place = following
-    root = enter(driver, server, visitor.cookie)
-    # Also what the stream sends to the page.
-    assert not ran(driver, root + place)
+def test_upstream_markup_does_not_run_in_browser(driver, following_server):
+    server, admin, place = following_server
+    root = log_in_browser(driver, server, admin.cookie)
+    # The stream sends markup to the page too.
+    assert not does_script_run(driver, root + place)
     wait_for(lambda: "live" in driver.find_element("css selector", "[data-status]").text)
     assert not driver.execute_script("return window.ran")
-    assert not ran(driver, f"{root}/admin/audience")
+    assert not does_script_run(driver, f"{root}/admin/audience")
 
 
 SVG = f"""<svg xmlns="http://www.w3.org/2000/svg" onload="{SCRIPT_MARKER}">
@@ -303,7 +305,7 @@ SVG = f"""<svg xmlns="http://www.w3.org/2000/svg" onload="{SCRIPT_MARKER}">
 </foreignObject><a href="javascript:{SCRIPT_MARKER}"><text y="20">x</text></a></svg>"""
 
 
-def test_an_image_that_is_a_script_runs_nowhere(driver, target):
+def test_svg_image_with_script_does_not_run(driver, target):
     target.wait_for_upload(target.upload(("images/image_1.svg", SVG.encode())))
     response = target.server.request("/banners/1")
     assert response.headers["Content-Type"] == "image/svg+xml" and SCRIPT_MARKER in response.text
@@ -313,12 +315,12 @@ def test_an_image_that_is_a_script_runs_nowhere(driver, target):
     assert not driver.execute_script("return window.ran")
 
 
-def test_without_the_guards_it_runs(driver, weakened):
-    pages = in_event(weakened)
-    text = weakened.owner.get(f"/admin/{pages[0]}").text
-    assert Markup(text).wrong
-    root = enter(driver, weakened.server, weakened.owner.cookie)
-    assert ran(driver, f"{root}/admin/{pages[0]}")
+def test_without_the_guards_it_runs(driver, unprotected):
+    pages = plant_in_event(unprotected)
+    text = unprotected.owner.get(f"/admin/{pages[0]}").text
+    assert ExecutableMarkup(text).executable
+    root = log_in_browser(driver, unprotected.server, unprotected.owner.cookie)
+    assert does_script_run(driver, f"{root}/admin/{pages[0]}")
     assert driver.execute_script("return window.ran") == 1
-    weakened.wait_for_upload(weakened.upload(("images/image_1.svg", SVG.encode())))
-    assert ran(driver, f"{root}/banners/1")
+    unprotected.wait_for_upload(unprotected.upload(("images/image_1.svg", SVG.encode())))
+    assert does_script_run(driver, f"{root}/banners/1")

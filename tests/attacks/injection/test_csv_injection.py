@@ -1,6 +1,6 @@
-"""CSV injection: no cell of an export begins as a formula, and nothing of it is lost or moved.
+"""CSV injection: no exported cell starts a formula, and no value is lost.
 
-The remedy is OWASP's: an apostrophe ahead of what a spreadsheet would run. NDJSON is as it came.
+As OWASP recommends, an apostrophe precedes such values. NDJSON exports are unchanged.
 """
 
 import csv
@@ -37,53 +37,52 @@ PAYLOADS = [
     " =1+1",
     ";=1+1",
 ]
-RUN = tuple("=+-@\t\r\n\0＝＋－＠")
+FORMULA_STARTS = tuple("=+-@\t\r\n\0＝＋－＠")
 COLUMNS = 10
 
 
-def rows(text: str) -> list[list[str]]:
-    """Cells as a spreadsheet finds them."""
+def parse_csv(text: str) -> list[list[str]]:
+    """Return the cells as a spreadsheet reads them."""
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
-def exported(target: AttackTarget, **asked: str) -> list[list[str]]:
-    response = target.call(with_query("/events/export", format="csv", **asked))
+def export_rows(target: AttackTarget, **filters: str) -> list[list[str]]:
+    response = target.call(with_query("/events/export", format="csv", **filters))
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert response.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
-    return rows(response.body.decode())
+    return parse_csv(response.body.decode())
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_no_cell_is_a_formula_and_none_is_lost(target, payload):
-    told = target.send(
+def test_no_exported_cell_is_a_formula(target, payload):
+    results = target.send(
         attack_event(category=payload, name=payload, session_id=payload, data={"a": payload})
     )
-    if told[0]["status"] == "rejected":  # words have no ends of lines in them
+    if results[0]["status"] == "rejected":  # names must not contain control characters
         assert any(ord(each) < 32 for each in payload)
-        payload = payload.strip("\t\r\n")
         return
-    head, *found = exported(target, category=payload)
-    assert len(found) == 1 and len(head) == len(found[0]) == COLUMNS
-    assert not [cell for cell in found[0] if cell.startswith(RUN)]
-    cells = dict(zip(head, found[0], strict=True))
+    header, *records = export_rows(target, category=payload)
+    assert len(records) == 1 and len(header) == len(records[0]) == COLUMNS
+    assert not [cell for cell in records[0] if cell.startswith(FORMULA_STARTS)]
+    cells = dict(zip(header, records[0], strict=True))
     for name in ("category", "name", "session_id"):
-        guarded = "'" if payload.startswith(RUN) else ""
-        assert cells[name] == guarded + payload
+        prefix = "'" if payload.startswith(FORMULA_STARTS) else ""
+        assert cells[name] == prefix + payload
     assert json.loads(cells["data"]) == {"a": payload}
 
 
-def test_the_same_holds_at_the_terminal(target):
+def test_no_cell_of_export_command_is_a_formula(target):
     command = [sys.executable, "server.py", "events", "export", "--format", "csv"]
     done = subprocess.run(
         [*command, "--data", str(target.server.data)], cwd=ROOT, capture_output=True, check=True
     )
-    found = rows(done.stdout.decode())
+    found = parse_csv(done.stdout.decode())
     assert len(found) > 5
     assert {len(row) for row in found} == {COLUMNS}
-    assert not [cell for row in found for cell in row if cell.startswith(RUN)]
+    assert not [cell for row in found for cell in row if cell.startswith(FORMULA_STARTS)]
 
 
-def test_without_the_guard_a_cell_is_what_was_sent(weakened):
-    weakened.send(attack_event(category="=1+1"))
-    found = exported(weakened, category="=1+1")
+def test_unprotected_server_exports_formulas(unprotected):
+    unprotected.send(attack_event(category="=1+1"))
+    found = export_rows(unprotected, category="=1+1")
     assert found[1][0] and "=1+1" in found[1]

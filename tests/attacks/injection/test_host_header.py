@@ -1,4 +1,4 @@
-"""Host headers: whatever name a request gives this server, no response leads or points there."""
+"""Host headers: no response contains the host that a request names."""
 
 import contextlib
 import socket
@@ -7,28 +7,28 @@ import pytest
 
 from tests.support.web.attack_target import AttackTarget
 
-EVIL = "evil.example"
-FIELDS = [
-    [f"Host: {EVIL}"],
-    [f"Host: {EVIL}:8000"],
-    ["Host: x", f"X-Forwarded-Host: {EVIL}"],
-    ["Host: x", f"X-Host: {EVIL}"],
-    ["Host: x", f"X-Forwarded-Server: {EVIL}"],
-    ["Host: x", f"X-HTTP-Host-Override: {EVIL}"],
-    ["Host: x", f"Forwarded: host={EVIL};proto=https"],
-    ["Host: x", f"X-Original-Host: {EVIL}"],
-    ["Host: x", f"X-Forwarded-Prefix: //{EVIL}"],
-    ["Host: x", f"X-Original-URL: //{EVIL}/"],
-    ["Host: x", f"Origin: https://{EVIL}", f"Referer: https://{EVIL}/"],
-    [f"Host: x.{EVIL}"],
+EVIL_HOST = "evil.example"
+HEADERS = [
+    [f"Host: {EVIL_HOST}"],
+    [f"Host: {EVIL_HOST}:8000"],
+    ["Host: x", f"X-Forwarded-Host: {EVIL_HOST}"],
+    ["Host: x", f"X-Host: {EVIL_HOST}"],
+    ["Host: x", f"X-Forwarded-Server: {EVIL_HOST}"],
+    ["Host: x", f"X-HTTP-Host-Override: {EVIL_HOST}"],
+    ["Host: x", f"Forwarded: host={EVIL_HOST};proto=https"],
+    ["Host: x", f"X-Original-Host: {EVIL_HOST}"],
+    ["Host: x", f"X-Forwarded-Prefix: //{EVIL_HOST}"],
+    ["Host: x", f"X-Original-URL: //{EVIL_HOST}/"],
+    ["Host: x", f"Origin: https://{EVIL_HOST}", f"Referer: https://{EVIL_HOST}/"],
+    [f"Host: x.{EVIL_HOST}"],
 ]
-# Two names, none, or a name that is none: refused as a whole.
-REFUSED = [
-    [f"Host: x\r\nHost: {EVIL}"],
-    [f"Host: x@{EVIL}"],
-    [f"Host: {EVIL}/x"],
-    [f"Host: x\t{EVIL}"],
-    ["Host: x", f" Host: {EVIL}"],
+# Two hosts, none, or an invalid one: the server rejects the request.
+INVALID_HEADERS = [
+    [f"Host: x\r\nHost: {EVIL_HOST}"],
+    [f"Host: x@{EVIL_HOST}"],
+    [f"Host: {EVIL_HOST}/x"],
+    [f"Host: x\t{EVIL_HOST}"],
+    ["Host: x", f" Host: {EVIL_HOST}"],
     [],
 ]
 PATHS = ["/", "/admin", "/admin/", "/admin/users", "/admin/login", "/campaigns/1",
@@ -37,57 +37,60 @@ PATHS = ["/", "/admin", "/admin/", "/admin/users", "/admin/login", "/campaigns/1
          "/api/v1/stories/token_1"]  # fmt: skip
 
 
-# Pages that show how to call the very address at which they were asked for; kept by no cache, and
-# a browser cannot be made to ask for them under another name.
-SHOWS_ITS_OWN = ("/api/v1/docs",)
+# Pages with examples for the URL at which they were requested. They are not cached, and other sites
+# cannot make a browser send another host.
+PAGES_WITH_OWN_URL = ("/api/v1/docs",)
 
 
-def ask(target: AttackTarget, path: str, fields: list[str], form: str = "GET {} HTTP/1.1") -> bytes:
-    """The whole response."""
+def send_raw(
+    target: AttackTarget, path: str, fields: list[str], form: str = "GET {} HTTP/1.1"
+) -> bytes:
+    """Send a request with these headers; return the response."""
     request = "\r\n".join([form.format(path), *fields, "Connection: close", "", ""])
     with contextlib.closing(
         socket.create_connection(("127.0.0.1", target.server.port), 10)
-    ) as there:
-        there.sendall(request.encode())
+    ) as connection:
+        connection.sendall(request.encode())
         response = b""
-        while piece := there.recv(65_536):
+        while piece := connection.recv(65_536):
             response += piece
     return response
 
 
-@pytest.mark.parametrize("fields", FIELDS, ids=lambda it: it[-1].partition(":")[0])
-def test_no_answer_names_the_host_that_was_said(target, fields):
+@pytest.mark.parametrize("fields", HEADERS, ids=lambda it: it[-1].partition(":")[0])
+def test_response_does_not_contain_requested_host(target, fields):
     for path in PATHS:
-        for more in ([], [f"Cookie: {target.owner.cookie}"]):
-            response = ask(target, path, [*fields, *more])
+        for cookies in ([], [f"Cookie: {target.owner.cookie}"]):
+            response = send_raw(target, path, [*fields, *cookies])
             assert response.startswith(b"HTTP/1.1 ")
             head, _, body = response.partition(b"\r\n\r\n")
-            assert EVIL.encode() not in head, path
-            if path in SHOWS_ITS_OWN and fields[0] != "Host: x":
+            assert EVIL_HOST.encode() not in head, path
+            if path in PAGES_WITH_OWN_URL and fields[0] != "Host: x":
                 assert b"no-store" in head and b'="http' not in body
             else:
-                assert EVIL.encode() not in body, path
+                assert EVIL_HOST.encode() not in body, path
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path not in SHOWS_ITS_OWN])
-def test_nor_that_of_an_absolute_address(target, path):
-    response = ask(target, path, [f"Host: {EVIL}"], f"GET http://{EVIL}{{}} HTTP/1.1")
-    assert EVIL.encode() not in response
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in PAGES_WITH_OWN_URL])
+def test_response_does_not_contain_host_of_absolute_url(target, path):
+    response = send_raw(
+        target, path, [f"Host: {EVIL_HOST}"], f"GET http://{EVIL_HOST}{{}} HTTP/1.1"
+    )
+    assert EVIL_HOST.encode() not in response
 
 
-@pytest.mark.parametrize("fields", REFUSED, ids=range(len(REFUSED)))
-def test_what_is_no_name_is_refused(target, fields):
+@pytest.mark.parametrize("fields", INVALID_HEADERS, ids=range(len(INVALID_HEADERS)))
+def test_invalid_host_is_rejected(target, fields):
     for path in PATHS:
-        assert ask(target, path, fields).split()[1] == b"400", path
+        assert send_raw(target, path, fields).split()[1] == b"400", path
 
 
-def test_a_link_for_the_first_user_is_told_at_the_terminal_alone(target):
-    """There is no mail, and no other link that is made from what a request says."""
-    for fields in FIELDS:
-        assert b"setup?token" not in ask(target, "/admin/login", fields)
+def test_setup_link_is_in_no_response(target):
+    for fields in HEADERS:
+        assert b"setup?token" not in send_raw(target, "/admin/login", fields)
 
 
-def test_without_the_guard_a_redirect_names_it(weakened):
-    assert f"Location: http://{EVIL}/admin/login".encode() in ask(
-        weakened, "/admin/", [f"Host: {EVIL}"]
+def test_unprotected_redirect_contains_requested_host(unprotected):
+    assert f"Location: http://{EVIL_HOST}/admin/login".encode() in send_raw(
+        unprotected, "/admin/", [f"Host: {EVIL_HOST}"]
     )

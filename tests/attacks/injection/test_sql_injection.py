@@ -1,4 +1,4 @@
-"""SQL injection: what a request says is a value of a statement, never a part of it."""
+"""SQL injection: request values are parameters of statements, never SQL."""
 
 import sqlite3
 from urllib.parse import quote, urlencode
@@ -29,26 +29,28 @@ PAYLOADS = [
     "\u2019 OR 1=1 --",
     "a\0' OR 1=1 --",
 ]
-# What queries and forms take, wherever.
-NAMES = ("session_id", "category", "name", "app", "source", "from", "to", "limit", "cursor",
+# Parameters of all queries.
+PARAMETERS = ("session_id", "category", "name", "app", "source", "from", "to", "limit", "cursor",
          "order", "who", "before", "slot", "apikey", "host", "path", "date", "days", "story_id",
          "token", "id", "after", "start", "window")  # fmt: skip
-ASKED = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not in row.path
+GET_ROUTES = [row for row in ROUTE_CASES if row.method == "GET" and "stream" not in row.path
          and row.path != "/admin/live"]  # fmt: skip
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
-def test_no_address_is_a_part_of_a_statement(target, payload):
-    said = quote(payload, safe="")
-    for row in ASKED:
+def test_url_does_not_change_sql(target, payload):
+    quoted = quote(payload, safe="")
+    for row in GET_ROUTES:
         path = row.path.partition("?")[0]
-        places = [f"{path}?{urlencode(dict.fromkeys(NAMES, payload))}"]
+        places = [f"{path}?{urlencode(dict.fromkeys(PARAMETERS, payload))}"]
         if "(" in row.pattern:
-            places.append(f"{path.rpartition('/')[0]}/{said}")
+            places.append(f"{path.rpartition('/')[0]}/{quoted}")
         for place in places:
-            ours = path.startswith("/admin")
+            is_admin_page = path.startswith("/admin")
             response = (
-                target.owner.get(place) if ours else target.call(place, token=target.admin_token)
+                target.owner.get(place)
+                if is_admin_page
+                else target.call(place, token=target.admin_token)
             )
             assert response.status < 500, (place, response.text)
             assert "$argon2" not in response.text, place
@@ -56,7 +58,7 @@ def test_no_address_is_a_part_of_a_statement(target, payload):
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
-def test_what_is_asked_for_is_what_was_said(target, payload):
+def test_filters_match_payload_literally(target, payload):
     target.send(attack_event(category="plain", name="plain"))
     for name in ("category", "name", "session_id"):
         path = f"/events?{urlencode({name: payload})}"
@@ -67,13 +69,13 @@ def test_what_is_asked_for_is_what_was_said(target, payload):
     assert stored["status"] == "accepted"
     found = target.call(f"/events?{urlencode({'category': payload})}").json()["events"]
     assert [each["id"] for each in found] == [stored["id"]]
-    # And only that is forgotten.
-    gone = target.call(f"/events?{urlencode({'session_id': payload})}", "DELETE").json()
-    assert gone["events"] == 1
+    # Only this session is erased.
+    erased = target.call(f"/events?{urlencode({'session_id': payload})}", "DELETE").json()
+    assert erased["events"] == 1
     assert target.call("/events?category=plain").json()["events"]
 
 
-def test_nothing_was_lost_or_made(target):
+def test_database_is_intact_afterwards(target):
     wait_for(lambda: target.server.request("/readyz").status == 200)
     assert "owner" in target.owner.get("/admin/users").text
     with sqlite3.connect(f"file:{target.server.data}/marquee.db?mode=ro", uri=True) as connection:
@@ -84,8 +86,8 @@ def test_nothing_was_lost_or_made(target):
 
 
 @pytest.mark.parametrize("payload", PAYLOADS[:5])
-def test_in_a_statement_that_is_put_together_they_would_do_harm(payload: str) -> None:
-    """The control: what of them is of SQLite's kind finds rows, or breaks the statement."""
+def test_payloads_change_concatenated_sql(payload: str) -> None:
+    """Control: payloads for SQLite find rows, or break the statement."""
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE event (name TEXT)")
     connection.execute("INSERT INTO event VALUES ('plain')")

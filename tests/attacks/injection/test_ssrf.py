@@ -1,14 +1,15 @@
-"""SSRF: nothing that a request says makes this server ask another, or ask for something else.
+"""SSRF: no request value makes the server send requests to another host or path.
 
-One address is asked at all: `upstream`, which is the owner's setting. A visitor says the host and
-key that it is asked about, and both are values of its query or of a header. Targets of banners are
-told to browsers, and never asked for; schemas refer to nothing elsewhere (test_schema_bombs.py).
+The server sends requests only to the owner's setting `upstream`. The host and key of a visitor are
+values of its query or a header. The server never requests targets of banners, and schemas cannot
+refer to other hosts (test_schema_bombs.py).
 """
 
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,30 +20,30 @@ from tests.support.server_process import MarqueeProcess
 from tests.support.web.attack_target import AttackTarget, UnprotectedProcess, with_query
 
 
-class Listener:
-    """Listens on a port of this machine, and keeps the heads of what comes."""
+class RecordingListener:
+    """Listens on a local port, records request heads and sends a fixed response."""
 
     def __init__(self, response: bytes = b"") -> None:
         self.response = response
         self.heads: list[bytes] = []
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def _take(self) -> None:
+    def _serve(self) -> None:
         while True:
             try:
-                there, _ = self._socket.accept()
+                connection, _ = self._socket.accept()
             except OSError:
                 return
-            with there:
-                there.settimeout(2)
+            with connection:
+                connection.settimeout(2)
                 head = b""
-                while b"\r\n\r\n" not in head and (piece := there.recv(65_536)):
+                while b"\r\n\r\n" not in head and (piece := connection.recv(65_536)):
                     head += piece
                 self.heads.append(head)
-                there.sendall(self.response)
+                connection.sendall(self.response)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -51,36 +52,43 @@ class Listener:
 
 
 PAGES = json.dumps([{"i": "A page", "path": "/", "visitors": 4}]).encode()
-RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(PAGES) + PAGES
+PAGES_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(PAGES) + PAGES
+)
 
 
 @pytest.fixture(scope="module")
-def inside() -> Iterator[Listener]:
-    """A server of the inner network, that nobody out there may reach."""
-    made = Listener(RIGHT)
-    yield made
-    made.close()
+def inner_server() -> Iterator[RecordingListener]:
+    """A server of the internal network, which clients must not reach."""
+    listener = RecordingListener(PAGES_RESPONSE)
+    yield listener
+    listener.close()
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Listener]:
-    made = Listener(RIGHT)
-    yield made
-    made.close()
+def upstream() -> Iterator[RecordingListener]:
+    listener = RecordingListener(PAGES_RESPONSE)
+    yield listener
+    listener.close()
 
 
 @pytest.fixture(scope="module", params=["legacy", "v3"])
-def following(request, upstream, tmp_path_factory) -> Iterator[MarqueeProcess]:
+def following_server(request, upstream, tmp_path_factory) -> Iterator[MarqueeProcess]:
     data = tmp_path_factory.mktemp("following") / "data"
-    words = ("--upstream", f"http://127.0.0.1:{upstream.port}", "--upstream-version", request.param)
-    made = MarqueeProcess(data, *words)
-    yield made
-    assert made.stop() == 0
-    assert "Traceback" not in made.log
+    options = (
+        "--upstream",
+        f"http://127.0.0.1:{upstream.port}",
+        "--upstream-version",
+        request.param,
+    )
+    server = MarqueeProcess(data, *options)
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
 
 
-# What a visitor says in the place of a host, or of a key; {} is the port of the inner server.
-SAID = [
+# Values for host and key; {} is the port of the internal server.
+HOSTILE_VALUES = [
     "127.0.0.1:{}",
     "http://127.0.0.1:{}/",
     "//127.0.0.1:{}/",
@@ -108,15 +116,17 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize("said", SAID, ids=range(len(SAID)))
-def test_what_a_visitor_says_is_a_value_of_the_one_question(following, upstream, inside, said):
-    said = said.format(inside.port)
+@pytest.mark.parametrize("value", HOSTILE_VALUES, ids=range(len(HOSTILE_VALUES)))
+def test_visitor_values_stay_in_the_upstream_query(following_server, upstream, inner_server, value):
+    value = value.format(inner_server.port)
     upstream.heads.clear()
     for path in ("/api/v1.0/increasingconcurrents", "/live/toppages/"):
-        following.request(with_query(path, apikey=said, host="www.example.com"))
-        following.request(with_query(path, apikey="key", host=said))
-        following.request(with_query(path, apikey=said, host=said))
-    following.request(f"/live/{with_query('', x=said)[3:]}?{with_query('', apikey='key')[1:]}")
+        following_server.request(with_query(path, apikey=value, host="www.example.com"))
+        following_server.request(with_query(path, apikey="key", host=value))
+        following_server.request(with_query(path, apikey=value, host=value))
+    following_server.request(
+        f"/live/{with_query('', x=value)[3:]}?{with_query('', apikey='key')[1:]}"
+    )
     for head in upstream.heads:
         line, *fields = head.decode("latin-1").split("\r\n")
         method, target, version = line.split(" ")
@@ -127,19 +137,21 @@ def test_what_a_visitor_says_is_a_value_of_the_one_question(following, upstream,
         names = [field.partition(":")[0].lower() for field in fields if field]
         assert len(names) == len(set(names))
         assert f"Host: 127.0.0.1:{upstream.port}" in fields
-    assert inside.heads == []
+    assert inner_server.heads == []
 
 
 REDIRECTS = ["http://127.0.0.1:{}/", "//127.0.0.1:{}/", "http://localhost:{}/live/toppages/",
              "http://[::ffff:127.0.0.1]:{}/"]  # fmt: skip
 
 
-def redirected(kind: type, data, place: str, status: int, inside: Listener) -> bool:
-    """Whether an upstream has a server ask the inner one."""
-    inside.heads.clear()
-    location = place.format(inside.port)
+def is_redirect_followed(
+    kind: type[MarqueeProcess], data: Path, url: str, status: int, inner_server: RecordingListener
+) -> bool:
+    """Return whether the server follows a redirect of its upstream to the internal server."""
+    inner_server.heads.clear()
+    location = url.format(inner_server.port)
     response = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
-    upstream = Listener(response.encode())
+    upstream = RecordingListener(response.encode())
     server = kind(data, "--upstream", f"http://127.0.0.1:{upstream.port}")
     try:
         server.request(
@@ -149,32 +161,34 @@ def redirected(kind: type, data, place: str, status: int, inside: Listener) -> b
     finally:
         server.stop()
         upstream.close()
-    return bool(inside.heads)
+    return bool(inner_server.heads)
 
 
-@pytest.mark.parametrize(("place", "status"), [(REDIRECTS[0], 302), (REDIRECTS[1], 307)])
-def test_a_redirect_of_the_upstream_is_not_followed(tmp_path, inside, place, status):
-    assert not redirected(MarqueeProcess, tmp_path / "data", place, status, inside)
+@pytest.mark.parametrize(("url", "status"), [(REDIRECTS[0], 302), (REDIRECTS[1], 307)])
+def test_upstream_redirect_is_not_followed(tmp_path, inner_server, url, status):
+    assert not is_redirect_followed(MarqueeProcess, tmp_path / "data", url, status, inner_server)
 
 
-def test_without_the_guard_it_is(tmp_path, inside):
-    assert redirected(UnprotectedProcess, tmp_path / "data", REDIRECTS[0], 302, inside)
+def test_unprotected_server_follows_upstream_redirect(tmp_path, inner_server):
+    assert is_redirect_followed(
+        UnprotectedProcess, tmp_path / "data", REDIRECTS[0], 302, inner_server
+    )
 
 
-def test_a_target_is_told_and_never_asked_for(target: AttackTarget, inside):
-    inside.heads.clear()
-    content = f"banner_id,url\n1,http://127.0.0.1:{inside.port}/inside\n".encode()
+def test_banner_target_is_never_requested(target: AttackTarget, inner_server):
+    inner_server.heads.clear()
+    content = f"banner_id,url\n1,http://127.0.0.1:{inner_server.port}/inside\n".encode()
     target.wait_for_upload(target.upload(("targets.csv", content)))
     response = target.server.request("/campaigns/1/banners/1/click")
     assert response.status in (302, 404)
-    assert inside.heads == []
+    assert inner_server.heads == []
 
 
 @pytest.mark.parametrize(
-    "said",
+    "upstream_url",
     ["file:///etc/passwd", "gopher://x/", "ftp://x/", "http://", "x", "http://x?y", "http://x#y",
      "http://user:password@x/", "http://x@y", "unix:/run/x", "http://x:port/"],
 )  # fmt: skip
-def test_an_upstream_is_an_address_of_the_web_without_a_password(said):
+def test_upstream_setting_requires_http_url_without_password(upstream_url):
     with pytest.raises(SettingError, match="upstream: "):
-        resolve_settings({"upstream": said}, {}, None)
+        resolve_settings({"upstream": upstream_url}, {}, None)

@@ -1,4 +1,4 @@
-"""Terminal escapes: what others sent does not move the cursor of an owner who reads it there."""
+"""Terminal escapes: commands print client data without control characters."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from tests.support.web.attack_target import AttackTarget, attack_event
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[1;1H\x9b31m\x08\x7f\u202eexe.gpj\u2066\u200b"
 
 
-def said(target: AttackTarget, *command: str) -> list[str]:
-    """The letters of what a command says that a terminal would not show."""
+def unprintable_output(target: AttackTarget, *command: str) -> list[str]:
+    """Run a command and return its unprintable characters, line breaks excepted."""
     done = subprocess.run(
         [sys.executable, "server.py", *command, "--data", str(target.server.data)],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
@@ -22,10 +22,10 @@ def said(target: AttackTarget, *command: str) -> list[str]:
     return [each for each in done.stdout + done.stderr if not each.isprintable() and each != "\n"]
 
 
-def plant(target: AttackTarget) -> None:
-    """Everywhere that takes it."""
-    wrong = attack_event(timestamp=ESCAPES, category=5, **{ESCAPES: ESCAPES})
-    assert {each["status"] for each in target.send(wrong, attack_event(name=ESCAPES))} <= {
+def plant_escapes(target: AttackTarget) -> None:
+    """Store control characters in every place that accepts them."""
+    invalid = attack_event(timestamp=ESCAPES, category=5, **{ESCAPES: ESCAPES})
+    assert {each["status"] for each in target.send(invalid, attack_event(name=ESCAPES))} <= {
         "rejected",
         "accepted",
     }
@@ -40,7 +40,7 @@ def plant(target: AttackTarget) -> None:
 
 @pytest.fixture(scope="module")
 def planted(target) -> AttackTarget:
-    plant(target)
+    plant_escapes(target)
     return target
 
 
@@ -49,24 +49,24 @@ def planted(target) -> AttackTarget:
     ["stories list 1", "events rejected", "events replay --all", "import --rejected",
      "import /tmp/\x1b[2Jx"],
 )  # fmt: skip
-def test_a_command_says_nothing_that_steers_a_terminal(planted, command):
-    assert said(planted, *command.split(" ")) == []
+def test_commands_print_no_control_characters(planted, command):
+    assert unprintable_output(planted, *command.split(" ")) == []
 
 
-def test_a_folder_with_such_names_is_told_of_in_plain_letters(target, tmp_path):
+def test_file_names_are_printed_escaped(target, tmp_path):
     folder = tmp_path / f"in{ESCAPES.replace('/', '')}"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "clicks_1.csv").write_text("click_id,banner_id,campaign_id\n1,1,1\n")
     (folder / "1" / f"{ESCAPES}.txt").write_text("x")
-    assert said(target, "import", str(folder)) == []
+    assert unprintable_output(target, "import", str(folder)) == []
 
 
-def test_without_the_guard_it_does(weakened):
-    plant(weakened)
-    weakened.send(attack_event(**{ESCAPES: 1}))
+def test_unprotected_command_prints_control_characters(unprotected):
+    plant_escapes(unprotected)
+    unprotected.send(attack_event(**{ESCAPES: 1}))
     program = str(PROGRAMS / "unprotected_server.py")
     done = subprocess.run(
-        [sys.executable, program, "events", "rejected", "--data", str(weakened.server.data)],
+        [sys.executable, program, "events", "rejected", "--data", str(unprotected.server.data)],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert "\x1b[2J" in done.stdout
