@@ -1,4 +1,4 @@
-"""What callers, environments, proxies and servers may hand to the client."""
+"""Arguments, environments, proxies and responses of the client."""
 
 import email.utils
 import logging
@@ -26,7 +26,7 @@ def no_proxies(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def closed_clients():
-    """No thread of a test's client is left to the next."""
+    """Close the clients of a test and wait for their threads."""
     yield
     for client in list(marquee_client._clients):
         client.close(0)
@@ -48,7 +48,7 @@ def send(client: Client, name: str = "x", **more: object) -> bool:
     return client.send("s", "c", name, {}, **more)
 
 
-# Addresses
+# URLs
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def send(client: Client, name: str = "x", **more: object) -> bool:
         ("http://127.0.0.1:8000///", "127.0.0.1", 8000, "127.0.0.1:8000", ""),
     ],
 )
-def test_an_address_is_understood(monkeypatch, url, host, port, authority, path):
-    asked = []
+def test_url_is_parsed(monkeypatch, url, host, port, authority, path):
+    addresses = []
 
     def connect(address, *_, **__):
-        asked.append(address)
+        addresses.append(address)
         raise OSError("enough")
 
     monkeypatch.setattr(socket, "create_connection", connect)
     client = client_of(None, url, timeout=1)
     send(client)
     assert not client.flush(0.5)
-    assert set(asked) == {(host, port)}
+    assert set(addresses) == {(host, port)}
     assert client._headers["Host"] == authority
     assert client._server.path == path + "/api/v1/events"
     client.close(0)
@@ -120,7 +120,7 @@ def test_an_address_is_understood(monkeypatch, url, host, port, authority, path)
         "http://x\\y",
     ],
 )
-def test_an_address_that_cannot_be_right_is_refused_without_repeating_it(url):
+def test_invalid_url_is_refused_without_repeating_it(url):
     with pytest.raises(ValueError, match="url") as error:
         Client(url, SECRET)
     assert "hunter2" not in str(error.value)
@@ -128,7 +128,7 @@ def test_an_address_that_cannot_be_right_is_refused_without_repeating_it(url):
 
 
 @pytest.mark.parametrize("url", [None, b"http://x", 80])
-def test_an_address_of_another_type_is_refused(url):
+def test_url_of_wrong_type_is_refused(url):
     with pytest.raises(TypeError, match="url must be a str"):
         Client(url, SECRET)
 
@@ -137,7 +137,7 @@ def test_an_address_of_another_type_is_refused(url):
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}\t", "\n{}\n\n"])
-def test_white_space_around_a_token_is_removed(server, around):
+def test_whitespace_around_token_is_removed(server, around):
     client = Client(server.url, around.format(SECRET))
     send(client)
     assert client.close(60)
@@ -157,21 +157,21 @@ def test_white_space_around_a_token_is_removed(server, around):
         "{}\x7f",
     ],
 )
-def test_a_token_that_fits_no_header_is_refused_without_repeating_it(caplog, inside):
+def test_invalid_token_is_refused_without_repeating_it(caplog, inside):
     with pytest.raises(ValueError, match="token has") as error:
         Client("http://127.0.0.1:9", inside.format(SECRET, SECRET))
     assert SECRET not in repr(error.value)
     assert SECRET not in caplog.text
 
 
-def test_no_token_is_refused():
+def test_missing_token_is_refused():
     with pytest.raises(ValueError, match="token is empty"):
         Client("http://127.0.0.1:9", "\n")
     with pytest.raises(TypeError, match="token must be a str"):
         Client("http://127.0.0.1:9", None)
 
 
-def test_no_log_and_no_representation_repeats_a_token(caplog, server):
+def test_token_is_in_no_log_and_no_repr(caplog, server):
     caplog.set_level(logging.DEBUG)
     server.script = [(401, {}), (400, {}), (202, {"Body": "no JSON"}), (0, {}), (307, {})]
     client = client_of(server, linger=0, on_reject=lambda *_: 1 / 0)
@@ -186,7 +186,7 @@ def test_no_log_and_no_representation_repeats_a_token(caplog, server):
 
 
 @pytest.mark.parametrize("data", [{"a": float("nan")}, {"a": float("inf")}, {"a": "\ud800"}])
-def test_what_is_no_json_is_refused(data):
+def test_data_that_is_not_json_is_refused(data):
     client = Client("http://127.0.0.1:9", SECRET, exit_seconds=0)
     with pytest.raises(ValueError, match=r"JSON|surrogate"):
         client.send("s", "c", "n", data)
@@ -194,13 +194,13 @@ def test_what_is_no_json_is_refused(data):
 
 
 @pytest.mark.parametrize("data", [{"a": object()}, {"a": {1, 2}}, {"a": b"x"}, {(1, 2): 3}, None])
-def test_data_of_a_type_that_json_lacks_is_refused(data):
+def test_data_of_unsupported_type_is_refused(data):
     client = Client("http://127.0.0.1:9", SECRET, exit_seconds=0)
     with pytest.raises(TypeError):
         client.send("s", "c", "n", data)
 
 
-def test_data_that_holds_itself_or_is_too_deep_is_refused():
+def test_circular_or_deep_data_is_refused():
     client = Client("http://127.0.0.1:9", SECRET, exit_seconds=0)
     circle: dict = {}
     circle["a"] = circle
@@ -210,7 +210,7 @@ def test_data_that_holds_itself_or_is_too_deep_is_refused():
     for data in (circle, deep):
         with pytest.raises(ValueError, match=r"[Cc]ircular|deep"):
             client.send("s", "c", "n", data)
-    while deep:  # taken apart by hand: freeing it at once would recurse
+    while deep:  # freeing it at once would recurse
         deep = deep["a"]
 
 
@@ -226,7 +226,7 @@ def test_data_may_change_after_send(server):
 
 
 @pytest.mark.parametrize(
-    ("moment", "text"),
+    ("timestamp", "text"),
     [
         (datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05.000000Z"),
         (
@@ -236,18 +236,18 @@ def test_data_may_change_after_send(server):
         (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00.000000Z"),
     ],
 )
-def test_a_timestamp_is_sent_in_utc(server, moment, text):
+def test_a_timestamp_is_sent_in_utc(server, timestamp, text):
     client = client_of(server)
-    send(client, timestamp=moment)
+    send(client, timestamp=timestamp)
     assert client.close(60)
     assert server.batches[0][0]["timestamp"] == text
 
 
-@pytest.mark.parametrize("moment", [date(2026, 1, 1), "2026-01-01", 1_700_000_000.0, 0])
-def test_a_timestamp_of_another_type_is_refused(moment):
+@pytest.mark.parametrize("timestamp", [date(2026, 1, 1), "2026-01-01", 1_700_000_000.0, 0])
+def test_timestamp_of_wrong_type_is_refused(timestamp):
     client = Client("http://127.0.0.1:9", SECRET, exit_seconds=0)
     with pytest.raises(TypeError, match="timestamp must be a datetime"):
-        send(client, timestamp=moment)
+        send(client, timestamp=timestamp)
 
 
 def test_a_timestamp_before_the_first_year_is_refused():
@@ -264,7 +264,7 @@ def test_the_queue_is_bounded_in_bytes():
     assert client.counts.dropped == 2
 
 
-def test_large_events_go_in_small_batches(server):
+def test_large_events_are_sent_in_small_batches(server):
     client = client_of(server, linger=60)
     text = "\U0001f600" * 25_000  # 100 KB in UTF-8
     for _ in range(12):
@@ -274,11 +274,11 @@ def test_large_events_go_in_small_batches(server):
     assert client.counts.accepted == 12
 
 
-# Answers
+# Responses
 
 
 @pytest.mark.parametrize("status", [204, 200, 301, 302, 307, 401, 403, 404, 405, 429, 500, 502])
-def test_events_wait_where_another_time_may_be_better(caplog, server, status):
+def test_events_are_retried_after_temporary_status(caplog, server, status):
     location = {"Location": "https://elsewhere.example/"} if 300 <= status < 400 else {}
     server.script = [(status, location)]
     client = client_of(server)
@@ -290,7 +290,7 @@ def test_events_wait_where_another_time_may_be_better(caplog, server, status):
 
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
-def test_an_event_that_the_server_never_accepts_is_given_up(server, status):
+def test_event_is_given_up_after_permanent_status(server, status):
     server.script = [(status, {})]
     client = client_of(server)
     send(client)
@@ -303,7 +303,7 @@ def test_an_event_that_the_server_never_accepts_is_given_up(server, status):
     ["", "<html>", "[]", "{}", '{"results": 1}', '{"results": []}', '{"results": [{}]}',
      '{"results": [{"status": "refused"}]}', '{"results": ["x"]}', "\xff", "[" * 100_000],
 )  # fmt: skip
-def test_an_answer_that_is_not_marquees_is_no_acknowledgement(server, body):
+def test_foreign_response_is_no_acknowledgement(server, body):
     server.script = [(202, {"Body": body})]
     client = client_of(server)
     send(client)
@@ -312,22 +312,22 @@ def test_an_answer_that_is_not_marquees_is_no_acknowledgement(server, body):
     assert server.batches[0] == server.batches[1]
 
 
-class Ahead(float):
-    """Seconds from the moment of the test, which becomes a date then."""
+class DateFromNow(float):
+    """Seconds from now, converted to an HTTP date by `str()`."""
 
     def __str__(self) -> str:
         return email.utils.formatdate(time.time() + float(self), usegmt=True)
 
 
 @pytest.mark.parametrize(
-    ("headers", "least", "most"),
+    ("headers", "min_seconds", "max_seconds"),
     [
         ({"Retry-After": "7"}, 7, 7),
         ({"Retry-After": " 7 "}, 7, 7),
         ({"Retry-After": "99999999999999999999"}, 300, 300),
-        ({"Retry-After": Ahead(60)}, 20, 60),
-        ({"Retry-After": Ahead(-60)}, 0, 0),
-        ({"Retry-After": Ahead(7230), "Date": Ahead(7200)}, 29, 31),
+        ({"Retry-After": DateFromNow(60)}, 20, 60),
+        ({"Retry-After": DateFromNow(-60)}, 0, 0),
+        ({"Retry-After": DateFromNow(7230), "Date": DateFromNow(7200)}, 29, 31),
         ({"Retry-After": "Fri, 31 Feb 2026 25:00:00 GMT"}, 0, 0),
         ({"Retry-After": "-5"}, 0, 0),
         ({"Retry-After": "nan"}, 0, 0),
@@ -337,21 +337,21 @@ class Ahead(float):
         ({}, 0, 0),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(headers, least, most):
+def test_retry_after_is_seconds_or_a_date(headers, min_seconds, max_seconds):
     message = marquee_client.http.client.HTTPMessage()
     for name, value in headers.items():
         message[name] = str(value)
-    assert least <= marquee_client._seconds(message) <= most
+    assert min_seconds <= marquee_client._seconds(message) <= max_seconds
 
 
-def test_a_connection_is_kept_and_made_anew_where_the_server_closed_it(caplog):
+def test_connection_is_reused_and_reopened_after_close(caplog):
     with BatchServer(KeepAliveBatchHandler) as server:
         client = client_of(server, linger=0)
         for _ in range(3):
             send(client)
             assert client.flush(60)
         assert len(server.connections) == 1
-        server.closes_connections = True  # without a word: `Connection: close` is not sent
+        server.closes_connections = True  # unannounced: no `Connection: close`
         for _ in range(3):
             send(client)
             assert client.flush(60)
@@ -361,10 +361,10 @@ def test_a_connection_is_kept_and_made_anew_where_the_server_closed_it(caplog):
     assert not caplog.records
 
 
-def test_a_large_event_refused_before_it_is_read_holds_up_no_other():
-    """nginx answers 413 from the head and closes, while the client still sends."""
+def test_large_event_rejected_while_sending_is_given_up():
+    """nginx sends 413 after the request head and closes while the client still sends."""
     listener = socket.create_server(("127.0.0.1", 0))
-    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    response = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
     def serve() -> None:
         while True:
@@ -375,9 +375,11 @@ def test_a_large_event_refused_before_it_is_read_holds_up_no_other():
             with connection:
                 while connection.recv(65_536).find(b"\r\n\r\n") < 0:
                     pass
-                connection.sendall(answer)
+                connection.sendall(response)
                 connection.shutdown(socket.SHUT_WR)
-                time.sleep(0.01)  # some of the body is on its way: closing now resets
+                time.sleep(
+                    0.01
+                )  # closing before more of the body arrives, which resets the connection
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -394,12 +396,12 @@ def test_a_large_event_refused_before_it_is_read_holds_up_no_other():
 def test_on_reject_may_use_the_client(server):
     server.script = [(400, {})]
 
-    def again(event, _):
+    def send_again(event, _):
         assert not client.flush(1)
         client.send(event["session_id"], event["category"], "again", {})
         raise SystemExit
 
-    client = client_of(server, on_reject=again, linger=0)
+    client = client_of(server, on_reject=send_again, linger=0)
     send(client)
     while client.counts.accepted < 1:
         time.sleep(0.01)
@@ -407,7 +409,7 @@ def test_on_reject_may_use_the_client(server):
     assert server.names() == ["x", "again"]
 
 
-def test_flush_is_done_although_others_go_on_sending(server):
+def test_flush_returns_while_other_threads_send(server):
     client = client_of(server, linger=60)
     stop = threading.Event()
 
@@ -428,7 +430,7 @@ def test_flush_is_done_although_others_go_on_sending(server):
         client.close(60)
 
 
-def test_a_copy_by_pickle_is_a_client_of_its_own(server):
+def test_unpickled_client_is_independent(server):
     client = client_of(server, linger=60, batch=7)
     send(client)
     copy = pickle.loads(pickle.dumps(client))
@@ -442,7 +444,7 @@ def test_a_copy_by_pickle_is_a_client_of_its_own(server):
 # Proxies
 
 
-def test_a_proxy_of_the_environment_is_used(monkeypatch, server):
+def test_proxy_of_environment_is_used(monkeypatch, server):
     monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//user:p%40ss@"))
     client = client_of(server, "http://marquee.invalid/prefix")
     send(client)
@@ -454,7 +456,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch, server):
     assert headers["Authorization"] == f"Bearer {SECRET}"
 
 
-def test_a_server_that_no_proxy_names_is_reached_directly(monkeypatch, server):
+def test_no_proxy_setting_is_honoured(monkeypatch, server):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     client = client_of(server)
@@ -463,7 +465,7 @@ def test_a_server_that_no_proxy_names_is_reached_directly(monkeypatch, server):
     assert server.request_heads[0][0] == "/api/v1/events"
 
 
-def test_over_tls_a_proxy_is_asked_for_a_tunnel_and_gets_no_token(monkeypatch):
+def test_https_proxy_gets_connect_request_without_token(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
@@ -480,7 +482,7 @@ def test_over_tls_a_proxy_is_asked_for_a_tunnel_and_gets_no_token(monkeypatch):
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "http://:80", "http://hunter2:x@[::"])
-def test_a_proxy_that_cannot_be_used_is_refused_without_repeating_it(monkeypatch, proxy):
+def test_unsupported_proxy_is_refused_without_repeating_it(monkeypatch, proxy):
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(ValueError, match="HTTP_PROXY") as error:
         Client("http://marquee.invalid", SECRET)

@@ -9,7 +9,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.events.batch_server import BatchServer
 
-BEGIN = """
+PROGRAM_START = """
 import atexit, logging, multiprocessing, os, sys, threading
 sys.path.insert(0, "client")
 import marquee_client
@@ -27,10 +27,10 @@ def server():
         yield server
 
 
-def run(tmp_path, server, code: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a program to its end; it must not fail."""
+def run_program(tmp_path, server, code: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a program that must succeed and print no token."""
     program = tmp_path / "program.py"
-    program.write_text(BEGIN + code)
+    program.write_text(PROGRAM_START + code)
     done = subprocess.run(
         [sys.executable, program],
         cwd=ROOT,
@@ -46,7 +46,7 @@ def run(tmp_path, server, code: str, **environment: str) -> subprocess.Completed
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_events_of_a_multiprocessing_child_are_sent_when_it_ends(tmp_path, server, method):
-    run(
+    run_program(
         tmp_path,
         server,
         f"""
@@ -66,7 +66,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_events_of_a_pool_of_processes_are_sent_when_it_is_shut_down(tmp_path, server, method):
-    run(
+    run_program(
         tmp_path,
         server,
         f"""
@@ -81,8 +81,8 @@ if __name__ == "__main__":
     assert sorted(server.names(), key=int) == [str(number) for number in range(20)]
 
 
-def test_a_child_of_a_child_sends_its_events(tmp_path, server):
-    run(
+def test_grandchild_process_sends_its_events(tmp_path, server):
+    run_program(
         tmp_path,
         server,
         """
@@ -102,8 +102,8 @@ process.join()
     assert sorted(server.names()) == ["inner", "outer", "outer again"]
 
 
-def test_a_child_that_fails_sends_its_events(tmp_path, server):
-    run(
+def test_failing_child_process_sends_its_events(tmp_path, server):
+    run_program(
         tmp_path,
         server,
         """
@@ -120,8 +120,8 @@ assert process.exitcode == 3
     assert server.names() == ["child"]
 
 
-def test_a_client_can_be_an_argument_of_a_spawned_process(tmp_path, server):
-    run(
+def test_client_can_be_argument_of_spawned_process(tmp_path, server):
+    run_program(
         tmp_path,
         server,
         """
@@ -138,9 +138,9 @@ if __name__ == "__main__":
     assert server.names() == ["child"]
 
 
-def test_a_forked_worker_that_ends_by_sys_exit_sends_its_events(tmp_path, server):
-    """As a worker of gunicorn does, whose parent made the client and had sent events by it."""
-    run(
+def test_forked_worker_sends_its_events_on_sys_exit(tmp_path, server):
+    """As in gunicorn, whose parent process has created and used the client."""
+    run_program(
         tmp_path,
         server,
         """
@@ -159,8 +159,8 @@ send("parent again")
     assert sorted(server.names()) == ["child", "parent", "parent again"]
 
 
-def test_a_process_forked_while_other_threads_send_neither_hangs_nor_repeats(tmp_path, server):
-    run(
+def test_fork_while_threads_send_neither_hangs_nor_repeats(tmp_path, server):
+    run_program(
         tmp_path,
         server,
         """
@@ -185,9 +185,9 @@ for thread in threads:
     assert len(names) == len(set(names)) == 305
 
 
-def test_events_of_exit_functions_are_sent_or_refused(tmp_path, server):
-    """Functions that were registered before the client's run after it, and are told False."""
-    done = run(
+def test_events_sent_at_exit_are_stored_or_refused(tmp_path, server):
+    """Exit functions registered before the client's run after it, when `send` returns False."""
+    done = run_program(
         tmp_path,
         server,
         """
@@ -202,9 +202,9 @@ print(send("too late"))
     assert server.names() == ["registered later"]
 
 
-def test_events_are_sent_at_exit_though_no_thread_can_be_started_there(tmp_path, server):
+def test_exit_sends_events_without_a_thread(tmp_path, server):
     """Python 3.12 and later start no thread once exit functions run."""
-    run(
+    run_program(
         tmp_path,
         server,
         """
@@ -221,8 +221,8 @@ atexit.register(at_exit)
     assert server.names() == [str(number) for number in range(250)]
 
 
-def test_a_dead_server_holds_up_the_exit_for_no_longer_than_asked(tmp_path, server):
-    done = run(
+def test_dead_server_delays_exit_by_at_most_exit_seconds(tmp_path, server):
+    done = run_program(
         tmp_path,
         server,
         """
@@ -239,8 +239,8 @@ send("lost")
     assert done.stderr.count("closed with 1 events that were not sent") == 21
 
 
-def test_a_daemon_thread_that_sends_while_the_program_ends_does_no_harm(tmp_path, server):
-    done = run(
+def test_daemon_thread_may_send_during_exit(tmp_path, server):
+    done = run_program(
         tmp_path,
         server,
         """
@@ -256,8 +256,8 @@ while not client.counts.accepted:
     assert "Traceback" not in done.stderr
 
 
-def test_a_thread_that_could_not_start_once_is_started_later(tmp_path, server):
-    done = run(
+def test_thread_start_is_retried(tmp_path, server):
+    done = run_program(
         tmp_path,
         server,
         """
@@ -278,9 +278,9 @@ assert client.counts.accepted == 3, client.counts
     assert done.stderr.count("no thread can be started") == 1
 
 
-def test_flush_sends_where_no_thread_can_be_started(tmp_path, server):
+def test_flush_sends_without_a_thread(tmp_path, server):
     server.script = [(503, {}), (413, {})]
-    run(
+    run_program(
         tmp_path,
         server,
         """
@@ -296,8 +296,8 @@ assert client.counts == marquee_client.Counts(10, 0, 0, 0, 0), client.counts
     assert [len(batch) for batch in server.batches] == [10, 10, 5, 5]
 
 
-def test_the_thread_of_an_idle_client_ends_and_starts_again(tmp_path, server):
-    run(
+def test_idle_thread_ends_and_restarts(tmp_path, server):
+    run_program(
         tmp_path,
         server,
         """

@@ -17,7 +17,7 @@ from domain.audience.trend_score import RISING
 from domain.audience.visitor_history import VisitorHistory
 
 
-def test_a_few_come_each_second_and_as_many_leave() -> None:
+def test_visitors_arrive_and_leave_at_constant_rate() -> None:
     audience = DemoTraffic(Random(1))
     signs = [sign for _ in range(3_600) for sign in audience.step()]
     views = [sign for sign in signs if sign.kind == KIND_VIEW]
@@ -31,7 +31,7 @@ def test_a_few_come_each_second_and_as_many_leave() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_within_some_minutes_a_page_is_called_rising(seed: int) -> None:
+def test_a_page_rises_within_ten_minutes(seed: int) -> None:
     audience, history = DemoTraffic(Random(seed)), VisitorHistory()
     last: dict[tuple[str, str], int] = {}
     risen: Counter[str] = Counter()

@@ -309,7 +309,7 @@ def test_secrets_are_in_no_log_response_file_or_process_list(recording_server):
     assert len(recording_server.secrets) == 13 == len(set(recording_server.secrets.values()))
     assert (
         len(recording_server.responses) > 250
-        and len(recording_server.server.stderr_lines) > 200
+        and len(recording_server.process.stderr_lines) > 200
         and len(recording_server.process_entries) > 20
     )
     assert "\n".join(recording_server.find_secrets()) == ""
@@ -317,14 +317,14 @@ def test_secrets_are_in_no_log_response_file_or_process_list(recording_server):
 
 def test_log_contains_the_requests(recording_server):
     for text in ("/events", "/admin/login", "/admin/users", "/campaigns/1/", "DEBUG"):
-        assert text.lower() in recording_server.server.log.lower()
-    assert "Traceback" not in recording_server.server.log
+        assert text.lower() in recording_server.process.log.lower()
+    assert "Traceback" not in recording_server.process.log
 
 
 def test_search_finds_stored_values(recording_server):
     """The search finds what is stored: a name, and the key of a polled host."""
     content = b"".join(
-        path.read_bytes() for path in recording_server.server.data.glob("marquee.db*")
+        path.read_bytes() for path in recording_server.process.data.glob("marquee.db*")
     )
     assert b"maria" in content and UPSTREAM_KEY.encode() in content and b"$argon2id$" in content
 

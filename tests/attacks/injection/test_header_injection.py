@@ -53,7 +53,7 @@ def response_lines(target: AttackTarget, request: bytes) -> list[bytes]:
 
 def is_header_injected(target: AttackTarget, request: bytes) -> bool:
     lines = response_lines(target, request)
-    return any(line.strip().lower().startswith(b"x-payload") for line in lines)
+    return any(line.strip().lower().startswith(b"x-evil") for line in lines)
 
 
 def get_request(target: AttackTarget, path: str, *fields: str) -> bytes:

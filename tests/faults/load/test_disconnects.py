@@ -183,7 +183,9 @@ def assert_nothing_left(target: DisconnectTarget, files: int, patience: float = 
     target.server.process.send_signal(signal.SIGTERM)
     assert target.server.process.wait(MAX_STOP_SECONDS) == 0
     log = target.log.read_text()
-    assert not re.search(r"Traceback|ERROR|CRITICAL|connections aborted|never retrieved", log), log[-3_000:]
+    assert not re.search(r"Traceback|ERROR|CRITICAL|connections aborted|never retrieved", log), log[
+        -3_000:
+    ]
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
