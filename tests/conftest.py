@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures and hooks of all tests."""
 
 import asyncio
 import os
@@ -19,55 +19,55 @@ from tests.support.server_process import MarqueeProcess
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-# How long an example took says nothing on a busy machine. (Under CI hypothesis has its own.)
+# A busy machine makes examples slow. Hypothesis has its own profile for CI.
 settings.register_profile("marquee", deadline=None)
 if "CI" not in os.environ:
     settings.load_profile("marquee")
 
 
-# Each has a thread that the process waits for at its end, so that one that stays open hangs it.
-CONNECTIONS: "WeakSet[aiosqlite.Connection]" = WeakSet()
-PASSED = pytest.StashKey[bool]()
-make_connection = aiosqlite.Connection.__init__
+# The process waits at its end for the thread of each connection, so an open one would hang it.
+OPEN_CONNECTIONS: "WeakSet[aiosqlite.Connection]" = WeakSet()
+HAS_PASSED = pytest.StashKey[bool]()
+init_connection = aiosqlite.Connection.__init__
 
 
-def noted(self: aiosqlite.Connection, *words: Any, **more: Any) -> None:
-    """Make a connection, and know of it."""
-    make_connection(self, *words, **more)
-    CONNECTIONS.add(self)
+def init_and_track(self: aiosqlite.Connection, *args: Any, **options: Any) -> None:
+    """Initialize a connection and track it."""
+    init_connection(self, *args, **options)
+    OPEN_CONNECTIONS.add(self)
 
 
-aiosqlite.Connection.__init__ = noted  # type: ignore[method-assign]
+aiosqlite.Connection.__init__ = init_and_track  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
-def no_database_stays_open(request: pytest.FixtureRequest) -> Iterator[None]:
-    """One that a test leaves open is closed; the test has failed then, if it had not already."""
-    before = set(CONNECTIONS)
+def fail_on_open_databases(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close the database connections that a test leaves open, and fail the test."""
+    before = set(OPEN_CONNECTIONS)
     yield
-    left = [each for each in CONNECTIONS if each not in before and each._running]
-    left = [each for each in left if each._thread.is_alive()]
+    still_open = [each for each in OPEN_CONNECTIONS if each not in before and each._running]
+    still_open = [each for each in still_open if each._thread.is_alive()]
     loop = asyncio.new_event_loop()
-    for each in left:
-        # What it was given may belong to a loop that is gone; it ends by that, too.
+    for each in still_open:
+        # `close` may fail, since the connection may belong to a closed event loop; its thread ends.
         loop.run_until_complete(asyncio.wait([loop.create_task(each.close())], timeout=5))
         each._thread.join(5)
     loop.close()
-    if left and request.node.stash.get(PASSED, False):
-        pytest.fail(f"{len(left)} connections to databases were left open")
+    if still_open and request.node.stash.get(HAS_PASSED, False):
+        pytest.fail(f"{len(still_open)} database connections are still open")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """For places where all that tests need is installed."""
-    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed one")
+    """Add an option for machines on which every requirement of the tests is installed."""
+    parser.addoption("--no-skips", action="store_true", help="report skipped tests as failed")
 
 
-def judge(report: Report, config: pytest.Config) -> Report:
-    """The report, a failure if it is of a skip that is not allowed."""
-    expected = hasattr(report, "wasxfail")
-    if report.skipped and not expected and config.getoption("--no-skips"):
-        where = report.longrepr
-        reason = where[2] if isinstance(where, tuple) else str(where)
+def fail_if_skipped(report: Report, config: pytest.Config) -> Report:
+    """Change the outcome of a skipped test to failed if `--no-skips` is set."""
+    is_expected = hasattr(report, "wasxfail")
+    if report.skipped and not is_expected and config.getoption("--no-skips"):
+        skip = report.longrepr
+        reason = skip[2] if isinstance(skip, tuple) else str(skip)
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid}: {reason} (and --no-skips is set)"
     return report
@@ -77,86 +77,86 @@ def judge(report: Report, config: pytest.Config) -> Report:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that skips itself, or that a mark skips."""
+    """Fail tests that skip themselves or are skipped by a mark."""
     report = yield
     if report.when == "call":
-        item.stash[PASSED] = report.passed
-    return judge(report, item.config)
+        item.stash[HAS_PASSED] = report.passed
+    return fail_if_skipped(report, item.config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A file that skips itself as a whole."""
-    return judge((yield), collector.config)
+    """Fail files that skip themselves."""
+    return fail_if_skipped((yield), collector.config)
 
 
 @pytest.fixture(scope="session")
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """One command, to its end."""
+    """Return a function that runs a command to its end."""
 
-    def end(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "server.py", *words],
+            [sys.executable, "server.py", *arguments],
             cwd=ROOT,
-            env={**os.environ, **environ},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=240,
         )
 
-    return end
+    return run
 
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., MarqueeProcess]]:
-    """Start servers, by default on one data folder; all are ended after the test."""
-    running: list[MarqueeProcess] = []
+    """Return a function that starts servers, by default on the same data folder."""
+    servers: list[MarqueeProcess] = []
 
-    def begin(*words: str, data: Path | None = None, **environ: str) -> MarqueeProcess:
-        running.append(MarqueeProcess(data or tmp_path / "data", *words, **environ))
-        return running[-1]
+    def start(*arguments: str, data: Path | None = None, **environment: str) -> MarqueeProcess:
+        servers.append(MarqueeProcess(data or tmp_path / "data", *arguments, **environment))
+        return servers[-1]
 
-    yield begin
-    for each in running:
-        if each.process.returncode is None:
-            each.stop(signal.SIGKILL)
+    yield start
+    for server in servers:
+        if server.process.returncode is None:
+            server.stop(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def sample_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarqueeProcess]:
-    """One server with sample data, for all tests of a module that change nothing."""
-    running = MarqueeProcess(tmp_path_factory.mktemp("sample") / "data", "--sample")
-    yield running
-    assert running.stop() == 0, running.log
-    assert "Traceback" not in running.log
+    """A server with sample data for all tests of a module, which must not change it."""
+    server = MarqueeProcess(tmp_path_factory.mktemp("sample") / "data", "--sample")
+    yield server
+    assert server.stop() == 0, server.log
+    assert "Traceback" not in server.log
 
 
 @pytest.fixture(scope="module")
 def empty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarqueeProcess]:
-    """One server without a sample, for all tests of a module that share its counts alone."""
-    running = MarqueeProcess(tmp_path_factory.mktemp("served") / "data")
-    yield running
-    assert running.stop() == 0, running.log
-    assert "Traceback" not in running.log, running.log
+    """A server without sample data for all tests of a module."""
+    server = MarqueeProcess(tmp_path_factory.mktemp("served") / "data")
+    yield server
+    assert server.stop() == 0, server.log
+    assert "Traceback" not in server.log, server.log
 
 
 @pytest.fixture(scope="module", params=["wire", "tornado"])
 def each_server_kind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MarqueeProcess]:
-    """A server with the sample, of each kind, for all tests of a module that change nothing."""
+    """A server with sample data on each HTTP server, for all tests of a module."""
     data = tmp_path_factory.mktemp(request.param) / "data"
-    running = MarqueeProcess(data, "--sample", "--no-traffic", "--server", request.param, "--json")
-    yield running
-    assert running.stop() == 0, running.log
-    assert "Traceback" not in running.log, running.log
+    server = MarqueeProcess(data, "--sample", "--no-traffic", "--server", request.param, "--json")
+    yield server
+    assert server.stop() == 0, server.log
+    assert "Traceback" not in server.log, server.log
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory):
-    """One browser for all tests of a module."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser for all tests of a module."""
     from tests.support.web.browser import start_chromium
 
     driver = start_chromium(tmp_path_factory.mktemp("profile"))

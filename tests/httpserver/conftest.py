@@ -1,4 +1,4 @@
-"""Servers in threads of their own, and a watch over what they log."""
+"""Event loop threads for HTTP servers, and a check of their logs."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.support.httpserver.server_thread import ServerThread
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
 def stage(request: pytest.FixtureRequest) -> Iterator[ServerThread]:
-    """Both loops."""
+    """Return a thread with each kind of event loop."""
     stage = ServerThread(request.param)
     yield stage
     stage.close()
@@ -19,7 +19,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[ServerThread]:
 
 @pytest.fixture(scope="module")
 def fast_stage() -> Iterator[ServerThread]:
-    """uvloop alone, for what takes long and knows no loop."""
+    """Return a thread with uvloop, for long tests that do not depend on the loop."""
     stage = ServerThread("uvloop")
     yield stage
     stage.close()
@@ -27,9 +27,9 @@ def fast_stage() -> Iterator[ServerThread]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_logged_unawares(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No test may end with an error in the log that it did not expect (and `clear`)."""
+def fail_on_logged_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail tests that log errors; a test that expects some clears the log."""
     caplog.set_level(logging.WARNING)
     yield
-    bad = [each for each in caplog.get_records("call") if each.levelno >= logging.ERROR]
-    assert not bad, [(each.getMessage(), each.exc_info) for each in bad]
+    errors = [each for each in caplog.get_records("call") if each.levelno >= logging.ERROR]
+    assert not errors, [(each.getMessage(), each.exc_info) for each in errors]
