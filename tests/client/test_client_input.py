@@ -44,8 +44,8 @@ def client_of(server, url: str = "", **options: object) -> Client:
     return Client(url or server.url, SECRET, **{"exit_seconds": 0, **options})
 
 
-def send(client: Client, name: str = "x", **more: object) -> bool:
-    return client.send("s", "c", name, {}, **more)
+def send(client: Client, name: str = "x", **options: object) -> bool:
+    return client.send("s", "c", name, {}, **options)
 
 
 # URLs
@@ -215,14 +215,14 @@ def test_circular_or_deep_data_is_refused():
 
 
 def test_data_may_change_after_send(server):
-    seen = []
-    client = client_of(server, linger=60, on_reject=lambda event, _: seen.append(event))
+    rejected = []
+    client = client_of(server, linger=60, on_reject=lambda event, _: rejected.append(event))
     data = {"a": [1]}
     server.script = [(400, {})]
     client.send("s", "c", "n", data)
     data["a"].append(2)
     assert client.close(60)
-    assert seen[0]["data"] == server.batches[0][0]["data"] == {"a": [1]}
+    assert rejected[0]["data"] == server.batches[0][0]["data"] == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_a_timestamp_before_the_first_year_is_refused():
 def test_the_queue_is_bounded_in_bytes():
     client = Client("http://127.0.0.1:9", SECRET, exit_seconds=0, linger=60)
     text = "x" * (10 << 20)
-    taken = [client.send("s", "c", "n", {"text": text}) for _ in range(8)]
-    assert taken == [True] * 6 + [False] * 2
+    accepted = [client.send("s", "c", "n", {"text": text}) for _ in range(8)]
+    assert accepted == [True] * 6 + [False] * 2
     assert client.counts.dropped == 2
 
 

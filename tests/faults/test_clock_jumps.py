@@ -32,7 +32,7 @@ class ShiftedClock:
         self.environment = {"LD_PRELOAD": str(shim), "CLOCK_AHEAD": str(path)}
 
     def jump(self, ahead: int) -> None:
-        """Set the clock to so many seconds ahead of the real time."""
+        """Set the clock `ahead` seconds ahead of the real time."""
         with self._path.open("r+b" if self._path.exists() else "wb") as file:
             file.write(struct.pack("=q", ahead))
 
@@ -201,9 +201,9 @@ def test_start_with_clock_ten_years_ahead_deletes_nothing(
         wait_for_projections(server)
         acknowledged = len(load.transcript.acknowledged)
         wait_for_distrust_or_loss(server, token, acknowledged)
-        kept, is_distrusted = find_event_ids(server, token), is_clock_distrusted(server)
+        found, is_distrusted = find_event_ids(server, token), is_clock_distrusted(server)
         server.kill()
-    assert (len(kept) >= acknowledged > 50) == (changes == "check_retention_often")
+    assert (len(found) >= acknowledged > 50) == (changes == "check_retention_often")
     assert is_distrusted == (changes == "check_retention_often")
 
 

@@ -74,9 +74,9 @@ def test_login_redirects_to_own_page(target, next_url):
 @pytest.mark.parametrize("prefix", PATH_PREFIXES)
 @pytest.mark.parametrize("path", ["//evil.example", "//evil.example/", "//evil.example/%2e%2e"])
 def test_no_path_redirects_to_other_site(target, prefix, path):
-    place = prefix.format(path)
+    url = prefix.format(path)
     for browser in (AdminBrowser(target.server), target.owner):
-        assert redirect_host(browser.get(place), f"http://marquee.example{place}") in (
+        assert redirect_host(browser.get(url), f"http://marquee.example{url}") in (
             "",
             "marquee.example",
         )

@@ -248,15 +248,15 @@ def following_server(upstream, tmp_path_factory):
     admin = AdminBrowser(server)
     wait_for(lambda: "password" in "".join(server.stdout_lines))
     admin.log_in(*wait_for(lambda: owner_credentials(server)))
-    place = with_query("/live/www.example.com", apikey="a key")
-    wait_for(lambda: "40" in server.request(place).text)
-    yield server, admin, place
+    url = with_query("/live/www.example.com", apikey="a key")
+    wait_for(lambda: "40" in server.request(url).text)
+    yield server, admin, url
     assert server.stop() == 0
 
 
 def test_upstream_titles_and_paths_are_text(following_server):
-    server, admin, place = following_server
-    assert_inert(server.request(place).text)
+    server, admin, url = following_server
+    assert_inert(server.request(url).text)
     assert_inert(admin.get("/admin/audience").text)
     assert_inert(admin.get("/admin/").text, expected_text=None)
 
@@ -289,10 +289,10 @@ def test_stored_markup_does_not_run_in_browser(driver, target, planted):
 
 
 def test_upstream_markup_does_not_run_in_browser(driver, following_server):
-    server, admin, place = following_server
+    server, admin, url = following_server
     root = log_in_browser(driver, server, admin.cookie)
     # The stream sends markup to the page too.
-    assert not does_script_run(driver, root + place)
+    assert not does_script_run(driver, root + url)
     wait_for(lambda: "live" in driver.find_element("css selector", "[data-status]").text)
     assert not driver.execute_script("return window.ran")
     assert not does_script_run(driver, f"{root}/admin/audience")

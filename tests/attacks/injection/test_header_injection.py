@@ -79,8 +79,8 @@ def test_url_injects_no_header(target, payload):
         query = "&".join(
             f"{name}={quoted}" for name in (*FIELDS, "apikey", "host", "cursor", "from")
         )
-        for place in (f"{path}?{query}", f"{path}{quoted}"):
-            assert not is_header_injected(target, get_request(target, place)), place
+        for url in (f"{path}?{query}", f"{path}{quoted}"):
+            assert not is_header_injected(target, get_request(target, url)), url
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))

@@ -42,19 +42,19 @@ def test_url_does_not_change_sql(target, payload):
     quoted = quote(payload, safe="")
     for row in GET_ROUTES:
         path = row.path.partition("?")[0]
-        places = [f"{path}?{urlencode(dict.fromkeys(PARAMETERS, payload))}"]
+        urls = [f"{path}?{urlencode(dict.fromkeys(PARAMETERS, payload))}"]
         if "(" in row.pattern:
-            places.append(f"{path.rpartition('/')[0]}/{quoted}")
-        for place in places:
+            urls.append(f"{path.rpartition('/')[0]}/{quoted}")
+        for url in urls:
             is_admin_page = path.startswith("/admin")
             response = (
-                target.owner.get(place)
+                target.owner.get(url)
                 if is_admin_page
-                else target.call(place, token=target.admin_token)
+                else target.call(url, token=target.admin_token)
             )
-            assert response.status < 500, (place, response.text)
-            assert "$argon2" not in response.text, place
-            assert "syntax error" not in response.text, place
+            assert response.status < 500, (url, response.text)
+            assert "$argon2" not in response.text, url
+            assert "syntax error" not in response.text, url
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))

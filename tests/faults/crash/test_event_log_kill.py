@@ -16,7 +16,7 @@ MAX_START_CPU_SECONDS = 1.0
 
 
 def run_and_kill(folder: Path, seconds: float) -> float:
-    """Run a sender and kill it after so many seconds; return the CPU seconds that opening took."""
+    """Run a sender and kill it after `seconds`; return the CPU seconds that opening took."""
     program = PROGRAMS / "log_sender.py"
     command: list[str | Path] = [sys.executable, program, folder, folder / "lines"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:

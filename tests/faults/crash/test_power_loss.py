@@ -19,7 +19,7 @@ from tests.support.programs.log_sender import SendTranscript
 
 
 def record_journal(shim: Path, folder: Path, synchronous: str, events: int) -> list[JournalRecord]:
-    """Return the disk operations of a log until so many events are acknowledged."""
+    """Return the disk operations of a log until `events` events are acknowledged."""
     data = folder / "data"
     data.mkdir()
     program = str(PROGRAMS / "log_sender.py")

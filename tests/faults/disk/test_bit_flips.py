@@ -169,7 +169,7 @@ def copy_with_damaged_projections(healthy_folder: Path, data: Path) -> None:
 
 
 def recovers(server: KillableServer, token: str, seconds: float) -> bool:
-    """Return whether a query of events succeeds within so many seconds, with 503 until then."""
+    """Return whether a query of events succeeds within `seconds`, with 503 until then."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         status, body = server.get("/events?limit=1000&category=faults", token)

@@ -45,7 +45,7 @@ async def grow_wal(data: Database, size: int) -> None:
 
 
 async def wal_shrinks(data: Database, seconds: float) -> bool:
-    """Return whether the WAL shrinks within so many seconds of maintenance."""
+    """Return whether the WAL shrinks within `seconds` of maintenance."""
     end = time.monotonic() + seconds
     while data.wal_bytes > database.MAX_WAL_BYTES and time.monotonic() < end:
         await asyncio.sleep(0.1)
@@ -157,7 +157,7 @@ def test_expensive_search_waits_without_deadline(tmp_path: Path) -> None:
 def hold_back_wal(folder: Path, changes: str, seconds: float = 120) -> tuple[bool, bool]:
     """Hold the WAL back under load until it has grown and the server has logged that.
 
-    Return whether `/readyz` reported it, and whether the WAL shrank within so many seconds after
+    Return whether `/readyz` reported it, and whether the WAL shrank within `seconds` after
     the reader had ended.
     """
     data, log = folder / "data", folder / "log"

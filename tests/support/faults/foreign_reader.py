@@ -18,7 +18,7 @@ time.sleep(float(sys.argv[2]))
 
 @contextlib.contextmanager
 def hold_read_transaction(path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """Read a database in another process, for at most so many seconds."""
+    """Read a database in another process, for at most `seconds`."""
     command = [sys.executable, "-c", READER_PROGRAM, str(path), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None and reader.stdout.readline() == "reading\n"

@@ -124,7 +124,7 @@ async def run_overload(
     first_number: int = 0,
     is_enough: Callable[[OverloadTally], bool] = lambda _: True,
 ) -> OverloadTally:
-    """Send for so many seconds, and then until `is_enough`, for at most MAX_EXTRA_SECONDS.
+    """Send for `seconds`, and then until `is_enough`, for at most MAX_EXTRA_SECONDS.
 
     Events are numbered from `first_number`.
     """

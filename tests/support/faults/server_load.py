@@ -133,7 +133,7 @@ class LoadGenerator:
         seconds: float = 240,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Send for so many seconds, or until the server ends or `until` holds; then kill it."""
+        """Send for `seconds`, or until the server ends or `until` holds; then kill it."""
         keys = self.transcript.unacknowledged()
         shares = [keys[number::SENDER_THREADS] for number in range(SENDER_THREADS)]
         senders = [threading.Thread(target=self._send, args=(server, share)) for share in shares]
@@ -149,7 +149,7 @@ class LoadGenerator:
             sender.join(60)
 
     def run_until_acknowledged(self, server: KillableServer, events: int) -> None:
-        """Send until so many more events are acknowledged; then kill the server."""
+        """Send until `events` more are acknowledged; then kill the server."""
         target = len(self.transcript.acknowledged) + events
         self.run(server, until=lambda: len(self.transcript.acknowledged) >= target)
 

@@ -71,12 +71,12 @@ def acknowledge_before_commit() -> None:
     """Acknowledge events as soon as they are queued."""
 
     class EarlyEventLog(event_log.EventLog):
-        def take_one(self, waiter: Any, row: Any, **more: Any) -> None:
-            super().take_one(SilentWaiter(), row, **more)
+        def take_one(self, waiter: Any, row: Any, **options: Any) -> None:
+            super().take_one(SilentWaiter(), row, **options)
             waiter.settled([(self.last, "stored")])
 
-        def take(self, waiter: Any, rows: Any, *words: Any, **more: Any) -> None:
-            super().take(SilentWaiter(), rows, *words, **more)
+        def take(self, waiter: Any, rows: Any, *args: Any, **options: Any) -> None:
+            super().take(SilentWaiter(), rows, *args, **options)
             first = self.last - len(rows) + 1
             waiter.settled([(first + number, "stored") for number in range(len(rows))])
 
@@ -129,8 +129,10 @@ def ignore_disk_errors() -> None:
     log_counts: list[object] = []
     opened: Any = event_log.EventLog.open.__func__  # type: ignore[attr-defined]
 
-    async def open_log(cls: type[event_log.EventLog], /, *words: object, **more: object) -> object:
-        log = await opened(cls, *words, **more)
+    async def open_log(
+        cls: type[event_log.EventLog], /, *args: object, **options: object
+    ) -> object:
+        log = await opened(cls, *args, **options)
         log_counts.append(log.counts)
         return log
 
@@ -145,9 +147,9 @@ def search_endlessly() -> None:
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
     )
 
-    def find(connection: Any, *words: Any) -> Any:
+    def find(connection: Any, *args: Any) -> Any:
         connection.execute(endless).fetchone()
-        return find_positions(connection, *words)
+        return find_positions(connection, *args)
 
     event_queries._find_positions = find
 
@@ -173,10 +175,10 @@ def fail_while_marker_exists() -> None:
     marker = Path(os.environ["FAILING"])
 
     def failing(call: Any) -> Any:
-        async def call_or_fail(*words: Any) -> Any:
+        async def call_or_fail(*args: Any) -> Any:
             if marker.exists():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return await call(*words)
+            return await call(*args)
 
         return call_or_fail
 
@@ -243,8 +245,8 @@ def leave_projections_damaged() -> None:
 def send_tracebacks() -> None:
     """Send the traceback of an error to the client."""
 
-    def write_error(self: base_handler.BaseHandler, _: int, **more: Any) -> None:
-        self.finish("".join(traceback.format_exception(*more["exc_info"])))
+    def write_error(self: base_handler.BaseHandler, _: int, **options: Any) -> None:
+        self.finish("".join(traceback.format_exception(*options["exc_info"])))
 
     base_handler.BaseHandler.write_error = write_error
 

@@ -131,9 +131,9 @@ def acknowledge_early() -> None:
     waiting: set[asyncio.Future[list[AppendOutcome]]] = set()
 
     def early(
-        self: EventLog, rows: Sequence[EventRow], rejects: Sequence[Any] = (), **more: Any
+        self: EventLog, rows: Sequence[EventRow], rejects: Sequence[Any] = (), **options: Any
     ) -> Any:
-        stored = append(self, rows, rejects, **more)
+        stored = append(self, rows, rejects, **options)
         waiting.add(stored)
         stored.add_done_callback(waiting.discard)
         first = self.last - len(rows) - len(rejects) + 1
