@@ -1,4 +1,4 @@
-"""Log lines: one an event, and never a secret."""
+"""Log formatters: one line per record, no secrets."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ def raised() -> Exception:
 
 
 @pytest.mark.parametrize("form", [TextFormatter(), JsonFormatter()])
-def test_an_event_is_one_line_whatever_it_says(form):
+def test_a_record_is_formatted_as_one_printable_line(form):
     forged = "b\r\nGET /forged\x1b[31m\x9b31m\u2028GET /x\x85GET /y\u202egpj.exe"
     line = form.format(record("a %s", forged, error=raised()))
     assert len(line.splitlines()) == 1
@@ -30,13 +30,13 @@ def test_an_event_is_one_line_whatever_it_says(form):
 
 
 @pytest.mark.parametrize("form", [TextFormatter(), JsonFormatter()])
-def test_a_token_is_never_written(form):
+def test_tokens_are_removed_from_log_lines(form):
     line = form.format(record("with %s", "Bearer mq_12_Ab-c_9", error=raised()))
     assert "Ab-c_9" not in line
     assert "secret" not in line
 
 
-def test_json_has_the_parts_by_name():
+def test_a_json_line_has_message_level_and_time():
     entry = json.loads(JsonFormatter().format(record("hello %s", "you")))
     assert entry["message"] == "hello you"
     assert entry["level"] == "error"

@@ -1,4 +1,4 @@
-"""Starting, stopping and looking after the process."""
+"""Server process: start, settings, health, logs, TLS, shutdown."""
 
 import contextlib
 import http.client
@@ -26,13 +26,13 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text()
 
 
-def test_port_0_takes_a_free_one_and_says_which(start_server):
+def test_port_0_binds_a_free_port_and_prints_it(start_server):
     server = start_server()
     assert server.port > 0
     assert server.request("/healthz").body == b"ok\n"
 
 
-def test_readyz_tells_each_check(sample_server):
+def test_readyz_reports_each_check(sample_server):
     answer = sample_server.request("/readyz")
     assert answer.status == 200
     assert answer.json()["checks"] == {
@@ -46,7 +46,7 @@ def test_readyz_tells_each_check(sample_server):
     assert any(sqlite3.sqlite_version in note for note in answer.json()["notes"]) == old
 
 
-def test_metrics_count_what_was_answered(sample_server):
+def test_metrics_count_responses_by_route_and_status(sample_server):
     def count(text: str) -> float:
         found = re.search(r'requests_total\{route="campaign page",status="200"\} (\S+)', text)
         return float(found[1]) if found else 0
@@ -57,7 +57,7 @@ def test_metrics_count_what_was_answered(sample_server):
     assert count(sample_server.request("/metrics").text) == before + 3
 
 
-def test_one_server_at_a_time_holds_a_data_folder(start_server, run_command):
+def test_a_second_server_on_the_same_data_folder_exits_with_an_error(start_server, run_command):
     first = start_server()
     second = run_command("serve", "--port", "0", "--data", str(first.data))
     assert second.returncode == 1
@@ -65,7 +65,7 @@ def test_one_server_at_a_time_holds_a_data_folder(start_server, run_command):
     assert "Traceback" not in second.stderr
 
 
-def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(
+def test_a_data_folder_path_may_be_longer_than_a_socket_address(
     start_server, run_command, tmp_path
 ):
     server = start_server(data=tmp_path / ("a" * 60) / ("b" * 60))
@@ -82,7 +82,9 @@ def test_a_data_folder_may_have_a_name_too_long_for_a_sockets_address(
         ("--host", "192.0.2.1"),
     ],
 )
-def test_what_cannot_be_served_with_is_told_before_anything_is_kept(run_command, tmp_path, wrong):
+def test_unusable_settings_are_reported_before_the_data_folder_is_created(
+    run_command, tmp_path, wrong
+):
     data = tmp_path / "data"
     answer = run_command("serve", "--sample", "--port", "0", "--data", str(data), *wrong)
     assert answer.returncode in {1, 2}
@@ -91,17 +93,17 @@ def test_what_cannot_be_served_with_is_told_before_anything_is_kept(run_command,
     assert not data.exists()
 
 
-def test_a_script_is_told_the_address_and_the_tokens_as_json(start_server):
+def test_json_output_has_the_address_and_the_tokens(start_server):
     server = start_server("--sample", "--json")
-    said = json.loads(server.stdout_lines[0])
-    assert said["address"] == f"http://127.0.0.1:{server.port}/"
-    assert said["data"] == str(server.data)
-    token = said["apps"][0]["secret_token"]
+    output = json.loads(server.stdout_lines[0])
+    assert output["address"] == f"http://127.0.0.1:{server.port}/"
+    assert output["data"] == str(server.data)
+    token = output["apps"][0]["secret_token"]
     asked = server.request("/api/v1/campaigns/1/candidates", Authorization=f"Bearer {token}")
     assert "revenue" in asked.json()["banners"][0]
 
 
-def test_a_port_in_use_is_told_in_words(start_server, tmp_path, run_command):
+def test_a_port_in_use_is_reported_without_a_traceback(start_server, tmp_path, run_command):
     first = start_server()
     second = run_command("serve", "--port", str(first.port), "--data", str(tmp_path / "other"))
     assert second.returncode == 1
@@ -109,18 +111,18 @@ def test_a_port_in_use_is_told_in_words(start_server, tmp_path, run_command):
     assert "Traceback" not in second.stderr
 
 
-def test_the_data_folder_is_the_owners_alone(start_server):
+def test_only_the_owner_may_access_the_data_folder(start_server):
     server = start_server("--sample")
     assert server.data.stat().st_mode & 0o777 == 0o700
     for name in ("marquee.db", "marquee.sock"):
         assert (server.data / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_the_sample_is_made_once_and_its_tokens_are_told_once(start_server):
+def test_sample_data_is_created_once_and_its_tokens_are_printed_once(start_server):
     server = start_server("--sample")
-    told = "".join(server.stdout_lines)
+    printed = "".join(server.stdout_lines)
     time.sleep(0.3)
-    assert len(re.findall(r"mq_\w+", "".join(server.stdout_lines))) >= 1, told
+    assert len(re.findall(r"mq_\w+", "".join(server.stdout_lines))) >= 1, printed
     assert server.stop() == 0
     again = start_server("--sample")
     time.sleep(0.3)
@@ -128,14 +130,16 @@ def test_the_sample_is_made_once_and_its_tokens_are_told_once(start_server):
     assert again.request("/campaigns/1/").status == 200
 
 
-def test_without_sample_there_is_nothing_and_that_is_well(start_server):
+def test_a_server_without_sample_data_is_empty_and_ready(start_server):
     server = start_server()
     assert server.request("/campaigns/1/").status == 404
     assert server.request("/readyz").status == 200
 
 
 @pytest.mark.parametrize("mode", [{"MARQUEE_SERVER": "tornado"}, {"MARQUEE_LOOP": "asyncio"}])
-def test_the_other_server_and_the_other_loop_answer_the_same(start_server, sample_server, mode):
+def test_responses_are_the_same_on_tornados_server_and_on_asyncio(
+    start_server, sample_server, mode
+):
     other = start_server("--sample", **mode)
     for path, method in [
         ("/campaigns/1/", "GET"),
@@ -154,7 +158,7 @@ def test_the_other_server_and_the_other_loop_answer_the_same(start_server, sampl
         ("/api/v1/campaigns/1/candidates?slot=9", "GET"),
         ("/api/v1/campaigns/999/candidates", "GET"),
     ]:
-        named = {"X_Request_Id": "the-same"}  # or each makes one of its own
+        named = {"X_Request_Id": "the-same"}  # otherwise each server generates one
         one, two = (each.request(path, method, **named) for each in (sample_server, other))
         assert one.status == two.status, (path, method)
         apart = {"date", "etag", "set-cookie", "last-modified", "content-length", "server"}
@@ -166,7 +170,7 @@ def test_the_other_server_and_the_other_loop_answer_the_same(start_server, sampl
     assert other.stop() == 0, other.log
 
 
-def test_sigterm_under_load_cuts_no_request_that_was_begun(start_server):
+def test_sigterm_under_load_completes_every_started_request(start_server):
     server = start_server("--sample")
     begun, whole, faults = [], [], []
     go_on = threading.Event()
@@ -178,19 +182,19 @@ def test_sigterm_under_load_cuts_no_request_that_was_begun(start_server):
             try:
                 connection.connect()
             except OSError:
-                return  # it no longer accepts
+                return  # the server no longer accepts
             try:
                 while go_on.is_set():
                     try:
                         connection.request("GET", "/campaigns/1/")
                     except OSError:
-                        break  # an idle connection was closed: nothing of ours had been read
+                        break  # an idle connection was closed; no request was read
                     begun.append(1)
                     try:
                         answer = connection.getresponse()
                         body = answer.read()
                     except http.client.RemoteDisconnected:
-                        # Closed before a byte of the request was taken up: a client may repeat it.
+                        # Closed before any byte of the request was read: a client may retry.
                         begun.pop()
                         break
                     except (OSError, http.client.HTTPException) as error:
@@ -215,25 +219,25 @@ def test_sigterm_under_load_cuts_no_request_that_was_begun(start_server):
     server.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     slow.sendall(b"\r\n")
-    said = b""
+    received = b""
     while part := slow.recv(65536):
-        said += part
+        received += part
     slow.close()
     assert server.wait() == 0, server.log
     go_on.clear()
     for thread in threads:
         thread.join()
-    assert said.startswith(b"HTTP/1.1 200 "), said[:200]
-    assert b"Connection: close" in said
+    assert received.startswith(b"HTTP/1.1 200 "), received[:200]
+    assert b"Connection: close" in received
     assert not faults
     assert len(whole) == len(begun) > 100
 
 
-def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(start_server):
+def test_a_second_signal_ends_a_draining_server_at_once(start_server):
     server = start_server("--drain-seconds", "600")
     slow = socket.create_connection(("127.0.0.1", server.port))
     slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
-    assert server.request("/healthz").status == 200  # by now it has read the other's
+    assert server.request("/healthz").status == 200  # by now the server has read the slow request
     server.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     assert server.process.poll() is None
@@ -242,21 +246,21 @@ def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(sta
 
 
 @pytest.mark.parametrize("seconds", [0, 0.003, 0.01, 0.03])
-def test_a_signal_right_after_the_start_ends_it_without_a_word_of_trouble(start_server, seconds):
-    """Steps in the background have just begun then; nothing is closed from under them."""
+def test_a_signal_right_after_the_start_stops_the_server_without_errors(start_server, seconds):
+    """Background steps have just started then and must end before the database closes."""
     server = start_server("--sample", "--retention-days", "40")
     time.sleep(seconds)
     assert server.stop() == 0
     assert not re.search(r"ERROR|WARNING|Traceback", server.log), server.log
 
 
-def test_a_killed_server_starts_again_and_its_lock_is_free(start_server):
+def test_a_server_starts_again_after_a_kill(start_server):
     server = start_server("--sample")
     server.stop(signal.SIGKILL)
     assert start_server().request("/campaigns/1/").status == 200
 
 
-def test_logs_can_be_json_and_hold_no_query_and_no_token(start_server):
+def test_json_logs_contain_no_query_and_no_token(start_server):
     server = start_server("--sample", "--log-format", "json", "--access-log")
     server.request("/campaigns/1/?secret=hunter2")
     server.request(
@@ -268,7 +272,7 @@ def test_logs_can_be_json_and_hold_no_query_and_no_token(start_server):
     assert "hunter2" not in server.log
 
 
-def test_without_access_log_a_request_is_no_line(start_server):
+def test_requests_are_not_logged_without_the_access_log(start_server):
     server = start_server("--sample")
     before = len(server.stderr_lines)
     server.request("/campaigns/1/")
@@ -299,23 +303,21 @@ def test_help_and_reference_have_every_setting_with_its_default(run_command):
         assert f"`{shown}`" in row[0] or default == ""
 
 
-def test_a_wrong_setting_ends_with_words_and_status_2(run_command):
+def test_an_invalid_setting_is_reported_with_exit_status_2(run_command):
     answer = run_command("serve", MARQUEE_TZ="Mars/Olympus")
     assert answer.returncode == 2
     assert "Mars/Olympus" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_a_python_without_the_packages_is_told_what_to_do():
+def test_a_python_without_the_packages_prints_how_to_install_them():
     bare = [sys.executable, "-I", "-S", "server.py"]
     done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "run `make install`" in done.stderr
 
 
-def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_mistyped(
-    run_command, tmp_path
-):
+def test_a_command_with_a_mistyped_data_folder_does_not_create_it(run_command, tmp_path):
     for words in (("app", "list"), ("rebuild",), ("import", "--rejected"), ("stories", "list")):
         done = run_command(*words, "--data", tmp_path / "mistyped")
         assert done.returncode == 1
@@ -323,18 +325,18 @@ def test_a_command_that_needs_an_installation_makes_none_where_the_name_is_misty
     assert not (tmp_path / "mistyped").exists()
 
 
-def test_a_hint_can_be_typed_wherever_one_is(tmp_path):
-    """It names this program, and this installation; another one may be in the environment."""
+def test_a_command_in_a_hint_works_from_any_folder(tmp_path):
+    """The hint has absolute paths: another Python or folder may be the default."""
     words = [sys.executable, ROOT / "server.py", "doctor", "--data", "mine"]
-    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
-    hint = re.search(r"or create it: (.*) serve --data (\S+)", told)
-    assert hint is not None, told
+    output = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    hint = re.search(r"or create it: (.*) serve --data (\S+)", output)
+    assert hint is not None, output
     assert hint[1].endswith(f" {ROOT / 'server.py'}")
     assert hint[2] == str(tmp_path / "mine")
 
 
 def test_a_socket_can_be_inherited(tmp_path):
-    """As systemd does it: file descriptor 3, LISTEN_FDS and LISTEN_PID."""
+    """systemd passes file descriptor 3, LISTEN_FDS and LISTEN_PID."""
     import sys
 
     listening = socket.create_server(("127.0.0.1", 0))
@@ -365,7 +367,7 @@ def test_a_socket_can_be_inherited(tmp_path):
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory):
-    """A certificate, as words for a server and a context for its peer."""
+    """Return a certificate as server arguments and as a client's TLS context."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here to make a certificate")
     folder = tmp_path_factory.mktemp("certificate")
@@ -380,7 +382,7 @@ def certified(tmp_path_factory):
     return ("--tls-cert", str(cert), "--tls-key", str(key)), context
 
 
-def test_it_serves_over_tls_and_marks_its_cookies_secure(start_server, certified):
+def test_cookies_are_secure_over_tls(start_server, certified):
     words, context = certified
     server = start_server("--sample", *words)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
@@ -389,8 +391,8 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start_server, certified
     answer.read()
     assert answer.headers["Set-Cookie"].endswith("; Secure")
     assert answer.headers["Set-Cookie"].startswith("__Secure-mq_last_1=")
-    said = urlencode(dict(zip(("name", "password"), owner_credentials(server), strict=True)))
-    connection.request("POST", "/admin/login", said, {**FORM, "Sec-Fetch-Site": "same-origin"})
+    form = urlencode(dict(zip(("name", "password"), owner_credentials(server), strict=True)))
+    connection.request("POST", "/admin/login", form, {**FORM, "Sec-Fetch-Site": "same-origin"})
     answer = connection.getresponse()
     answer.read()
     assert "; Secure" in answer.headers["Set-Cookie"]
@@ -398,9 +400,9 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start_server, certified
     assert name == "__Host-mq_owner"
     assert "Path=/" in answer.headers["Set-Cookie"].split("; ")
     assert "domain" not in answer.headers["Set-Cookie"].lower()
-    # The name that a site without TLS could have set opens nothing.
-    for said, status in ((name, 200), ("mq_owner", 303), ("__Secure-mq_owner", 303)):
-        connection.request("GET", "/admin/", headers={"Cookie": f"{said}={token}"})
+    # A cookie name that a site without TLS could set gives no access.
+    for cookie, status in ((name, 200), ("mq_owner", 303), ("__Secure-mq_owner", 303)):
+        connection.request("GET", "/admin/", headers={"Cookie": f"{cookie}={token}"})
         answer = connection.getresponse()
         answer.read()
         assert answer.status == status
@@ -409,7 +411,7 @@ def test_it_serves_over_tls_and_marks_its_cookies_secure(start_server, certified
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
-def test_over_tls_every_answer_has_a_browser_stay_there(start_server, certified, kind):
+def test_every_response_over_tls_has_strict_transport_security(start_server, certified, kind):
     words, context = certified
     server = start_server("--sample", "--server", kind, *words)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=120)
@@ -422,7 +424,7 @@ def test_over_tls_every_answer_has_a_browser_stay_there(start_server, certified,
         answer.read()
         assert answer.status == status, path
         assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000"], path
-    if kind == "wire":  # and what the wire itself answers
+    if kind == "wire":  # and errors of the HTTP server itself
         connection.request("GET", "/", headers={"Content-Length": "x"})
         answer = connection.getresponse()
         assert answer.status == 400 and answer.headers["Strict-Transport-Security"]
@@ -436,14 +438,14 @@ def test_over_tls_every_answer_has_a_browser_stay_there(start_server, certified,
     server.stop()
 
 
-def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start_server, certified):
+def test_a_tls_server_requires_tls_1_2_or_later(start_server, certified):
     words, context = certified
     server = start_server(*words)
     with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             assert not plain.recv(1000).startswith(b"HTTP")
-    said = {}
+    versions = {}
     for name in ("TLSv1_1", "TLSv1_2", "TLSv1_3"):
         version = ssl.TLSVersion[name]
         with warnings.catch_warnings():
@@ -454,14 +456,14 @@ def test_tls_is_of_today_and_what_comes_without_it_is_not_answered(start_server,
         with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), 10)) as there:
             try:
                 with context.wrap_socket(there, server_hostname="localhost") as tls:
-                    said[name] = tls.version()
+                    versions[name] = tls.version()
             except (ssl.SSLError, ConnectionError):
-                said[name] = None
-    assert said == {"TLSv1_1": None, "TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}
+                versions[name] = None
+    assert versions == {"TLSv1_1": None, "TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}
     server.stop()
 
 
-def test_a_named_proxy_may_say_that_the_visitor_came_over_tls(start_server):
+def test_x_forwarded_proto_of_a_trusted_proxy_makes_cookies_secure(start_server):
     server = start_server("--sample", "--proxies", "127.0.0.1")
     answer = server.request("/campaigns/1/", X_Forwarded_Proto="https")
     assert answer.headers["Set-Cookie"].endswith("; Secure")

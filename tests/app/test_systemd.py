@@ -1,4 +1,4 @@
-"""As a service of systemd: what it is told, and what the units allow."""
+"""systemd: notifications, restarts with an inherited socket, the units' settings."""
 
 import asyncio
 import itertools
@@ -32,8 +32,8 @@ SERVICES = ["marquee.service", "marquee-backup.service"]
 NEED = "systemd-analyze is of Debian's package systemd"
 
 
-class Listening:
-    """A supervisor's end of the line."""
+class NotificationSocket:
+    """A supervisor that receives notifications."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -41,57 +41,59 @@ class Listening:
         self.line.bind(address.replace("@", "\0"))
         self.line.settimeout(120)
 
-    def hear(self) -> str:
+    def receive(self) -> str:
         return self.line.recv(4096).decode()
 
     def until(self, start: str) -> list[str]:
-        """What is heard up to the message that starts so."""
-        heard = [self.hear()]
-        while not heard[-1].startswith(start):
-            heard.append(self.hear())
-        return heard
+        """Return messages up to the first that begins with `start`."""
+        received = [self.receive()]
+        while not received[-1].startswith(start):
+            received.append(self.receive())
+        return received
 
     def waiting(self) -> list[str]:
-        """What has been heard by now."""
-        heard = []
+        """Return the messages received by now."""
+        received = []
         self.line.setblocking(False)
         try:
             while True:
-                heard.append(self.hear())
+                received.append(self.receive())
         except BlockingIOError:
-            return heard
+            return received
         finally:
             self.line.settimeout(120)
 
 
 @pytest.fixture(params=["file", "name"])
-def listening(request, tmp_path) -> Iterator[Listening]:
+def listening(request, tmp_path) -> Iterator[NotificationSocket]:
     path = tmp_path / "notify"
-    one = Listening(str(path) if request.param == "file" else f"@marquee-{os.getpid()}-{path.name}")
+    one = NotificationSocket(
+        str(path) if request.param == "file" else f"@marquee-{os.getpid()}-{path.name}"
+    )
     yield one
     one.line.close()
 
 
-def test_it_tells_when_it_is_ready_that_it_lives_and_when_it_stops(start_server, listening):
+def test_the_server_notifies_systemd_of_ready_watchdog_and_stopping(start_server, listening):
     server = start_server(NOTIFY_SOCKET=listening.address, WATCHDOG_USEC="300000")
-    told = listening.until("READY=1")[-1]
-    assert told == f"READY=1\nSTATUS=serving on http://127.0.0.1:{server.port}"
+    ready = listening.until("READY=1")[-1]
+    assert ready == f"READY=1\nSTATUS=serving on http://127.0.0.1:{server.port}"
     assert server.request("/readyz").status == 200
-    assert [listening.hear() for _ in range(4)] == ["WATCHDOG=1"] * 4
-    # It goes on living while it answers what is in flight.
+    assert [listening.receive() for _ in range(4)] == ["WATCHDOG=1"] * 4
+    # Watchdog messages continue while requests in flight are answered.
     slow = socket.create_connection(("127.0.0.1", server.port))
     slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
     time.sleep(0.2)
     server.process.send_signal(signal.SIGTERM)
     assert "STOPPING=1" in listening.until("STOPPING=1")[-1]
-    assert [listening.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
+    assert [listening.receive() for _ in range(3)] == ["WATCHDOG=1"] * 3
     slow.sendall(b"\r\n")
     assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
     slow.close()
     assert server.wait() == 0, server.log
 
 
-def test_a_loop_that_hangs_gives_no_sign_of_life(listening):
+def test_a_blocked_event_loop_sends_no_watchdog_messages(listening):
     environ = {"NOTIFY_SOCKET": listening.address, "WATCHDOG_USEC": "60000"}
 
     async def live() -> None:
@@ -115,14 +117,14 @@ HANDED = (
 
 
 def missing(data: Path, acked: dict[str, str]) -> list[object]:
-    """Events that were acknowledged, and are not in the log, or there by another id."""
+    """Return acknowledged events that are not in the log under their id."""
     with closing(sqlite3.connect(data / "marquee.db")) as connection:
         found = connection.execute("SELECT session, id FROM event").fetchall()
     kept = {session: str(number) for session, number in found}
     return [each for each in acked.items() if kept.get(each[0]) != each[1]]
 
 
-def visited(
+def run_restarts(
     folder: Path, restarts: int, by: int, held: bool, token: str
 ) -> tuple[list[object], int]:
     """What went wrong for visitors and senders over so many restarts, and how many were answered
@@ -141,8 +143,8 @@ def visited(
             try:
                 with socket.create_connection(address, timeout=120) as peer:
                     peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                    said = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
-                (answered if said.startswith(b"HTTP/1.1 200 ") else faults).append(said)
+                    response = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
+                (answered if response.startswith(b"HTTP/1.1 200 ") else faults).append(response)
             except OSError as error:
                 faults.append(error)
 
@@ -161,12 +163,12 @@ def visited(
                     peer.sendall(head.encode() + body[:20])
                     time.sleep(random.uniform(0, 0.05))
                     peer.sendall(body[20:])
-                    said = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
-                if said.startswith(b"HTTP/1.1 202 "):
-                    answered.append(said)
-                    acked[session] = json.loads(said.partition(b"\r\n\r\n")[2])["id"]
+                    response = b"".join(iter(lambda peer=peer: peer.recv(4096), b""))
+                if response.startswith(b"HTTP/1.1 202 "):
+                    answered.append(response)
+                    acked[session] = json.loads(response.partition(b"\r\n\r\n")[2])["id"]
                 else:
-                    faults.append(said)
+                    faults.append(response)
             except OSError as error:
                 faults.append(error)
 
@@ -211,36 +213,38 @@ def token(run_command, tmp_path) -> str:
 
 
 @pytest.mark.parametrize("restarts", [5, pytest.param(100, marks=pytest.mark.long)])
-def test_a_restart_refuses_and_loses_nobody_where_the_address_is_held(tmp_path, token, restarts):
-    """As marquee.socket has it: whoever comes between two processes waits for the second."""
-    faults, answered = visited(tmp_path, restarts, signal.SIGTERM, held=True, token=token)
+def test_restarts_with_an_inherited_socket_refuse_no_request_and_lose_no_event(
+    tmp_path, token, restarts
+):
+    """As with marquee.socket: clients that connect between two processes wait for the second."""
+    faults, answered = run_restarts(tmp_path, restarts, signal.SIGTERM, held=True, token=token)
     assert faults == []
     assert answered > 30 * restarts
 
 
 @pytest.mark.parametrize(("by", "held"), [(signal.SIGKILL, True), (signal.SIGTERM, False)])
-def test_visitors_notice_a_kill_and_an_address_that_is_not_held(tmp_path, token, by, held):
-    """The test above can fail."""
-    faults, _ = visited(tmp_path, 6, by, held=held, token=token)
+def test_control_a_kill_or_an_own_socket_fails_requests(tmp_path, token, by, held):
+    """Control of the test above."""
+    faults, _ = run_restarts(tmp_path, 6, by, held=held, token=token)
     assert faults
 
 
 @pytest.mark.parametrize(
-    ("environ", "patience"),
+    ("environ", "seconds"),
     [
         ({}, 0),
-        ({"WATCHDOG_USEC": "3000000"}, 0),  # nobody to tell
+        ({"WATCHDOG_USEC": "3000000"}, 0),  # no supervisor
         ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "3000000"}, 3),
         ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}, 3),
         ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "8"}, 0),
         ({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "soon"}, 0),
     ],
 )
-def test_it_gives_signs_of_life_only_where_they_are_wanted(environ, patience):
-    assert SystemdNotifier(environ, 7).watchdog_seconds == patience
+def test_the_watchdog_interval_follows_the_environment(environ, seconds):
+    assert SystemdNotifier(environ, 7).watchdog_seconds == seconds
 
 
-def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start_server, tmp_path):
+def test_an_unreachable_supervisor_is_logged_once_and_the_server_runs(start_server, tmp_path):
     server = start_server(NOTIFY_SOCKET=str(tmp_path / "nobody"), WATCHDOG_USEC="100000")
     time.sleep(0.5)
     assert server.request("/healthz").status == 200
@@ -249,16 +253,16 @@ def test_a_supervisor_that_does_not_listen_is_told_of_once_and_no_harm(start_ser
 
 
 def unit(name: str) -> dict[str, str]:
-    """What a unit file says; of what it says several times, all of it in lines."""
-    said: dict[str, list[str]] = {}
+    """Return a unit's settings; the values of a repeated key are joined by line ends."""
+    settings: dict[str, list[str]] = {}
     for key, value in re.findall(r"(?m)^(\w+)=(.*)$", (DEPLOY / name).read_text()):
-        said.setdefault(key, []).append(value)
-    return {key: "\n".join(values) for key, values in said.items()}
+        settings.setdefault(key, []).append(value)
+    return {key: "\n".join(values) for key, values in settings.items()}
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=NEED)
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_can_do_little_else(name):
+def test_systemd_rates_the_exposure_of_a_service_as_low(name):
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
          DEPLOY / name],
@@ -270,7 +274,7 @@ def test_a_service_can_do_little_else(name):
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=NEED)
-def test_the_units_are_understood(tmp_path):
+def test_systemd_verifies_the_units(tmp_path):
     for path in DEPLOY.glob("marquee*.*"):
         text = path.read_text().replace("/opt/marquee/.venv/bin/python", sys.executable)
         (tmp_path / path.name).write_text(text)
@@ -282,7 +286,7 @@ def test_the_units_are_understood(tmp_path):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_unit_says_what_the_program_understands(name, monkeypatch):
+def test_the_command_line_and_environment_of_a_unit_are_valid_settings(name, monkeypatch):
     of = unit(name)
     words = shlex.split(of["ExecStart"])
     assert words[:2] == ["/opt/marquee/.venv/bin/python", "/opt/marquee/server.py"]
@@ -295,7 +299,7 @@ def test_a_unit_says_what_the_program_understands(name, monkeypatch):
 
 
 def allowed(of) -> set[str]:
-    """The system calls that a unit lets through."""
+    """Return the system calls that a unit allows."""
     sets: dict[str, set[str]] = {}
     text = subprocess.run(
         ["systemd-analyze", "syscall-filter", "--no-pager"],
@@ -324,8 +328,8 @@ def allowed(of) -> set[str]:
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=NEED)
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_unit_lets_through_all_that_the_program_calls(name, tmp_path):
-    """As no systemd runs in a test, the calls are traced and held against the unit's filter."""
+def test_a_unit_allows_every_system_call_of_the_program(name, tmp_path):
+    """Tests have no systemd, so the traced calls are compared with the unit's filter."""
     trace, data = tmp_path / "trace", str(tmp_path / "data")
     strace = ["strace", "-f", "-o", str(trace), "-e", "signal=none", sys.executable, "server.py"]
     if name == "marquee.service":
@@ -348,7 +352,7 @@ def test_a_unit_lets_through_all_that_the_program_calls(name, tmp_path):
     lines = trace.read_text()
     of = unit(name)
     called = set(re.findall(r"(?m)^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", lines))
-    # SQLite gives its files to the folder's owner only where it runs as root, as tests may.
+    # SQLite calls fchown only as root, as tests may run.
     assert called - allowed(of) - {"execve", "fchown"} == set()
     assert of["MemoryDenyWriteExecute"] == "yes"
     assert "PROT_WRITE|PROT_EXEC" not in lines
@@ -363,8 +367,8 @@ def test_a_long_start_extends_its_timeout(listening, monkeypatch):
         starting = asyncio.create_task(
             SystemdNotifier({"NOTIFY_SOCKET": listening.address}, 1).start()
         )
-        heard = [await asyncio.to_thread(listening.hear) for _ in range(3)]
+        received = [await asyncio.to_thread(listening.receive) for _ in range(3)]
         starting.cancel()
-        return heard
+        return received
 
     assert asyncio.run(main()) == ["EXTEND_TIMEOUT_USEC=30000"] * 3

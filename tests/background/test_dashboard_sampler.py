@@ -1,11 +1,11 @@
-"""What goes on, beat for beat."""
+"""Dashboard sampler: rates, bounded history, notification of waiting tasks."""
 
 import asyncio
 
 from background.admin.dashboard_sampler import DashboardReading, DashboardSampler
 
 
-class Source:
+class DashboardSource:
     def __init__(self) -> None:
         self.now, self.count, self.level = 0.0, 0.0, None
 
@@ -13,38 +13,38 @@ class Source:
         return DashboardReading({"events": self.count}, {"lag": self.level})
 
 
-def test_the_rate_of_a_count_and_a_level_as_it_is() -> None:
-    source = Source()
-    pulse = DashboardSampler(source, lambda: source.now, kept=3)
+def test_counts_are_sampled_as_rates_and_levels_as_values() -> None:
+    source = DashboardSource()
+    sampler = DashboardSampler(source, lambda: source.now, kept=3)
     for count, level in ((10, None), (14, 2.0), (14, 0.0)):
         source.count, source.level = count, level
-        pulse.once()
+        sampler.once()
         source.now += 2
-    assert list(pulse.history["events"]) == [None, 2.0, 0.0]
-    assert list(pulse.history["lag"]) == [None, 2.0, 0.0]
+    assert list(sampler.history["events"]) == [None, 2.0, 0.0]
+    assert list(sampler.history["lag"]) == [None, 2.0, 0.0]
 
 
-def test_it_keeps_no_more_than_it_may_and_survives_a_clock_that_stands() -> None:
-    source = Source()
-    pulse = DashboardSampler(source, lambda: 0.0, kept=5)
+def test_history_is_bounded_and_a_stopped_clock_gives_no_rate() -> None:
+    source = DashboardSource()
+    sampler = DashboardSampler(source, lambda: 0.0, kept=5)
     for _ in range(20):
-        pulse.once()
-    assert list(pulse.history["events"]) == [None] * 5
+        sampler.once()
+    assert list(sampler.history["events"]) == [None] * 5
 
 
-def test_whoever_watches_is_told_of_each_beat_and_of_the_end() -> None:
+def test_waiting_tasks_wake_at_each_sample_and_at_close() -> None:
     async def test() -> None:
-        pulse = DashboardSampler(Source(), lambda: 0.0)
-        watching = [asyncio.create_task(pulse.beat()) for _ in range(3)]
+        sampler = DashboardSampler(DashboardSource(), lambda: 0.0)
+        watching = [asyncio.create_task(sampler.beat()) for _ in range(3)]
         await asyncio.sleep(0)
         watching[0].cancel()
         await asyncio.sleep(0)
-        pulse.once()
+        sampler.once()
         assert await asyncio.gather(*watching[1:]) == [True, True]
-        last = asyncio.create_task(pulse.beat())
+        last = asyncio.create_task(sampler.beat())
         await asyncio.sleep(0)
-        pulse.close()
+        sampler.close()
         assert await last is False
-        assert await pulse.beat() is False
+        assert await sampler.beat() is False
 
     asyncio.run(test())

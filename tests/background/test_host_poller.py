@@ -1,4 +1,4 @@
-"""Watched hosts: read when due, once at a time, shared by all who ask, bounded."""
+"""Host poller: one shared reading per host at a time, on schedule, within limits."""
 
 import asyncio
 from collections import Counter
@@ -18,8 +18,8 @@ T = TypeVar("T")
 Key = tuple[str, str]
 
 
-class Source:
-    """Gives what it is told to give."""
+class ScriptedSource:
+    """An upstream with configurable readings, errors and delays."""
 
     name = "fake"
     a_minute: int | None = None
@@ -48,12 +48,12 @@ class Source:
             self.under_way[key, host] -= 1
 
 
-class Stage:
-    """A sampler with a clock that is set by hand."""
+class PollerStage:
+    """A poller with a manual clock."""
 
     def __init__(self, most: int = 200) -> None:
         self.now = 1_000_000_020.0
-        self.source = Source()
+        self.source = ScriptedSource()
         self.kept: list[tuple[Key, MinuteTotals, dict[str, str]]] = []
         self.remembered = 0
         self.sampler = HostPoller(
@@ -74,7 +74,7 @@ class Stage:
         return NO_SEASONAL_BASELINE
 
     async def go(self, seconds: float) -> None:
-        """Let time pass, second by second, and all that is due be done."""
+        """Advance the clock by single seconds and run what is due."""
         for _ in range(round(seconds)):
             self.now += 1
             self.sampler.once()
@@ -86,9 +86,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def run(work: Callable[[Stage], Awaitable[T]], most: int = 200) -> T:
+def run(work: Callable[[PollerStage], Awaitable[T]], most: int = 200) -> T:
     async def main() -> T:
-        stage = Stage(most)
+        stage = PollerStage(most)
         try:
             return await work(stage)
         finally:
@@ -97,22 +97,22 @@ def run(work: Callable[[Stage], Awaitable[T]], most: int = 200) -> T:
     return asyncio.run(main())
 
 
-def test_a_thousand_first_questions_cost_one_reading() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_thousand_concurrent_first_requests_cost_one_reading() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.gate = asyncio.Event()
-        asking = [asyncio.create_task(stage.sampler.ask("k", "h")) for _ in range(1_000)]
+        requests = [asyncio.create_task(stage.sampler.ask("k", "h")) for _ in range(1_000)]
         await settle()
         stage.source.gate.set()
-        watches = {id(await each) for each in asking}
-        assert len(watches) == 1
+        polled = {id(await each) for each in requests}
+        assert len(polled) == 1
         assert stage.source.asked == {("k", "h"): 1}
         assert (await stage.sampler.ask("k", "h")).gains == []
 
     run(work)
 
 
-def test_it_is_read_every_period_and_says_what_gained() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_host_is_polled_every_interval_and_reports_gains() -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         stage.source.visitors = {"/": 12, "/new": 3}
         await stage.go(5)
@@ -126,8 +126,8 @@ def test_it_is_read_every_period_and_says_what_gained() -> None:
     run(work)
 
 
-def test_what_has_no_right_age_to_compare_with_gains_nothing() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_reading_without_a_recent_predecessor_has_no_gains() -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         stage.source.error = UpstreamUnavailable("away")
         await stage.go(20)
@@ -140,25 +140,25 @@ def test_what_has_no_right_age_to_compare_with_gains_nothing() -> None:
     run(work)
 
 
-def test_one_question_at_a_time_is_on_its_way_however_slow() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_host_has_at_most_one_reading_in_flight() -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         stage.source.gate = asyncio.Event()
         await stage.go(60)
         assert stage.source.most_at_once == 1
         assert stage.source.asked["k", "h"] == 2
-        asking = [asyncio.create_task(stage.sampler.ask("k", "h")) for _ in range(9)]
+        requests = [asyncio.create_task(stage.sampler.ask("k", "h")) for _ in range(9)]
         await settle()
         assert stage.source.asked["k", "h"] == 2
         stage.source.gate.set()
-        await asyncio.gather(*asking)
+        await asyncio.gather(*requests)
         assert watch.readings == 2
 
     run(work)
 
 
-def test_the_last_good_reading_is_given_while_there_is_none() -> None:
-    async def work(stage: Stage) -> None:
+def test_the_last_reading_is_served_while_the_upstream_fails() -> None:
+    async def work(stage: PollerStage) -> None:
         first = await stage.sampler.ask("k", "h")
         stage.source.error = UpstreamUnavailable("away")
         await stage.go(40)
@@ -179,8 +179,8 @@ def test_the_last_good_reading_is_given_while_there_is_none() -> None:
     run(work)
 
 
-def test_without_any_reading_the_reason_is_told_and_the_source_is_spared() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_host_without_a_reading_raises_the_error_and_is_not_read_again() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.error = UpstreamUnavailable("the upstream is down")
         for _ in range(50):
             with pytest.raises(UpstreamUnavailable, match="down"):
@@ -193,8 +193,8 @@ def test_without_any_reading_the_reason_is_told_and_the_source_is_spared() -> No
     run(work)
 
 
-def test_a_source_that_says_when_to_come_back_is_left_alone_until_then() -> None:
-    async def work(stage: Stage) -> None:
+def test_retry_after_of_the_source_is_respected() -> None:
+    async def work(stage: PollerStage) -> None:
         await stage.sampler.ask("k", "h")
         stage.source.error = UpstreamUnavailable("too often", 30.0)
         await stage.go(5)
@@ -208,8 +208,8 @@ def test_a_source_that_says_when_to_come_back_is_left_alone_until_then() -> None
     run(work)
 
 
-def test_an_unknown_key_or_host_is_told_and_not_watched() -> None:
-    async def work(stage: Stage) -> None:
+def test_an_unknown_key_or_host_is_refused_and_not_polled() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.error = StoreRefused("no such key")
         for _ in range(20):
             with pytest.raises(StoreRefused, match="no such key"):
@@ -223,8 +223,8 @@ def test_an_unknown_key_or_host_is_told_and_not_watched() -> None:
     run(work)
 
 
-def test_a_key_that_is_no_longer_known_ends_the_watch() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_revoked_key_ends_polling() -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         waiting = asyncio.create_task(watch.next.wait())
         stage.source.error = StoreRefused("revoked")
@@ -237,8 +237,10 @@ def test_a_key_that_is_no_longer_known_ends_the_watch() -> None:
     run(work)
 
 
-def test_a_fault_of_ours_is_logged_and_goes_by(caplog: pytest.LogCaptureFixture) -> None:
-    async def work(stage: Stage) -> None:
+def test_an_unexpected_error_is_logged_and_polling_continues(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         stage.source.error = ZeroDivisionError("oops")
         await stage.go(6)
@@ -250,15 +252,15 @@ def test_a_fault_of_ours_is_logged_and_goes_by(caplog: pytest.LogCaptureFixture)
     assert "a reading failed" in caplog.text
 
 
-def test_a_host_that_nobody_asks_for_is_read_once_an_hour() -> None:
-    async def work(stage: Stage) -> None:
+def test_an_idle_host_is_polled_once_an_hour() -> None:
+    async def work(stage: PollerStage) -> None:
         await stage.sampler.ask("k", "h")
         await stage.go(IDLE_AFTER_SECONDS + 10)
         before = stage.source.asked["k", "h"]
         assert before == pytest.approx(IDLE_AFTER_SECONDS / 5, abs=4)
         await stage.go(IDLE_INTERVAL_SECONDS * 3)
         assert stage.source.asked["k", "h"] - before == pytest.approx(3, abs=1)
-        # Who asks then is given a fresh reading, and it goes on as before.
+        # A request then gets a fresh reading and resumes polling.
         await stage.go(60)
         asked = stage.source.asked["k", "h"]
         await asyncio.gather(*(stage.sampler.ask("k", "h") for _ in range(5)))
@@ -269,8 +271,8 @@ def test_a_host_that_nobody_asks_for_is_read_once_an_hour() -> None:
     run(work)
 
 
-def test_a_host_that_was_just_read_in_its_hour_is_read_on_once_someone_asks() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_request_for_an_idle_host_resumes_polling() -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         await stage.go(IDLE_AFTER_SECONDS + 10)
         number = watch.readings
@@ -284,8 +286,8 @@ def test_a_host_that_was_just_read_in_its_hour_is_read_on_once_someone_asks() ->
     run(work)
 
 
-def test_no_more_hosts_are_watched_than_there_is_room_for() -> None:
-    async def work(stage: Stage) -> None:
+def test_polled_hosts_are_limited_and_idle_hosts_are_replaced() -> None:
+    async def work(stage: PollerStage) -> None:
         for number in range(3):
             await stage.sampler.ask("k", f"{number}")
         with pytest.raises(StoreBusy):
@@ -293,7 +295,7 @@ def test_no_more_hosts_are_watched_than_there_is_room_for() -> None:
         await stage.go(IDLE_AFTER_SECONDS - 5)
         await stage.sampler.ask("k", "0")
         await stage.go(10)
-        watch = await stage.sampler.ask("k", "3")  # in the place of one that nobody asks for
+        watch = await stage.sampler.ask("k", "3")  # replaces an idle host
         assert watch.readings == 1
         assert len(stage.sampler.watches) == 3
         assert any(each.host == "0" for each in stage.sampler.watches)
@@ -301,8 +303,8 @@ def test_no_more_hosts_are_watched_than_there_is_room_for() -> None:
     run(work, most=3)
 
 
-def test_a_host_without_visitors_gives_way_to_a_new_one() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_host_without_visitors_is_replaced_by_a_new_host() -> None:
+    async def work(stage: PollerStage) -> None:
         await stage.sampler.ask("k", "real")
         stage.source.visitors = {}
         for number in range(20):
@@ -319,8 +321,8 @@ def test_a_host_without_visitors_gives_way_to_a_new_one() -> None:
     run(work, most=3)
 
 
-def test_a_host_that_never_had_a_reading_is_read_only_when_someone_asks() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_host_without_any_reading_is_read_only_on_request() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.error = UpstreamUnavailable("down")
         with pytest.raises(UpstreamUnavailable):
             await stage.sampler.ask("k", "h")
@@ -333,8 +335,8 @@ def test_a_host_that_never_had_a_reading_is_read_only_when_someone_asks() -> Non
     run(work)
 
 
-def test_made_up_keys_for_a_host_do_not_make_its_readings_rarer() -> None:
-    async def work(stage: Stage) -> None:
+def test_invented_keys_for_a_host_do_not_slow_its_readings() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.a_minute, stage.source.in_all = 200, 3_000
         watch = await stage.sampler.ask("k", "h")
         stage.source.error = UpstreamUnavailable("not now")
@@ -357,10 +359,8 @@ def test_made_up_keys_for_a_host_do_not_make_its_readings_rarer() -> None:
         ("k", "h?x=1"), ("k", "user@h"), ("k", "[::1"), ("k", "h:99999"),
     ],
 )  # fmt: skip
-def test_an_invalid_key_or_host_is_refused_without_asking_or_keeping_it(
-    key: str, host: str
-) -> None:
-    async def work(stage: Stage) -> None:
+def test_an_invalid_key_or_host_is_refused_without_a_read_or_an_entry(key: str, host: str) -> None:
+    async def work(stage: PollerStage) -> None:
         with pytest.raises(StoreRefused, match="invalid"):
             await stage.sampler.ask(key, host)
         assert not stage.source.asked
@@ -371,7 +371,7 @@ def test_an_invalid_key_or_host_is_refused_without_asking_or_keeping_it(
 
 
 def test_many_new_keys_for_a_host_do_not_use_up_its_requests_in_the_first_minute() -> None:
-    async def work(stage: Stage) -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.a_minute, stage.source.in_all = 200, 3_000
         for number in range(100):
             await stage.sampler.ask(f"{number}", "h")
@@ -379,15 +379,15 @@ def test_many_new_keys_for_a_host_do_not_use_up_its_requests_in_the_first_minute
             await stage.go(10)
             for number in range(100):
                 await stage.sampler.ask(f"{number}", "h")
-        # 100 first readings, and at the usual pace the others.
+        # 100 first readings, the others at the usual rate.
         assert stage.source.asked.total() <= 300
         assert min(stage.source.asked[f"{number}", "h"] for number in range(4)) >= 12
 
     run(work)
 
 
-def test_a_refusal_is_kept_as_long_as_the_source_says() -> None:
-    async def work(stage: Stage) -> None:
+def test_a_refusal_is_cached_for_the_time_set_by_the_source() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.error = StoreRefused("no such key")
         for _ in range(10):
             with pytest.raises(StoreRefused):
@@ -402,8 +402,8 @@ def test_a_refusal_is_kept_as_long_as_the_source_says() -> None:
     run(work)
 
 
-def test_that_a_reading_has_become_stale_is_news() -> None:
-    async def work(stage: Stage) -> None:
+def test_listeners_are_notified_when_a_reading_becomes_stale() -> None:
+    async def work(stage: PollerStage) -> None:
         watch = await stage.sampler.ask("k", "h")
         stage.source.error = UpstreamUnavailable("away")
         await stage.go(10)
@@ -425,8 +425,8 @@ def test_that_a_reading_has_become_stale_is_news() -> None:
     run(work)
 
 
-def test_keys_for_one_host_share_what_its_upstream_takes() -> None:
-    async def work(stage: Stage) -> None:
+def test_keys_of_one_host_share_its_upstream_limit() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.a_minute, stage.source.in_all = 200, 3_000
         for number in range(50):
             await stage.sampler.ask(f"{number}", "h")
@@ -434,15 +434,15 @@ def test_keys_for_one_host_share_what_its_upstream_takes() -> None:
         await stage.go(120)
         assert stage.source.asked.total() - before <= 400
         assert min(stage.source.asked.values()) >= 6
-        # The oldest are not held up by those that came later.
+        # Later keys do not delay the oldest.
         assert min(stage.source.asked[f"{number}", "h"] for number in range(4)) >= 24
 
     run(work)
 
 
 @pytest.mark.parametrize("known", range(8))
-def test_a_key_without_a_reading_beside_known_ones_gets_the_upstreams_answer(known: int) -> None:
-    async def work(stage: Stage) -> None:
+def test_a_new_key_beside_known_keys_gets_the_upstream_error(known: int) -> None:
+    async def work(stage: PollerStage) -> None:
         stage.source.a_minute, stage.source.in_all = 20, 3_000
         for number in range(known):
             await stage.sampler.ask(f"{number}", "h")
@@ -453,8 +453,8 @@ def test_a_key_without_a_reading_beside_known_ones_gets_the_upstreams_answer(kno
     run(work)
 
 
-def test_minutes_are_kept_and_what_is_left_of_one_at_the_end() -> None:
-    async def work(stage: Stage) -> None:
+def test_complete_minutes_are_stored_and_the_last_part_at_close() -> None:
+    async def work(stage: PollerStage) -> None:
         await stage.sampler.ask("k", "h")
         await stage.go(70)
         ((key, closed, titles),) = stage.kept
@@ -469,8 +469,8 @@ def test_minutes_are_kept_and_what_is_left_of_one_at_the_end() -> None:
     run(work)
 
 
-def test_minutes_that_cannot_be_kept_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async def work(stage: Stage) -> None:
+def test_polling_continues_when_minutes_cannot_be_stored(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(stage: PollerStage) -> None:
         async def full(*_: object) -> None:
             raise StoreError("the disk is full")
 
@@ -483,8 +483,8 @@ def test_minutes_that_cannot_be_kept_stop_nothing(caplog: pytest.LogCaptureFixtu
     assert "the disk is full" in caplog.text
 
 
-def test_what_was_watched_goes_on_rarely_after_a_restart() -> None:
-    async def work(stage: Stage) -> None:
+def test_polled_hosts_resume_as_idle_after_a_restart() -> None:
+    async def work(stage: PollerStage) -> None:
         stage.sampler.resume([("k", f"{number}") for number in range(10)])
         assert len(stage.sampler.watches) == 5
         await stage.go(IDLE_INTERVAL_SECONDS * 1.2)
@@ -494,8 +494,8 @@ def test_what_was_watched_goes_on_rarely_after_a_restart() -> None:
     run(work, most=5)
 
 
-def test_the_next_look_is_as_soon_as_something_is_due() -> None:
-    async def work(stage: Stage) -> None:
+def test_the_next_check_is_when_the_next_host_is_due() -> None:
+    async def work(stage: PollerStage) -> None:
         assert stage.sampler.once() == host_poller.CHECK_INTERVAL_SECONDS
         watch = await stage.sampler.ask("k", "h")
         watch.due = stage.now + 0.25

@@ -1,4 +1,4 @@
-"""Views served: none is lost, none counted twice."""
+"""Impressions are counted exactly once, despite failing writes and cancellation."""
 
 import asyncio
 import logging
@@ -10,12 +10,12 @@ from background.banners.impression_writer import ImpressionKey, ImpressionWriter
 ONE, OTHER = (1, 1, 1), (1, 1, 2)
 
 
-class Disk:
-    """Where views go; it can be full, and slow."""
+class ImpressionStore:
+    """A store of impressions that can be full or slow."""
 
     def __init__(self) -> None:
         self.shown: Counter[ImpressionKey] = Counter()
-        self.kept: Counter[ImpressionKey] = Counter()
+        self.written: Counter[ImpressionKey] = Counter()
         self.full = False
         self.slow = 0.0
         self.impressions = ImpressionWriter(self.take, self.add)
@@ -29,60 +29,60 @@ class Disk:
         await asyncio.sleep(self.slow)
         if self.full:
             raise OSError("the disk is full")
-        self.kept.update(counts)
+        self.written.update(counts)
 
 
-def test_views_wait_while_they_cannot_be_written_and_it_is_told_once(caplog):
-    async def act() -> Disk:
-        disk = Disk()
-        disk.full = True
+def test_impressions_are_kept_while_writes_fail_and_the_error_is_logged_once(caplog):
+    async def act() -> ImpressionStore:
+        store = ImpressionStore()
+        store.full = True
         for _ in range(3):
-            disk.shown.update([ONE, OTHER])
-            await disk.impressions.once()
-        assert not disk.kept
-        disk.full = False
-        disk.shown.update([ONE])
-        await disk.impressions.once()
-        return disk
+            store.shown.update([ONE, OTHER])
+            await store.impressions.once()
+        assert not store.written
+        store.full = False
+        store.shown.update([ONE])
+        await store.impressions.once()
+        return store
 
     with caplog.at_level(logging.ERROR):
-        assert asyncio.run(act()).kept == {ONE: 4, OTHER: 3}
+        assert asyncio.run(act()).written == {ONE: 4, OTHER: 3}
     assert len(caplog.records) == 1
 
 
-def test_what_is_collected_before_a_switch_is_written_after_it():
-    async def act() -> Disk:
-        disk = Disk()
-        disk.shown.update([ONE])
-        disk.impressions.collect()
-        disk.shown.update([OTHER])
-        await disk.impressions.once()
-        return disk
+def test_impressions_collected_before_a_slot_change_are_written_after_it():
+    async def act() -> ImpressionStore:
+        store = ImpressionStore()
+        store.shown.update([ONE])
+        store.impressions.collect()
+        store.shown.update([OTHER])
+        await store.impressions.once()
+        return store
 
-    assert asyncio.run(act()).kept == {ONE: 1, OTHER: 1}
+    assert asyncio.run(act()).written == {ONE: 1, OTHER: 1}
 
 
-def test_a_loop_that_is_ended_amid_a_write_counts_each_view_once():
-    async def act() -> Disk:
-        disk = Disk()
-        disk.slow = 0.3
-        disk.shown.update([ONE])
-        loop = asyncio.create_task(disk.impressions.run())
+def test_cancelling_the_writer_during_a_write_counts_each_impression_once():
+    async def act() -> ImpressionStore:
+        store = ImpressionStore()
+        store.slow = 0.3
+        store.shown.update([ONE])
+        loop = asyncio.create_task(store.impressions.run())
         await asyncio.sleep(1.0)  # it is writing
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
-        disk.shown.update([OTHER])
-        await disk.impressions.once()
-        return disk
+        store.shown.update([OTHER])
+        await store.impressions.once()
+        return store
 
-    assert asyncio.run(act()).kept == {ONE: 1, OTHER: 1}
+    assert asyncio.run(act()).written == {ONE: 1, OTHER: 1}
 
 
-def test_nothing_shown_is_nothing_written():
-    async def act() -> Disk:
-        disk = Disk()
-        disk.full = True
-        await disk.impressions.once()
-        return disk
+def test_nothing_is_written_without_impressions():
+    async def act() -> ImpressionStore:
+        store = ImpressionStore()
+        store.full = True
+        await store.impressions.once()
+        return store
 
-    assert not asyncio.run(act()).kept
+    assert not asyncio.run(act()).written

@@ -1,4 +1,4 @@
-"""The views follow the log, and let it go first."""
+"""Projection worker: pauses between steps, bursts, failures, cancellation."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from background.events import projection_worker
 from background.events.projection_worker import ProjectionWorker
 
 
-def test_a_full_step_is_followed_by_another_after_a_rest() -> None:
+def test_a_full_step_is_followed_by_a_shorter_pause() -> None:
     steps = []
 
     async def step(most: int) -> int:
@@ -21,7 +21,7 @@ def test_a_full_step_is_followed_by_another_after_a_rest() -> None:
     assert 0 < rest < projection_worker.UPDATE_INTERVAL_SECONDS
 
 
-def test_in_a_burst_requests_have_most_of_the_machine_and_the_views_what_is_left() -> None:
+def test_projections_pause_longer_during_a_burst_of_requests() -> None:
     async def step(most: int) -> int:
         await asyncio.sleep(0.02)
         return most
@@ -32,7 +32,9 @@ def test_in_a_burst_requests_have_most_of_the_machine_and_the_views_what_is_left
     assert asyncio.run(rest(crowded=True)) > 2 * asyncio.run(rest(crowded=False)) > 0
 
 
-def test_what_goes_on_for_longer_than_a_burst_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_projections_catch_up_when_a_burst_exceeds_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def step(most: int) -> int:
         await asyncio.sleep(0.02)
         return most if len(rests) != 3 else 0
@@ -51,7 +53,7 @@ def test_what_goes_on_for_longer_than_a_burst_is_followed(monkeypatch: pytest.Mo
     assert caught_up < projection_worker.UPDATE_INTERVAL_SECONDS
 
 
-def test_what_trickles_in_is_folded_in_a_while() -> None:
+def test_few_rows_are_projected_at_the_usual_interval() -> None:
     async def step(_: int) -> int:
         return 1
 
@@ -62,7 +64,7 @@ def test_what_trickles_in_is_folded_in_a_while() -> None:
     )
 
 
-def test_views_that_cannot_be_written_are_told_once_and_tried_again(
+def test_a_failing_projection_update_is_retried_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def step(_: int) -> int:
@@ -80,7 +82,7 @@ def test_views_that_cannot_be_written_are_told_once_and_tried_again(
     ]
 
 
-def test_a_step_that_has_begun_is_finished() -> None:
+def test_a_started_projection_step_is_completed() -> None:
     done = []
 
     async def step(_: int) -> int:

@@ -1,4 +1,4 @@
-"""What is old goes in steps, but not by a clock that is wrong."""
+"""Retention deletes expired data in steps, and only by a trusted clock."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ class Clocks:
     steady = 5.0
 
     @property
-    def told(self) -> dict[str, Any]:
+    def clock_arguments(self) -> dict[str, Any]:
         return {"wall": lambda: self.wall, "steady": lambda: self.steady}
 
     def go(self, seconds: float, leap: float = 0.0) -> None:
@@ -31,20 +31,22 @@ class Clocks:
         self.steady += seconds
 
 
-def test_steps_follow_each_other_while_there_is_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_steps_repeat_after_a_pause_while_expired_rows_remain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clocks, asked = Clocks(), []
 
-    async def deed(now: int) -> bool:
+    async def expire(now: int) -> bool:
         asked.append(now)
         return len(asked) < 3
 
     async def nothing(now: int) -> bool:
         return False
 
-    upkeep = RetentionWorker((deed, nothing), **clocks.told)
+    worker = RetentionWorker((expire, nothing), **clocks.clock_arguments)
     waits = []
     for _ in range(4):
-        waits.append(asyncio.run(upkeep.once()))
+        waits.append(asyncio.run(worker.once()))
         clocks.go(1)
     assert waits == [
         STEP_PAUSE_SECONDS,
@@ -56,14 +58,14 @@ def test_steps_follow_each_other_while_there_is_more(caplog: pytest.LogCaptureFi
     assert not caplog.records
 
 
-def upkeep_of(
+def make_worker(
     clocks: Clocks, trust: ClockState = UNKNOWN_CLOCK
 ) -> tuple[RetentionWorker, list[str], list[ClockState]]:
-    """One that has a deed of each kind, what they did, and what was noted."""
+    """Return a worker with a task of each kind, the log of both, and the recorded clock states."""
     done: list[str] = []
-    noted: list[ClockState] = []
+    recorded: list[ClockState] = []
 
-    async def deed(_: int) -> bool:
+    async def expire(_: int) -> bool:
         done.append("aged")
         return False
 
@@ -72,117 +74,117 @@ def upkeep_of(
         return False
 
     async def note(trust: ClockState) -> None:
-        noted.append(trust)
+        recorded.append(trust)
 
-    made = RetentionWorker((deed,), (other,), trust=trust, note=note, **clocks.told)
-    return made, done, noted
+    worker = RetentionWorker((expire,), (other,), trust=trust, note=note, **clocks.clock_arguments)
+    return worker, done, recorded
 
 
-def lived(upkeep: RetentionWorker, clocks: Clocks, seconds: float, leap: float = 0.0) -> None:
-    """Have time pass, with a step each minute."""
+def advance(worker: RetentionWorker, clocks: Clocks, seconds: float, leap: float = 0.0) -> None:
+    """Advance the clocks, with a step each minute."""
     clocks.go(0, leap)
     for _ in range(int(seconds / CHECK_INTERVAL_SECONDS)):
         clocks.go(CHECK_INTERVAL_SECONDS)
-        asyncio.run(upkeep.once())
+        asyncio.run(worker.once())
 
 
 @pytest.mark.parametrize("leap", [MAX_TRUSTED_GAP_SECONDS + HOUR, 20 * DAY, YEARS])
-def test_by_a_clock_that_leaps_ahead_nothing_goes_for_its_age_for_a_day(
+def test_nothing_expires_for_a_day_after_a_forward_clock_jump(
     leap: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     clocks = Clocks()
-    upkeep, done, noted = upkeep_of(clocks)
-    lived(upkeep, clocks, HOUR)
+    worker, done, recorded = make_worker(clocks)
+    advance(worker, clocks, HOUR)
     assert done.count("aged") == 60
     done.clear()
-    lived(upkeep, clocks, 23 * HOUR, leap)
-    assert set(done) == {"other"} and upkeep.doubt
-    assert [each.levelno for each in caplog.records] == [logging.ERROR]  # told once
-    lived(upkeep, clocks, HOUR / 2, leap=-HOUR / 2)  # the minutes are set right, the day is not
+    advance(worker, clocks, 23 * HOUR, leap)
+    assert set(done) == {"other"} and worker.doubt
+    assert [each.levelno for each in caplog.records] == [logging.ERROR]  # logged once
+    advance(worker, clocks, HOUR / 2, leap=-HOUR / 2)  # still a day ahead
     assert set(done) == {"other"}
-    lived(upkeep, clocks, HOUR)
-    assert "aged" in done and not upkeep.doubt
-    assert noted[-1].lived == 0 and noted[-1].believed > clocks.wall - HOUR
+    advance(worker, clocks, HOUR)
+    assert "aged" in done and not worker.doubt
+    assert recorded[-1].lived == 0 and recorded[-1].believed > clocks.wall - HOUR
 
 
-def test_a_clock_that_was_set_right_again_is_believed_at_once() -> None:
+def test_a_corrected_clock_is_trusted_at_once() -> None:
     clocks = Clocks()
-    upkeep, done, noted = upkeep_of(clocks)
-    lived(upkeep, clocks, HOUR)
+    worker, done, recorded = make_worker(clocks)
+    advance(worker, clocks, HOUR)
     done.clear()
-    lived(upkeep, clocks, 20 * HOUR, leap=YEARS)
+    advance(worker, clocks, 20 * HOUR, leap=YEARS)
     assert set(done) == {"other"}
-    lived(upkeep, clocks, HOUR, leap=-YEARS)
+    advance(worker, clocks, HOUR, leap=-YEARS)
     assert done.count("aged") == 60
-    assert noted[-1].lived == 0
+    assert recorded[-1].lived == 0
 
 
 @pytest.mark.parametrize("leap", [MAX_TRUSTED_GAP_SECONDS - HOUR, -YEARS])
-def test_what_is_no_leap_ahead_is_believed(leap: float) -> None:
+def test_a_short_or_backward_clock_jump_is_trusted(leap: float) -> None:
     clocks = Clocks()
-    upkeep, done, _ = upkeep_of(clocks)
-    lived(upkeep, clocks, HOUR)
-    lived(upkeep, clocks, HOUR, leap)
+    worker, done, _ = make_worker(clocks)
+    advance(worker, clocks, HOUR)
+    advance(worker, clocks, HOUR, leap)
     assert done.count("aged") == 120
 
 
 def starts(clocks: Clocks, trust: ClockState, hours: float, off: float, count: int) -> list[bool]:
-    """Whether anything went for its age after each start of a machine that is on for so long."""
-    went = []
+    """Return whether anything expired in each run of `hours`, with `off` hours between."""
+    expired = []
     for _ in range(count):
-        upkeep, done, noted = upkeep_of(clocks, trust)
-        lived(upkeep, clocks, hours * HOUR)
-        trust = noted[-1] if noted else trust
-        went.append("aged" in done)
+        worker, done, recorded = make_worker(clocks, trust)
+        advance(worker, clocks, hours * HOUR)
+        trust = recorded[-1] if recorded else trust
+        expired.append("aged" in done)
         clocks.wall += off * HOUR
-    return went
+    return expired
 
 
-def test_a_machine_that_is_off_at_night_is_believed() -> None:
+def test_the_clock_is_trusted_after_a_night_without_power() -> None:
     clocks = Clocks()
     assert starts(clocks, ClockState(clocks.wall - 8 * HOUR), 8, 16, 5) == [True] * 5
 
 
-def test_a_machine_that_was_away_is_believed_when_it_has_run_for_a_day() -> None:
+def test_the_clock_is_trusted_after_a_day_of_uptime_following_a_long_absence() -> None:
     clocks = Clocks()
     away = ClockState(clocks.wall - 100 * DAY)
     assert starts(clocks, away, 8.2, 16, 5) == [False, False, True, True, True]
 
 
-def test_a_machine_that_starts_with_a_wrong_clock_again_and_again_is_not_believed() -> None:
+def test_short_runs_with_a_wrong_clock_never_make_it_trusted() -> None:
     clocks = Clocks()
     wrong = ClockState(clocks.wall - YEARS)
     assert starts(clocks, wrong, 0.5, 60, 20) == [False] * 20
 
 
-def test_a_clock_that_falls_behind_while_the_machine_is_off_is_believed_when_it_is_set() -> None:
-    """As one without a battery does, each day."""
-    clocks, went = Clocks(), []
+def test_a_clock_that_lags_after_power_off_is_trusted_once_it_is_set() -> None:
+    """A clock without a battery does so each day."""
+    clocks, expired = Clocks(), []
     trust = ClockState(clocks.wall)
     for _ in range(5):
-        upkeep, done, noted = upkeep_of(clocks, trust)
-        lived(upkeep, clocks, CHECK_INTERVAL_SECONDS)
-        lived(upkeep, clocks, 8 * HOUR, leap=16 * HOUR)
-        trust = noted[-1]
-        went.append(done.count("aged"))
-    assert went == [481] * 5
+        worker, done, recorded = make_worker(clocks, trust)
+        advance(worker, clocks, CHECK_INTERVAL_SECONDS)
+        advance(worker, clocks, 8 * HOUR, leap=16 * HOUR)
+        trust = recorded[-1]
+        expired.append(done.count("aged"))
+    assert expired == [481] * 5
 
 
-def test_what_is_believed_is_noted_every_ten_minutes() -> None:
+def test_the_trusted_time_is_recorded_every_ten_minutes() -> None:
     clocks = Clocks()
-    upkeep, done, noted = upkeep_of(clocks, ClockState(clocks.wall - HOUR))
+    worker, done, recorded = make_worker(clocks, ClockState(clocks.wall - HOUR))
     for _ in range(5):
-        asyncio.run(upkeep.once())
+        asyncio.run(worker.once())
         clocks.go(CLOCK_RECORD_SECONDS / 2)
     assert done.count("aged") == 5
-    assert [each.believed for each in noted] == [
+    assert [each.believed for each in recorded] == [
         1e9,
         1e9 + CLOCK_RECORD_SECONDS,
         1e9 + 2 * CLOCK_RECORD_SECONDS,
     ]
 
 
-def test_what_could_not_be_noted_is_tried_again_and_told_once(
+def test_a_failed_clock_record_is_retried_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clocks, tried = Clocks(), []
@@ -191,13 +193,13 @@ def test_what_could_not_be_noted_is_tried_again_and_told_once(
         tried.append(trust)
         raise OSError("no room")
 
-    upkeep = RetentionWorker((), note=note, **clocks.told)
-    lived(upkeep, clocks, 3 * CHECK_INTERVAL_SECONDS)
+    worker = RetentionWorker((), note=note, **clocks.clock_arguments)
+    advance(worker, clocks, 3 * CHECK_INTERVAL_SECONDS)
     assert len(tried) == 3
     assert len(caplog.records) == 1 and "no room" in caplog.text
 
 
-def test_one_deed_that_fails_keeps_no_other_and_is_told_once(
+def test_a_failing_task_does_not_stop_others_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     done = []
@@ -205,12 +207,12 @@ def test_one_deed_that_fails_keeps_no_other_and_is_told_once(
     async def failing(_: int) -> bool:
         raise OSError("no room")
 
-    async def deed(now: int) -> bool:
+    async def expire(now: int) -> bool:
         done.append(now)
         return False
 
-    upkeep = RetentionWorker((failing, deed))
+    worker = RetentionWorker((failing, expire))
     for _ in range(2):
-        assert asyncio.run(upkeep.once()) == CHECK_INTERVAL_SECONDS
+        assert asyncio.run(worker.once()) == CHECK_INTERVAL_SECONDS
     assert len(done) == 2
     assert [each.message for each in caplog.records] == ["retention failed: no room"]

@@ -1,4 +1,4 @@
-"""Many listeners to one thing: told at once, made once; slow ones are let go."""
+"""Server-sent events for many listeners: rendered once, slow listeners disconnected, bounded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,47 +19,47 @@ from store.api.errors import StoreBusy
 T = TypeVar("T")
 
 
-class News:
-    """Something of which there is news."""
+class EventSource:
+    """A source of events."""
 
     def __init__(self) -> None:
         self.number = 1
         self.next = asyncio.Event()
         self.gone = False
-        self.made = 0
-        self.touched = 0
+        self.renders = 0
+        self.touches = 0
 
     def make(self) -> tuple[str, bytes]:
-        self.made += 1
+        self.renders += 1
         return f"{self.number}", b"news %d" % self.number
 
     def touch(self) -> None:
-        self.touched += 1
+        self.touches += 1
 
-    def happen(self) -> None:
+    def publish(self) -> None:
         self.number += 1
-        told, self.next = self.next, asyncio.Event()
-        told.set()
+        event, self.next = self.next, asyncio.Event()
+        event.set()
 
 
-class Ear:
-    """Someone who hears, or (`deaf`) never takes what is sent."""
+class RecordingListener:
+    """A listener that records events, or (`blocked`) never completes a send."""
 
-    def __init__(self, deaf: bool = False) -> None:
-        self.heard: list[bytes] = []
-        self._deaf = deaf
+    def __init__(self, blocked: bool = False) -> None:
+        self.received: list[bytes] = []
+        self._blocked = blocked
         self.listener = SseListener(self._send)
 
     def _send(self, data: bytes) -> "asyncio.Future[None]":
-        self.heard.append(data)
+        self.received.append(data)
         future = asyncio.get_running_loop().create_future()
-        if not self._deaf:
+        if not self._blocked:
             future.set_result(None)
         return future
 
 
-def join(feeds: SseHub, news: News, ear: Ear, name: str = "a") -> SseFeed:
-    return feeds.join(name, ear.listener, news, news.make, news.touch)
+def join(hub: SseHub, source: EventSource, client: RecordingListener, name: str = "a") -> SseFeed:
+    return hub.join(name, client.listener, source, source.make, source.touch)
 
 
 async def settle() -> None:
@@ -67,43 +67,43 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def run(work: Callable[[SseHub, News], Awaitable[T]], heartbeat: float = 30.0) -> T:
+def run(work: Callable[[SseHub, EventSource], Awaitable[T]], heartbeat: float = 30.0) -> T:
     async def main() -> T:
-        feeds = SseHub(most=2_000, heartbeat=heartbeat)
+        hub = SseHub(most=2_000, heartbeat=heartbeat)
         try:
-            return await work(feeds, News())
+            return await work(hub, EventSource())
         finally:
-            feeds.close()
+            hub.close()
             await asyncio.sleep(0)
 
     return asyncio.run(main())
 
 
-def test_a_thousand_hear_what_is_made_once() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        ears = [Ear() for _ in range(1_000)]
-        feed, *_ = [join(feeds, news, ear) for ear in ears]
+def test_an_event_for_a_thousand_listeners_is_rendered_once() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        clients = [RecordingListener() for _ in range(1_000)]
+        feed, *_ = [join(hub, source, client) for client in clients]
         assert feed.latest() == ("1", b"news 1")
         await settle()
         for _ in range(3):
-            news.happen()
+            source.publish()
             await settle()
-        assert all(ear.heard == [b"news 2", b"news 3", b"news 4"] for ear in ears)
-        assert news.made == 4
-        assert news.touched == 3
+        assert all(client.received == [b"news 2", b"news 3", b"news 4"] for client in clients)
+        assert source.renders == 4
+        assert source.touches == 3
 
     run(work)
 
 
-def test_others_have_their_turn_while_many_are_told() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        ears = [Ear() for _ in range(1_000)]
-        for ear in ears:
-            join(feeds, news, ear)
+def test_sending_to_many_listeners_yields_to_the_event_loop() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        clients = [RecordingListener() for _ in range(1_000)]
+        for client in clients:
+            join(hub, source, client)
         await settle()
-        news.happen()
+        source.publish()
         turns = 0
-        while not ears[-1].heard or not all(ear.heard for ear in ears):
+        while not clients[-1].received or not all(client.received for client in clients):
             await asyncio.sleep(0)
             turns += 1
         assert turns > 20
@@ -111,81 +111,81 @@ def test_others_have_their_turn_while_many_are_told() -> None:
     run(work)
 
 
-def test_news_while_others_are_told_are_not_missed() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        ears = [Ear() for _ in range(100)]
-        for ear in ears:
-            join(feeds, news, ear)
+def test_an_event_during_a_delivery_is_not_missed() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        clients = [RecordingListener() for _ in range(100)]
+        for client in clients:
+            join(hub, source, client)
         await settle()
-        news.happen()
+        source.publish()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        news.happen()
+        source.publish()
         await settle()
-        assert all(ear.heard[-1] == b"news 3" for ear in ears)
+        assert all(client.received[-1] == b"news 3" for client in clients)
 
     run(work)
 
 
-def test_who_does_not_take_what_is_sent_is_let_go_and_holds_up_nobody() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        slow, quick = Ear(deaf=True), Ear()
-        feed = join(feeds, news, slow)
-        join(feeds, news, quick)
+def test_a_slow_listener_is_disconnected_and_delays_no_other() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        slow, quick = RecordingListener(blocked=True), RecordingListener()
+        feed = join(hub, source, slow)
+        join(hub, source, quick)
         await settle()
         for _ in range(MAX_MISSED_EVENTS + 2):
             assert not slow.listener.left.is_set()
-            news.happen()
+            source.publish()
             await settle()
         assert slow.listener.left.is_set()
         assert slow.listener.slow
-        assert len(slow.heard) == 1
-        assert len(quick.heard) == MAX_MISSED_EVENTS + 2
-        feeds.leave(feed, slow.listener)
-        assert (feeds.dropped, feeds.listeners) == (1, 1)
+        assert len(slow.received) == 1
+        assert len(quick.received) == MAX_MISSED_EVENTS + 2
+        hub.leave(feed, slow.listener)
+        assert (hub.dropped, hub.listeners) == (1, 1)
 
     run(work)
 
 
-def test_silence_is_told_too() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        ear = Ear()
-        join(feeds, news, ear)
+def test_heartbeats_are_sent_without_events() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        client = RecordingListener()
+        join(hub, source, client)
         await asyncio.sleep(0.1)
-        assert ear.heard[:2] == [HEARTBEAT_COMMENT, HEARTBEAT_COMMENT]
+        assert client.received[:2] == [HEARTBEAT_COMMENT, HEARTBEAT_COMMENT]
 
     run(work, heartbeat=0.02)
 
 
-def test_what_is_gone_ends_its_feed() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        ear = Ear()
-        join(feeds, news, ear)
+def test_listeners_are_disconnected_when_their_source_is_gone() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        client = RecordingListener()
+        join(hub, source, client)
         await settle()
-        news.gone = True
-        news.happen()
+        source.gone = True
+        source.publish()
         await settle()
-        assert ear.listener.left.is_set()
-        assert ear.heard == []
+        assert client.listener.left.is_set()
+        assert client.received == []
 
     run(work)
 
 
-def test_a_feed_to_which_nobody_listens_ends_and_begins_again() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
-        ear, later = Ear(), Ear()
-        feed = join(feeds, news, ear)
+def test_a_feed_without_listeners_ends_and_can_be_joined_again() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
+        client, later = RecordingListener(), RecordingListener()
+        feed = join(hub, source, client)
         await settle()
-        feeds.leave(feed, ear.listener)
-        news.happen()
+        hub.leave(feed, client.listener)
+        source.publish()
         await settle()
-        assert feeds._feeds == {}
-        join(feeds, news, later)
+        assert hub._feeds == {}
+        join(hub, source, later)
         await settle()
-        news.happen()
+        source.publish()
         await settle()
-        assert later.heard == [b"news 3"]
-        assert ear.heard == []
+        assert later.received == [b"news 3"]
+        assert client.received == []
 
     run(work)
 
@@ -200,17 +200,17 @@ def breaks(_: bytes) -> "asyncio.Future[None]":
     return future
 
 
-# One that breaks while something is sent is known with the next news.
-@pytest.mark.parametrize(("send", "news_until"), [(is_broken, 1), (breaks, 2)])
-def test_a_broken_connection_is_let_go(
-    send: Callable[[bytes], "asyncio.Future[None]"], news_until: int
+# A send that fails asynchronously is noticed at the next event.
+@pytest.mark.parametrize(("send", "events_until"), [(is_broken, 1), (breaks, 2)])
+def test_a_broken_connection_is_removed_from_its_feed(
+    send: Callable[[bytes], "asyncio.Future[None]"], events_until: int
 ) -> None:
-    async def work(feeds: SseHub, news: News) -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
         listener = SseListener(send)
-        feeds.join("a", listener, news, news.make, news.touch)
+        hub.join("a", listener, source, source.make, source.touch)
         await settle()
-        for _ in range(news_until):
-            news.happen()
+        for _ in range(events_until):
+            source.publish()
             await settle()
         assert listener.left.is_set()
         assert not listener.slow
@@ -218,41 +218,41 @@ def test_a_broken_connection_is_let_go(
     run(work)
 
 
-def test_what_cannot_be_made_is_logged_and_ends_its_feed(
+def test_a_render_error_is_logged_and_ends_the_feed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def work(feeds: SseHub, news: News) -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
         def make() -> tuple[str, bytes]:
             raise ZeroDivisionError
 
-        ear = Ear()
-        feeds.join("a", ear.listener, news, make, news.touch)
+        client = RecordingListener()
+        hub.join("a", client.listener, source, make, source.touch)
         await settle()
-        news.happen()
+        source.publish()
         await settle()
-        assert ear.listener.left.is_set()
+        assert client.listener.left.is_set()
 
     run(work)
     assert "a feed has failed" in caplog.text
 
 
-def test_one_thing_is_told_in_so_many_ways() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
+def test_feeds_per_source_are_limited() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
         for number in range(MAX_FEEDS_PER_SOURCE):
-            join(feeds, news, Ear(), f"{number}")
+            join(hub, source, RecordingListener(), f"{number}")
         with pytest.raises(StoreBusy):
-            join(feeds, news, Ear(), "another")
-        join(feeds, news, Ear(), "1")
-        join(feeds, News(), Ear(), "other news")
+            join(hub, source, RecordingListener(), "another")
+        join(hub, source, RecordingListener(), "1")
+        join(hub, EventSource(), RecordingListener(), "other news")
 
     run(work)
 
 
-def test_one_owner_leaves_ways_to_others_and_a_reserved_one_is_never_too_many() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
+def test_one_owner_gets_half_of_the_feeds_and_reserved_feeds_are_exempt() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
         def join_as(name: str, owner: str | None, reserved: bool = False) -> None:
-            listener = Ear().listener
-            feeds.join(name, listener, news, news.make, news.touch, owner, reserved)
+            listener = RecordingListener().listener
+            hub.join(name, listener, source, source.make, source.touch, owner, reserved)
 
         for number in range(MAX_FEEDS_PER_SOURCE // 2):
             join_as(f"greedy {number}", "greedy")
@@ -269,14 +269,14 @@ def test_one_owner_leaves_ways_to_others_and_a_reserved_one_is_never_too_many() 
     run(work)
 
 
-def test_there_is_room_for_so_many() -> None:
-    async def work(feeds: SseHub, news: News) -> None:
+def test_listeners_are_limited_and_a_closed_hub_accepts_none() -> None:
+    async def work(hub: SseHub, source: EventSource) -> None:
         for _ in range(2_000):
-            join(feeds, news, Ear())
+            join(hub, source, RecordingListener())
         with pytest.raises(StoreBusy):
-            join(feeds, news, Ear())
-        feeds.close()
+            join(hub, source, RecordingListener())
+        hub.close()
         with pytest.raises(StoreBusy):
-            join(feeds, news, Ear(), "b")
+            join(hub, source, RecordingListener(), "b")
 
     run(work)

@@ -1,4 +1,4 @@
-"""A step that has begun is finished before its loop ends."""
+"""Background workers complete their current step when they are cancelled."""
 
 import asyncio
 
@@ -11,17 +11,17 @@ from background.events.retention_worker import RetentionWorker
 
 
 async def ended(loop: "asyncio.Task[None]") -> None:
-    """End a loop as the server does, and wait for that."""
+    """Cancel a worker as the server does, and wait for its end."""
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
     assert loop.cancelled()
 
 
 @pytest.mark.parametrize("kind", ["folding", "upkeep", "impressions"])
-def test_a_loop_ends_after_the_step_that_it_has_begun(
+def test_a_cancelled_worker_completes_its_current_step(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who closes what the steps work on would else pull it from under one."""
+    """Otherwise a shutdown could close a database that a step still uses."""
     monkeypatch.setattr("background.banners.impression_writer.FLUSH_INTERVAL_SECONDS", 0)
     done: list[str] = []
     begun = asyncio.Event()
@@ -54,7 +54,7 @@ def test_a_loop_ends_after_the_step_that_it_has_begun(
     asyncio.run(run())
 
 
-def test_a_step_is_finished_however_often_its_loop_is_cancelled() -> None:
+def test_a_step_completes_after_repeated_cancellation() -> None:
     async def step() -> None:
         await asyncio.sleep(0.05)
         done.append(1)
@@ -73,7 +73,7 @@ def test_a_step_is_finished_however_often_its_loop_is_cancelled() -> None:
     asyncio.run(run())
 
 
-def test_what_a_step_comes_to_or_raises_is_its_own() -> None:
+def test_the_result_or_error_of_a_step_is_passed_on() -> None:
     async def step(error: Exception | None) -> int:
         if error:
             raise error
@@ -84,7 +84,7 @@ def test_what_a_step_comes_to_or_raises_is_its_own() -> None:
         asyncio.run(run_to_completion(step(OSError("no"))))
 
 
-def test_a_step_that_fails_while_its_loop_ends_leaves_no_word_behind(
+def test_a_step_that_fails_after_cancellation_logs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def step() -> None:

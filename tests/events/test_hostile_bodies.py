@@ -29,11 +29,11 @@ class Watched(MarqueeProcess):
 
     def longest_turn(self) -> float:
         """Return the longest turn in seconds since the last call."""
-        told = len(self.stdout_lines)
+        lines_before = len(self.stdout_lines)
         self.process.send_signal(signal.SIGUSR1)
         end = time.monotonic() + 120
         while time.monotonic() < end:
-            for line in self.stdout_lines[told:]:
+            for line in self.stdout_lines[lines_before:]:
                 if line.startswith("turn "):
                     return float(line.split()[1])
             time.sleep(0.005)

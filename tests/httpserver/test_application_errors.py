@@ -1,4 +1,4 @@
-"""Applications and lanes that break the rules: the peer is told once, the log is told once."""
+"""Misbehaving applications and fast routes: one response and one log entry."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ LAST = build_get("/fast/hello", "Connection: close")
 
 
 class Rude(HTTPServerConnectionDelegate, HTTPMessageDelegate):
-    """A delegate that does what the path says, where the path says."""
+    """A delegate that runs given functions at the callbacks named."""
 
     def __init__(self, acts: dict[str, Callable[["Rude"], Any]]) -> None:
         self.acts = acts
@@ -84,7 +84,7 @@ async def broken_late(_: Rude) -> None:
 def sent(
     stage: ServerThread, acts: dict[str, Callable[[Rude], Any]], data: bytes
 ) -> list[RawResponse]:
-    """All answers to `data`; the server must be well afterwards."""
+    """Return all responses to `data`; check that the server still works."""
     served = stage.serve(Rude(acts), FAST_ROUTES)
     with served.connect() as peer:
         peer.send(data + LAST)
@@ -96,7 +96,7 @@ def sent(
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was logged as an error, which is then forgotten."""
+    """Return the logged errors and clear the log."""
     found = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     caplog.clear()
     return found
@@ -112,7 +112,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
         ("finish", broken),
     ],
 )
-def test_a_delegate_that_raises(
+def test_an_error_in_a_delegate_is_500(
     stage: ServerThread, place: str, fault: Callable[[Rude], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     (answer,) = sent(stage, {place: fault}, build_request("POST", "/x", body=b"12345"))
@@ -120,7 +120,7 @@ def test_a_delegate_that_raises(
     assert len(errors(caplog)) == 1
 
 
-def test_a_delegate_that_cannot_be_made(
+def test_an_error_while_creating_a_delegate_is_500(
     stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Unmade(HTTPServerConnectionDelegate):
@@ -136,7 +136,7 @@ def test_a_delegate_that_cannot_be_made(
     served.ping()
 
 
-def test_a_delegate_that_raises_when_told_of_the_end(
+def test_an_error_in_on_connection_close_is_logged(
     stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = stage.serve(Rude({"close": broken}), FAST_ROUTES)
@@ -149,7 +149,7 @@ def test_a_delegate_that_raises_when_told_of_the_end(
     assert len(errors(caplog)) == 1
 
 
-def test_what_cannot_be_read_is_the_peer_s_fault(
+def test_an_input_error_of_a_delegate_is_400(
     stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unread(_: Rude) -> None:
@@ -160,7 +160,7 @@ def test_what_cannot_be_read_is_the_peer_s_fault(
     assert errors(caplog) == []
 
 
-def test_a_delegate_is_told_of_one_end_only(stage: ServerThread) -> None:
+def test_a_delegate_gets_either_finish_or_on_connection_close(stage: ServerThread) -> None:
     """`finish` or `on_connection_close`, never both (HTTPMessageDelegate)."""
     rude = Rude({})
     served = stage.serve(rude, FAST_ROUTES)
@@ -204,7 +204,7 @@ def too_little(rude: Rude) -> None:
 
 def split_header(rude: Rude) -> None:
     headers = HTTPHeaders()
-    # Past Tornado's own check.
+    # Bypass Tornado's own check.
     headers._as_list["X-A"] = ["b\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK"]
     rude.connection.write_headers(ResponseStartLine("", 200, "OK"), headers)
     rude.connection.finish()
@@ -251,10 +251,10 @@ def detaching(rude: Rude) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["headers", "finish"])
-def test_a_rude_delegate_cannot_forge_an_answer(
+def test_a_misbehaving_delegate_cannot_forge_a_response(
     stage: ServerThread, act: Callable[[Rude], None], place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it writes, a client never takes it for more than one answer."""
+    """No output of a delegate looks like more than one response."""
     served = stage.serve(Rude({place: act}), FAST_ROUTES)
     with served.connect() as peer:
         peer.send(build_get("/x") + LAST)
@@ -268,7 +268,7 @@ def test_a_rude_delegate_cannot_forge_an_answer(
     try:
         assert len(parse_responses(data)) <= 2
     except MalformedResponse as error:
-        # Cut in the middle of the one answer; the client knows, for the connection is closed.
+        # The response is incomplete; the client sees that by the close.
         assert "breaks off" in str(error) or not data
 
 
@@ -277,7 +277,7 @@ class Socket(WebSocketHandler):
         raise AssertionError("there are no messages")
 
 
-def test_a_websocket_is_refused_clearly(stage: ServerThread) -> None:
+def test_a_websocket_is_refused_with_an_explanation(stage: ServerThread) -> None:
     served = stage.serve(
         Application([(r"/socket", Socket)], log_function=no_access_log), FAST_ROUTES
     )
@@ -295,7 +295,7 @@ def test_a_websocket_is_refused_clearly(stage: ServerThread) -> None:
     served.ping()
 
 
-# Lanes.
+# Fast routes.
 
 
 async def late_nothing(_: Request) -> Any:
@@ -314,25 +314,25 @@ def unjust(_: Request) -> Any:
     "call", [lambda _: None, lambda _: "text", late_nothing, cancelled, unjust]
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_lane_without_an_answer(
+def test_a_fast_route_without_a_response_is_500(
     stage: ServerThread,
     call: Callable[[Request], Any],
     method: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lane = FastRoute("GET", r"/bad", call)
-    served = stage.serve(echo_application(), [*FAST_ROUTES, lane])
+    route = FastRoute("GET", r"/bad", call)
+    served = stage.serve(echo_application(), [*FAST_ROUTES, route])
     with served.connect() as peer:
         peer.send(build_request(method, "/bad") + LAST)
         first, *others = parse_responses(peer.read_to_end(), [method])
     assert first.status == 500
     assert [each.body for each in others] == ([] if first.closes_connection else [b"hello"])
-    assert lane.statuses[500] == 1
+    assert route.statuses[500] == 1
     assert len(errors(caplog)) == 1
     served.stop()
 
 
-def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
+def test_an_error_in_an_error_page_does_not_stop_the_server(
     stage: ServerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(status: int, detail: str) -> Response:
@@ -354,20 +354,20 @@ def test_an_error_page_that_raises_is_no_way_to_stop_the_server(
     assert len(errors(caplog)) >= 2
 
 
-def test_a_lane_counts_its_answers(stage: ServerThread) -> None:
-    lane = FastRoute("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0])))
-    served = stage.serve(echo_application(), [*FAST_ROUTES, lane])
+def test_responses_of_fast_routes_are_counted(stage: ServerThread) -> None:
+    route = FastRoute("GET", r"/status/(\d+)", lambda asked: Response(int(asked.params[0])))
+    served = stage.serve(echo_application(), [*FAST_ROUTES, route])
     with served.connect() as peer:
         for status in (200, 404, 200):
             peer.request(build_get(f"/status/{status}"))
         peer.request(build_request("HEAD", "/status/200"))
         peer.request(build_get("/app/echo"))
-    assert dict(lane.statuses) == {200: 3, 404: 1}
+    assert dict(route.statuses) == {200: 3, 404: 1}
     assert served.server.stats.requests == 5  # type: ignore[union-attr]
     assert served.server.stats.accepted == 1  # type: ignore[union-attr]
 
 
-def test_the_date_is_of_this_second(fast_stage: ServerThread) -> None:
+def test_the_date_field_is_current(fast_stage: ServerThread) -> None:
     class Dated(RequestHandler):
         def get(self) -> None:
             self.write("x")
@@ -379,12 +379,12 @@ def test_the_date_is_of_this_second(fast_stage: ServerThread) -> None:
         for pause in (1.1, 0):
             for path in ("/fast/hello", "/app"):
                 before = time.time()
-                said = parsedate_to_datetime(peer.request(build_get(path)).header("Date") or "")
-                assert before - 1.1 < said.timestamp() <= time.time() + 0.1
+                sent_at = parsedate_to_datetime(peer.request(build_get(path)).header("Date") or "")
+                assert before - 1.1 < sent_at.timestamp() <= time.time() + 0.1
             time.sleep(pause)
 
 
-# Answers.
+# Responses.
 
 
 @given(
@@ -392,16 +392,16 @@ def test_the_date_is_of_this_second(fast_stage: ServerThread) -> None:
     st.integers(200, 599),
     st.binary(max_size=20),
 )
-def test_an_answer_is_what_was_asked_for_or_is_refused(
+def test_response_text_cannot_split_the_head(
     headers: list[tuple[str, str]], status: int, body: bytes
 ) -> None:
-    """No text can end a header line, or the head, before its time."""
+    """No text can end a header line or the head early."""
     try:
         response = Response(status, headers, b"" if status in (204, 304) else body)
     except ValueError:
         return
-    said, _, fields, rest = parse_head(response.head + b"\r\n")
-    assert said == status
+    received_status, _, fields, rest = parse_head(response.head + b"\r\n")
+    assert received_status == status
     assert rest == b""
     own = [(name, value) for name, value in fields if name != "Content-Length"]
     assert own == [(name, value.strip(" \t")) for name, value in headers]
@@ -415,6 +415,6 @@ def test_an_answer_is_what_was_asked_for_or_is_refused(
         ("X-\xe4", "b"), ("X-A", "\u20ac"),
     ],
 )  # fmt: skip
-def test_a_header_that_would_split_an_answer_is_refused(header: tuple[str, str]) -> None:
+def test_a_field_that_would_split_a_response_is_refused(header: tuple[str, str]) -> None:
     with pytest.raises(ValueError):
         Response(200, [header])

@@ -1,4 +1,4 @@
-"""Answers that come later without a future, and requests whose heads are known from before."""
+"""Deferred responses, and requests whose heads are in the head cache."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ WAITING: list[DeferredResponse] = []
 
 
 def late(asked: Request) -> DeferredResponse:
-    """Answer as the path says: at once, in a moment, or when a test does."""
+    """Respond as the path selects: at once, soon, or when a test resolves it."""
     answer = DeferredResponse()
     response = Response(200, (), b"%s %s" % (asked.params[0].encode(), asked.body))
     match asked.params[0]:
@@ -65,13 +65,13 @@ def ask(served: RunningServer, data: bytes, cuts: tuple[int, ...] = ()) -> list[
         return [(each.status, each.body) for each in parse_responses(peer.read_to_end())]
 
 
-def test_an_answer_may_have_come_or_be_about_to(either: RunningServer) -> None:
+def test_a_deferred_response_may_be_resolved_early_or_late(either: RunningServer) -> None:
     for word in (b"now", b"soon"):
         asked = build_request("POST", f"/fast/come/{word.decode()}", body=b"x")
         assert ask(either, asked + LAST) == [(200, word + b" x"), (200, b"hello")]
 
 
-def test_what_is_raised_instead_of_an_answer_is_told_once(
+def test_an_error_instead_of_a_deferred_response_is_logged_once(
     either: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     (status, _), last = ask(either, build_get("/fast/come/raised") + LAST)
@@ -80,7 +80,7 @@ def test_what_is_raised_instead_of_an_answer_is_told_once(
     caplog.clear()
 
 
-def test_answers_that_come_later_keep_their_order(served: RunningServer) -> None:
+def test_deferred_responses_keep_the_order_of_requests(served: RunningServer) -> None:
     words = ["soon", "now", "now", "soon", "now"] * 20
     asked = b"".join(
         build_request("POST", f"/fast/come/{word}", body=b"%d" % number)
@@ -90,22 +90,22 @@ def test_answers_that_come_later_keep_their_order(served: RunningServer) -> None
     assert ask(served, asked + LAST) == [*expected, (200, b"hello")]
 
 
-def test_thousands_that_have_come_cost_no_recursion(served: RunningServer) -> None:
+def test_thousands_of_resolved_responses_do_not_recurse(served: RunningServer) -> None:
     assert len(ask(served, build_get("/fast/come/now") * 1_500 + LAST)) == 1_501
 
 
-def test_an_answer_for_who_has_left_goes_nowhere(served: RunningServer) -> None:
+def test_a_deferred_response_to_a_closed_connection_is_dropped(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/fast/come/held"))
         wait(lambda: bool(WAITING))
-        # Closing resets, so that it is no end behind which the peer may still read.
+        # This close resets the connection; it is not a half-close.
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait(lambda: served.server.open_connections == 0)  # type: ignore[union-attr]
     served.thread.run(come(WAITING.pop()))
     served.ping()
 
 
-def test_an_answer_reaches_who_only_reads_any_more(served: RunningServer) -> None:
+def test_a_deferred_response_reaches_a_half_closed_client(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/fast/come/held"))
         peer.half_close()
@@ -118,7 +118,7 @@ async def come(answer: DeferredResponse) -> None:
     answer.resolve(Response(200, (), b"held"))
 
 
-def test_who_awaits_an_answer_may_leave_before_it_comes(stage: ServerThread) -> None:
+def test_awaiting_a_deferred_response_can_be_cancelled(stage: ServerThread) -> None:
     async def leave() -> Response:
         held, soon = DeferredResponse(), DeferredResponse()
         task = asyncio.ensure_future(held)
@@ -133,7 +133,7 @@ def test_who_awaits_an_answer_may_leave_before_it_comes(stage: ServerThread) -> 
 
 
 def wait(until: Callable[[], bool]) -> None:
-    """Look often; the test's own time limit ends it."""
+    """Poll until the condition holds; the test's timeout ends it."""
     for _ in range(1_000):
         if until():
             return
@@ -141,29 +141,31 @@ def wait(until: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-# Heads that are known: the second request with the same one is not parsed again.
+# Cached heads: the second request with an equal head is not parsed again.
 
 POST = "/fast/echo"
 
 
-def echoed(*said: bytes) -> list[tuple[int, bytes]]:
-    return [(200, echo_body("POST", POST, "a.example", body)) for body in said] + [(200, b"hello")]
+def echoed(*request_bodies: bytes) -> list[tuple[int, bytes]]:
+    return [(200, echo_body("POST", POST, "a.example", body)) for body in request_bodies] + [
+        (200, b"hello")
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 30, 62, 64, 71])
-def test_a_known_head_before_a_body_that_comes_in_pieces(served: RunningServer, cut: int) -> None:
+def test_a_cached_head_may_precede_a_fragmented_body(served: RunningServer, cut: int) -> None:
     with served.connect() as peer:
         for body in (b"body one", b"body two", b"\r\n\r\n\r\n\r\n"):
             asked = build_request("POST", POST, body=body)
             assert peer.request(asked).body == echo_body("POST", POST, "a.example", body)
-        assert len(asked) == 72  # its head 64
+        assert len(asked) == 72  # of which 64 are the head
         for part in split_at(build_request("POST", POST, body=b"body 333"), (cut,)):
             peer.send(part)
             served.ping()
         assert peer.read_response().body == echo_body("POST", POST, "a.example", b"body 333")
 
 
-def test_a_known_head_before_more_than_its_body(served: RunningServer) -> None:
+def test_a_cached_head_may_precede_a_body_and_further_requests(served: RunningServer) -> None:
     one, two = (build_request("POST", POST, body=body) for body in (b"one", b"two"))
     ask(served, one + LAST)
     assert ask(served, one + two + LAST) == echoed(b"one", b"two")
@@ -176,7 +178,7 @@ def test_a_known_head_before_more_than_its_body(served: RunningServer) -> None:
         )
 
 
-def test_a_known_head_whose_body_never_comes_whole(served: RunningServer) -> None:
+def test_a_cached_head_with_an_incomplete_body_is_400(served: RunningServer) -> None:
     asked = build_request("POST", POST, body=b"whole")
     for _ in range(2):
         with served.connect() as peer:
@@ -186,8 +188,8 @@ def test_a_known_head_whose_body_never_comes_whole(served: RunningServer) -> Non
             assert [each.status for each in parse_responses(peer.read_to_end())] == [400]
 
 
-def test_what_looks_like_a_known_head_is_judged_anew(served: RunningServer) -> None:
-    """No byte of a head may differ from what was found right."""
+def test_a_head_that_differs_from_a_cached_one_is_parsed(served: RunningServer) -> None:
+    """A cached head matches only if every byte is equal."""
     right = build_request("POST", POST, body=b"four")
     assert b"Content-Length: 4\r\n" in right
     wrong = [

@@ -1,4 +1,4 @@
-"""What a lane is told of a request, and what becomes of its answer."""
+"""Requests and responses of fast routes."""
 
 from urllib.parse import parse_qs, urlencode
 
@@ -34,32 +34,34 @@ def test_a_cookie_is_the_first_of_its_name(
     assert asked(f"/?{name}=no", *lines).cookie(name) == expected
 
 
-def test_cookies_may_come_in_several_lines_and_in_quotes() -> None:
+def test_cookies_may_be_in_several_fields_and_quoted() -> None:
     request = asked("/", "Cookie: a=1; b=two words ", 'COOKIE:c="3";d="', "Cookie:\te=")
     assert [request.cookie(name) for name in "abcdef"] == ["1", "two words", "3", '"', "", None]
 
 
-def test_a_name_is_no_pattern() -> None:
+def test_a_cookie_name_is_not_a_pattern() -> None:
     assert asked("/", "Cookie: axb=1").cookie("a.b") is None
     assert asked("/", "Cookie: a.b=1").cookie("a.b") == "1"
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=5), st.text())
-def test_an_argument_is_the_first_of_its_name(pairs: list[tuple[str, str]], other: str) -> None:
+def test_a_query_argument_is_the_first_of_its_name(
+    pairs: list[tuple[str, str]], other: str
+) -> None:
     query = urlencode(pairs)
-    told = parse_qs(query, keep_blank_values=True)
+    parsed = parse_qs(query, keep_blank_values=True)
     for name in {other, *(name for name, _ in pairs)}:
-        assert asked(f"/?{query}").query_argument(name) == told.get(name, [None])[0]
+        assert asked(f"/?{query}").query_argument(name) == parsed.get(name, [None])[0]
 
 
 @pytest.mark.parametrize("query", ["a=%ff", "%c3=b&a=", "a=%ed%a0%80"])
-def test_an_argument_that_is_not_utf_8_is_the_client_s_fault(query: str) -> None:
+def test_a_query_argument_that_is_not_utf_8_is_400(query: str) -> None:
     with pytest.raises(RequestRefusal) as refused:
         asked(f"/?{query}").query_argument("a")
     assert refused.value.status == 400
 
 
-def test_headers_are_found_whatever_their_case_and_told_as_they_came() -> None:
+def test_field_names_match_in_any_case_and_keep_their_spelling() -> None:
     request = asked("/?x-tag=no", "X-Tag:  one \t", "x-TAG: two", "X-Tag-Not: three", "Empty:")
     assert request.header("x-tag") == "one, two"
     assert request.header("X-Empty") is None
@@ -68,30 +70,30 @@ def test_headers_are_found_whatever_their_case_and_told_as_they_came() -> None:
     assert request.query == b"x-tag=no"
 
 
-def test_the_first_lane_that_matches_the_whole_path_answers() -> None:
+def test_the_first_fast_route_matching_the_whole_path_is_called() -> None:
     def never(request: Request) -> Response:
         raise AssertionError(request)
 
     digits = FastRoute("GET", r"/a/(\d+)/?", never)
     rest = FastRoute("GET", r"/a/(.*?)(x)?", never)
     post = FastRoute("POST", r"/a/1", never)
-    lanes = FastRouteTable([digits, rest, post])
-    assert lanes.find("GET", "/a/12/") == (digits, ("12",))
-    assert lanes.find("HEAD", "/a/12") == (digits, ("12",))
-    assert lanes.find("GET", "/a/12/3") == (rest, ("12/3", ""))
-    assert lanes.find("POST", "/a/1") == (post, ())
-    assert lanes.find("POST", "/a/12") == (None, ())
-    assert lanes.find("GET", "/b/a/12") == (None, ())
+    routes = FastRouteTable([digits, rest, post])
+    assert routes.find("GET", "/a/12/") == (digits, ("12",))
+    assert routes.find("HEAD", "/a/12") == (digits, ("12",))
+    assert routes.find("GET", "/a/12/3") == (rest, ("12/3", ""))
+    assert routes.find("POST", "/a/1") == (post, ())
+    assert routes.find("POST", "/a/12") == (None, ())
+    assert routes.find("GET", "/b/a/12") == (None, ())
 
 
-def test_any_number_of_paths_is_remembered_in_bounded_room() -> None:
-    lane = FastRoute("GET", r"/(\d+)", lambda _: Response())
-    lanes = FastRouteTable([lane])
+def test_the_path_cache_is_bounded() -> None:
+    route = FastRoute("GET", r"/(\d+)", lambda _: Response())
+    routes = FastRouteTable([route])
     for number in range(20_000):
-        assert lanes.find("GET", f"/{number}") == (lane, (str(number),))
-    lanes.find("GET", "/" + "1" * 10_000)
-    assert len(lanes._matches) <= 8_192
-    assert max(len(path) for _, path in lanes._matches) < 600
+        assert routes.find("GET", f"/{number}") == (route, (str(number),))
+    routes.find("GET", "/" + "1" * 10_000)
+    assert len(routes._matches) <= 8_192
+    assert max(len(path) for _, path in routes._matches) < 600
 
 
 @pytest.mark.parametrize(
@@ -111,14 +113,14 @@ def test_any_number_of_paths_is_remembered_in_bounded_room() -> None:
         (600, [], b""),
     ],
 )
-def test_an_answer_that_would_break_the_wire_is_not_made(
+def test_a_response_that_breaks_framing_cannot_be_built(
     status: int, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     with pytest.raises(ValueError, match=r"."):
         Response(status, headers, body)
 
 
-def test_an_answer_s_head_is_made_once() -> None:
+def test_the_head_of_a_response_is_built_once() -> None:
     answer = Response(200, [("Set-Cookie", "a=b"), ("Set-Cookie", "c=ä")], b"body")
     assert answer.head == (
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nSet-Cookie: c=\xe4\r\nContent-Length: 4\r\n"
@@ -133,7 +135,7 @@ def test_an_answer_s_head_is_made_once() -> None:
 @pytest.mark.parametrize(
     "name", [name for name in ServerLimits.__slots__ if "requests" not in name]
 )
-def test_a_limit_of_nothing_is_none(name: str) -> None:
+def test_a_zero_limit_is_refused(name: str) -> None:
     for value in (0, -1):
         with pytest.raises(ValueError, match=name):
             ServerLimits(**{name: value})

@@ -43,7 +43,14 @@ def test_responses_have_the_remaining_requests(start_server):
     assert [each.split(";")[1] for each in limits] == ["r=2", "r=1", "r=0"]
 
 
-TOLD = ("/campaigns/1/", "/banners/100", "/readyz", "/nowhere", "/static/marquee.css", "/events")
+LIMITED_PATHS = (
+    "/campaigns/1/",
+    "/banners/100",
+    "/readyz",
+    "/nowhere",
+    "/static/marquee.css",
+    "/events",
+)
 
 
 @pytest.mark.parametrize("kind", ["wire", "tornado"])
@@ -53,7 +60,7 @@ def test_deferred_and_error_responses_have_the_limit_fields(start_server, kind):
     )
     app = EventsApp(server)
     before = 900
-    answers = [server.request(path) for path in (*TOLD, "/api/v1/stories/token_1")]
+    answers = [server.request(path) for path in (*LIMITED_PATHS, "/api/v1/stories/token_1")]
     answers += [
         app.send(EVENT),
         app.send(b"{"),

@@ -248,7 +248,7 @@ def test_an_upload_may_be_larger_than_events(behind):
     assert answer.status == 303, answer.text  # to what becomes of it
 
 
-class Stream(RequestHandler):
+class ServerSentEventsHandler(RequestHandler):
     """Server-sent events, each sent after the client confirmed the last one."""
 
     async def get(self) -> None:
@@ -266,7 +266,7 @@ HEARD = threading.Semaphore(0)
 def streaming() -> Iterator[int]:
     """The port of a test server that streams."""
     loop, sockets = asyncio.new_event_loop(), bind_tcp("127.0.0.1", 0)
-    server = Server(Application([(r"/stream", Stream)]))
+    server = Server(Application([(r"/stream", ServerSentEventsHandler)]))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.listen(sockets), loop).result(10)

@@ -53,7 +53,7 @@ def today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
-class App:
+class StoriesApp:
     """An app with two stories, numbered by position."""
 
     def __init__(self, server, *hosts: str) -> None:
@@ -88,7 +88,7 @@ class App:
 
 @pytest.fixture
 def app(server):
-    return App(server, "www.example.com", "localhost", "dev.example.com:8080")
+    return StoriesApp(server, "www.example.com", "localhost", "dev.example.com:8080")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -571,7 +571,7 @@ def test_an_unsupported_method_of_a_story_path_is_405(app, path):
 
 def test_story_counts_survive_a_kill_and_a_rebuild(start_server, run_command):
     server = start_server("--sample")
-    app = App(server)
+    app = StoriesApp(server)
     acknowledged = 0
     for number in range(300):
         acknowledged += app.send(user_id=f"u{number % 40}").status == 202
@@ -601,7 +601,7 @@ def test_story_counts_survive_a_kill_and_a_rebuild(start_server, run_command):
 
 def test_ten_thousand_concurrent_story_events_are_counted_exactly(start_server):
     server = start_server("--sample")
-    app = App(server)
+    app = StoriesApp(server)
     users, each = 2_000, 625
     path, failed = f"/api/v1/event/{app.token}", []
 

@@ -1,4 +1,4 @@
-"""What a peer may not take, it does not get; everybody else is served meanwhile."""
+"""Limits of sizes, times and counts of a connection; other clients are served meanwhile."""
 
 import asyncio
 import contextlib
@@ -26,15 +26,15 @@ from tests.support.httpserver.raw_client import (
 from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 SIZES = ServerLimits(request_line_bytes=200, header_bytes=300, body_bytes=1000)
-# As short as a busy machine allows. The sweep looks no more seldom than once a second.
+# As short as a busy machine allows. The timeout sweep runs at least once a second.
 TIMES = ServerLimits(
     header_seconds=0.4, body_seconds=0.4, idle_seconds=0.6, write_seconds=0.4, linger_seconds=0.4
 )
-SOON = 60.0  # much later than any of these
+SOON = 60.0  # far longer than any of these
 
 
 class Seen:
-    """What the handlers below have gone through, by name of the test."""
+    """Events of the handlers below, by name of the test."""
 
     def __init__(self) -> None:
         self.closed: list[str] = []
@@ -47,7 +47,7 @@ SEEN = Seen()
 
 @stream_request_body
 class Upload(RequestHandler):
-    """Takes a body of up to 5,000 bytes, or a large one."""
+    """Accepts a body of up to 5,000 bytes, or a large one."""
 
     def prepare(self) -> None:
         self.size = 0
@@ -69,7 +69,7 @@ class Upload(RequestHandler):
 
 @stream_request_body
 class Patient(Upload):
-    """Gives its clients more time, and takes its own."""
+    """Allows its clients more time, and is slow itself."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -84,7 +84,7 @@ class Busy(Upload):
 
 
 class Flood(RequestHandler):
-    """Sends until nobody takes it any more."""
+    """Sends until its client disconnects."""
 
     async def get(self) -> None:
         name = self.get_query_argument("name")
@@ -98,10 +98,10 @@ class Flood(RequestHandler):
             SEEN.closed.append("raised " + name)
 
     def on_connection_close(self) -> None:
-        SEEN.closed.append("told " + self.get_query_argument("name"))
+        SEEN.closed.append("notified " + self.get_query_argument("name"))
 
 
-class Big(RequestHandler):
+class LargeResponseHandler(RequestHandler):
     def get(self) -> None:
         self.write(bytes(4 << 20))
 
@@ -123,7 +123,7 @@ def stop(application: Any) -> Any:
             (r"/app/patient", Patient),
             (r"/app/busy", Busy),
             (r"/app/flood", Flood),
-            (r"/app/big", Big),
+            (r"/app/big", LargeResponseHandler),
         ],
     )
     return application
@@ -152,13 +152,13 @@ def timed(stage: ServerThread) -> RunningServer:
 
 @pytest.fixture(scope="module")
 def patient(fast_stage: ServerThread) -> RunningServer:
-    """The same on one loop, for what is slow to watch and the same on both."""
+    """The same on one loop, for slow tests that do not depend on the loop."""
     return serve(fast_stage, TIMES)
 
 
 @pytest.fixture
 def pinged(timed: RunningServer) -> Iterator[None]:
-    """Somebody looks at pages all the while, and each is answered at once."""
+    """Request pages meanwhile, and check that each response is prompt."""
     yield from looked_at(timed)
 
 
@@ -182,21 +182,21 @@ def looked_at(served: RunningServer) -> Iterator[None]:
     yield
     ended.set()
     thread.join(120)
-    # A busy machine makes one wait now and then; a server that hangs makes all wait, until who
-    # makes it hang is cut.
+    # A busy machine delays single requests; a blocked server delays all until it closes the
+    # blocking client.
     assert statistics.median(times) < TIMES.write_seconds * 0.75
 
 
-# How much.
+# Sizes.
 
 
 def line_of(length: int) -> bytes:
-    """A request with a request line of so many bytes."""
+    """Return a request whose request line has `length` bytes."""
     return build_get("/fast/hello?" + "x" * (length - len("GET /fast/hello? HTTP/1.1")))
 
 
 def headers_of(length: int) -> bytes:
-    """A request with header fields of so many bytes, line ends and the last one with them."""
+    """Return a request whose header section has `length` bytes, line ends included."""
     short = build_get("/fast/hello", "X-A: ")
     return build_get(
         "/fast/hello", "X-A: " + "x" * (length - len(short) + len("GET /fast/hello HTTP/1.1\r\n"))
@@ -204,7 +204,7 @@ def headers_of(length: int) -> bytes:
 
 
 def one(served: RunningServer, *parts: bytes, method: str = "GET") -> RawResponse:
-    """The first answer to this; each part has been read before the next is sent."""
+    """Return the first response; each part is read before the next is sent."""
     with served.connect() as peer:
         for part in parts:
             peer.send(part)
@@ -214,7 +214,7 @@ def one(served: RunningServer, *parts: bytes, method: str = "GET") -> RawRespons
 
 
 @pytest.mark.parametrize(("fits", "status", "build"), [(200, 414, line_of), (300, 431, headers_of)])
-def test_the_head_s_limits_are_exact(
+def test_head_limits_are_exact(
     sized: RunningServer, fits: int, status: int, build: Callable[[int], bytes]
 ) -> None:
     for data in (build(fits - 1), build(fits)):
@@ -228,7 +228,7 @@ def test_the_head_s_limits_are_exact(
 
 
 def edges(data: bytes) -> list[int]:
-    """Places to cut: none, and all around the ends of the request line and of the head."""
+    """Return places to split: none, and around the ends of the request line and the head."""
     return [
         0,
         *range(data.index(b"\r") - 2, data.index(b"\r") + 4),
@@ -256,7 +256,7 @@ def edges(data: bytes) -> list[int]:
          + b"0" * 100_000, 413),
     ],
 )  # fmt: skip
-def test_what_has_no_end_is_refused(sized: RunningServer, endless: bytes, status: int) -> None:
+def test_endless_input_is_refused(sized: RunningServer, endless: bytes, status: int) -> None:
     with sized.connect() as peer:
         peer.send(endless)
         answer = peer.read_response()
@@ -269,7 +269,7 @@ def test_what_has_no_end_is_refused(sized: RunningServer, endless: bytes, status
     ("path", "fits"),
     [("/fast/echo", 1000), ("/app/echo", 1000), ("/fast/small", 10), ("/app/upload", 5000)],
 )
-def test_the_body_s_limit_is_exact(sized: RunningServer, path: str, fits: int) -> None:
+def test_body_limits_are_exact(sized: RunningServer, path: str, fits: int) -> None:
     coded = build_request("POST", path, "Transfer-Encoding: chunked")
     assert one(sized, build_request("POST", path, body=b"x" * fits)).status == 200
     assert one(sized, coded + encode_chunks(b"x" * fits)).status == 200
@@ -290,8 +290,8 @@ def test_the_body_s_limit_is_exact(sized: RunningServer, path: str, fits: int) -
         assert answer.closes_connection
 
 
-def test_a_refused_upload_is_told_even_a_client_that_sends_on(sized: RunningServer) -> None:
-    """RFC 9112, 9.6: closing at once could take the answer away from the client."""
+def test_a_refused_upload_gets_its_response_while_still_sending(sized: RunningServer) -> None:
+    """RFC 9112, 9.6: closing at once could lose the response."""
     for path in ("/fast/echo", "/app/echo", "/app/upload"):
         with sized.connect() as peer:
             peer.send(build_request("POST", path, "Content-Length: 400000"))
@@ -301,11 +301,11 @@ def test_a_refused_upload_is_told_even_a_client_that_sends_on(sized: RunningServ
             assert [each.status for each in parse_responses(peer.read_to_end(), ["POST"])] == [413]
 
 
-# How long.
+# Times.
 
 
 def drip(peer: RawClient, data: bytes, pause: float = 0.05) -> float:
-    """Send byte after byte until the server has closed; return after how many seconds."""
+    """Send single bytes until the server closes; return the seconds until then."""
     begun = time.monotonic()
     for at in range(len(data)):
         if not peer.send(data[at : at + 1]):
@@ -321,7 +321,7 @@ def drip(peer: RawClient, data: bytes, pause: float = 0.05) -> float:
 def together(
     patient: RunningServer, slow: dict[str, Callable[[RawClient], float]]
 ) -> dict[str, bytes]:
-    """Let all these be slow at once; what each was answered, after the server has cut it."""
+    """Run all slow clients at once; return what each received before it was disconnected."""
     answered: dict[str, bytes] = {}
     errors: list[BaseException] = []
 
@@ -346,7 +346,7 @@ def together(
 
 
 def wait(data: bytes) -> Callable[[RawClient], float]:
-    """Send this, and then nothing."""
+    """Return a client that sends `data` and then nothing."""
 
     def act(peer: RawClient) -> float:
         begun = time.monotonic()
@@ -363,7 +363,7 @@ LONG = build_get("/fast/hello", "X-Long: " + "x" * 500)
 
 
 @pytest.mark.usefixtures("patient_pinged")
-def test_slow_headers_are_cut(patient: RunningServer) -> None:
+def test_slow_headers_time_out(patient: RunningServer) -> None:
     before = patient.server.stats.timeouts["header"]
     answered = together(
         patient,
@@ -389,7 +389,7 @@ def test_empty_lines_do_not_keep_a_connection(patient: RunningServer) -> None:
 
 
 @pytest.mark.usefixtures("patient_pinged")
-def test_slow_bodies_are_cut(patient: RunningServer) -> None:
+def test_slow_bodies_time_out(patient: RunningServer) -> None:
     SEEN.closed.clear()
     before = patient.server.stats.timeouts["body"]
     slow: dict[str, Callable[[RawClient], float]] = {}
@@ -422,13 +422,13 @@ def dripped(peer: RawClient, head: bytes, body: bytes) -> float:
 
 
 @pytest.mark.usefixtures("patient_pinged")
-def test_the_idle_are_let_go_without_a_word(patient: RunningServer) -> None:
+def test_idle_connections_are_closed_without_a_response(patient: RunningServer) -> None:
     before = patient.server.stats.timeouts["idle"]
     answered = together(
         patient,
         {
             "never asked": wait(b""),
-            "asked a lane": wait(build_get()),
+            "asked a fast route": wait(build_get()),
             "asked the application": wait(build_get("/app/echo")),
             "asked to be kept": wait(
                 build_get("/fast/hello", "Connection: keep-alive", version="1.0")
@@ -440,7 +440,7 @@ def test_the_idle_are_let_go_without_a_word(patient: RunningServer) -> None:
     assert patient.server.stats.timeouts["idle"] - before == 4
 
 
-def test_who_waits_for_an_answer_is_not_idle(patient: RunningServer) -> None:
+def test_a_connection_awaiting_a_response_is_not_idle(patient: RunningServer) -> None:
     for plane in ("fast", "app"):
         with patient.connect() as peer:
             assert peer.request(build_get(f"/{plane}/late/900")).body == b"late 900"
@@ -448,7 +448,7 @@ def test_who_waits_for_an_answer_is_not_idle(patient: RunningServer) -> None:
 
 
 def test_a_steady_upload_may_take_longer_than_a_stalled_one(patient: RunningServer) -> None:
-    """Of its limit a handler may decide for itself; what it takes to think is not the peer's."""
+    """A handler may set its own timeout, and its own time does not count."""
     with patient.connect() as steady, patient.connect() as busy:
         busy.send(build_request("POST", "/app/busy", body=b"x" * 4000))
         steady.send(build_request("POST", "/app/patient", "Content-Length: 20"))
@@ -459,10 +459,12 @@ def test_a_steady_upload_may_take_longer_than_a_stalled_one(patient: RunningServ
         assert busy.read_response("POST").body == b"4000"
 
 
-# Peers that do not read.
+# Clients that do not read.
 
 
-def test_a_lane_s_peer_that_does_not_read_is_cut(timed: RunningServer, pinged: None) -> None:
+def test_a_client_that_does_not_read_a_fast_route_is_disconnected(
+    timed: RunningServer, pinged: None
+) -> None:
     CALLS.clear()
     before = timed.server.stats.timeouts["write"]
     with timed.connect(receive_buffer=4096) as peer:
@@ -473,24 +475,28 @@ def test_a_lane_s_peer_that_does_not_read_is_cut(timed: RunningServer, pinged: N
     assert CALLS["unread"] < 20
 
 
-def test_a_stream_s_peer_that_does_not_read_is_cut(timed: RunningServer, pinged: None) -> None:
+def test_a_client_that_does_not_read_a_stream_is_disconnected(
+    timed: RunningServer, pinged: None
+) -> None:
     SEEN.closed.clear()
     SEEN.sent.clear()
     with timed.connect(receive_buffer=4096) as peer:
         peer.send(build_get("/app/flood?name=unread"))
         until(lambda: "raised unread" in SEEN.closed)
-    assert "told unread" in SEEN.closed
+    assert "notified unread" in SEEN.closed
     assert SEEN.sent["unread"] < 20 << 20
 
 
 @pytest.mark.parametrize("path", ["/fast/big/last", "/app/big"])
-def test_who_does_not_read_the_last_answer_is_cut(timed: RunningServer, path: str) -> None:
+def test_a_client_that_does_not_read_the_last_response_is_disconnected(
+    timed: RunningServer, path: str
+) -> None:
     with timed.connect(receive_buffer=4096) as peer:
         peer.send(build_get(path, "Connection: close"))
         until(lambda: not timed.server.open_connections)
 
 
-def test_who_reads_slowly_but_steadily_gets_all(patient: RunningServer) -> None:
+def test_a_slow_but_steady_reader_gets_the_whole_response(patient: RunningServer) -> None:
     with patient.connect(receive_buffer=65536) as peer:
         peer.send(build_get("/app/big", "Connection: close"))
         whole, begun = b"", time.monotonic()
@@ -502,8 +508,8 @@ def test_who_reads_slowly_but_steadily_gets_all(patient: RunningServer) -> None:
         assert time.monotonic() - begun > 3 * TIMES.write_seconds
 
 
-def test_who_sends_on_without_reading_is_not_read_on(timed: RunningServer) -> None:
-    """Its requests must not pile up in memory either."""
+def test_a_client_that_sends_without_reading_is_paused(timed: RunningServer) -> None:
+    """Its requests must not accumulate in memory either."""
     CALLS.clear()
     with timed.connect(seconds=SOON, receive_buffer=4096) as peer:
         sending, sent = build_get("/fast/big/piled") * 1000, 0
@@ -522,8 +528,8 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.usefixtures("pinged")
-def test_a_busy_handler_s_upload_waits_in_the_client(timed: RunningServer) -> None:
-    """While a handler thinks about a part, no more of the body may pile up behind it."""
+def test_an_upload_to_a_busy_handler_is_paused(timed: RunningServer) -> None:
+    """While a handler works on a part, the rest of the body must not accumulate."""
     with timed.connect(seconds=0.3) as peer:
         sent = 0
         with contextlib.suppress(OSError):
@@ -533,8 +539,8 @@ def test_a_busy_handler_s_upload_waits_in_the_client(timed: RunningServer) -> No
     assert sent < 16 << 20
 
 
-def test_who_asks_without_end_takes_turns_with_the_others(stage: ServerThread) -> None:
-    """Of thousands of requests that came at once, few are answered before somebody else's one."""
+def test_a_pipelining_client_takes_turns_with_others(stage: ServerThread) -> None:
+    """Few of thousands of pipelined requests are answered before another client's."""
     begun, go = threading.Event(), threading.Event()
     calls = 0
 
@@ -543,14 +549,14 @@ def test_who_asks_without_end_takes_turns_with_the_others(stage: ServerThread) -
         calls += 1
         if calls == 1:
             begun.set()
-            go.wait(60)  # the loop stands still until the other has asked as well
+            go.wait(60)  # block the loop until the other request has arrived
         return Response(200, (), str(calls).encode())
 
     def mark(_: Request) -> Response:
         return Response(200, (), str(calls).encode())
 
-    lanes = [FastRoute("GET", "/fast/flood", flood), FastRoute("GET", "/fast/mark", mark)]
-    served = stage.serve(echo_application(), lanes)
+    routes = [FastRoute("GET", "/fast/flood", flood), FastRoute("GET", "/fast/mark", mark)]
+    served = stage.serve(echo_application(), routes)
     with served.connect() as greedy, served.connect() as other:
         assert other.request(build_get("/fast/mark")).body == b"0"
         greedy.send(build_get("/fast/flood") * 8000 + build_get("/fast/flood", "Connection: close"))
@@ -561,16 +567,16 @@ def test_who_asks_without_end_takes_turns_with_the_others(stage: ServerThread) -
         assert len(parse_responses(greedy.read_to_end())) == 8001
 
 
-def test_a_body_of_crumbs_is_read(stage: ServerThread) -> None:
+def test_a_body_in_one_byte_chunks_is_read(stage: ServerThread) -> None:
     with serve(stage, ServerLimits()).connect() as peer:
         peer.send(build_request("POST", "/fast/echo", "Transfer-Encoding: chunked"))
         assert peer.request(encode_chunks(*[b"x"] * 100_000), "POST").status == 200
 
 
-# How many.
+# Counts.
 
 
-def test_the_connection_too_many_is_told_and_closed(stage: ServerThread) -> None:
+def test_a_connection_over_the_limit_gets_503_and_is_closed(stage: ServerThread) -> None:
     served = serve(stage, ServerLimits(max_connections=3))
     with served.connect() as one, served.connect() as two, served.connect() as three:
         assert {each.request(build_get()).status for each in (one, two, three)} == {200}
@@ -592,7 +598,7 @@ def test_the_connection_too_many_is_told_and_closed(stage: ServerThread) -> None
     until(lambda: not served.server.open_connections)
 
 
-def test_a_crowd_of_too_many_goes_again(stage: ServerThread) -> None:
+def test_many_connections_over_the_limit_are_closed(stage: ServerThread) -> None:
     served = serve(stage, ServerLimits(max_connections=2, linger_seconds=0.3))
     with served.connect() as one:
         one.request(build_get())
@@ -606,7 +612,7 @@ def test_a_crowd_of_too_many_goes_again(stage: ServerThread) -> None:
 
 
 @pytest.mark.parametrize("path", ["/fast/hello", "/fast/late/1", "/app/echo", "/app/late/1"])
-def test_a_connection_ends_after_its_requests(stage: ServerThread, path: str) -> None:
+def test_a_connection_closes_after_its_maximum_of_requests(stage: ServerThread, path: str) -> None:
     served = serve(stage, ServerLimits(requests_per_connection=3))
     with served.connect() as peer:
         answers = [peer.request(build_get(path)) for _ in range(3)]
@@ -621,12 +627,12 @@ def test_a_connection_ends_after_its_requests(stage: ServerThread, path: str) ->
         ]
 
 
-def test_limits_that_make_no_sense_are_refused() -> None:
+def test_invalid_limits_are_refused() -> None:
     with pytest.raises(ValueError, match="body"):
         ServerLimits(body_bytes=-1)
 
 
-def test_a_plain_application_without_lanes_has_the_same_limits(stage: ServerThread) -> None:
+def test_an_application_without_fast_routes_has_the_same_limits(stage: ServerThread) -> None:
     class Plain(RequestHandler):
         def post(self) -> None:
             self.write(str(len(self.request.body)))

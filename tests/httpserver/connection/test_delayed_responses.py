@@ -1,4 +1,4 @@
-"""Answers that are held back: late, in order, alone, and of nothing that their request held."""
+"""Delayed responses: on time, in order, without blocking others or holding memory."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from tests.support.httpserver.server_thread import RunningServer, ServerThread
 PAUSE = 0.5
 ANSWER = Response(503, [("Retry-After", "1")], b"too much")
 REFUSED = DelayedResponse(ANSWER, PAUSE)
-# So long that no test waits for it.
+# Longer than any test.
 LONG = DelayedResponse(ANSWER, 600)
 
 
@@ -69,7 +69,7 @@ EXPECTING = build_request(
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
-def test_it_comes_when_it_is_due_and_the_connection_stays(
+def test_a_delayed_response_is_sent_when_due_and_the_connection_stays(
     served: RunningServer, asked: bytes
 ) -> None:
     with served.connect() as peer:
@@ -80,7 +80,7 @@ def test_it_comes_when_it_is_due_and_the_connection_stays(
         assert peer.request(build_get("/fast/hello")).status == 200
 
 
-def test_nobody_else_waits_for_it(stage: ServerThread) -> None:
+def test_a_delayed_response_delays_no_other_client(stage: ServerThread) -> None:
     served = stage.serve(echo_application(), [*FAST_ROUTES, *SLOW])
     with served.connect() as peer:
         peer.send(build_get("/fast/long"))
@@ -89,13 +89,13 @@ def test_nobody_else_waits_for_it(stage: ServerThread) -> None:
         assert served.server.context.delayed_responses == 1
 
 
-def test_what_is_asked_behind_it_is_answered_behind_it(served: RunningServer) -> None:
+def test_requests_after_a_delayed_response_are_answered_after_it(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/fast/refused") + build_get("/fast/hello", "Connection: close"))
         assert [each.status for each in parse_responses(peer.read_to_end())] == [503, 200]
 
 
-def test_nothing_is_held_for_it_meanwhile(served: RunningServer) -> None:
+def test_a_delayed_response_holds_no_memory(served: RunningServer) -> None:
     room = served.server.context.memory_budget
     with served.connect() as peer:
         peer.send(build_request("POST", "/fast/refused", body=b"x" * 50_000))
@@ -108,7 +108,7 @@ def test_nothing_is_held_for_it_meanwhile(served: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 40_000])
-def test_a_body_that_is_sent_all_the_same_is_not_read(served: RunningServer, first: int) -> None:
+def test_the_body_of_a_delayed_request_is_not_read(served: RunningServer, first: int) -> None:
     room = served.server.context.memory_budget
     with served.connect() as peer:
         began = time.monotonic()
@@ -124,7 +124,7 @@ def test_a_body_that_is_sent_all_the_same_is_not_read(served: RunningServer, fir
 
 
 @pytest.mark.parametrize("path", ["/fast/refused", "/fast/refused-later"])
-def test_none_is_held_back_where_connections_may_soon_be_wanted(
+def test_responses_are_not_delayed_when_connections_are_scarce(
     stage: ServerThread, path: str
 ) -> None:
     served = stage.serve(
@@ -141,16 +141,16 @@ def test_none_is_held_back_where_connections_may_soon_be_wanted(
 
 
 @pytest.mark.parametrize("asked", [*ASKED.values(), EXPECTING], ids=[*ASKED, "a body it expects"])
-def test_whoever_leaves_meanwhile_is_forgotten(served: RunningServer, asked: bytes) -> None:
+def test_a_disconnect_discards_the_delayed_response(served: RunningServer, asked: bytes) -> None:
     with served.connect() as peer:
         peer.send(asked)
         served.ping()
     time.sleep(PAUSE * 1.5)
     until(lambda: not served.server.context.delayed_responses)
-    served.ping()  # and the stage sees that nothing was raised
+    served.ping()  # the stage then checks that nothing was raised
 
 
-def test_a_drain_still_sends_it(stage: ServerThread) -> None:
+def test_a_drain_sends_delayed_responses(stage: ServerThread) -> None:
     served = stage.serve(echo_application(), SLOW, limits=ServerLimits())
     with served.connect() as peer:
         peer.send(build_get("/fast/refused"))
@@ -161,7 +161,7 @@ def test_a_drain_still_sends_it(stage: ServerThread) -> None:
 
 
 @pytest.mark.parametrize(("waiting", "times"), [(0, 1), (2_000, 3), (100_000, 5)])
-def test_where_many_wait_it_takes_longer_within_bounds(
+def test_delays_grow_within_bounds_when_many_wait(
     served: RunningServer, waiting: int, times: int
 ) -> None:
     server = served.server

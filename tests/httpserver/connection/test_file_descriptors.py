@@ -1,4 +1,4 @@
-"""Out of file descriptors: who is in is served, the loop and the log stay calm, and it passes."""
+"""Out of file descriptors: open connections are served, CPU and log stay quiet, and it recovers."""
 
 import contextlib
 import subprocess
@@ -28,8 +28,8 @@ def files(_):
     return Response(200, (), b"200")
 
 async def run():
-    lanes = [FastRoute("GET", "/spent", spent), FastRoute("GET", "/files", files)]
-    server = Server(Application(), lanes)
+    routes = [FastRoute("GET", "/spent", spent), FastRoute("GET", "/files", files)]
+    server = Server(Application(), routes)
     sockets = bind_tcp("127.0.0.1", 0)
     await server.listen(sockets)
     resource.setrlimit(resource.RLIMIT_NOFILE, (left, left))
@@ -54,7 +54,7 @@ def child(request: pytest.FixtureRequest, log: Path) -> Iterator["subprocess.Pop
 
 @contextlib.contextmanager
 def running(loop: str, known: int, left: int, log: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A server in a process that may have so many files open, at its start and from then on."""
+    """A server process with a limit of open files at its start and one from then on."""
     with (
         log.open("w") as logged,
         subprocess.Popen(
@@ -76,7 +76,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def spent(peer: RawClient) -> float:
-    """The CPU seconds that the server says it has used."""
+    """Return the CPU seconds that the server reports."""
     return float(peer.request(build_get("/spent")).body)
 
 
@@ -88,7 +88,9 @@ def served(address: tuple[str, int]) -> bool:
             return False
 
 
-def test_running_out_of_descriptors_is_borne(child: "subprocess.Popen[str]", log: Path) -> None:
+def test_the_server_survives_running_out_of_descriptors(
+    child: "subprocess.Popen[str]", log: Path
+) -> None:
     assert child.stdout
     address = ("127.0.0.1", int(child.stdout.readline()))
     with contextlib.ExitStack() as stack:
@@ -109,8 +111,8 @@ def test_running_out_of_descriptors_is_borne(child: "subprocess.Popen[str]", log
     assert len(log.read_text().splitlines()) < 20
 
 
-def test_fewer_connections_are_accepted_than_leave_no_descriptors_for_files(log: Path) -> None:
-    """All that is accepted counts, also the connections too many, which are told so."""
+def test_accepted_connections_leave_descriptors_for_files(log: Path) -> None:
+    """Connections over the limit, which get a 503, count as accepted too."""
     with contextlib.ExitStack() as stack:
         child = stack.enter_context(running("uvloop", 700, 700, log))
         assert child.stdout

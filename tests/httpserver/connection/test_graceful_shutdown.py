@@ -1,4 +1,4 @@
-"""A server that stops: what was begun is answered, what was not is not begun."""
+"""Graceful shutdown: started requests are answered, no new ones are accepted."""
 
 import asyncio
 import threading
@@ -38,7 +38,7 @@ async def stuck(asked: Request) -> Response:
     return HELLO_RESPONSE
 
 
-class Slow(RequestHandler):
+class SlowResponseHandler(RequestHandler):
     async def get(self, name: str) -> None:
         BEGUN.add(name)
         self.write(name[:1])
@@ -53,7 +53,7 @@ class Echo(RequestHandler):
 
 
 @stream_request_body
-class Streamed(RequestHandler):
+class StreamedUploadHandler(RequestHandler):
     def prepare(self) -> None:
         self.parts: list[bytes] = []
 
@@ -75,7 +75,11 @@ LANES = [
 
 def serve(stage: ServerThread) -> RunningServer:
     BEGUN.clear()
-    routes = [(r"/app/slow/([\w-]+)", Slow), (r"/app/echo", Echo), (r"/app/streamed", Streamed)]
+    routes = [
+        (r"/app/slow/([\w-]+)", SlowResponseHandler),
+        (r"/app/echo", Echo),
+        (r"/app/streamed", StreamedUploadHandler),
+    ]
     return stage.serve(Application(routes, log_function=no_access_log), LANES)
 
 
@@ -85,7 +89,7 @@ def served(stage: ServerThread) -> RunningServer:
 
 
 class Draining:
-    """A drain under way."""
+    """A drain in progress."""
 
     def __init__(self, served: RunningServer, seconds: float = 600) -> None:
         self.served = served
@@ -96,15 +100,15 @@ class Draining:
         served.thread.run(asyncio.sleep(0))
 
     def end(self) -> None:
-        """Wait for its end, which comes long before its seconds are over."""
+        """Wait for its end, long before its timeout."""
         self.future.result(60)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_under_load_nobody_who_has_asked_goes_without_an_answer(
+def test_a_drain_under_load_answers_every_received_request(
     served: RunningServer, fresh: bool
 ) -> None:
-    """On connections that are kept, and on those that have only just been opened."""
+    """On kept and on new connections."""
     answered: set[str] = set()
     lost: list[str] = []
 
@@ -143,7 +147,7 @@ def test_under_load_nobody_who_has_asked_goes_without_an_answer(
     assert not lost
 
 
-def test_nobody_is_let_in_any_more(served: RunningServer) -> None:
+def test_a_drain_accepts_no_connections(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/fast/stuck"))
         until(lambda: "stuck" in BEGUN)
@@ -156,7 +160,7 @@ def test_nobody_is_let_in_any_more(served: RunningServer) -> None:
     draining.end()
 
 
-def test_the_idle_are_let_go_at_once(served: RunningServer) -> None:
+def test_a_drain_closes_idle_connections_at_once(served: RunningServer) -> None:
     with served.connect() as fresh, served.connect() as used:
         used.request(build_get("/fast/hello"))
         served.ping()
@@ -167,7 +171,7 @@ def test_the_idle_are_let_go_at_once(served: RunningServer) -> None:
 
 @pytest.mark.parametrize("path", ["/fast/echo", "/app/echo", "/app/streamed"])
 @pytest.mark.parametrize("at", [3, 30, -3])
-def test_a_request_that_is_still_coming_is_answered(
+def test_a_drain_answers_a_request_that_is_still_arriving(
     served: RunningServer, path: str, at: int
 ) -> None:
     whole = build_request("POST", path, body=b"x" * 5000)
@@ -190,7 +194,7 @@ def test_a_request_that_is_still_coming_is_answered(
     draining.end()
 
 
-def test_a_large_answer_is_sent_to_its_end(served: RunningServer) -> None:
+def test_a_drain_completes_a_large_response(served: RunningServer) -> None:
     body = b"x" * 250_000
     for _ in range(4):
         again = serve(served.thread)
@@ -205,7 +209,7 @@ def test_a_large_answer_is_sent_to_its_end(served: RunningServer) -> None:
         draining.end()
 
 
-def test_what_does_not_end_is_cut(served: RunningServer) -> None:
+def test_a_drain_closes_what_exceeds_its_time(served: RunningServer) -> None:
     with served.connect() as stuck, served.connect() as half:
         stuck.send(build_get("/fast/stuck"))
         half.send(b"POST /fast/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
@@ -215,7 +219,7 @@ def test_what_does_not_end_is_cut(served: RunningServer) -> None:
         assert not [each for each in parse_responses(half.read_to_end()) if each.status < 400]
 
 
-def test_close_cuts_all_at_once(served: RunningServer) -> None:
+def test_close_closes_all_connections_at_once(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/fast/stuck"))
         until(lambda: "stuck" in BEGUN)
@@ -225,7 +229,7 @@ def test_close_cuts_all_at_once(served: RunningServer) -> None:
         served.connect()
 
 
-def test_a_drain_without_connections_is_over_at_once(served: RunningServer) -> None:
+def test_a_drain_without_connections_returns_at_once(served: RunningServer) -> None:
     Draining(served).end()
     Draining(served).end()
 

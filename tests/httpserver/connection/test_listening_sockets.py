@@ -1,4 +1,4 @@
-"""TLS, Unix sockets, inherited sockets, and whose word about a client is taken."""
+"""TLS, Unix sockets, inherited sockets and forwarding fields of proxies."""
 
 import fcntl
 import os
@@ -33,12 +33,12 @@ def who(asked: Request) -> Response:
     return Response(200, (), f"{asked.client_address} {asked.secure}".encode())
 
 
-class Who(RequestHandler):
+class ClientNameHandler(RequestHandler):
     def get(self) -> None:
         self.write(f"{self.request.remote_ip} {self.request.protocol == 'https'}")
 
 
-class Large(RequestHandler):
+class LargeTransferHandler(RequestHandler):
     async def get(self) -> None:
         for _ in range(100):
             self.write(b"x" * 20_000)
@@ -50,7 +50,9 @@ class Large(RequestHandler):
 
 def serve(stage: ServerThread, **options: object) -> RunningServer:
     app = echo_application()
-    app.add_handlers(r".*", [(r"/app/who", Who), (r"/app/large", Large)])
+    app.add_handlers(
+        r".*", [(r"/app/who", ClientNameHandler), (r"/app/large", LargeTransferHandler)]
+    )
     return stage.serve(app, [*FAST_ROUTES, FastRoute("GET", "/fast/who", who)], **options)  # type: ignore[arg-type]
 
 
@@ -87,11 +89,13 @@ def secure(stage: ServerThread, context: ssl.SSLContext) -> RunningServer:
 
 @pytest.fixture(scope="module")
 def hasty(stage: ServerThread, context: ssl.SSLContext) -> RunningServer:
-    """Gives nobody much time."""
+    """Return a server with short timeouts."""
     return serve(stage, tls=context, limits=ServerLimits(header_seconds=0.5, idle_seconds=0.5))
 
 
-def test_both_planes_over_tls(secure: RunningServer, trusting: ssl.SSLContext) -> None:
+def test_fast_routes_and_applications_work_over_tls(
+    secure: RunningServer, trusting: ssl.SSLContext
+) -> None:
     with secure.connect(tls=trusting) as peer:
         assert peer.request(build_get("/fast/who")).body == b"127.0.0.1 True"
         assert peer.request(build_get("/app/who")).body == b"127.0.0.1 True"
@@ -109,7 +113,7 @@ def test_both_planes_over_tls(secure: RunningServer, trusting: ssl.SSLContext) -
         assert peer.is_closed_silently()
 
 
-def test_what_is_malformed_is_refused_over_tls_too(
+def test_malformed_requests_are_refused_over_tls(
     secure: RunningServer, trusting: ssl.SSLContext
 ) -> None:
     with secure.connect(tls=trusting) as peer:
@@ -117,14 +121,18 @@ def test_what_is_malformed_is_refused_over_tls_too(
         assert [each.status for each in parse_responses(peer.read_to_end())] == [400]
 
 
-def test_every_byte_apart_over_tls(secure: RunningServer, trusting: ssl.SSLContext) -> None:
+def test_requests_in_single_bytes_work_over_tls(
+    secure: RunningServer, trusting: ssl.SSLContext
+) -> None:
     with secure.connect(tls=trusting) as peer:
         for byte in build_request("POST", "/fast/echo", body=b"12345"):
             peer.send(bytes([byte]))
         assert peer.read_response().body.endswith(b"\n12345")
 
 
-def test_who_speaks_no_tls_harms_nobody(hasty: RunningServer, trusting: ssl.SSLContext) -> None:
+def test_plain_http_on_a_tls_port_affects_no_other_client(
+    hasty: RunningServer, trusting: ssl.SSLContext
+) -> None:
     for sent in (build_get(), b"\x16\x03\x01\x02\x00\x01", b"\x00" * 100, b""):
         with hasty.connect() as peer:
             peer.send(sent)
@@ -136,18 +144,18 @@ def test_who_speaks_no_tls_harms_nobody(hasty: RunningServer, trusting: ssl.SSLC
         assert peer.request(build_get()).body == b"hello"
 
 
-def test_an_idle_peer_over_tls_does_not_hold_up_a_stop(
+def test_an_idle_tls_connection_does_not_delay_a_stop(
     stage: ServerThread, context: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     served = serve(stage, tls=context)
     with served.connect(tls=trusting) as peer:
         assert peer.request(build_get("/fast/hello")).status == 200
         time.sleep(0.5)
-        # It reads nothing, and so says no goodbye.
+        # It reads nothing and so sends no close_notify.
         stage.run(served.server.drain(600), 60)
 
 
-def test_the_idle_are_let_go_over_tls_too(hasty: RunningServer, trusting: ssl.SSLContext) -> None:
+def test_idle_tls_connections_are_closed(hasty: RunningServer, trusting: ssl.SSLContext) -> None:
     with hasty.connect(tls=trusting) as peer:
         peer.request(build_get())
         assert peer.is_closed_silently()
@@ -162,7 +170,7 @@ def place() -> Iterator[Path]:
         yield Path(folder) / "s"
 
 
-def test_a_unix_socket(stage: ServerThread, place: Path) -> None:
+def test_a_unix_socket_is_served(stage: ServerThread, place: Path) -> None:
     served = serve(stage, sockets=[bind_unix(place)])
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     with served.connect() as peer:
@@ -170,16 +178,16 @@ def test_a_unix_socket(stage: ServerThread, place: Path) -> None:
         assert peer.request(build_request("POST", "/app/echo", body=b"12345")).body.endswith(
             b"\n12345"
         )
-        lane, app = (
+        route, app = (
             peer.request(build_get("/fast/who")).body,
             peer.request(build_get("/app/who")).body,
         )
-        assert lane.endswith(b" False")
+        assert route.endswith(b" False")
         assert app.endswith(b" False")
     served.stop()
 
 
-def test_a_unix_socket_replaces_the_one_of_a_server_that_has_gone(place: Path) -> None:
+def test_a_unix_socket_replaces_a_stale_one(place: Path) -> None:
     with bind_unix(place):
         pass
     with bind_unix(place, 0o660):
@@ -188,14 +196,14 @@ def test_a_unix_socket_replaces_the_one_of_a_server_that_has_gone(place: Path) -
             pass
 
 
-def test_a_unix_socket_replaces_nothing_else(place: Path) -> None:
+def test_a_unix_socket_replaces_no_other_file_and_no_live_socket(place: Path) -> None:
     place.write_text("somebody's")
     with pytest.raises(OSError):
         bind_unix(place)
     assert place.read_text() == "somebody's"
 
 
-def test_several_sockets_at_once(stage: ServerThread, place: Path) -> None:
+def test_several_sockets_are_served_at_once(stage: ServerThread, place: Path) -> None:
     sockets = [*bind_tcp("127.0.0.1", 0, 10), *bind_tcp("127.0.0.1", 0, 10), bind_unix(place)]
     served = serve(stage, sockets=sockets)
     for each in sockets:
@@ -204,7 +212,7 @@ def test_several_sockets_at_once(stage: ServerThread, place: Path) -> None:
     served.stop()
 
 
-# Sockets from whoever started us.
+# Inherited sockets.
 
 LAUNCHER = """
 import os, sys
@@ -233,7 +241,7 @@ asyncio.run(run())
 """
 
 
-def test_sockets_of_systemd(place: Path) -> None:
+def test_sockets_of_systemd_are_served(place: Path) -> None:
     with (
         bind_tcp("127.0.0.1", 0, 10)[0] as tcp,
         bind_unix(place) as unix,
@@ -248,21 +256,23 @@ def test_sockets_of_systemd(place: Path) -> None:
         assert child.returncode == 0
 
 
-@pytest.mark.parametrize("said", [{}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "x"}])
-def test_no_sockets_are_taken_that_are_not_ours(said: dict[str, str]) -> None:
-    with started([], **said) as child:
+@pytest.mark.parametrize(
+    "variables", [{}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "x"}]
+)
+def test_sockets_of_another_process_are_not_inherited(variables: dict[str, str]) -> None:
+    with started([], **variables) as child:
         assert child.communicate(timeout=120)[0] == "0\n"
 
 
-def started(sockets: list[socket.socket], **said: str) -> "subprocess.Popen[str]":
-    """The child, started as systemd would: first a launcher, which becomes the child."""
+def started(sockets: list[socket.socket], **variables: str) -> "subprocess.Popen[str]":
+    """Start the child as systemd does: by a launcher that becomes the child."""
     environment = {key: each for key, each in os.environ.items() if not key.startswith("LISTEN_")}
-    # Out of the way of the places that they are put in.
+    # Above the descriptor numbers that they are copied to.
     handed = [fcntl.fcntl(each, fcntl.F_DUPFD, 20) for each in sockets]
     try:
         return subprocess.Popen(
             [sys.executable, "-c", LAUNCHER, CHILD, *map(str, handed)],
-            env={**environment, **said},
+            env={**environment, **variables},
             cwd=ROOT,
             pass_fds=handed,
             stdin=subprocess.PIPE,
@@ -277,7 +287,7 @@ def started(sockets: list[socket.socket], **said: str) -> "subprocess.Popen[str]
 # Proxies.
 
 CLIENT = "203.0.113.7"
-SAID = [
+FORWARDED = [
     ((f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https"), f"{CLIENT} True"),
     ((f"X-Forwarded-For: {CLIENT}",), f"{CLIENT} False"),
     (("X-Forwarded-Proto: https",), "127.0.0.1 True"),
@@ -301,7 +311,7 @@ SAID = [
 
 
 def asked(served: RunningServer, headers: tuple[str, ...]) -> set[str]:
-    """What both planes say."""
+    """Return the results of a fast route and of a handler."""
     with served.connect() as peer:
         answers: list[RawResponse] = [
             peer.request(build_get(path, *headers)) for path in ("/fast/who", "/app/who") * 2
@@ -320,30 +330,32 @@ def alone(stage: ServerThread) -> RunningServer:
     return serve(stage, proxies=["10.0.0.1", "192.0.2.0/24", "::1"])
 
 
-@pytest.mark.parametrize(("headers", "expected"), SAID)
-def test_a_named_proxy_is_believed(
+@pytest.mark.parametrize(("headers", "expected"), FORWARDED)
+def test_forwarding_fields_of_a_trusted_proxy_are_used(
     behind: RunningServer, headers: tuple[str, ...], expected: str
 ) -> None:
     assert asked(behind, headers) == {expected}
 
 
-@pytest.mark.parametrize(("headers", "expected"), SAID)
-def test_nobody_else_is(alone: RunningServer, headers: tuple[str, ...], expected: str) -> None:
+@pytest.mark.parametrize(("headers", "expected"), FORWARDED)
+def test_forwarding_fields_of_other_clients_are_ignored(
+    alone: RunningServer, headers: tuple[str, ...], expected: str
+) -> None:
     assert asked(alone, headers) == {"127.0.0.1 False"}
 
 
-def test_what_a_proxy_said_of_one_request_is_not_true_of_the_next(behind: RunningServer) -> None:
+def test_forwarding_fields_apply_to_one_request_only(behind: RunningServer) -> None:
     with behind.connect() as peer:
         for path in ("/fast/who", "/app/who"):
-            said = peer.request(
+            response = peer.request(
                 build_get(path, f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https")
             )
-            assert said.body == f"{CLIENT} True".encode()
+            assert response.body == f"{CLIENT} True".encode()
             assert peer.request(build_get(path)).body == b"127.0.0.1 False"
 
 
-def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: ServerThread) -> None:
-    """It has no address any more, which one's own proxy over a Unix socket has not either."""
+def test_a_client_gone_before_accept_is_not_served(stage: ServerThread) -> None:
+    """It has no address, and neither has a trusted proxy on a Unix socket."""
     seen: list[str | None] = []
 
     def note(asked: Request) -> Response:
@@ -356,13 +368,13 @@ def test_who_has_left_before_it_is_met_is_nobody_and_not_served(stage: ServerThr
         peer.sendall(build_get("/note", f"X-Forwarded-For: {CLIENT}"))
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
-    lanes = [FastRoute("GET", "/note", note), *FAST_ROUTES]
-    served = stage.serve(echo_application(), lanes, sockets=[listening], proxies=["unix"])
+    routes = [FastRoute("GET", "/note", note), *FAST_ROUTES]
+    served = stage.serve(echo_application(), routes, sockets=[listening], proxies=["unix"])
     served.ping()
     assert served.server.open_connections <= 1
     assert seen == []
 
 
-def test_proxies_that_are_no_addresses_are_refused() -> None:
+def test_invalid_proxy_addresses_are_refused() -> None:
     with pytest.raises(ValueError, match="nonsense"):
         Server(Application(), proxies=["nonsense"])

@@ -1,4 +1,4 @@
-"""No flood of requests makes a turn of the event loop long: everything else waits for its end."""
+"""A flood of requests does not lengthen turns of the event loop, which delay everything else."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ CONNECTIONS, REQUESTS = 100, 20
 OK = Response(200, (), b"ok")
 
 
-class Watch:
+class LoopTurnCounter:
     """Counts turns of the loop, and the requests that are served in each."""
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Watch:
         self._handle.cancel()
 
     def serve(self) -> None:
-        """Serve a request that takes a millisecond."""
+        """Serve a request for a millisecond."""
         time.sleep(0.001)
         self.served[self.turn] += 1
 
 
 @pytest.fixture
-def watch(stage: ServerThread) -> Iterator[Watch]:
-    watch = Watch()
+def watch(stage: ServerThread) -> Iterator[LoopTurnCounter]:
+    watch = LoopTurnCounter()
 
     async def call(method: str) -> None:
         getattr(watch, method)()
@@ -54,7 +54,7 @@ def watch(stage: ServerThread) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def served(stage: ServerThread, watch: Watch) -> RunningServer:
+def served(stage: ServerThread, watch: LoopTurnCounter) -> RunningServer:
     class Work(RequestHandler):
         def get(self) -> None:
             watch.serve()
@@ -69,7 +69,7 @@ def served(stage: ServerThread, watch: Watch) -> RunningServer:
 
 
 def flood(served: RunningServer, path: str) -> None:
-    """Have all requests served: each connection sends its own at once."""
+    """Send all requests, each connection its own at once, and wait for the responses."""
     requests = build_get(path) * (REQUESTS - 1) + build_get(path, "Connection: close")
     with ExitStack() as stack:
         peers = [stack.enter_context(served.connect()) for _ in range(CONNECTIONS)]
@@ -81,7 +81,7 @@ def flood(served: RunningServer, path: str) -> None:
 
 
 def test_few_requests_of_the_application_start_in_one_turn(
-    served: RunningServer, watch: Watch
+    served: RunningServer, watch: LoopTurnCounter
 ) -> None:
     flood(served, "/app")
     assert watch.served.total() == CONNECTIONS * REQUESTS
@@ -89,9 +89,9 @@ def test_few_requests_of_the_application_start_in_one_turn(
 
 
 def test_pipelined_requests_of_all_connections_share_a_turn(
-    served: RunningServer, watch: Watch
+    served: RunningServer, watch: LoopTurnCounter
 ) -> None:
-    """One request of each connection, and few more."""
+    """A turn serves one request of each connection, and few more."""
     flood(served, "/lane")
     assert watch.served.total() == CONNECTIONS * REQUESTS
     assert max(watch.served.values()) <= CONNECTIONS + 20

@@ -1,4 +1,4 @@
-"""What bodies hold, all of them together, is bounded; who finds no room is told before it sends."""
+"""Memory budget: bodies and responses in memory are bounded; clients are refused early."""
 
 import asyncio
 import time
@@ -52,12 +52,12 @@ async def hold(asked: Request) -> Response:
 def admit(asked: Request, size: int, fits: bool) -> Any:
     assert asked.body == b""
     ASKED.append((size, fits))
-    said = asked.header("X-Say")
-    if said == "raise":
+    instruction = asked.header("X-Say")
+    if instruction == "raise":
         raise ValueError("no")
-    if said == "later":
+    if instruction == "later":
         return deny()
-    return CLOSED if said == "closed" else None
+    return CLOSED if instruction == "closed" else None
 
 
 async def deny() -> Response:
@@ -66,7 +66,7 @@ async def deny() -> Response:
 
 
 @stream_request_body
-class Stream(RequestHandler):
+class UnbufferedBodyHandler(RequestHandler):
     def data_received(self, chunk: bytes) -> None:
         pass
 
@@ -75,7 +75,7 @@ class Stream(RequestHandler):
         self.finish("stream")
 
 
-class Big(RequestHandler):
+class UnreadResponseHandler(RequestHandler):
     def get(self) -> None:
         self.finish(b"x" * BIG)
 
@@ -93,9 +93,9 @@ LANES = [
 ]
 ROUTES = [
     (r"/app/echo", EchoHandler),
-    (r"/app/stream", Stream),
+    (r"/app/stream", UnbufferedBodyHandler),
     (r"/app/nothing", Nothing),
-    (r"/app/big", Big),
+    (r"/app/big", UnreadResponseHandler),
 ]
 
 
@@ -107,7 +107,7 @@ def application(room: MemoryBudget) -> Application:
 
 
 class Site:
-    """A server, and the room that it has."""
+    """A server and its memory budget."""
 
     def __init__(self, served: RunningServer, room: MemoryBudget) -> None:
         self.served = served
@@ -117,7 +117,7 @@ class Site:
         return self.served.connect(**options)
 
     def sending(self, *, path: str = "/fast/take", count: int = 2) -> list[RawClient]:
-        """Peers that send a body each, and have not sent all of it; the caller closes them."""
+        """Return clients within a body each; the caller closes them."""
         peers = [self.peer() for _ in range(count)]
         for peer in peers:
             peer.send(build_request("POST", path, body=WHOLE)[:-1])
@@ -126,7 +126,7 @@ class Site:
 
     @contextmanager
     def full(self, free: int = 0) -> Iterator[None]:
-        """A time in which `free` bytes are left."""
+        """Leave only `free` bytes of memory meanwhile."""
         taken = SIZE - self.room.reserved - free
         assert self.room.reserve(taken)
         yield
@@ -142,7 +142,7 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.fixture(params=["wire", "tornado"])
 def site(stage: ServerThread, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A site on each server; nothing is held when a test ends."""
+    """Return a site on each server, and check that no memory is reserved at the end."""
     ASKED.clear()
     CALLED.clear()
     room = MemoryBudget(SIZE)
@@ -162,7 +162,7 @@ def wired(stage: ServerThread) -> Iterator[Site]:
     until(lambda: room.reserved == 0)
 
 
-def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connection(site: Site):
+def test_a_body_without_free_memory_is_503_and_the_connection_stays(site: Site):
     others = site.sending()
     with site.peer() as peer:
         with site.full():
@@ -179,7 +179,7 @@ def test_who_finds_no_room_is_answered_503_and_may_ask_again_on_the_same_connect
     assert CALLED == [100_000] * 3
 
 
-def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
+def test_small_bodies_sent_with_their_heads_reserve_no_memory(wired: Site):
     with wired.full(), wired.peer() as peer:
         for size in (1, SMALL_REQUEST_BYTES):
             answer = peer.request(build_request("POST", "/fast/take", body=b"x" * size))
@@ -193,7 +193,7 @@ def test_small_bodies_that_are_there_with_their_heads_need_no_room(wired: Site):
 
 
 @pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
-def test_a_small_body_in_two_pieces_needs_no_room(wired: Site, path: str):
+def test_a_small_body_in_two_pieces_reserves_no_memory(wired: Site, path: str):
     with wired.full(), wired.peer() as peer:
         sent = build_request("POST", path, body=b"x" * UNCOUNTED_BODY_BYTES)
         peer.send(sent[:-UNCOUNTED_BODY_BYTES])
@@ -202,7 +202,7 @@ def test_a_small_body_in_two_pieces_needs_no_room(wired: Site, path: str):
 
 
 @pytest.mark.parametrize("path", ["/fast/take", "/app/echo", "/fast/chunks"])
-def test_what_is_announced_and_has_not_arrived_takes_no_room(wired: Site, path: str):
+def test_an_announced_body_reserves_no_memory_before_it_arrives(wired: Site, path: str):
     sent = build_request("POST", path, body=WHOLE)[: 1 - len(WHOLE)]
     if path == "/fast/chunks":
         sent = build_request("POST", "/fast/take", "Transfer-Encoding: chunked") + b"186A0\r\nx"
@@ -218,7 +218,7 @@ def test_what_is_announced_and_has_not_arrived_takes_no_room(wired: Site, path: 
 
 
 @pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
-def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str):
+def test_one_address_or_token_leaves_memory_for_others(wired: Site, path: str):
     def send(number: int, token: int) -> RawClient:
         peer = wired.peer(source=f"127.0.0.{number}")
         head = build_request(
@@ -240,7 +240,7 @@ def test_one_address_and_one_token_leave_room_for_others(wired: Site, path: str)
 
 @pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
 @pytest.mark.parametrize("named", [True, False])
-def test_behind_a_named_proxy_shares_are_those_of_its_clients(
+def test_memory_shares_behind_a_trusted_proxy_are_per_client(
     stage: ServerThread, path: str, named: bool
 ):
     room = MemoryBudget(SIZE)
@@ -267,7 +267,7 @@ def test_behind_a_named_proxy_shares_are_those_of_its_clients(
 
 
 @pytest.mark.parametrize("path", ["/fast/hello", "/app/nothing"])
-def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
+def test_an_unwanted_body_is_discarded(wired: Site, path: str):
     method = "GET" if path == "/fast/hello" else "POST"
     form = "Content-Type: multipart/form-data; boundary=x"
     with wired.peer() as peer:
@@ -279,7 +279,7 @@ def test_a_body_that_nobody_takes_is_read_past(wired: Site, path: str):
         assert peer.request(build_get()).body == b"hello"
 
 
-def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_complete(
+def test_bodies_that_exceed_the_budget_while_arriving_are_refused_and_others_complete(
     wired: Site,
 ):
     peers = [wired.peer(source=f"127.0.0.{number}") for number in range(2, 18)]
@@ -296,7 +296,7 @@ def test_bodies_that_outgrow_the_room_while_they_arrive_are_refused_and_others_c
         peer.close()
 
 
-def test_room_is_held_until_the_answer(site: Site):
+def test_memory_is_reserved_until_the_response(site: Site):
     with site.peer() as peer:
         peer.send(build_request("POST", "/fast/hold", body=WHOLE))
         until(lambda: site.room.reserved == len(WHOLE))
@@ -305,13 +305,13 @@ def test_room_is_held_until_the_answer(site: Site):
 
 
 @pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
-def test_who_leaves_in_the_middle_holds_nothing_any_more(wired: Site, path: str):
+def test_a_disconnect_within_a_body_releases_its_memory(wired: Site, path: str):
     for peer in wired.sending(path=path):
         peer.close()
     until(lambda: wired.room.reserved == 0)
 
 
-def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
+def test_a_timeout_within_a_body_releases_its_memory(wired: Site):
     peers = wired.sending()
     for peer in peers:
         assert peer.read_response("POST").status == 408
@@ -319,7 +319,7 @@ def test_who_takes_too_long_holds_nothing_any_more(wired: Site):
     until(lambda: wired.room.reserved == 0)
 
 
-def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
+def test_a_deferred_response_to_a_closed_connection_releases_memory(site: Site):
     with site.peer() as peer:
         peer.send(build_request("POST", "/fast/hold", body=WHOLE))
         until(lambda: site.room.reserved == len(WHOLE))
@@ -327,7 +327,7 @@ def test_who_is_answered_late_and_has_left_holds_nothing_any_more(site: Site):
 
 
 @pytest.mark.parametrize("say", ["closed", "later"])
-def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
+def test_a_fast_route_can_reject_by_the_head(site: Site, say: str):
     with site.peer() as peer:
         peer.send(build_request("POST", "/fast/asks", f"X-Say: {say}", body=WHOLE)[:-1])
         until(lambda: [(len(WHOLE), True)] == ASKED)
@@ -338,7 +338,7 @@ def test_a_lane_turns_away_by_the_head_and_is_not_called(site: Site, say: str):
     assert CALLED == [100_000]
 
 
-def test_a_lane_is_told_that_there_is_no_room_and_cannot_make_any(site: Site):
+def test_admission_learns_that_memory_is_full_and_cannot_override_it(site: Site):
     with site.full(), site.peer() as peer:
         assert (
             peer.request(build_request("POST", "/fast/asks", "X-Say: closed", body=WHOLE)).status
@@ -348,7 +348,7 @@ def test_a_lane_is_told_that_there_is_no_room_and_cannot_make_any(site: Site):
     assert [(len(WHOLE), False)] * 2 == ASKED
 
 
-def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any):
+def test_an_error_in_admission_is_500(site: Site, caplog: Any):
     with site.peer() as peer:
         assert (
             peer.request(build_request("POST", "/fast/asks", "X-Say: raise", body=WHOLE)).status
@@ -360,7 +360,7 @@ def test_a_lane_that_raises_when_it_is_asked_answers_500(site: Site, caplog: Any
     caplog.clear()
 
 
-def test_who_asks_before_sending_is_turned_away_at_once(wired: Site):
+def test_expect_continue_without_free_memory_is_refused_at_once(wired: Site):
     ASKED.clear()
     with wired.peer() as peer:
         head = build_request("POST", "/fast/asks", "Content-Length: 9", "Expect: 100-continue")
@@ -368,7 +368,7 @@ def test_who_asks_before_sending_is_turned_away_at_once(wired: Site):
         assert (answer.status, answer.interim_statuses, answer.closes_connection) == (409, [], True)
         assert peer.is_closed_silently()
     with wired.peer() as peer:
-        assert peer.request(head + b"x" * 9).interim_statuses == []  # it did not wait
+        assert peer.request(head + b"x" * 9).interim_statuses == []  # no 100 Continue was needed
     with wired.peer() as peer:
         peer.send(head)
         until(lambda: len(ASKED) == 2)
@@ -376,13 +376,13 @@ def test_who_asks_before_sending_is_turned_away_at_once(wired: Site):
         assert (answer.status, answer.interim_statuses, answer.body) == (200, [100], b"9")
 
 
-def test_one_who_is_turned_away_may_leave_before_the_answer(wired: Site):
+def test_a_rejected_client_may_disconnect_before_the_response(wired: Site):
     with wired.peer() as peer:
         peer.send(build_request("POST", "/fast/asks", "X-Say: later", body=WHOLE)[:-1])
         time.sleep(0.05)
 
 
-def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site):
+def test_a_handler_body_reserves_memory_and_a_stream_does_not(wired: Site):
     others = wired.sending(path="/app/echo")
     with wired.full():
         with wired.peer() as peer:
@@ -400,7 +400,7 @@ def test_a_handler_s_body_takes_room_and_a_stream_counts_for_itself(wired: Site)
 
 
 @pytest.mark.parametrize("path", ["/fast/take", "/app/echo"])
-def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
+def test_a_chunked_body_reserves_memory_as_it_arrives(wired: Site, path: str):
     head = build_request("POST", path, "Transfer-Encoding: chunked")
     with wired.full(free=80_000), wired.peer() as peer:
         peer.send(head + encode_chunks(b"x" * 30_000)[:-5])
@@ -417,7 +417,7 @@ def test_a_body_in_chunks_takes_room_as_it_comes(wired: Site, path: str):
         assert peer.request(head + encode_chunks(WHOLE), "POST").status == 200
 
 
-def test_what_comes_behind_a_request_takes_room_too(wired: Site):
+def test_pipelined_data_reserves_memory(wired: Site):
     with wired.peer() as peer:
         ahead = build_get() * 1_000
         assert len(ahead) > SMALL_REQUEST_BYTES
@@ -429,7 +429,7 @@ def test_what_comes_behind_a_request_takes_room_too(wired: Site):
         until(lambda: wired.room.reserved == 0)
 
 
-def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connection_ends(
+def test_pipelined_data_without_free_memory_is_dropped_and_the_connection_closes(
     wired: Site,
 ):
     with wired.full(), wired.peer() as peer:
@@ -440,13 +440,13 @@ def test_what_comes_behind_a_request_and_finds_no_room_is_dropped_and_the_connec
 
 
 def big_peer(wired: Site, number: int, path: str = "/app/big") -> RawClient:
-    """A peer that asks for a large response and does not read it."""
+    """Return a client that requests a large response and does not read it."""
     peer = wired.peer(source=f"127.0.0.{number}", receive_buffer=4_096)
     peer.send(build_get(path))
     return peer
 
 
-def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
+def test_memory_of_responses_to_slow_readers_is_bounded(wired: Site):
     context = wired.served.server.context
     waiting = context.slow_readers
     waiting.budget.capacity = 2 * BIG
@@ -460,7 +460,7 @@ def test_what_waits_for_slow_readers_is_bounded_in_all(wired: Site):
     until(lambda: waiting.budget.reserved == 0 and not waiting)
 
 
-def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
+def test_the_slowest_reader_is_disconnected_for_others(
     wired: Site, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(slow_readers, "_SLOW_READER_SECONDS", 0)
@@ -476,7 +476,7 @@ def test_a_reader_that_has_been_slow_for_long_makes_room_for_others(
     until(lambda: waiting.budget.reserved == 0 and not waiting)
 
 
-def test_slow_readers_at_one_address_make_room_for_each_other(
+def test_slow_readers_of_one_address_are_disconnected_for_each_other(
     wired: Site, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(slow_readers, "_SLOW_READER_SECONDS", 0)
@@ -495,7 +495,7 @@ def test_slow_readers_at_one_address_make_room_for_each_other(
 
 @pytest.mark.parametrize("owned", [False, True])
 @given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=40))
-def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: list[tuple[int, int]]):
+def test_shares_never_exceed_the_budget(owned: bool, size: int, steps: list[tuple[int, int]]):
     room = MemoryBudget(size)
     shares = [MemoryReservation(room, [number] if owned else ()) for number in range(4)]
     for number, count in steps:
@@ -513,7 +513,7 @@ def test_shares_never_hold_more_than_the_room(owned: bool, size: int, steps: lis
     assert all(room.fits(size // 2, [number]) for number in range(4))
 
 
-def test_an_address_of_ipv6_counts_as_its_network():
+def test_an_ipv6_address_shares_with_its_network():
     assert reservation_owners("2001:db8::1", None) == reservation_owners(
         "2001:db8::ffff:2%eth0", None
     )

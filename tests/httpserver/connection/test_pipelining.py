@@ -1,4 +1,4 @@
-"""Answers come in the order of their requests, whoever answers and however long it takes."""
+"""Responses have the order of their requests, for fast routes, handlers and slow responses."""
 
 import asyncio
 import random
@@ -29,8 +29,8 @@ from tests.support.httpserver.server_thread import RunningServer, ServerThread
 LAST = build_get("/fast/echo?last", "Connection: close")
 
 
-class Bodiless(RequestHandler):
-    """GET answers with the status of the path and no body; HEAD says what GET would."""
+class PipelinedBodilessHandler(RequestHandler):
+    """GET responds with the status in the path and no body; HEAD has the same fields."""
 
     def get(self, status: str) -> None:
         self.set_status(int(status))
@@ -42,7 +42,7 @@ class Bodiless(RequestHandler):
 
 
 class Parts(RequestHandler):
-    """Parts of a body, each flushed, with a pause after each."""
+    """Sends parts of a body, with a flush and a pause after each."""
 
     async def get(self, count: str) -> None:
         for number in range(int(count)):
@@ -52,7 +52,7 @@ class Parts(RequestHandler):
 
 
 class Counting:
-    """A lane that says how many calls run at once, and what each began with."""
+    """A fast route that counts concurrent calls and records their names."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -70,7 +70,7 @@ class Counting:
 
 
 class Abandoned(RequestHandler):
-    """Waits until its client has gone."""
+    """Waits until its client disconnects."""
 
     gone = threading.Event()
 
@@ -89,7 +89,7 @@ class Abandoned(RequestHandler):
 
 @stream_request_body
 class LetsIn(RequestHandler):
-    """Takes its time to let someone in, as if it asked a database who that is."""
+    """Authenticates slowly, as with a database query."""
 
     async def prepare(self) -> None:
         await asyncio.sleep(0.02)
@@ -105,7 +105,7 @@ class LetsIn(RequestHandler):
 
 @stream_request_body
 class Stays(LetsIn):
-    """Takes its time to let someone in, who stays until it leaves."""
+    """Authenticates slowly, then waits until its client disconnects."""
 
     gone = threading.Event()
 
@@ -131,19 +131,19 @@ def served(stage: ServerThread, counting: Counting) -> RunningServer:
     app.add_handlers(
         r".*",
         [
-            (r"/app/status/(\d+)", Bodiless),
+            (r"/app/status/(\d+)", PipelinedBodilessHandler),
             (r"/app/parts/(\d+)", Parts),
             (r"/app/abandoned", Abandoned),
             (r"/app/lets-in", LetsIn),
             (r"/app/stays", Stays),
         ],
     )
-    lanes = [
+    routes = [
         *FAST_ROUTES,
         FastRoute("GET", r"/fast/status/(\d+)", lambda asked: Response(int(asked.params[0]))),
         FastRoute("GET", r"/fast/gate/(\w+)", counting.call),
     ]
-    return stage.serve(app, lanes)
+    return stage.serve(app, routes)
 
 
 def bodies(
@@ -155,7 +155,7 @@ def bodies(
         return [each.body for each in parse_responses(peer.read_to_end(), methods)]
 
 
-def test_a_slow_answer_comes_before_the_quick_ones_behind_it(served: RunningServer) -> None:
+def test_a_slow_response_precedes_later_fast_ones(served: RunningServer) -> None:
     asked = (
         build_get("/fast/late/60")
         + build_get("/fast/echo?2")
@@ -171,7 +171,7 @@ def test_a_slow_answer_comes_before_the_quick_ones_behind_it(served: RunningServ
     ]
 
 
-def test_a_hundred_requests_in_one_segment_of_both_planes(served: RunningServer) -> None:
+def test_a_hundred_requests_in_one_segment_are_answered_in_order(served: RunningServer) -> None:
     chance = random.Random(1)
     asked, expected = b"", []
     for number in range(100):
@@ -198,21 +198,21 @@ def test_a_hundred_requests_in_one_segment_of_both_planes(served: RunningServer)
     assert bodies(served, asked + LAST, cuts=cuts) == expected
 
 
-def test_thousands_of_requests_in_one_go_cost_no_recursion(served: RunningServer) -> None:
-    """A loop over the requests at hand must not become a call in a call."""
+def test_thousands_of_pipelined_requests_do_not_recurse(served: RunningServer) -> None:
+    """The loop over buffered requests must not recurse."""
     for path in ("/fast/hello", "/fast/late/0", "/app/late/0"):
         assert len(bodies(served, build_get(path) * 1500 + LAST)) == 1501
 
 
-def test_close_in_the_middle_leaves_the_rest_unanswered(served: RunningServer) -> None:
+def test_requests_after_connection_close_are_not_answered(served: RunningServer) -> None:
     for path in ("/fast/echo", "/fast/late/20", "/app/echo", "/app/late/20"):
         asked = build_get("/fast/echo?1") + build_get(path, "Connection: close")
         posted = build_request("POST", "/fast/echo", body=b"never") + build_get("/app/echo?never")
         assert len(bodies(served, asked + posted)) == 2
 
 
-def test_what_is_sent_behind_a_close_does_not_harm_the_answers(served: RunningServer) -> None:
-    """Closing on unread bytes would reset the connection, and tear answers under way."""
+def test_data_after_connection_close_does_not_reset_responses(served: RunningServer) -> None:
+    """Closing with unread bytes would reset the connection and lose responses in flight."""
     body = b"x" * 200_000
     for plane in ("fast", "app"):
         post = build_request("POST", f"/{plane}/echo", body=body)
@@ -228,7 +228,7 @@ def test_what_is_sent_behind_a_close_does_not_harm_the_answers(served: RunningSe
         assert [each.body[-len(body) :] for each in answers] == [body] * 5
 
 
-def test_what_comes_before_a_malformed_request_is_answered_in_order(served: RunningServer) -> None:
+def test_requests_before_a_malformed_one_are_answered_in_order(served: RunningServer) -> None:
     for path in ("/fast/late/30", "/app/late/30"):
         with served.connect() as peer:
             malformed = b"GET / HTTP/1.1\r\nHost : x\r\n\r\n"
@@ -240,7 +240,7 @@ def test_what_comes_before_a_malformed_request_is_answered_in_order(served: Runn
 
 
 @pytest.mark.parametrize("plane", ["fast", "app"])
-def test_no_body_follows_where_none_may(served: RunningServer, plane: str) -> None:
+def test_a_response_that_may_have_no_body_has_none(served: RunningServer, plane: str) -> None:
     asked = (
         build_request("HEAD", f"/{plane}/status/200")
         + build_get(f"/{plane}/status/204")
@@ -256,18 +256,18 @@ def test_no_body_follows_where_none_may(served: RunningServer, plane: str) -> No
     assert answers[5].body.startswith(b"GET /fast/echo?last\n")
 
 
-def test_head_of_a_lane_says_what_get_would(served: RunningServer) -> None:
+def test_head_of_a_fast_route_has_the_fields_of_get(served: RunningServer) -> None:
     with served.connect() as peer:
-        told, asked = (
+        from_get, asked = (
             peer.request(build_get("/fast/hello")),
             peer.request(build_request("HEAD", "/fast/hello")),
         )
-        assert asked.comparable()[:3] == told.comparable()[:3]
+        assert asked.comparable()[:3] == from_get.comparable()[:3]
         assert asked.header("Content-Length") == "5"
         assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
-def test_streams_and_others_do_not_mix(served: RunningServer) -> None:
+def test_streamed_and_other_responses_do_not_mix(served: RunningServer) -> None:
     asked = (
         build_get("/app/parts/5")
         + build_get("/fast/echo?2")
@@ -282,7 +282,7 @@ def test_streams_and_others_do_not_mix(served: RunningServer) -> None:
     assert len(answered) == 5
 
 
-def test_a_part_is_sent_when_it_is_flushed(served: RunningServer) -> None:
+def test_a_flushed_part_is_sent_at_once(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/app/parts/200"))
         peer.receive()
@@ -291,9 +291,7 @@ def test_a_part_is_sent_when_it_is_flushed(served: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("plane", ["fast", "app"])
-def test_a_client_that_has_closed_its_side_gets_its_answers(
-    served: RunningServer, plane: str
-) -> None:
+def test_a_half_closed_client_gets_its_responses(served: RunningServer, plane: str) -> None:
     with served.connect() as peer:
         peer.send(
             build_get(f"/{plane}/late/50")
@@ -311,7 +309,7 @@ def test_a_client_that_has_closed_its_side_gets_its_answers(
      b"Content-Length: 10\r\n\r\n12345", b"POST /app/echo HTTP/1.1\r\nHost: a\r\n"
      b"Transfer-Encoding: chunked\r\n\r\n5\r\n123"],
 )  # fmt: skip
-def test_a_client_that_closes_within_a_request_is_let_go(
+def test_a_client_that_closes_within_a_request_is_disconnected(
     served: RunningServer, unfinished: bytes
 ) -> None:
     with served.connect() as peer:
@@ -324,7 +322,7 @@ def test_a_client_that_closes_within_a_request_is_let_go(
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_client_that_has_closed_its_side_while_it_is_let_in_gets_its_answer(
+def test_a_client_half_closed_during_authentication_gets_its_response(
     served: RunningServer, method: str, pause: float
 ) -> None:
     with served.connect() as peer:
@@ -337,7 +335,7 @@ def test_a_client_that_has_closed_its_side_while_it_is_let_in_gets_its_answer(
     assert answer.status == 200
 
 
-def test_a_client_that_goes_away_while_it_is_let_in_is_noticed_by_its_handler(
+def test_a_handler_notices_a_disconnect_during_authentication(
     served: RunningServer,
 ) -> None:
     Stays.gone.clear()
@@ -347,7 +345,7 @@ def test_a_client_that_goes_away_while_it_is_let_in_is_noticed_by_its_handler(
     assert Stays.gone.wait(120)
 
 
-def test_a_client_that_goes_away_is_noticed_by_its_handler(served: RunningServer) -> None:
+def test_a_handler_notices_a_disconnect(served: RunningServer) -> None:
     Abandoned.gone.clear()
     with served.connect() as peer:
         peer.send(build_get("/app/abandoned"))
@@ -356,7 +354,7 @@ def test_a_client_that_goes_away_is_noticed_by_its_handler(served: RunningServer
     served.ping()
 
 
-def test_a_lane_whose_client_goes_away_harms_nobody(
+def test_a_disconnect_from_a_fast_route_affects_no_other_client(
     served: RunningServer, counting: Counting
 ) -> None:
     with served.connect() as peer:
@@ -368,7 +366,7 @@ def test_a_lane_whose_client_goes_away_harms_nobody(
     until(lambda: not served.server.open_connections)
 
 
-def test_one_client_s_wait_is_not_another_s(served: RunningServer, counting: Counting) -> None:
+def test_a_slow_request_delays_no_other_client(served: RunningServer, counting: Counting) -> None:
     with served.connect() as waiting:
         waiting.send(build_get("/fast/gate/one"))
         until(lambda: "one" in counting.begun)
@@ -377,10 +375,10 @@ def test_one_client_s_wait_is_not_another_s(served: RunningServer, counting: Cou
         assert waiting.read_response().body == b"one"
 
 
-def test_requests_that_pile_up_behind_a_slow_one_are_bounded(
+def test_requests_queued_behind_a_slow_one_are_bounded(
     served: RunningServer, counting: Counting
 ) -> None:
-    """While an answer is awaited the server must stop reading, not remember without end."""
+    """The server must stop reading while a response is pending."""
     with served.connect(seconds=0.5) as peer:
         peer.send(build_get("/fast/gate/piled"))
         taken, sending = 0, build_get("/fast/echo") * 500
@@ -394,7 +392,7 @@ def test_requests_that_pile_up_behind_a_slow_one_are_bounded(
 
 
 def until(true: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until `true()`."""
+    """Wait until `true()` holds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -402,8 +400,8 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
 
 
 @stream_request_body
-class Early(RequestHandler):
-    """Answers before it has its request's body."""
+class EarlyResponseHandler(RequestHandler):
+    """Responds before its request's body arrives."""
 
     def prepare(self) -> None:
         self.set_status(403)
@@ -415,11 +413,13 @@ class Early(RequestHandler):
 
 @pytest.fixture(scope="module")
 def early(stage: ServerThread) -> RunningServer:
-    return stage.serve(Application([(r"/early", Early)], log_function=no_access_log), FAST_ROUTES)
+    return stage.serve(
+        Application([(r"/early", EarlyResponseHandler)], log_function=no_access_log), FAST_ROUTES
+    )
 
 
-def test_an_answer_before_the_body_closes_rather_than_guess(early: RunningServer) -> None:
-    """What follows might be the body: it is never read as a request."""
+def test_a_response_before_the_body_arrives_closes_the_connection(early: RunningServer) -> None:
+    """The following bytes might be the body and must not be parsed as a request."""
     with early.connect() as peer:
         smuggled = build_get("/smuggled")
         peer.send(build_request("POST", "/early", body=b"")[:-2] + b"Content-Length: 1000\r\n\r\n")
@@ -429,7 +429,7 @@ def test_an_answer_before_the_body_closes_rather_than_guess(early: RunningServer
         assert peer.is_closed_silently()
 
 
-def test_an_answer_before_a_body_that_came_along(early: RunningServer) -> None:
+def test_a_response_before_a_body_sent_with_its_head(early: RunningServer) -> None:
     with early.connect() as peer:
         peer.send(build_request("POST", "/early", body=b"x" * 1000) + LAST)
         first, *others = parse_responses(peer.read_to_end())

@@ -1,4 +1,4 @@
-"""Where a chunked body ends, whatever pieces it comes in."""
+"""The end of a chunked body is found for every split."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ TRAILERS = st.lists(st.sampled_from([b"X: y\r\n", b"0: 0\r\n"]), max_size=2)
 
 
 @given(PARTS, EXTENSIONS, TRAILERS, st.binary(max_size=30), st.lists(st.integers(0, 400)))
-def test_the_end_is_found_and_nothing_behind_it_is_touched(
+def test_a_chunked_body_ends_exactly_at_its_last_chunk(
     parts: list[bytes], extension: bytes, trailers: list[bytes], behind: bytes, cuts: list[int]
 ) -> None:
     body = b"".join(b"%X%b\r\n%b\r\n" % (len(part), extension, part) for part in parts)
@@ -47,6 +47,6 @@ def test_the_end_is_found_and_nothing_behind_it_is_touched(
         b"0\r\n" + b"X" * 2000,
     ],
 )
-def test_what_is_no_size_or_only_framing_is_refused(data: bytes) -> None:
+def test_an_invalid_chunk_size_or_excessive_framing_is_rejected(data: bytes) -> None:
     with pytest.raises(RequestRefusal):
         ChunkedBodyScanner(trailer_limit=1000).scan(data, 0, len(data))

@@ -1,4 +1,4 @@
-"""Who the client is, by a proxy that is named and by one that is not."""
+"""Client address behind trusted and untrusted proxies."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from httpserver.protocol.peers import TrustedProxies
 PROXIES = TrustedProxies(["10.0.0.0/8", "::1", "unix"])
 
 
-def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
+def client_of(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
     head = "\r\n".join(["GET / HTTP/1.1", "Host: a", *lines, "", ""]).encode()
     peer = PROXIES.make_peer(address, secure)
     if peer.proxies is None:
@@ -22,7 +22,7 @@ def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
         (("X-Forwarded-For: 192.0.2.1",), ("192.0.2.1", False)),
         (("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: HTTPS"), ("192.0.2.1", True)),
         (("X-Forwarded-Proto: https",), ("10.0.0.1", True)),
-        # What stands to the left of the first stranger is that stranger's word.
+        # Entries left of the first untrusted address are that client's claim.
         (("X-Forwarded-For: 1.2.3.4, 192.0.2.1",), ("192.0.2.1", False)),
         (("X-Forwarded-For: 1.2.3.4, 192.0.2.1, 10.9.9.9",), ("192.0.2.1", False)),
         (("X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 192.0.2.1"), ("192.0.2.1", False)),
@@ -49,12 +49,12 @@ def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
         (("X-Forwarded-Proto: https", "X-Forwarded-Proto: http"), ("10.0.0.1", False)),
         (("X-Forwarded-Proto: HTTPS ,",), ("10.0.0.1", True)),
         (("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http, HTTPS"), ("192.0.2.1", True)),
-        # Two proxies of ours, each of which says how it was reached.
+        # Two trusted proxies, each of which adds its protocol.
         (
             ("X-Forwarded-For: 192.0.2.1, 10.1.1.1", "X-Forwarded-Proto: https, http"),
             ("192.0.2.1", True),
         ),
-        # What the client made up stands before.
+        # The client's forged entry comes first.
         (
             ("X-Forwarded-For: 1.2.3.4, 192.0.2.1", "X-Forwarded-Proto: https, http"),
             ("192.0.2.1", False),
@@ -66,21 +66,23 @@ def told(address: str, *lines: str, secure: bool = False) -> tuple[str, bool]:
         (('Forwarded: by=x;for="1.2.3.4, 5.6.7.8", for=192.0.2.1',), ("192.0.2.1", False)),
         (("Forwarded: for=_hidden",), ("10.0.0.1", False)),
         (("Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1"), ("192.0.2.1", False)),
-        # A proxy sets one of the two; the other is the client's own invention.
+        # A proxy sets one of the two fields; the client forged the other.
         (("Forwarded: for=1.2.3.4", "X-Forwarded-For: 192.0.2.1"), ("10.0.0.1", False)),
         (("Forwarded: for=1.2.3.4;proto=https", "X-Forwarded-For: 1.2.3.4"), ("1.2.3.4", False)),
     ],
 )
-def test_a_named_proxy_names_its_client(lines: tuple[str, ...], expected: tuple[str, bool]) -> None:
-    assert told("10.0.0.1", *lines) == expected
-    # Nobody else does.
-    assert told("192.0.2.77", *lines) == ("192.0.2.77", False)
-    assert told("192.0.2.77", *lines, secure=True) == ("192.0.2.77", True)
+def test_a_trusted_proxy_sets_the_client_address(
+    lines: tuple[str, ...], expected: tuple[str, bool]
+) -> None:
+    assert client_of("10.0.0.1", *lines) == expected
+    # An untrusted client sets nothing.
+    assert client_of("192.0.2.77", *lines) == ("192.0.2.77", False)
+    assert client_of("192.0.2.77", *lines, secure=True) == ("192.0.2.77", True)
 
 
-def test_a_proxy_may_be_reached_by_any_road() -> None:
+def test_a_trusted_proxy_may_connect_by_any_address_family() -> None:
     line = "X-Forwarded-For: 192.0.2.1"
-    assert told("::1", line) == ("192.0.2.1", False)
-    assert told("unix", line) == ("192.0.2.1", False)
-    assert told("::ffff:10.0.0.1", line) == ("192.0.2.1", False)
+    assert client_of("::1", line) == ("192.0.2.1", False)
+    assert client_of("unix", line) == ("192.0.2.1", False)
+    assert client_of("::ffff:10.0.0.1", line) == ("192.0.2.1", False)
     assert TrustedProxies(["10.0.0.0/8"]).make_peer("unix", secure=False).proxies is None

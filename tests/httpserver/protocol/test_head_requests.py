@@ -1,4 +1,4 @@
-"""No answer to HEAD has a body, whoever refuses the request, and when (RFC 9110, section 9.3.2)."""
+"""No response to HEAD has a body, errors at any stage included (RFC 9110, section 9.3.2)."""
 
 from collections.abc import Iterator
 
@@ -59,15 +59,15 @@ REFUSED = {
     "transfer coding": (head("/fast/hello", "Transfer-Encoding: gzip, chunked"), 501),
     "expectation": (head("/fast/hello", "Expect: wonders"), 417),
     "two lengths": (head("/fast/hello", "Content-Length: 1", "Content-Length: 2"), 400),
-    "large body to a lane": (head("/fast/hello", "Content-Length: 2000"), 413),
+    "large body to a fast route": (head("/fast/hello", "Content-Length: 2000"), 413),
     "large body to the application": (head("/app/echo", "Content-Length: 2000"), 413),
     "chunk": (head("/fast/hello", "Transfer-Encoding: chunked") + b"x\r\n", 400),
     "header that never ends": (b"HEAD /fast/hello HTTP/1.1\r\nHost: a", 408),
     "body that never ends": (head("/fast/hello", "Content-Length: 5"), 408),
     "body to the application that never ends": (head("/app/echo", "Content-Length: 5"), 408),
-    "lane that refuses": (head("/fast/refuses"), 400),
-    "lane that fails": (head("/fast/fails"), 500),
-    "lane's own error": (head("/fast/missing"), 404),
+    "fast route that refuses": (head("/fast/refuses"), 400),
+    "fast route that fails": (head("/fast/fails"), 500),
+    "fast route's own error": (head("/fast/missing"), 404),
     "nothing there": (head("/nothing"), 404),
     "method not allowed": (head("/app/echo"), 405),
 }
@@ -75,7 +75,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("raw", "status"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_refused_head_has_no_body(
+def test_an_error_response_to_head_has_no_body(
     served: RunningServer, raw: bytes, status: int, whole: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with served.connect() as peer:
@@ -95,8 +95,8 @@ def test_a_refused_head_has_no_body(
     caplog.clear()
 
 
-def test_a_refused_get_has_a_body(served: RunningServer) -> None:
-    """After a HEAD on the same connection, too."""
+def test_an_error_response_to_get_has_a_body(served: RunningServer) -> None:
+    """Also after a HEAD on the same connection."""
     with served.connect() as peer:
         assert peer.request(head()).status == 200
         (answer,) = (

@@ -1,4 +1,4 @@
-"""Every framing rule of HTTP/1.1 with what it lets in and what it keeps out (RFC 9110, 9112).
+"""Every framing rule of HTTP/1.1 with inputs that it accepts and rejects (RFC 9110, 9112).
 
 Each request is followed on the same connection by a second one. After an accepted request the
 second is answered too; after a refused one it never is. Each is also sent in two parts, cut at
@@ -35,13 +35,13 @@ METHOD = frozenset({501})
 
 @dataclass(frozen=True)
 class Rule:
-    """`raw` has `{}` where the path goes; `told` is what an echo then answers."""
+    """`raw` has `{}` in place of the path; `echo` is the content of the response."""
 
     name: str
     raw: bytes
-    told: tuple[str, str, str, bytes] | None = None
+    echo: tuple[str, str, str, bytes] | None = None
     refused: frozenset[int] = frozenset()
-    last: bool = False  # accepted, and the connection then closes
+    last: bool = False  # accepted, then the connection closes
 
     @property
     def method(self) -> str:
@@ -384,14 +384,14 @@ def nothing_is_smuggled() -> Iterator[None]:
 
 
 def check(rule: Rule, path: str, data: bytes) -> tuple[int, ...]:
-    """The statuses of a connection's answers, if they are what the rule says."""
+    """Check a connection's responses against the rule; return their statuses."""
     answers = parse_responses(data, [rule.method])
     if rule.refused:
         assert len(answers) == 1
         refuse(answers[0], rule.refused)
         return (answers[0].status,)
-    assert rule.told
-    method, uri, host, body = rule.told
+    assert rule.echo
+    method, uri, host, body = rule.echo
     first, *others = answers
     assert first.status == 200, first
     assert first.body == echo_body(method, uri.replace("{}", path), host, body)
@@ -418,14 +418,14 @@ def one_loop(fast_stage: ServerThread) -> RunningServer:
 
 
 @pytest.mark.parametrize(("rule", "path"), ALL)
-def test_a_rule_lets_in_and_keeps_out(one_loop: RunningServer, rule: Rule, path: str) -> None:
+def test_a_framing_rule_accepts_and_rejects(one_loop: RunningServer, rule: Rule, path: str) -> None:
     with one_loop.connect() as peer:
         peer.send(sent(rule, path))
         check(rule, path, peer.read_to_end())
 
 
 def in_step(served: RunningServer, sendings: list[list[bytes]]) -> list[bytes]:
-    """Send on many connections at once, a part at a time; return all that each was answered.
+    """Send on many connections at once, a part at a time; return what each received.
 
     After each round the server answers one more client: by then it has read what came before.
     """
@@ -443,7 +443,7 @@ def in_step(served: RunningServer, sendings: list[list[bytes]]) -> list[bytes]:
 
 @pytest.mark.parametrize("path", ["/fast/echo", "/app/echo"])
 @pytest.mark.parametrize("part", RULES)
-def test_a_rule_is_the_same_byte_by_byte(served: RunningServer, part: str, path: str) -> None:
+def test_a_framing_rule_holds_for_single_bytes(served: RunningServer, part: str, path: str) -> None:
     rules = [rule for rule in RULES[part] if len(rule.raw) < 1000]
     data = [sent(rule, path) for rule in rules]
     for sendings in (
@@ -455,7 +455,7 @@ def test_a_rule_is_the_same_byte_by_byte(served: RunningServer, part: str, path:
 
 
 @pytest.mark.parametrize("part", RULES)
-def test_a_rule_is_the_same_cut_anywhere(one_loop: RunningServer, part: str) -> None:
+def test_a_framing_rule_holds_for_every_split(one_loop: RunningServer, part: str) -> None:
     for rule in RULES[part]:
         for path in ("/fast/echo",) if rule.refused else ("/fast/echo", "/app/echo"):
             data = sent(rule, path)
@@ -465,8 +465,10 @@ def test_a_rule_is_the_same_cut_anywhere(one_loop: RunningServer, part: str) -> 
 
 
 @pytest.mark.parametrize("query", ["", "?a"])
-def test_a_pipeline_is_the_same_cut_anywhere(one_loop: RunningServer, query: str) -> None:
-    """Where a part ends between two requests, or within the second, nothing of it gets lost."""
+def test_a_pipeline_is_answered_the_same_for_every_split(
+    one_loop: RunningServer, query: str
+) -> None:
+    """No byte is lost where a part ends between two requests or within the second."""
     data, expected = b"", []
     for path in ("/fast/echo", "/fast/echo", "/app/echo", "/fast/echo"):
         for method, body, lines in (
@@ -484,14 +486,14 @@ def test_a_pipeline_is_the_same_cut_anywhere(one_loop: RunningServer, query: str
         assert [each.body for each in parse_responses(answered)] == expected
 
 
-def test_an_asterisk_asks_about_the_server(served: RunningServer) -> None:
+def test_options_asterisk_is_about_the_server(served: RunningServer) -> None:
     with served.connect() as peer:
         answer = peer.request(b"OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n")
         assert answer.status in (200, 204)
         assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
-def test_an_absolute_target_without_a_path_asks_for_the_root(served: RunningServer) -> None:
+def test_an_absolute_target_without_a_path_is_the_root(served: RunningServer) -> None:
     with served.connect() as peer:
         answer = peer.request(b"GET http://a.example HTTP/1.1\r\nHost: a.example\r\n\r\n")
         assert answer.status == 404
@@ -511,7 +513,7 @@ def test_an_absolute_target_without_a_path_asks_for_the_root(served: RunningServ
         post(b"Transfer-Encoding: chunked ", body=b"0\r\n\r\n").replace(b"{}", b"/fast/echo"),
     ],
 )
-def test_what_a_server_may_take_or_refuse_leaves_the_next_request_whole(
+def test_optional_syntax_does_not_affect_the_next_request(
     served: RunningServer, raw: bytes
 ) -> None:
     with served.connect() as peer:
@@ -530,7 +532,9 @@ class TestExpect:
         lines = (f"POST {path} HTTP/{version}", "Host: a.example", *lines, "", "")
         return "\r\n".join(lines).encode()
 
-    def test_continue_is_said_before_the_body_comes(self, served: RunningServer, path: str) -> None:
+    def test_continue_is_sent_before_the_body_arrives(
+        self, served: RunningServer, path: str
+    ) -> None:
         with served.connect() as peer:
             peer.send(self.head(path, "Content-Length: 5", "Expect: 100-continue"))
             interim = self.interim(peer)
@@ -538,7 +542,7 @@ class TestExpect:
             assert parse_responses(peer.read_to_end())[0].body.endswith(b"\n12345")
         assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
 
-    def test_continue_is_said_before_chunks(self, served: RunningServer, path: str) -> None:
+    def test_continue_is_sent_before_chunks(self, served: RunningServer, path: str) -> None:
         with served.connect() as peer:
             peer.send(self.head(path, "Transfer-Encoding: chunked", "Expect: 100-CONTINUE"))
             assert self.interim(peer).startswith(b"HTTP/1.1 100 ")
@@ -547,15 +551,17 @@ class TestExpect:
         assert first.body.endswith(b"\n12345")
         assert second.body == AFTER_BODY
 
-    def test_continue_is_not_said_when_refused(self, served: RunningServer, path: str) -> None:
-        """RFC 9110, 10.1.1: a final answer at once spares the client its body."""
+    def test_continue_is_not_sent_for_a_refused_request(
+        self, served: RunningServer, path: str
+    ) -> None:
+        """RFC 9110, 10.1.1: an immediate final response saves the client its body."""
         with served.connect() as peer:
             peer.send(self.head(path, "Content-Length: 999999999", "Expect: 100-continue"))
             (answer,) = parse_responses(peer.read_to_end())
         assert (answer.status, answer.interim_statuses) == (413, [])
         assert answer.closes_connection
 
-    def test_continue_is_nothing_to_http_1_0(self, served: RunningServer, path: str) -> None:
+    def test_continue_is_not_sent_to_http_1_0(self, served: RunningServer, path: str) -> None:
         with served.connect() as peer:
             peer.send(self.head(path, "Content-Length: 5", "Expect: 100-continue", version="1.0"))
             assert peer.is_quiet_for(0.1)
@@ -563,7 +569,9 @@ class TestExpect:
             (answer,) = parse_responses(peer.read_to_end())
         assert (answer.status, answer.interim_statuses) == (200, [])
 
-    def test_a_body_that_came_along_is_read(self, served: RunningServer, path: str) -> None:
+    def test_continue_is_not_needed_for_a_body_sent_with_its_head(
+        self, served: RunningServer, path: str
+    ) -> None:
         with served.connect() as peer:
             expecting = self.head(path, "Content-Length: 5", "Expect: 100-continue")
             peer.send(expecting + b"12345" + AFTER)
@@ -571,8 +579,10 @@ class TestExpect:
         assert first.body.endswith(b"\n12345")
         assert second.body == AFTER_BODY
 
-    def test_continue_waits_for_its_turn(self, served: RunningServer, path: str) -> None:
-        """An interim answer must not get in front of an earlier request's answer."""
+    def test_continue_is_sent_after_earlier_responses(
+        self, served: RunningServer, path: str
+    ) -> None:
+        """An interim response must not precede an earlier request's response."""
         with served.connect() as peer:
             peer.send(build_get("/fast/late/100"))
             peer.send(self.head(path, "Content-Length: 5", "Expect: 100-continue"))
@@ -585,21 +595,19 @@ class TestExpect:
     def interim(peer: RawClient) -> bytes:
         while b"\r\n\r\n" not in peer.buffer:
             assert peer.receive()
-        said, peer.buffer = peer.buffer, b""
-        return said
+        received, peer.buffer = peer.buffer, b""
+        return received
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "QUERY", "M-SEARCH"])
-def test_a_registered_method_is_the_application_s_to_allow(
-    served: RunningServer, method: str
-) -> None:
+def test_a_registered_method_reaches_the_application(served: RunningServer, method: str) -> None:
     with served.connect() as peer:
         asked = build_get("/app/echo").replace(b"GET", method.encode())
         assert peer.request(asked, method).status == 405
         assert peer.request(build_get("/fast/hello")).body == b"hello"
 
 
-def test_a_line_of_the_proxy_protocol_is_named_as_such(served: RunningServer) -> None:
+def test_a_proxy_protocol_line_gets_an_explanatory_error(served: RunningServer) -> None:
     with served.connect() as peer:
         answer = peer.request(
             b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + build_get("/fast/hello"), "GET"

@@ -1,4 +1,4 @@
-"""Whatever a client sends: an answer for each request that is one, no fault, no hang."""
+"""Fuzzing: each valid request gets a response; no input causes an error or a hang."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
 Cuts = list[tuple[str, float]]
 PLANES = ["/fast/echo", "/app/echo"]
-BOUND = 60.0  # seconds until the last answer; a busy machine is slow, a hang is for ever
+BOUND = 60.0  # seconds until the last response; far longer than a busy machine needs
 QUIET = settings(
     deadline=None,
     max_examples=200,
@@ -36,14 +36,14 @@ def all_is_well_afterwards(served: RunningServer) -> Iterator[None]:
 
 
 def exchange(served: RunningServer, parts: list[bytes], methods: list[str]) -> list[RawResponse]:
-    """All answers to these parts, from a client that then closes its side."""
+    """Send the parts, half-close, and return all responses."""
     begun = time.monotonic()
     with served.connect(seconds=BOUND) as peer:
         for part in parts:
             if not peer.send(part):
                 break
             if part is not parts[-1]:
-                served.ping()  # by now the part has been read
+                served.ping()  # by then the server has read the part
         peer.half_close()
         answers = parse_responses(peer.read_to_end(), methods)
     assert time.monotonic() - begun < BOUND
@@ -51,7 +51,7 @@ def exchange(served: RunningServer, parts: list[bytes], methods: list[str]) -> l
 
 
 def echoed(asked: ParsedRequest) -> bool:
-    """Whether an echo with a body answers this."""
+    """Return whether the response to this is an echo with a body."""
     path = asked.target.partition(b"?")[0].decode("latin-1")
     if path not in PLANES or (path == "/fast/echo" and asked.method not in ("GET", "POST")):
         return False
@@ -59,7 +59,7 @@ def echoed(asked: ParsedRequest) -> bool:
 
 
 def judge(answers: list[RawResponse], data: bytes) -> None:
-    """Compare with what a strict reader makes of the same bytes."""
+    """Compare the responses with a strict parser's reading of the same bytes."""
     reading = parse_stream(data)
     asked = reading.requests
     assert len(answers) >= len(asked)
@@ -86,7 +86,7 @@ def judge(answers: list[RawResponse], data: bytes) -> None:
             pass
 
 
-# Requests that are right.
+# Valid requests.
 
 token = st.text("abcXYZ019-_!~", min_size=1, max_size=12)
 value = st.text(
@@ -104,7 +104,7 @@ USUAL = ["GET", "GET", "POST", "POST", "PUT", "DELETE", "OPTIONS"]
 
 @st.composite
 def right(draw: st.DrawFn, methods: Sequence[str] = ("HEAD", *USUAL)) -> bytes:
-    """One well-formed request."""
+    """Generate a well-formed request."""
     method = draw(st.sampled_from(methods))
     path = draw(st.sampled_from([*PLANES, "/fast/late/1", "/app/late/1", "/missing"]))
     query = draw(st.one_of(st.just(""), token.map("?a={}".format)))
@@ -128,7 +128,7 @@ def right(draw: st.DrawFn, methods: Sequence[str] = ("HEAD", *USUAL)) -> bytes:
 
 
 def cut(data: bytes, cuts: Cuts) -> list[bytes]:
-    """`data` in parts, cut at so many hundredths of its length, or of its number of lines."""
+    """Split `data` at percentages of its length or of its number of lines."""
     ends = [at + 1 for at, byte in enumerate(data) if byte == 10] or [0]
     places = {"anywhere": range(len(data) + 1), "after a line": ends}
     return split_at(data, [places[kind][int(at * (len(places[kind]) - 1))] for kind, at in cuts])
@@ -141,7 +141,7 @@ cuts = st.lists(
 
 @QUIET
 @given(st.lists(right(), max_size=6), cuts)
-def test_each_right_request_has_its_answer_in_order(
+def test_each_valid_request_is_answered_in_order(
     served: RunningServer, requests: list[bytes], where: Cuts
 ) -> None:
     data = b"".join(requests)
@@ -152,7 +152,7 @@ def test_each_right_request_has_its_answer_in_order(
     judge(answers, data)
 
 
-# Requests that are nearly right.
+# Mutated requests.
 
 EDITS = [
     b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b" ", b"\t", b"\x00", b":", b";", b",", b"0", b"1",
@@ -166,7 +166,7 @@ EDITS = [
 
 @st.composite
 def nearly(draw: st.DrawFn) -> bytes:
-    """Well-formed requests with a few bytes put in, left out or changed.
+    """Generate well-formed requests with a few bytes inserted, removed or changed.
 
     None of them is HEAD: nobody could tell where its answer ends, if it is in doubt at all.
     """
@@ -191,7 +191,7 @@ SMUGGLERS = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def quiet_canary(data: bytes) -> bool:
-    """An edit that puts the canary between requests makes it a request like any other."""
+    """Return whether the canary stands between requests, where it is an ordinary request."""
     return any(each.target == b"/smuggled" for each in parse_stream(data).requests)
 
 
@@ -205,7 +205,7 @@ def quiet_canary(data: bytes) -> bool:
 @example(build_get("/fast/echo"), [("anywhere", 0.05)])
 @example(build_get("/app/echo") + b"\r\n\r\n", [])
 @example(build_get("/fast/echo") + b"\r\n\r\n", [])
-def test_a_nearly_right_request_is_read_as_the_rfcs_say(
+def test_a_mutated_request_is_parsed_as_the_rfcs_require(
     served: RunningServer, data: bytes, where: Cuts
 ) -> None:
     reading = parse_stream(data)
@@ -224,7 +224,9 @@ def test_a_nearly_right_request_is_read_as_the_rfcs_say(
 @example(b"A" * 100_000, [("anywhere", 0.5)])
 @example(b"GET / HTTP/1.1\r\n" + b"a" * 100_000, [("anywhere", 0.5)])
 @example(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 50_000, [("anywhere", 0.5)])
-def test_any_bytes_at_all(served: RunningServer, data: bytes, where: Cuts) -> None:
+def test_arbitrary_bytes_cause_no_error_and_no_hang(
+    served: RunningServer, data: bytes, where: Cuts
+) -> None:
     reading = parse_stream(data)
     answers = exchange(served, cut(data, where), [each.method for each in reading.requests])
     judge(answers, data)

@@ -1,4 +1,4 @@
-"""A request's identifier comes back with its answer, and never with another's."""
+"""A response has the X-Request-Id of its own request only."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def served(stage: ServerThread) -> RunningServer:
 
 
 def twice(served: RunningServer, data: bytes) -> list[RawResponse]:
-    """Answers to the same request twice, and then to one without an identifier."""
+    """Send a request twice, then one without an id; return the responses."""
     with served.connect() as peer:
         answers = [peer.request(data), peer.request(data)]
         assert peer.request(build_get("/fast/hello")).header(NAME) is None
@@ -40,7 +40,7 @@ def twice(served: RunningServer, data: bytes) -> list[RawResponse]:
 @pytest.mark.parametrize(
     "path", ["/fast/hello", "/fast/large", "/fast/late/1", "/fast/none", "/fast/echo?a=b"]
 )
-def test_a_lane_sends_it_back(served: RunningServer, path: str, name: str) -> None:
+def test_a_fast_route_returns_the_request_id(served: RunningServer, path: str, name: str) -> None:
     for value in RIGHT:
         for method in ("GET", "HEAD"):
             for answer in twice(served, build_request(method, path, f"{name}: {value}")):
@@ -48,7 +48,7 @@ def test_a_lane_sends_it_back(served: RunningServer, path: str, name: str) -> No
                 assert answer.header_values(NAME) == [value]
 
 
-def test_a_lane_with_a_body_sends_it_back(served: RunningServer) -> None:
+def test_a_fast_route_with_a_body_returns_the_request_id(served: RunningServer) -> None:
     for data in (
         build_request("POST", "/fast/echo", f"{NAME}: one", body=b"a body"),
         build_request("POST", "/fast/echo", f"{NAME}: one", body=bytes(40_000)),
@@ -58,7 +58,7 @@ def test_a_lane_with_a_body_sends_it_back(served: RunningServer) -> None:
         assert [each.header_values(NAME) for each in twice(served, data)] == [["one"], ["one"]]
 
 
-def test_an_invalid_one_is_passed_over(served: RunningServer) -> None:
+def test_an_invalid_request_id_is_ignored(served: RunningServer) -> None:
     for value in WRONG:
         for data in (
             build_get("/fast/hello", f"{NAME}: {value}"),
@@ -71,7 +71,7 @@ def test_an_invalid_one_is_passed_over(served: RunningServer) -> None:
         assert answer.header(NAME) is None
 
 
-def test_a_lane_is_told_it(served: RunningServer) -> None:
+def test_a_fast_route_can_read_the_request_id(served: RunningServer) -> None:
     for answer in twice(served, build_get("/fast/id", f"{NAME}: mine")):
         assert answer.body == b"mine"
 
@@ -85,7 +85,7 @@ def test_a_lane_is_told_it(served: RunningServer) -> None:
         (build_get("/fast/hello", f"{NAME}: mine", "Content-Length: x"), None),
     ],
 )
-def test_a_refusal_of_the_server_s_own_sends_it_back_if_the_head_is_well_formed(
+def test_an_error_of_the_server_returns_the_request_id_of_a_valid_head(
     served: RunningServer, data: bytes, found: str | None
 ) -> None:
     with served.connect() as peer:
@@ -94,7 +94,7 @@ def test_a_refusal_of_the_server_s_own_sends_it_back_if_the_head_is_well_formed(
     assert answer.header(NAME) == found
 
 
-def test_requests_in_one_piece_have_each_their_own(served: RunningServer) -> None:
+def test_pipelined_requests_have_their_own_request_ids(served: RunningServer) -> None:
     data = b"".join(
         build_get("/fast/hello", *([f"{NAME}: {n}"] if n % 3 else [])) for n in range(30)
     )
@@ -104,11 +104,11 @@ def test_requests_in_one_piece_have_each_their_own(served: RunningServer) -> Non
     assert found == [str(n) if n % 3 else None for n in range(30)]
 
 
-def test_it_does_not_stay_after_a_request_to_the_application(served: RunningServer) -> None:
+def test_a_request_id_is_not_reused_after_an_application_request(served: RunningServer) -> None:
     with served.connect() as peer:
         assert peer.request(build_get("/app/echo", f"{NAME}: mine")).status == 200
         assert peer.request(build_get("/fast/hello")).header(NAME) is None
-        # Cut off, and so read the long way.
+        # Split, so that it takes the general path of the parser.
         peer.send(build_get("/app/echo", f"{NAME}: mine")[:-2])
         served.ping()
         peer.send(b"\r\n")
@@ -116,7 +116,7 @@ def test_it_does_not_stay_after_a_request_to_the_application(served: RunningServ
         assert peer.request(build_get("/fast/hello")).header(NAME) is None
 
 
-def test_the_lines_of_framing_are_parted_from_it() -> None:
+def test_framing_fields_are_separate_from_the_request_id() -> None:
     lines = (b"Host: a", b"x-Request-Id: \t1 ", b"Content-Length: 1")
     assert split_request_id(lines) == ((lines[0], lines[2]), b"X-Request-Id: 1\r\n")
     assert split_request_id(lines[:1]) == (lines[:1], b"")

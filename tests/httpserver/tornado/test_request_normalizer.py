@@ -1,4 +1,4 @@
-"""What wire makes of a request for lanes and applications, and `Normalized` on Tornado's server."""
+"""Normalized requests of fast routes and applications, on both servers."""
 
 import gzip
 from collections.abc import Iterator
@@ -52,13 +52,13 @@ class Body(RequestHandler):
         self.finish(self.request.body)
 
 
-class Form(RequestHandler):
+class FormArgumentsHandler(RequestHandler):
     def post(self) -> None:
         self.finish(self.get_body_argument("name", "none"))
 
 
 @stream_request_body
-class Streamed(RequestHandler):
+class StreamedFormHandler(RequestHandler):
     def initialize(self) -> None:
         self.body = b""
 
@@ -74,8 +74,8 @@ ROUTES = [
     (r"/app/uri", Uri),
     (r"/app/cookie/(\w+)", Cookie),
     (r"/app/body", Body),
-    (r"/app/form", Form),
-    (r"/app/streamed", Streamed),
+    (r"/app/form", FormArgumentsHandler),
+    (r"/app/streamed", StreamedFormHandler),
 ]
 
 
@@ -111,7 +111,7 @@ def test_percent_encoded_unreserved_characters_of_a_path_are_decoded(
 ) -> None:
     answer = ask(served, build_get(f"/{plane}/name/{path}"))
     assert (answer.status, answer.body) == (200, name)
-    # Also of the path's fixed parts.
+    # Also in fixed parts of the path.
     encoded = f"/{plane[0]}%{ord(plane[1]):x}{plane[2:]}/n%61me/{path}"
     assert ask(served, build_get(encoded)).body == name
 
@@ -119,7 +119,7 @@ def test_percent_encoded_unreserved_characters_of_a_path_are_decoded(
 def test_other_percent_encoded_characters_of_a_path_are_not_decoded(served: RunningServer) -> None:
     for path in ("%2Fapp/uri", "/app%2furi", "/app%2Furi", "/app/uri%3Fa", "/%61pp/uri%20"):
         assert ask(served, build_get(path)).status in (400, 404)
-    # Decoded once: what comes out is not decoded again before the handler does.
+    # The result is not decoded a second time before the handler does so.
     assert ask(served, build_get("/app/name/%2541")).body == b"%41"
     assert ask(served, build_get("/fast/name/a%2Fb")).status == 404
     assert ask(served, build_get("/app/uri?a=%61%2F")).body == b"a.example /app/uri?a=%61%2F"
@@ -141,7 +141,7 @@ def test_an_absolute_target_is_a_path_whose_authority_is_the_host(served: Runnin
 
 @pytest.mark.parametrize("plane", ["fast", "app"])
 def test_cookies_may_come_in_several_fields(served: RunningServer, plane: str) -> None:
-    """A proxy may hand on an HTTP/2 client's cookies as they came (RFC 9113, section 8.2.3)."""
+    """A proxy may forward an HTTP/2 client's cookie fields unjoined (RFC 9113, section 8.2.3)."""
     lines = ("Cookie: a=1", "X-A: b", "cookie: b=2; c=3", "COOKIE: d=4")
     for name, value in (("a", b"1"), ("b", b"2"), ("c", b"3"), ("d", b"4"), ("e", b"none")):
         assert ask(served, build_get(f"/{plane}/cookie/{name}", *lines)).body == value
@@ -170,7 +170,7 @@ def test_a_compressed_body_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("path", ["/fast/body", "/fast/small", "/app/body", "/app/streamed"])
-def test_a_body_that_is_not_compressed_is_taken(served: RunningServer, path: str) -> None:
+def test_an_uncompressed_body_is_accepted(served: RunningServer, path: str) -> None:
     for lines in (
         ("Content-Encoding: identity",),
         ("Content-Encoding: Identity , identity",),
@@ -197,7 +197,11 @@ def test_the_connection_closes_after_a_compressed_body(served: RunningServer) ->
 
 
 @pytest.mark.parametrize(
-    "kind", ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded;charset=UTF-8"]
+    "kind",
+    [
+        "application/x-www-form-urlencoded",
+        "Application/X-WWW-Form-Urlencoded;charset=UTF-8",
+    ],
 )
 def test_a_form_may_name_its_media_type_in_any_case(served: RunningServer, kind: str) -> None:
     asked = build_request("POST", "/app/form", f"Content-Type: {kind}", body=b"name=a")
@@ -207,6 +211,9 @@ def test_a_form_may_name_its_media_type_in_any_case(served: RunningServer, kind:
 def test_a_multipart_form_may_name_its_media_type_in_any_case(served: RunningServer) -> None:
     body = b'--aB\r\nContent-Disposition: form-data; name="name"\r\n\r\nb\r\n--aB--\r\n'
     asked = build_request(
-        "POST", "/app/form", "Content-Type: Multipart/Form-Data; boundary=aB", body=body
+        "POST",
+        "/app/form",
+        "Content-Type: Multipart/Form-Data; boundary=aB",
+        body=body,
     )
     assert ask(served, asked).body == b"b"

@@ -1,4 +1,4 @@
-"""An unchanged Tornado application between its client and the wire: flow, ends, and limits."""
+"""An unchanged Tornado application on this server: flow control, disconnects, limits."""
 
 import asyncio
 import time
@@ -12,30 +12,30 @@ from tests.support.httpserver.echo_application import no_access_log
 from tests.support.httpserver.raw_client import build_get, build_request, parse_responses
 from tests.support.httpserver.server_thread import RunningServer, ServerThread
 
-SAID: dict[str, list[object]] = {}
+RECORDED: dict[str, list[object]] = {}
 
 
-def say(name: str, what: object) -> None:
-    SAID.setdefault(name, []).append(what)
+def record(name: str, what: object) -> None:
+    RECORDED.setdefault(name, []).append(what)
 
 
 @stream_request_body
-class Slow(RequestHandler):
-    """Takes each part of a body in its own time."""
+class SlowUploadHandler(RequestHandler):
+    """Reads each part of a body slowly."""
 
     def prepare(self) -> None:
         self.request.connection.set_max_body_size(64 << 20)  # type: ignore[union-attr]
 
     async def data_received(self, chunk: bytes) -> None:
-        say("taken", len(chunk))
+        record("taken", len(chunk))
         await asyncio.sleep(0.05)
 
     def post(self) -> None:
         self.write("taken")
 
 
-class Events(RequestHandler):
-    """Server-sent events, until the client leaves."""
+class EventStreamHandler(RequestHandler):
+    """Server-sent events until the client disconnects."""
 
     left: asyncio.Event | None = None
 
@@ -46,7 +46,7 @@ class Events(RequestHandler):
             self.write(f"data: {number}\n\n")
             await self.flush()
         await self.left.wait()
-        say("events", "left")
+        record("events", "left")
 
     def on_connection_close(self) -> None:
         assert self.left is not None
@@ -54,7 +54,7 @@ class Events(RequestHandler):
 
 
 class Stubborn(RequestHandler):
-    """Sends on when nobody is there."""
+    """Sends after its client has disconnected."""
 
     async def get(self) -> None:
         self.write("a")
@@ -65,11 +65,11 @@ class Stubborn(RequestHandler):
                 await self.flush()
                 await asyncio.sleep(0.005)
         except StreamClosedError:
-            say("stubborn", "closed")
+            record("stubborn", "closed")
 
 
 class Grabbing(RequestHandler):
-    """Wants the bare connection, at once or with an answer sent before."""
+    """Detaches its connection, at once or after a response."""
 
     async def get(self, when: str) -> None:
         match when:
@@ -86,7 +86,7 @@ class Grabbing(RequestHandler):
 
 
 class Framing(RequestHandler):
-    """Sets the header fields that the query has, and answers ten bytes."""
+    """Sets the header fields in the query and responds with ten bytes."""
 
     def get(self) -> None:
         self.set_status(int(self.get_query_argument("status", "200")))
@@ -97,8 +97,8 @@ class Framing(RequestHandler):
             self.write(bytes(10))
 
 
-class Early(RequestHandler):
-    """Answers what it will not read."""
+class UnreadBodyHandler(RequestHandler):
+    """Responds without reading the body."""
 
     def prepare(self) -> None:
         self.set_status(403)
@@ -106,37 +106,37 @@ class Early(RequestHandler):
 
 
 @stream_request_body
-class EarlyStreamed(Early):
+class EarlyStreamed(UnreadBodyHandler):
     def data_received(self, chunk: bytes) -> None:
-        say("early", chunk)
+        record("early", chunk)
 
 
-class Who(RequestHandler):
+class ClientAddressHandler(RequestHandler):
     def get(self) -> None:
         asked = self.request
         self.write(f"{asked.remote_ip} {asked.protocol} {asked.full_url()} {asked.version}")
 
 
 ROUTES = [
-    (r"/slow", Slow),
-    (r"/events", Events),
+    (r"/slow", SlowUploadHandler),
+    (r"/events", EventStreamHandler),
     (r"/stubborn", Stubborn),
     (r"/grabbing/(\w+)", Grabbing),
     (r"/framing", Framing),
-    (r"/early", Early),
+    (r"/early", UnreadBodyHandler),
     (r"/early/streamed", EarlyStreamed),
-    (r"/who", Who),
+    (r"/who", ClientAddressHandler),
 ]
 
 
 @pytest.fixture
 def served(stage: ServerThread) -> RunningServer:
-    SAID.clear()
+    RECORDED.clear()
     return stage.serve(Application(ROUTES, log_function=no_access_log))  # type: ignore[arg-type]
 
 
 def ping(served: RunningServer) -> None:
-    """Wait until what an earlier request logs after its answer is in the log."""
+    """Wait until an earlier request has written its log lines."""
     served.ping("/who")
 
 
@@ -147,7 +147,7 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
-def test_a_body_is_not_read_faster_than_its_handler_takes_it(served: RunningServer) -> None:
+def test_a_body_is_read_at_the_speed_of_its_handler(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_request("POST", "/slow", "Content-Length: 33554432"))
         peer.socket.settimeout(0.25)
@@ -155,24 +155,24 @@ def test_a_body_is_not_read_faster_than_its_handler_takes_it(served: RunningServ
         with pytest.raises(TimeoutError):
             while sent < 33554432:
                 sent += peer.socket.send(bytes(1 << 20))
-        taken = sum(SAID["taken"])  # type: ignore[arg-type]
+        taken = sum(RECORDED["taken"])  # type: ignore[arg-type]
         assert taken <= (time.monotonic() - began + 0.1) / 0.05 * 65536
-        assert sent - taken < 12 << 20  # what the kernels hold
+        assert sent - taken < 12 << 20  # kernel buffers
 
 
 def test_an_event_stream_ends_when_its_client_leaves(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/events"))
         until(lambda: peer.receive() and b"data: 1" in peer.buffer)
-        assert "events" not in SAID
-    until(lambda: SAID.get("events") == ["left"])
+        assert "events" not in RECORDED
+    until(lambda: RECORDED.get("events") == ["left"])
 
 
-def test_who_sends_to_nobody_is_told(served: RunningServer) -> None:
+def test_writing_to_a_closed_connection_raises(served: RunningServer) -> None:
     with served.connect() as peer:
         peer.send(build_get("/stubborn"))
         peer.receive()
-    until(lambda: SAID.get("stubborn") == ["closed"])
+    until(lambda: RECORDED.get("stubborn") == ["closed"])
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ def test_who_sends_to_nobody_is_told(served: RunningServer) -> None:
 def test_detach_is_refused_and_closes_the_connection(
     served: RunningServer, when: str, statuses: list[int] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A handler that detaches its connection is finished for Tornado: nobody else answers."""
+    """Tornado takes a request as finished after detach, so the server must respond."""
     with served.connect() as peer:
         peer.send(build_get(f"/grabbing/{when}"))
         data = peer.read_to_end()
         if statuses is None:
-            assert not data.endswith(b"0\r\n\r\n")  # cut, not completed
+            assert not data.endswith(b"0\r\n\r\n")  # aborted, not completed
         else:
             assert [each.status for each in parse_responses(data)] == statuses
     assert (b"do not call detach" in data) == (statuses == [501])
@@ -213,7 +213,7 @@ def test_detach_is_refused_and_closes_the_connection(
         "Transfer-Encoding=chunked&Content-Length=10",
     ],
 )
-def test_a_field_that_would_frame_the_answer_wrongly_is_not_sent(
+def test_a_field_that_breaks_response_framing_is_not_sent(
     served: RunningServer, query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with served.connect() as peer:
@@ -226,7 +226,7 @@ def test_a_field_that_would_frame_the_answer_wrongly_is_not_sent(
     caplog.clear()
 
 
-def test_a_content_length_that_is_right_is_sent(served: RunningServer) -> None:
+def test_a_correct_content_length_is_sent(served: RunningServer) -> None:
     with served.connect() as peer:
         assert peer.request(build_get("/framing?Content-Length=10")).body == bytes(10)
         assert peer.request(build_get("/framing?Content-Length=0010")).body == bytes(10)
@@ -235,20 +235,20 @@ def test_a_content_length_that_is_right_is_sent(served: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(("path", "statuses"), [("/early", [403, 200]), ("/early/streamed", [403])])
-def test_an_answer_before_the_body_ends_the_connection(
+def test_a_response_before_the_end_of_a_stream_closes_the_connection(
     served: RunningServer, path: str, statuses: list[int]
 ) -> None:
-    """A handler that does not stream has its body first, so that its connection goes on."""
+    """A handler that does not stream gets its whole body first, so its connection stays open."""
     with served.connect() as peer:
         peer.send(
             build_request("POST", path, body=b"x" * 100_000)
             + build_get("/who", "Connection: close")
         )
         assert [each.status for each in parse_responses(peer.read_to_end())] == statuses
-    assert "early" not in SAID
+    assert "early" not in RECORDED
 
 
-def test_a_handler_knows_whom_it_talks_to(served: RunningServer) -> None:
+def test_a_handler_sees_the_address_of_its_client(served: RunningServer) -> None:
     with served.connect() as peer:
         assert peer.request(build_get("/who?a=b")).body == (
             b"127.0.0.1 http http://a.example/who?a=b HTTP/1.1"

@@ -1,4 +1,4 @@
-"""An unchanged Tornado application answers on wire as it does on Tornado's own server.
+"""An unchanged Tornado application responds on this server as on Tornado's own.
 
 There, `Normalized` stands before it: see test_request_normalizer.py.
 """
@@ -48,9 +48,9 @@ class Plain(RequestHandler):
         self.write("plain")
 
     def post(self) -> None:
-        self.write({"body": self.request.body.decode(), "arguments": self.said()})
+        self.write({"body": self.request.body.decode(), "arguments": self.argument_lists()})
 
-    def said(self) -> dict[str, list[str]]:
+    def argument_lists(self) -> dict[str, list[str]]:
         return {name: self.get_arguments(name) for name in sorted(self.request.arguments)}
 
     def options(self) -> None:
@@ -63,8 +63,8 @@ class GetOnly(RequestHandler):
         self.finish("get")
 
 
-class Told(RequestHandler):
-    """What a handler can know of its request."""
+class DescribeRequestHandler(RequestHandler):
+    """Responds with all properties of its request."""
 
     def get(self) -> None:
         asked = self.request
@@ -101,7 +101,7 @@ class Flushing(RequestHandler):
 
 
 class Sized(RequestHandler):
-    """Parts of a body whose length is said first."""
+    """Sends parts of a body after its Content-Length."""
 
     async def get(self) -> None:
         self.set_header("Content-Length", "6")
@@ -112,7 +112,7 @@ class Sized(RequestHandler):
     head = get
 
 
-class Large(RequestHandler):
+class LargeBodyHandler(RequestHandler):
     async def get(self) -> None:
         for number in range(40):
             self.write(bytes([number]) * 50_000)
@@ -120,8 +120,8 @@ class Large(RequestHandler):
 
 
 @stream_request_body
-class Streamed(RequestHandler):
-    """Counts its body as it comes, more slowly than it comes."""
+class CountingUploadHandler(RequestHandler):
+    """Counts its body, more slowly than it arrives."""
 
     async def prepare(self) -> None:
         self.size = self.calls = 0
@@ -147,7 +147,7 @@ class Cookies(RequestHandler):
         self.write(self.get_cookie("had", "nothing"))
 
 
-class Form(RequestHandler):
+class XsrfFormHandler(RequestHandler):
     """Guarded by the XSRF cookie."""
 
     def get(self) -> None:
@@ -184,7 +184,7 @@ class Raising(RequestHandler):
         self.finish({"error": status_code, "reason": self._reason})
 
 
-class Bodiless(RequestHandler):
+class BodilessHandler(RequestHandler):
     def get(self, status: str) -> None:
         self.set_status(int(status))
 
@@ -192,7 +192,7 @@ class Bodiless(RequestHandler):
 
 
 class Wrong(RequestHandler):
-    """Breaks the promise of its own Content-Length."""
+    """Sends more or less than its Content-Length."""
 
     def get(self, how: str) -> None:
         self.set_header("Content-Length", "5")
@@ -220,8 +220,8 @@ class Late(RequestHandler):
         self.write("late")
 
 
-class Early(RequestHandler):
-    """Informs a client before it answers."""
+class InterimResponseHandler(RequestHandler):
+    """Sends an interim response first."""
 
     def get(self) -> None:
         self.redirect("/plain?x=ä", status=303)
@@ -235,21 +235,21 @@ def build(folder: Path, **settings: Any) -> Application:
     routes = [
         (r"/plain", Plain),
         (r"/get", GetOnly),
-        (r"/told", Told),
+        (r"/describe", DescribeRequestHandler),
         (r"/flush/(\d+)", Flushing),
         (r"/sized", Sized),
-        (r"/large", Large),
-        (r"/streamed", Streamed),
+        (r"/large", LargeBodyHandler),
+        (r"/streamed", CountingUploadHandler),
         (r"/cookies", Cookies),
-        (r"/form", Form),
+        (r"/form", XsrfFormHandler),
         (r"/raise/(\w+)", Raising),
-        (r"/status/(\d+)", Bodiless),
+        (r"/status/(\d+)", BodilessHandler),
         (r"/wrong/(\w+)", Wrong),
         (r"/closing", Closing),
         (r"/guarded", Guarded),
         (r"/late", Late),
         (r"/moved/(.*)", RedirectHandler, {"url": "/plain?{0}", "permanent": False}),
-        (r"/see", Early),
+        (r"/see", InterimResponseHandler),
         (r"/files/(.*)", StaticFileHandler, {"path": str(folder), "default_filename": "a.txt"}),
         (r"/gone", ErrorHandler, {"status_code": 410}),
     ]
@@ -273,13 +273,13 @@ class Both:
     """The same application on both servers."""
 
     def __init__(
-        self, stage: ServerThread, application: Application, lanes: Sequence[FastRoute] = ()
+        self, stage: ServerThread, application: Application, fast_routes: Sequence[FastRoute] = ()
     ) -> None:
-        self.ours = stage.serve(application, lanes)
+        self.ours = stage.serve(application, fast_routes)
         self.theirs = stage.serve_tornado(RequestNormalizer(application), max_body_size=256 << 10)
 
     def request(self, data: bytes, method: str | None = None) -> tuple[RawResponse, RawResponse]:
-        """Both answers, and whether both connections are then in the same state."""
+        """Return both responses; check that both connections are then in the same state."""
         method = method or data.split(b" ", 1)[0].decode()
         answers = []
         for served in (self.ours, self.theirs):
@@ -294,14 +294,14 @@ def read(peer: RawClient, method: str) -> RawResponse:
         answer = peer.read_response(method)
     except EOFError:
         return RawResponse(0, "closed", [], peer.buffer)
-    # Whether the connection is kept has to be the same; how that is said may differ.
+    # Both must keep or both must close the connection; the Connection field may differ.
     answer.headers = [each for each in answer.headers if each[0].lower() != "connection"]
     answer.reason += " (kept)" if kept(peer) else " (closed)"
     return answer
 
 
 def kept(peer: RawClient) -> bool:
-    """Whether a second request is answered."""
+    """Return whether a second request is answered."""
     try:
         return peer.request(build_get("/status/204")).status == 204
     except EOFError:
@@ -319,15 +319,15 @@ def same(both: Both, data: bytes, method: str | None = None) -> RawResponse:
     return ours
 
 
-UNSIZED = ("/flush/1", "/flush/30", "/large")  # flushed before their length is known
+UNSIZED = ("/flush/1", "/flush/30", "/large")  # without a Content-Length
 FORM = "Content-Type: application/x-www-form-urlencoded"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @pytest.mark.parametrize(
-    "path", ["/plain", "/get", "/told", "/missing", "/gone", "/files/a.txt", "/moved/x", "/"]
+    "path", ["/plain", "/get", "/describe", "/missing", "/gone", "/files/a.txt", "/moved/x", "/"]
 )
-def test_a_path_s_methods(both: Both, path: str) -> None:
+def test_methods_of_a_path_match_tornado(both: Both, path: str) -> None:
     for method in METHODS:
         assert same(both, build_request(method, path)).status
 
@@ -355,8 +355,8 @@ def test_a_path_s_methods(both: Both, path: str) -> None:
         ("/late", 200),
         ("/moved/a=b", 302),
         ("/see", 303),
-        ("/told?a=1&a=2&b=%C3%A4&c", 200),
-        ("/told?a=%zz&;&&=", 200),
+        ("/describe?a=1&a=2&b=%C3%A4&c", 200),
+        ("/describe?a=%zz&;&&=", 200),
         ("/%70lain", 200),
         ("/plain%00", 404),
         ("//plain", 404),
@@ -371,12 +371,12 @@ def test_a_path_s_methods(both: Both, path: str) -> None:
     ],
 )
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_a_path(both: Both, path: str, status: int, version: str) -> None:
+def test_paths_match_tornado(both: Both, path: str, status: int, version: str) -> None:
     assert same(both, build_get(path, version=version)).status == status
     assert same(both, build_get(path, "Connection: close", version=version)).status == status
     assert same(both, build_request("HEAD", path, version=version))
     if version == "1.0" and path in UNSIZED:
-        # Tornado leaves such a client waiting for the end of the body.
+        # Tornado never ends the body for such a client.
         with both.ours.connect() as peer:
             peer.send(build_get(path, "Connection: keep-alive", version=version))
             (answer,) = parse_responses(peer.read_to_end())
@@ -387,16 +387,18 @@ def test_a_path(both: Both, path: str, status: int, version: str) -> None:
         )
 
 
-def test_a_fault_answers_500_once_and_is_logged_once(
+def test_a_handler_error_is_500_and_logged_once(
     both: Both, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert same(both, build_get("/raise/fault")).status == 500
     errors = [each for each in caplog.records if each.levelname == "ERROR"]
-    assert len(errors) == 2  # one of each server
+    assert len(errors) == 2  # one per server
     caplog.clear()
 
 
-def test_a_fault_after_the_head_is_the_same(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_error_after_the_head_matches_tornado(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
     assert same(both, build_get("/raise/late")).status == 200
     caplog.clear()
 
@@ -410,7 +412,7 @@ def test_a_handler_may_close_the_connection(both: Both) -> None:
 
 
 @pytest.mark.parametrize("how", ["short", "long"])
-def test_a_handler_that_breaks_its_content_length_cannot_break_the_next_answer(
+def test_a_wrong_content_length_does_not_affect_the_next_response(
     both: Both, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with both.ours.connect() as peer:
@@ -443,13 +445,15 @@ def test_a_handler_that_breaks_its_content_length_cannot_break_the_next_answer(
         ("Accept-Encoding: gzip",),
     ],
 )
-def test_files_by_part_and_by_condition(both: Both, headers: tuple[str, ...]) -> None:
+def test_range_and_conditional_file_requests_match_tornado(
+    both: Both, headers: tuple[str, ...]
+) -> None:
     for method in ("GET", "HEAD"):
         for path in ("/files/a.txt", "/files/empty.txt", "/files/big.bin"):
             same(both, build_request(method, path, *headers))
 
 
-def test_a_file_is_not_sent_again_to_who_has_it(both: Both) -> None:
+def test_a_current_etag_of_a_file_gets_304(both: Both) -> None:
     etag = same(both, build_get("/files/a.txt")).header("Etag")
     assert etag
     for value in (etag, f"W/{etag}", f'"x", {etag}'):
@@ -467,34 +471,34 @@ def test_a_file_is_not_sent_again_to_who_has_it(both: Both) -> None:
         build_request("POST", "/plain", FORM, body=b"a=%ff"),
         build_request("POST", "/plain", "Content-Type: multipart/form-data; boundary=x",
                 body=b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'),
-        build_request("POST", "/told", "Content-Type: multipart/form-data; boundary=x",
+        build_request("POST", "/describe", "Content-Type: multipart/form-data; boundary=x",
                 body=b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\n'
                 b"1\r\n--x--\r\n"),
         build_request("POST", "/plain", "Content-Type: multipart/form-data", body=b"broken"),
         build_request("POST", "/plain", "Transfer-Encoding: chunked")
         + encode_chunks(b"a", b"bc", b"def"),
-        build_request("PUT", "/told", body=b"x" * 10_000),
+        build_request("PUT", "/describe", body=b"x" * 10_000),
         build_request("POST", "/streamed", body=b"x" * 200_000),
         build_request("POST", "/streamed", "Transfer-Encoding: chunked")
         + encode_chunks(*[b"x" * 999] * 99),
         build_request("POST", "/streamed"),
         build_request("PUT", "/streamed", body=b"x" * 3_000_000),
-        build_request("DELETE", "/told", body=b"body of a DELETE"),
+        build_request("DELETE", "/describe", body=b"body of a DELETE"),
         build_get("/cookies", "Cookie: had=this; c=d"),
-        build_get("/told", 'Cookie: a=1; b="2 3"; a=4; broken; =5; x=y=z'),
-        build_get("/told", "Cookie: a=1", "Cookie: b=2"),
-        build_get("/told", "X-A: b", "X-A: c", "x-a: d", "X-Empty:"),
-        build_get("/told", "X-A: \xe4\xf6"),
+        build_get("/describe", 'Cookie: a=1; b="2 3"; a=4; broken; =5; x=y=z'),
+        build_get("/describe", "Cookie: a=1", "Cookie: b=2"),
+        build_get("/describe", "X-A: b", "X-A: c", "x-a: d", "X-Empty:"),
+        build_get("/describe", "X-A: \xe4\xf6"),
         build_get("/guarded", "Cookie: user=me"),
-        build_get("/told", "Accept: text/html, */*;q=0.1", "User-Agent: x"),
+        build_get("/describe", "Accept: text/html, */*;q=0.1", "User-Agent: x"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
-def test_a_request_with_more_in_it(both: Both, data: bytes) -> None:
+def test_requests_with_bodies_and_fields_match_tornado(both: Both, data: bytes) -> None:
     assert same(both, data).status
 
 
-def test_the_gzip_transform(stage: ServerThread, folder: Path) -> None:
+def test_the_gzip_transform_matches_tornado(stage: ServerThread, folder: Path) -> None:
     both = Both(stage, build(folder, compress_response=True))
     files = ("/files/a.txt", "/files/script.js")
     for path in (*files, "/plain", "/large", "/flush/30", "/status/304"):
@@ -509,13 +513,13 @@ def test_the_gzip_transform(stage: ServerThread, folder: Path) -> None:
 
 
 def unzipped(answer: RawResponse) -> RawResponse:
-    """gzip writes the time of day into its output."""
+    """Decompress the body, since gzip output contains the time."""
     if answer.body.startswith(b"\x1f\x8b"):
         answer.body = gzip.decompress(answer.body)
     return answer
 
 
-def test_the_xsrf_cookie(stage: ServerThread, folder: Path) -> None:
+def test_the_xsrf_cookie_matches_tornado(stage: ServerThread, folder: Path) -> None:
     both = Both(stage, build(folder, xsrf_cookies=True))
     token = "_xsrf=abcdef0123"
     assert same(both, build_request("POST", "/form", FORM, body=b"a=1")).status == 403
@@ -538,7 +542,7 @@ def test_the_xsrf_cookie(stage: ServerThread, folder: Path) -> None:
         (("Origin: null",), 403),
     ],
 )
-def test_the_protection_against_other_origins(
+def test_cross_origin_protection_matches_tornado(
     stage: ServerThread, folder: Path, headers: tuple[str, ...], status: int
 ) -> None:
     both = Both(stage, build(folder, cross_origin_protection=True))
@@ -546,14 +550,14 @@ def test_the_protection_against_other_origins(
     assert same(both, build_get("/plain", *headers)).status == 200
 
 
-def test_a_default_handler_and_a_host_s_own_routes(stage: ServerThread) -> None:
+def test_default_handlers_and_host_routes_match_tornado(stage: ServerThread) -> None:
     app = Application(
         [(r"/", Plain)],
         log_function=no_access_log,
         default_handler_class=Plain,
         default_host="b.example",
     )
-    app.add_handlers(r"c\.example", [(r"/", Told)])
+    app.add_handlers(r"c\.example", [(r"/", DescribeRequestHandler)])
     both = Both(stage, app)
     for host in ("a.example", "b.example", "c.example", "c.example:80"):
         for path in ("/", "/other"):
@@ -562,7 +566,7 @@ def test_a_default_handler_and_a_host_s_own_routes(stage: ServerThread) -> None:
 
 
 class Bare:
-    """A delegate that is no tornado.web.Application."""
+    """A delegate that is not a tornado.web.Application."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -584,7 +588,7 @@ class Bare:
         raise AssertionError("it stayed")
 
 
-def test_any_delegate_will_do(stage: ServerThread) -> None:
+def test_any_connection_delegate_is_served(stage: ServerThread) -> None:
     from tornado.httputil import HTTPServerConnectionDelegate
 
     class Delegate(HTTPServerConnectionDelegate):
@@ -595,7 +599,7 @@ def test_any_delegate_will_do(stage: ServerThread) -> None:
     assert same(both, build_get("/status/204")).body == b"bare"
 
 
-# The lanes, on wire and on a plain application.
+# Fast routes, on this server and in a plain application.
 
 
 async def waited(request: Request) -> Response:
@@ -604,16 +608,16 @@ async def waited(request: Request) -> Response:
 
 
 def faulty(request: Request) -> Response:
-    raise RuntimeError("a lane's fault")
+    raise RuntimeError("a fast route's fault")
 
 
 async def late_fault(request: Request) -> Response:
     await asyncio.sleep(0)
-    raise RuntimeError("a lane's late fault")
+    raise RuntimeError("a fast route's late fault")
 
 
-def told(request: Request) -> Response:
-    said = {
+def describe(request: Request) -> Response:
+    description = {
         "method": request.method,
         "target": request.target.decode("latin-1"),
         "path": request.path,
@@ -628,11 +632,11 @@ def told(request: Request) -> Response:
         "a": request.query_argument("a"),
         "cookie": request.cookie("c"),
     }
-    return Response(200, [("Content-Type", "application/json")], json.dumps(said).encode())
+    return Response(200, [("Content-Type", "application/json")], json.dumps(description).encode())
 
 
 class Fallback(RequestHandler):
-    """What answers where no route does."""
+    """Responds to unknown paths."""
 
     def set_default_headers(self) -> None:
         self.set_header("X-Base", "yes")
@@ -641,20 +645,20 @@ class Fallback(RequestHandler):
         raise HTTPError(404)
 
 
-class Events(RequestHandler):
-    """Shares its path with a lane."""
+class SharedPathHandler(RequestHandler):
+    """Shares its path with a fast route."""
 
     def get(self) -> None:
         self.write("a list of events")
 
 
-def lanes() -> list[FastRoute]:
+def fast_routes() -> list[FastRoute]:
     cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Location", "/x")]
     return [
-        FastRoute("GET", r"/told/(\w+)/(\d*)", told, takes_body=True),
-        FastRoute("POST", r"/told/(\w+)/(\d*)", told),
-        FastRoute("POST", r"/events", told),
-        FastRoute("POST", r"/small", told, body_limit=10),
+        FastRoute("GET", r"/describe/(\w+)/(\d*)", describe, takes_body=True),
+        FastRoute("POST", r"/describe/(\w+)/(\d*)", describe),
+        FastRoute("POST", r"/events", describe),
+        FastRoute("POST", r"/small", describe, body_limit=10),
         FastRoute("GET", r"/waited", waited),
         FastRoute("GET", r"/faulty", faulty),
         FastRoute("GET", r"/faulty/late", late_fault),
@@ -665,16 +669,16 @@ def lanes() -> list[FastRoute]:
         ),
         FastRoute("GET", r"/none", lambda _: Response(200, (), b"no type")),
         FastRoute("GET", r"/tagged", lambda _: Response(200, [("ETag", '"x"')], b"tagged")),
-        FastRoute("PUT", r"/put", told),
-        FastRoute("DELETE", r"/put", told),
+        FastRoute("PUT", r"/put", describe),
+        FastRoute("DELETE", r"/put", describe),
     ]
 
 
 @pytest.fixture(scope="module")
-def laned(stage: ServerThread) -> Iterator[Both]:
-    table = lanes()
+def fast_route_pair(stage: ServerThread) -> Iterator[Both]:
+    table = fast_routes()
     app = Application(
-        tornado_rules(table, [(r"/events", Events), (r"/plain", Plain)], Fallback),
+        tornado_rules(table, [(r"/events", SharedPathHandler), (r"/plain", Plain)], Fallback),
         default_handler_class=Fallback,
         log_function=no_access_log,
     )
@@ -684,19 +688,20 @@ def laned(stage: ServerThread) -> Iterator[Both]:
 @pytest.mark.parametrize(
     "path",
     [
-        "/told/a/1", "/told/a/", "/told/a/1?a=b&a=c", "/told/a/1?a=%C3%A4", "/told/a/1?a=%ff",
-        "/told/a/1?a=1+2", "/told/a/1?", "/told/%61/1", "/told/a/1/", "/told/a", "/events",
-        "/small", "/waited", "/redirect", "/page", "/none", "/tagged", "/put", "/plain", "/missing",
+        "/describe/a/1", "/describe/a/", "/describe/a/1?a=b&a=c", "/describe/a/1?a=%C3%A4",
+        "/describe/a/1?a=%ff", "/describe/a/1?a=1+2", "/describe/a/1?", "/describe/%61/1",
+        "/describe/a/1/", "/describe/a", "/events", "/small", "/waited", "/redirect", "/page",
+        "/none", "/tagged", "/put", "/plain", "/missing",
         "/status/200", "/status/204", "/status/304", "/status/404", "/status/500",
     ],
 )  # fmt: skip
-def test_a_lane_answers_the_same_on_both_servers(laned: Both, path: str) -> None:
+def test_a_fast_route_responds_the_same_on_both_servers(fast_route_pair: Both, path: str) -> None:
     for method in METHODS:
-        same(laned, build_request(method, path))
-        same(laned, build_request(method, path, "Connection: close"))
-        same(laned, build_request(method, path, version="1.0"))
+        same(fast_route_pair, build_request(method, path))
+        same(fast_route_pair, build_request(method, path, "Connection: close"))
+        same(fast_route_pair, build_request(method, path, version="1.0"))
         if method not in ("GET", "HEAD"):
-            same(laned, build_request(method, path, body=b"0123456789"))
+            same(fast_route_pair, build_request(method, path, body=b"0123456789"))
 
 
 @pytest.mark.parametrize(
@@ -717,39 +722,41 @@ def test_a_lane_answers_the_same_on_both_servers(laned: Both, path: str) -> None
         ("If-None-Match: *",),
     ],
 )
-def test_a_lane_is_told_the_same_on_both_servers(laned: Both, headers: tuple[str, ...]) -> None:
-    assert same(laned, build_get("/told/a/1", *headers)).status == 200
-    assert same(laned, build_get("/tagged", *headers)).status == 200
+def test_a_fast_route_gets_the_same_request_on_both_servers(
+    fast_route_pair: Both, headers: tuple[str, ...]
+) -> None:
+    assert same(fast_route_pair, build_get("/describe/a/1", *headers)).status == 200
+    assert same(fast_route_pair, build_get("/tagged", *headers)).status == 200
 
 
 @pytest.mark.parametrize("path", ["/faulty", "/faulty/late"])
-def test_a_lane_s_fault_is_the_same_on_both_servers(
-    laned: Both, path: str, caplog: pytest.LogCaptureFixture
+def test_an_error_of_a_fast_route_is_the_same_on_both_servers(
+    fast_route_pair: Both, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for method in ("GET", "HEAD"):
-        assert same(laned, build_request(method, path)).status == 500
+        assert same(fast_route_pair, build_request(method, path)).status == 500
         errors = [each for each in caplog.records if each.levelname == "ERROR"]
-        assert len(errors) == 2  # one of each server
-        assert all("a lane's" in str(each.exc_info) for each in errors)
+        assert len(errors) == 2  # one per server
+        assert all("a fast route's" in str(each.exc_info) for each in errors)
         caplog.clear()
 
 
-def test_a_lane_s_own_limit_holds_on_both_servers(laned: Both) -> None:
-    fits = same(laned, build_request("POST", "/small", body=b"0123456789"))
+def test_the_body_limit_of_a_fast_route_holds_on_both_servers(fast_route_pair: Both) -> None:
+    fits = same(fast_route_pair, build_request("POST", "/small", body=b"0123456789"))
     assert fits.status == 200
     for data in (
         build_request("POST", "/small", body=b"0123456789a"),
         build_request("POST", "/small", "Transfer-Encoding: chunked")
         + encode_chunks(b"012345", b"67890a"),
     ):
-        ours, theirs = laned.request(data)
+        ours, theirs = fast_route_pair.request(data)
         assert (ours.status, theirs.status) == (413, 413)
         assert ours.body == theirs.body
 
 
-def test_allow_names_a_path_s_methods_of_both_planes(laned: Both) -> None:
+def test_allow_lists_methods_of_fast_routes_and_handlers(fast_route_pair: Both) -> None:
     for method, status in (("PATCH", 405), ("OPTIONS", 204)):
-        answer = same(laned, build_request(method, "/events"))
+        answer = same(fast_route_pair, build_request(method, "/events"))
         assert answer.status == status
         allowed = {each.strip() for each in (answer.header("Allow") or "").split(",")}
         assert {"GET", "POST", "OPTIONS"} <= allowed
@@ -757,7 +764,7 @@ def test_allow_names_a_path_s_methods_of_both_planes(laned: Both) -> None:
         assert "PUT" not in allowed
 
 
-class Slow(RequestHandler):
+class SlowStreamHandler(RequestHandler):
     closed: asyncio.Event
 
     async def get(self) -> None:
@@ -765,11 +772,11 @@ class Slow(RequestHandler):
         self.write("x")
         await self.flush()
         await asyncio.wait_for(self.closed.wait(), 10)
-        Slow.seen = True
+        SlowStreamHandler.seen = True
         try:
             await self.flush()
         except StreamClosedError:
-            Slow.refused = True
+            SlowStreamHandler.refused = True
 
     seen = refused = False
 
@@ -777,22 +784,25 @@ class Slow(RequestHandler):
         self.closed.set()
 
 
-def test_a_stream_learns_that_its_client_has_gone(stage: ServerThread) -> None:
-    Slow.seen = False
+def test_a_stream_notices_a_disconnect_on_both_servers(stage: ServerThread) -> None:
+    SlowStreamHandler.seen = False
     served = stage.serve(
-        Application([(r"/slow", Slow), (r"/status/(\d+)", Bodiless)], log_function=no_access_log)
+        Application(
+            [(r"/slow", SlowStreamHandler), (r"/status/(\d+)", BodilessHandler)],
+            log_function=no_access_log,
+        )
     )
     with served.connect() as peer:
         peer.send(build_get("/slow"))
         while b"x\r\n" not in peer.buffer:
             peer.receive()
     gone(served)
-    assert Slow.seen
+    assert SlowStreamHandler.seen
 
 
 def gone(served: RunningServer) -> None:
     for _ in range(200):
         with served.connect() as peer:
             assert peer.request(build_get("/status/204")).status == 204
-        if Slow.seen:
+        if SlowStreamHandler.seen:
             return

@@ -1,4 +1,4 @@
-"""How schemathesis reads the document, and what it sends."""
+"""Hooks of schemathesis: a stricter document, known exceptions, NDJSON bodies."""
 
 import json
 import re
@@ -14,23 +14,23 @@ REFERENCE = re.compile('#/components/schemas/([^"]+)')
 
 @schemathesis.hook
 def before_load_schema(_, raw_schema):
-    """Nothing is taken for granted: each status is to be named, and each member of an answer."""
-    taken = set()
+    """Allow only documented statuses and response members."""
+    accepted = set()
     for methods in raw_schema["paths"].values():
         for operation in methods.values():
             operation["responses"].pop("default", None)
-            taken.update(REFERENCE.findall(json.dumps(operation.get("requestBody"))))
+            accepted.update(REFERENCE.findall(json.dumps(operation.get("requestBody"))))
     for name, schema in raw_schema["components"]["schemas"].items():
-        if "properties" in schema and name not in taken:
+        if "properties" in schema and name not in accepted:
             schema.setdefault("additionalProperties", False)
 
 
 @schemathesis.hook
 def filter_failure(_, failure, case, response):
-    """What fits its schema is to be taken, but no schema tells how strictly JSON is read here.
+    """Ignore failures that no schema can exclude: invalid JSON, and years outside 1 to 9999.
 
-    Nor that a zone may put a moment of the year 1 into the year 0. A method that the server does
-    not implement for any address, such as TRACE, is 501 (RFC 9110, 9.1).
+    A time zone may move a time of the year 1 into the year 0. A method that the server does not
+    implement for any path, such as TRACE, is 501 (RFC 9110, 9.1).
     """
     if response.status_code == 501 and response.request.method not in IMPLEMENTED:
         return False
@@ -49,6 +49,6 @@ def filter_failure(_, failure, case, response):
 
 @schemathesis.serializer("application/x-ndjson")
 def lines(_, value):
-    """The bytes of a body: its text, or a line of it."""
+    """Return the bytes of a body: its text, or the value as one line."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "surrogatepass")
