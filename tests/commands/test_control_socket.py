@@ -282,7 +282,7 @@ def test_the_next_import_may_begin_while_the_last_one_is_being_shown(
         await publishing
         assert await second.clicks(1, [(1, 2, 3)]) == []
         # It still lives by its own connection.
-        second._end()
+        second._close()
         await running.ended()
         assert not await running.database.read(
             lambda c: c.execute("SELECT 1 FROM click").fetchone()
@@ -321,7 +321,7 @@ def test_a_server_that_is_gone_is_told_as_such(tmp_path: Path, drive: Drive) -> 
     async def after() -> None:
         with pytest.raises(StoreDisconnected, match="the server stopped, and nothing was changed"):
             await intakes[0].clicks(1, [(1, 2, 3)])
-        with pytest.raises(StoreDisconnected, match="import again to see"):
+        with pytest.raises(StoreDisconnected, match="run the import again"):
             await intakes[0].publish()
         await intakes[0].abort()
 
