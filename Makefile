@@ -22,10 +22,10 @@ install-dev: install
 
 # 1.5 processes per core, as tests of servers and browsers mostly wait.
 test: install-dev ## run the tests in parallel: make test ARGS=tests/stories
-	$(BIN)/python -m pytest -n $$(( $$(nproc) * 3 / 2 )) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $$(( $$(nproc) * 3 / 2 )) --dist loadfile --max-worker-restart 1 $(ARGS)
 
 test-long: install-dev ## run the tests that take minutes each
-	$(BIN)/python -m pytest -m long $(ARGS)
+	$(BIN)/python -m pytest -m long -o faulthandler_timeout=3600 $(ARGS)
 
 # Every check runs, also after a failed one, so that one run lists all problems.
 lint: install-dev ## check style, types and imports between layers

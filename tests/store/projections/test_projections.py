@@ -34,7 +34,7 @@ from store.sqlite.projections.projections import Projections
 
 async def fold(folder):
     database = await Database.open(folder / "marquee.db")
-    views = await Views.open(database, folder / "views.db")
+    views = await Projections.open(database, folder / "views.db")
     while await views.step(7):
         print("step", flush=True)
 
