@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from handlers.openapi.docs_page import API_RESOURCES
+from handlers.openapi.document import build_document
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
@@ -97,3 +100,14 @@ def test_make_docs_runs_every_generator() -> None:
     )
     for script in ("make_reference.py", "diagrams.py", "collection.py"):
         assert f"docs/{script}" in done.stdout
+
+
+def test_http_api_page_lists_the_paths_of_the_openapi_document() -> None:
+    def normalized(path: str) -> str:
+        return re.sub(r"\{\w+\}", "{}", path.removeprefix("/api/v1")).rstrip("/") or "/"
+
+    page = (DOCS / "reference" / "http-api.md").read_text("utf-8")
+    table = page.partition("## Addresses by job")[2]
+    documented = build_document(API_RESOURCES)["paths"]
+    public = {normalized(each) for each in documented if not each.startswith("/admin")}
+    assert {normalized(each) for each in re.findall(r"`(/[^`]*)`", table)} == public
