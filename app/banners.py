@@ -56,7 +56,7 @@ def build(core: Core) -> Feature:
 
     async def load_stats() -> CampaignStats:
         stats = await load_campaign_stats(database)
-        return await with_live_stats(stats) if settings.live_figures else stats
+        return await with_live_stats(stats) if settings.live_stats else stats
 
     scheduler: SlotScheduler[CampaignStats, SlotPlan] = SlotScheduler(
         load_stats,
@@ -64,7 +64,7 @@ def build(core: Core) -> Feature:
         show,
         zone=settings.time_zone(),
         clock=utc_now,
-        renew=with_live_stats if settings.live_figures else None,
+        renew=with_live_stats if settings.live_stats else None,
     )
     ranker = CampaignRanker(database, lambda: scheduler.book, settings.time_zone())
     upload_worker = UploadWorker(lambda *upload: _import_upload(core, *upload))

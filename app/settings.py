@@ -76,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample: Annotated[bool, Meta(description="create demo data in an empty data folder")] = False
     traffic: Annotated[bool, Meta(description="generate demo traffic on the demo app")] = True
     tz: Annotated[str, Meta(description="time zone of the slots (IANA name)")] = "UTC"
-    live_figures: Annotated[
+    live_stats: Annotated[
         bool,
         Meta(
             description="add clicks and conversions recorded by this server to the imported stats"

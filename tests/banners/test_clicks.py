@@ -201,7 +201,7 @@ def earn(app):
 def test_live_clicks_and_conversions_affect_the_ranking_if_enabled(start_server, app, live):
     slot = earn(app)
     assert app.server.stop() == 0
-    app.server = start_server(*["--live-figures"] * live)
+    app.server = start_server(*["--live-stats"] * live)
     found = candidates(app, slot)
     assert len(found) == 5
     if live:
@@ -218,7 +218,7 @@ def test_live_clicks_and_conversions_affect_the_ranking_if_enabled(start_server,
 def test_live_stats_add_to_imported_stats(start_server, run_command, app, folder):
     slot = earn(app)
     assert app.server.stop() == 0
-    app.server = start_server("--live-figures")
+    app.server = start_server("--live-stats")
     number = slot.removeprefix("slot=")
     clicks = "".join(f"{100 + count},{banner},7\n" for count, banner in enumerate((4, 5, 5, 5)))
     place = folder / number
@@ -240,13 +240,13 @@ def test_a_click_on_a_random_fill_does_not_add_it_to_the_campaign(start_server, 
         click(app, 900)
     folded(app, 3)
     assert app.server.stop() == 0
-    app.server = start_server("--live-figures")
+    app.server = start_server("--live-stats")
     assert {banner for banner, *_ in candidates(app)} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.long
 def test_a_running_server_ranks_by_new_clicks(start_server, run_command, folder):
-    server = start_server("--live-figures")
+    server = start_server("--live-stats")
     assert run_command("import", str(folder), "--data", str(server.data)).returncode == 0
     app = EventsApp(server)
     slot = earn(app)
