@@ -1,22 +1,22 @@
-"""Whether the clock is to be believed, where what is old by it would go for good.
+"""Clock plausibility check: a clock that leapt ahead must not make retention delete data.
 
-A machine may start with a wrong clock, or be set wrong while it runs. From within, that looks like
-a machine that was away. So a clock that says that long has passed in which nothing ran has to be
-lived with for a day before it is believed: by then somebody has looked, or it was right.
+A machine may start with a wrong clock, or someone may set it wrong. To the process, that looks the
+same as a long shutdown. After such a leap, the clock is trusted only once the server has run for
+a day: an operator has had time to correct it.
 """
 
 from typing import NamedTuple
 
-# For so long a machine may be away, and its clock be believed at once: a night, and more. So much
-# too early may what is old go, at worst.
+# Longest shutdown after which the clock is trusted at once: a night, with a margin. At worst,
+# retention deletes data this much too early.
 MAX_TRUSTED_GAP_SECONDS = 36 * 3_600.0
-# So long a clock is lived with until it is believed.
+# Running time after which a clock that leapt ahead is trusted.
 CLOCK_PROBATION_SECONDS = 24 * 3_600.0
 
 
 class ClockState(NamedTuple):
-    """What is known of a clock: the time (seconds since 1970) that was `believed` last, 0 for none,
-    and for how many seconds it was `lived` with since, without being believed."""
+    """`believed`: the last trusted time (seconds since 1970), 0 if there is none; `lived`: the
+    seconds that the server has run since then with an untrusted clock."""
 
     believed: float = 0.0
     lived: float = 0.0
@@ -26,9 +26,9 @@ UNKNOWN_CLOCK = ClockState()
 
 
 def next_clock_state(trust: ClockState, now: float, passed: float) -> ClockState:
-    """What is known once the clock says `now`, with `passed` seconds lived since it was last asked.
+    """Return the state for the clock reading `now`; `believed` is `now` if it is trusted.
 
-    `now` is `believed` then, or not.
+    `passed` is the running time since the last reading, in seconds of a monotonic clock.
     """
     lived = trust.lived + passed
     away = now - trust.believed - lived

@@ -1,6 +1,6 @@
-"""What makes a row of an imported CSV file right.
+"""Parse and validate rows of imported CSV files.
 
-A row is one physical line: no field of ours may hold a line break, so that a stray quote costs
+A row is one physical line: no field may contain a line break, so that a stray quote invalidates
 one line and not the rest of the file.
 """
 
@@ -17,7 +17,7 @@ REQUIRED_COLUMNS = {
     "conversions": ("conversion_id", "click_id", "revenue"),
     "targets": ("banner_id", "url"),
 }
-# Delimiters and their names.
+# Delimiters and their names in messages.
 DELIMITERS = {b",": "commas", b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
 BLANK_CHARACTERS = b' \t\r\n\f,;|"'
 EXCEL_SEP_LINE = re.compile(rb'"?sep=.?"?,*', re.IGNORECASE)
@@ -28,51 +28,51 @@ INTEGER_PATTERN = re.compile(rb"[+-]?[0-9]+")
 NUMBER_PATTERN = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NOT_FINITE_PATTERN = re.compile(rb"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 ONE_MICRO = Decimal("0.000001")
-# Enough for any revenue that is not too large, with all its micros.
+# Enough digits for the largest revenue in micros.
 REVENUE_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 
 
 class CsvRowError(ValueError):
-    """A row that is not taken; the message is the reason."""
+    """An invalid row; the message is the reason."""
 
 
 class CsvHeaderError(ValueError):
-    """A file without a header that names its columns; the message ends a sentence about it."""
+    """A missing or invalid header; the message is a predicate whose subject is the file."""
 
 
 class CsvLayout(NamedTuple):
     """Positions of the columns of a file, from its header."""
 
     delimiter: bytes
-    columns: tuple[int, ...]  # the position of each column of the file's kind
-    width: int  # how many columns the header has
-    line: int  # the header's, counted from 1
+    columns: tuple[int, ...]  # position of each required column
+    width: int  # number of columns in the header
+    line: int  # line number of the header, from 1
 
 
 def detect_layout(head: bytes, kind: str) -> CsvLayout:
-    """Find the header in the beginning of a file, and return where its columns are.
+    """Find the header in the first bytes of a file, and return its layout.
 
-    Columns may come in any order and beside others, with any of `DELIMITERS` between them. Blank
-    lines and Excel's `sep=;` may stand ahead. Raises `HeaderError`.
+    Accepts the columns in any order, additional columns, and any of `DELIMITERS`. Skips blank
+    lines and Excel's `sep=;` before the header. Raises `CsvHeaderError`.
     """
     wanted = REQUIRED_COLUMNS[kind]
     for number, raw in enumerate(head.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         if is_blank(raw) or EXCEL_SEP_LINE.fullmatch(raw):
             continue
-        found = [(delimiter, column_names(raw, delimiter)) for delimiter in DELIMITERS]
-        # The delimiter that shows most of the columns, and of these the one that splits most.
-        delimiter, names = max(found, key=lambda it: (len({*it[1]} & {*wanted}), len(it[1])))
+        headers = [(delimiter, column_names(raw, delimiter)) for delimiter in DELIMITERS]
+        # Prefer the delimiter that yields most required columns, then most columns.
+        delimiter, names = max(headers, key=lambda it: (len({*it[1]} & {*wanted}), len(it[1])))
         return CsvLayout(delimiter, _column_positions(names, wanted, raw), len(names), number)
     raise CsvHeaderError("is empty: it lacks its header")
 
 
 def is_blank(line: bytes) -> bool:
-    """Return whether a line has only space and delimiters, as spreadsheets write empty rows."""
+    """Return whether a line has only white space, quotes and delimiters: an empty row."""
     return not line.strip(BLANK_CHARACTERS)
 
 
 def column_names(line: bytes, delimiter: bytes) -> list[str]:
-    """Return the names in a header in lower case, [] if it cannot be read with this delimiter."""
+    """Return the column names of a header in lower case; [] if the delimiter does not fit."""
     try:
         names = [
             name.strip().lower().decode("utf-8", "replace")
@@ -101,7 +101,7 @@ def _column_positions(names: list[str], wanted: tuple[str, ...], line: bytes) ->
 
 
 def split_fields(line: bytes, delimiter: bytes = b",") -> list[bytes]:
-    """A line's fields; quotes as in RFC 4180."""
+    """Split a line into fields, quoted as in RFC 4180. Raises `CsvRowError`."""
     if b'"' not in line:
         return line.split(delimiter)
     try:
@@ -112,36 +112,36 @@ def split_fields(line: bytes, delimiter: bytes = b",") -> list[bytes]:
 
 
 def row_parser(kind: str, layout: CsvLayout) -> Callable[[bytes], tuple[Any, ...]]:
-    """Return what parses a row of a file of this kind and layout."""
+    """Return a function that parses a row of this kind and layout, or raises `CsvRowError`."""
     parse, count = FIELD_PARSERS[kind], len(REQUIRED_COLUMNS[kind])
     delimiter, columns, width, _ = layout
     if (delimiter, columns, width) == (b",", tuple(range(count)), count):
-        return LINE_PARSERS[kind]  # without a call and a list more for each row
+        return LINE_PARSERS[kind]  # saves a call and a list per row
 
-    def parse_moved(line: bytes) -> tuple[Any, ...]:
+    def parse_reordered(line: bytes) -> tuple[Any, ...]:
         found = _split_columns(line, width, delimiter)
         return parse([found[position] for position in columns])
 
-    return parse_moved
+    return parse_reordered
 
 
 def parse_impression(line: bytes) -> tuple[int, int]:
-    """(banner, campaign); `RowError` if it is not right."""
+    """Return (banner, campaign). Raises `CsvRowError`."""
     return _impression_from_fields(_split_columns(line, 2))
 
 
 def parse_click(line: bytes) -> tuple[int, int, int]:
-    """(click, banner, campaign); `RowError` if it is not right."""
+    """Return (click, banner, campaign). Raises `CsvRowError`."""
     return _click_from_fields(_split_columns(line, 3))
 
 
 def parse_conversion(line: bytes) -> tuple[int, int, int]:
-    """(conversion, click, revenue in micros); `RowError` if it is not right."""
+    """Return (conversion, click, revenue in micros). Raises `CsvRowError`."""
     return _conversion_from_fields(_split_columns(line, 3))
 
 
 def parse_target(line: bytes) -> tuple[int, str]:
-    """(banner, address); `RowError` if it is not right."""
+    """Return (banner, URL). Raises `CsvRowError`."""
     return _target_from_fields(_split_columns(line, 2))
 
 
@@ -188,7 +188,7 @@ FIELD_PARSERS: dict[str, Callable[[list[bytes]], tuple[Any, ...]]] = {
 
 
 def parse_revenue_micros(text: bytes) -> int:
-    """A revenue in micros, exactly; what is finer is rounded, half to even."""
+    """Return a revenue in micros; rounds half to even. Raises `CsvRowError`."""
     whole, _, part = text.partition(b".")
     if whole.isdigit() and part.isdigit() and len(whole) <= 12 and len(part) <= 6:
         return int(whole) * MICROS_PER_UNIT + int(part.ljust(6, b"0"))
@@ -200,13 +200,13 @@ def parse_revenue_micros(text: bytes) -> int:
         raise CsvRowError(f"revenue is not a number{comma}")
     try:
         exact = Decimal(text.decode())
-    except InvalidOperation:  # its exponent alone has too many digits
+    except InvalidOperation:  # the exponent has too many digits
         raise CsvRowError("revenue is out of range") from None
     if not exact:
         return 0
     if exact.is_signed():
         raise CsvRowError("revenue is negative")
-    # By the exponent first: 1e999999999 must not become that many digits.
+    # Check the exponent before expanding: 1e999999999 would become a billion digits.
     if exact.adjusted() > 13:
         raise CsvRowError("revenue is too large")
     amount = int(exact.quantize(ONE_MICRO, context=REVENUE_CONTEXT).scaleb(6))
@@ -218,7 +218,7 @@ def parse_revenue_micros(text: bytes) -> int:
 def _split_columns(line: bytes, count: int, delimiter: bytes = b",") -> list[bytes]:
     found = line.split(delimiter) if b'"' not in line else split_fields(line, delimiter)
     if len(found) != count:
-        # A delimiter at the end of a line does not begin another column.
+        # Spreadsheets append delimiters: ignore empty fields after the last column.
         if len(found) > count and not any(map(bytes.strip, found[count:])):
             return found[:count]
         columns = "column" if len(found) == 1 else "columns"

@@ -9,11 +9,11 @@ _DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class InvalidDate(ValueError):
-    """A text that is no day; the message says why."""
+    """A text that is not a valid date; the message is a predicate such as "is not a date"."""
 
 
 def parse_day(text: str) -> int:
-    """The number of a day such as 2021-01-31; raises `NotDay`."""
+    """Return the number of a day such as 2021-01-31. Raises `InvalidDate`."""
     if not _DATE_PATTERN.fullmatch(text):
         raise InvalidDate("is not a date such as 2021-01-31")
     try:
@@ -23,10 +23,10 @@ def parse_day(text: str) -> int:
 
 
 def day_from_micros(at: int) -> int:
-    """The day of a moment in µs since 1970."""
+    """Return the day number of a time in µs since 1970."""
     return at // 86_400_000_000 + EPOCH_DAY
 
 
 def format_day(day: int) -> str:
-    """A day as RFC 3339 has it."""
+    """Return a day number as an RFC 3339 date."""
     return date.fromordinal(day + 1).isoformat()

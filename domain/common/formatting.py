@@ -1,4 +1,4 @@
-"""Figures and moments as people read them."""
+"""Format numbers, times and untrusted text for people."""
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
@@ -9,22 +9,22 @@ HARMLESS_CHARACTERS = "\n\r\t\u00ad\u200c\u200d\u200e\u200f"
 SIZE_UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
-def escape_for_terminal(said: str) -> str:
-    """What others said, in a line for a terminal: what would steer it stands there escaped."""
+def escape_for_terminal(text: str) -> str:
+    """Escape all unprintable characters: untrusted text must not send terminal control codes."""
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in said
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
 
 
-def escape_control(said: str) -> str:
-    """Return text with escapes for control characters, most of which HTML cannot represent.
+def escape_control(text: str) -> str:
+    """Escape control characters, most of which HTML cannot represent.
 
-    Control, format and unassigned characters become their escapes (`\\x00`), as fonts lack the
-    pictures of U+2400; what is harmless stays.
+    Control, format and unassigned characters become escapes (`\\x00`), as fonts lack the symbols
+    of U+2400; spaces and `HARMLESS_CHARACTERS` are unchanged.
     """
-    if said.isprintable():
-        return said
-    return "".join(map(_escape_character, said))
+    if text.isprintable():
+        return text
+    return "".join(map(_escape_character, text))
 
 
 def _escape_character(each: str) -> str:
@@ -34,26 +34,26 @@ def _escape_character(each: str) -> str:
 
 
 def format_moment(at: int | None) -> str:
-    """A moment in µs as day and second, UTC."""
+    """Return a time in µs since 1970 as date and time (UTC), to the second."""
     if at is None:
         return "never"
     return (EPOCH + timedelta(microseconds=at)).isoformat(" ", "seconds")[:19]
 
 
-def shorten_timestamp(said: str) -> str:
-    """A moment as RFC 3339 has it (`domain/common/timestamp.py`), to the millisecond."""
-    return said.replace("T", " ")[:23]
+def shorten_timestamp(text: str) -> str:
+    """Truncate a timestamp of `format_timestamp` to milliseconds, with a space for the T."""
+    return text.replace("T", " ")[:23]
 
 
 def format_number(value: float) -> str:
-    """A number with its thousands apart, and of decimals what can be made out."""
+    """Return a number with thousands separators; up to 2 decimals below 10, 1 below 100."""
     if value and abs(value) < 10:
         return f"{value:.2f}".rstrip("0").rstrip(".")
     return f"{value:,.1f}" if abs(value) < 100 and value % 1 else f"{value:,.0f}"
 
 
 def format_size(count: float) -> str:
-    """A number of bytes."""
+    """Return a size in bytes with a decimal unit (1 KB = 1000 bytes)."""
     for unit in SIZE_UNITS:
         if count < 1000 or unit == SIZE_UNITS[-1]:
             return (
@@ -64,7 +64,7 @@ def format_size(count: float) -> str:
 
 
 def format_duration(value: float) -> str:
-    """A length of time."""
+    """Return a duration in seconds with a unit from ms to hours."""
     if value < 1:
         return f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.1f} ms"
     if value < 120:
@@ -73,5 +73,5 @@ def format_duration(value: float) -> str:
 
 
 def format_count(count: int, one: str, many: str | None = None) -> str:
-    """So many of them."""
+    """Return a count with its noun in the singular or plural."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

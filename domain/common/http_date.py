@@ -21,7 +21,7 @@ _FORMATS = tuple(
 def parse_http_date(text: str, now: datetime) -> datetime | None:
     """Return the date in UTC; None if `text` is not a valid HTTP-date.
 
-    A year of two digits that would be more than 50 years after `now` is of the century before.
+    A two-digit year more than 50 years after `now` belongs to the previous century.
     """
     found = next(filter(None, (each.fullmatch(text) for each in _FORMATS)), None)
     if found is None:

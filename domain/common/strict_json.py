@@ -1,12 +1,12 @@
 """Strict JSON of untrusted bytes.
 
-msgspec refuses what is no JSON (RFC 8259): other encodings than UTF-8, a byte order mark, NaN and
+msgspec rejects invalid JSON (RFC 8259): other encodings than UTF-8, a byte order mark, NaN and
 Infinity, lone surrogates, raw control characters, numbers beyond a double, more than one value.
-What it takes beyond our rules is refused here: NUL as an escape, more than 32 levels, integers
-beyond 64 bits (signed), and a member named twice in one object, of which every reader may see
-another one (RFC 8259, 4). So are more than 10,000 arrays and objects, each of which costs the
-garbage collector. All checks are made in C, in time that grows with the length alone; only the
-place of what is wrong is looked for in Python, within bounds.
+This module rejects more: NUL as an escape, more than 32 levels, integers beyond 64 bits (signed),
+and duplicate members of an object, of which each parser may keep a different one (RFC 8259,
+section 4). It also rejects more than 10,000 arrays and objects, as each costs the garbage
+collector. All checks run in C in linear time; only the search for an error's position runs in
+Python, within bounds.
 """
 
 import json
@@ -22,25 +22,25 @@ from domain.common.validation_errors import FieldError, json_pointer
 MAX_JSON_DEPTH = 32
 MAX_JSON_CONTAINERS = 10_000
 MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
-# Every digit as 0, so that a long run of digits is found by a plain search.
+# Maps every digit to 0, so that a substring search finds long numbers.
 DIGITS_TO_ZERO = bytes(48 if 48 <= byte < 58 else byte for byte in range(256))
 LONG_NUMBER = b"0" * 19
 
 _decode_any = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
-# Leave brackets alone, all of one kind.
+# Delete all but brackets, and make them one kind.
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _BRACES_TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
-# A whole number of 19 digits or more; the digits of a fraction or an exponent are none.
+# An integer of 19 digits or more; not the digits of a fraction or an exponent.
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+\-])-?[0-9]{19,}+(?![.eE])")
 _BYTE_POSITION = re.compile(r" \(byte (\d+)\)$")
-# So many values are looked at to tell where something is, and so many bytes to tell its name.
+# Bounds of the search for an error's position (values) and for a duplicate's name (bytes).
 _MAX_SEARCHED_VALUES = 10_000
 _MAX_NAMED_BYTES = 16_384
 
 
 class InvalidJson(ValueError):
-    """Bytes that are not JSON as it is read here; `fault` says what is wrong, and where."""
+    """Bytes that are not valid strict JSON; `fault` has the reason and the position."""
 
     def __init__(self, message: str, where: str = "") -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class InvalidJson(ValueError):
 
 
 def decode_json(body: bytes) -> Any:
-    """The value that `body` holds; raises `NotJson`."""
+    """Return the decoded value of `body`. Raises `InvalidJson`."""
     if (
         _count_brackets(body) > MAX_JSON_CONTAINERS
         and _count_brackets(_outside_strings(_without_escapes(body))) > MAX_JSON_CONTAINERS
@@ -63,7 +63,7 @@ def decode_json(body: bytes) -> Any:
 
 
 def check_json(body: bytes, value: Any) -> None:
-    """Raise `NotJson` if `body`, from which msgspec made `value`, breaks a rule of ours."""
+    """Raise `InvalidJson` if `body` breaks a rule of this module; `value` is its decoded value."""
     # Without escaped backslashes and quotes, every quote begins or ends a string.
     bare = _without_escapes(body)
     if _count_brackets(body) > MAX_JSON_DEPTH or LONG_NUMBER in body.translate(DIGITS_TO_ZERO):
@@ -76,36 +76,36 @@ def check_json(body: bytes, value: Any) -> None:
                 f"has more than {MAX_JSON_DEPTH} levels", _find_pointer(value, _is_too_deep)
             )
         for match in _LONG_INTEGER.finditer(outside):
-            # More characters than these are beyond anyway.
+            # A sign and 20 digits are out of range already: do not convert more.
             if not MIN_INT64 <= int(match[0][:21]) <= MAX_INT64:
                 raise InvalidJson(
                     "is a whole number beyond 64 bits", _find_pointer(value, _is_beyond_int64)
                 )
     if b"\\u0000" in bare:
         raise InvalidJson("holds the character NUL", _find_pointer(value, _has_nul))
-    # A member named again replaces the first one, so that there are fewer strings left.
+    # A duplicate member replaces the first one, so that the encoded value has fewer strings.
     if bare.count(b'"') != _without_escapes(_encode_json(value)).count(b'"'):
         raise InvalidJson(f"holds an object that names a member twice{_duplicate_member(body)}")
 
 
 def decode_error(body: bytes, error: Exception) -> InvalidJson:
-    """What msgspec's refusal of `body` says to the sender."""
+    """Return the `InvalidJson` that describes an exception of msgspec for `body`."""
     if isinstance(error, RecursionError):
         return InvalidJson(f"has more than {MAX_JSON_DEPTH} levels")
     try:
         body.decode()
     except UnicodeDecodeError as wrong:
         return InvalidJson(f"is not UTF-8 (byte {wrong.start})")
-    said = str(error)
-    place = _BYTE_POSITION.search(said)
-    if "out of range" in said:
+    text = str(error)
+    position = _BYTE_POSITION.search(text)
+    if "out of range" in text:
         return InvalidJson("holds a number that is out of range")
-    if not place:
+    if not position:
         return InvalidJson("is not JSON: it ends too early" if body.strip() else "is empty")
     if body.startswith(b"\xef\xbb\xbf"):
         return InvalidJson("is not JSON: it begins with a byte order mark (byte 0)")
-    reason = said[: place.start()].removeprefix("JSON is malformed: ")
-    return InvalidJson(f"is not JSON: {reason} (byte {place[1]})")
+    reason = text[: position.start()].removeprefix("JSON is malformed: ")
+    return InvalidJson(f"is not JSON: {reason} (byte {position[1]})")
 
 
 def _count_brackets(text: bytes) -> int:
@@ -113,7 +113,7 @@ def _count_brackets(text: bytes) -> int:
 
 
 def _outside_strings(bare: bytes) -> bytes:
-    """What stands outside of strings."""
+    """Return the text outside of strings; `bare` has no escapes."""
     return b"".join(bare.split(b'"')[::2])
 
 
@@ -126,8 +126,8 @@ def _without_escapes(text: bytes) -> bytes:
 JsonPath = tuple[str | int, ...]
 
 
-def _find_pointer(value: Any, wrong: Callable[[JsonPath, Any], bool]) -> str:
-    """Where the first part of `value` is that is `wrong`; the whole, if it is far into it."""
+def _find_pointer(value: Any, is_invalid: Callable[[JsonPath, Any], bool]) -> str:
+    """Return the pointer to the first invalid part of `value`; "" if the search ends before it."""
     waiting: list[Iterator[tuple[JsonPath, Any]]] = [iter([((), value)])]
     for _ in range(_MAX_SEARCHED_VALUES):
         path, part = next(waiting[-1], (None, None))
@@ -135,7 +135,7 @@ def _find_pointer(value: Any, wrong: Callable[[JsonPath, Any], bool]) -> str:
             waiting.pop()
             if not waiting:
                 break
-        elif wrong(path, part):
+        elif is_invalid(path, part):
             return json_pointer(path)
         elif isinstance(part, dict):
             waiting.append(_member_paths(path, part.items()))
@@ -164,20 +164,20 @@ def _has_nul(path: JsonPath, part: Any) -> bool:
 
 
 def _duplicate_member(body: bytes) -> str:
-    """The words that name the member, where that costs little."""
+    """Return ": " and the name of the duplicate member; "" if `body` is too long to search."""
     if len(body) > _MAX_NAMED_BYTES:
         return ""
 
-    def note(pairs: list[tuple[str, Any]]) -> None:
+    def check_names(pairs: list[tuple[str, Any]]) -> None:
         names = Counter(name for name, _ in pairs)
         name, count = names.most_common(1)[0] if names else ("", 0)
         if count > 1:
             raise _DuplicateMember(name)
 
     try:
-        json.loads(body, object_pairs_hook=note)
-    except _DuplicateMember as twice:
-        return f": {str(twice)[:100]!r}"
+        json.loads(body, object_pairs_hook=check_names)
+    except _DuplicateMember as duplicate:
+        return f": {str(duplicate)[:100]!r}"
     return ""
 
 

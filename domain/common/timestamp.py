@@ -1,9 +1,9 @@
-"""Moments as senders write them, and as microseconds since 1970 (UTC).
+"""Convert between timestamps as text and microseconds since 1970 (UTC).
 
-Taken is what RFC 3339 describes, and what databases and languages print beside it: a date, a T
-or a blank, a time with or without a fraction, then Z, an offset (+01:00, +0100 or +01), or
-nothing, which is UTC. A fraction finer than a microsecond is rounded to the nearest one, half up. A
-leap second (23:59:60 UTC) is the second after it, as in POSIX, which has no number for it.
+The parser accepts RFC 3339 and similar output of databases and languages: a date, a T or a space,
+a time with or without a fraction, then Z, an offset (+01:00, +0100 or +01), or nothing (UTC). It
+rounds fractions to microseconds, half up. A leap second (23:59:60 UTC) becomes the second after
+it, as in POSIX, which has no number for it.
 """
 
 import re
@@ -24,15 +24,15 @@ MAX_TIMESTAMP_MICROS = (datetime(9999, 12, 31, 23, 59, 59, 999_999) - _EPOCH) //
 
 
 class InvalidTimestamp(ValueError):
-    """A text that is no moment; the message says why."""
+    """An invalid timestamp; the message is a predicate such as "is not a string"."""
 
 
 def parse_timestamp(text: str) -> int:
-    """The moment in microseconds; raises `NotMoment`."""
-    form = _TIMESTAMP_PATTERN.fullmatch(text)
-    if form is None:
+    """Return the microseconds of a timestamp. Raises `InvalidTimestamp`."""
+    match = _TIMESTAMP_PATTERN.fullmatch(text)
+    if match is None:
         raise InvalidTimestamp("is not a date and time such as 2021-01-01T09:15:27.243860Z")
-    date, minute, second, fraction, sign, hours, minutes = form.groups()
+    date, minute, second, fraction, sign, hours, minutes = match.groups()
     leap = second == "60"
     try:
         moment = datetime.fromisoformat(f"{date}T{minute}{'59' if leap else second}")
@@ -50,24 +50,24 @@ def parse_timestamp(text: str) -> int:
 
 
 def parse_day_or_timestamp(text: str) -> int:
-    """The moment, or a day's first one, in microseconds; raises `NotMoment`."""
+    """Return the microseconds of a timestamp or a day's start. Raises `InvalidTimestamp`."""
     return parse_timestamp(f"{text}T00:00:00Z" if _DATE_PATTERN.fullmatch(text) else text)
 
 
 def micros_from_datetime(moment: datetime) -> int:
-    """The microseconds of a moment, which is UTC if it has no zone; raises `NotMoment`."""
+    """Return the microseconds of a datetime, naive means UTC. Raises `InvalidTimestamp`."""
     since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
     at = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     return at if MIN_TIMESTAMP_MICROS <= at <= MAX_TIMESTAMP_MICROS else check_timestamp_range(at)
 
 
 def check_timestamp_range(at: int) -> int:
-    """`at`, if it is in the years 1 to 9999 (UTC); raises `NotMoment`."""
+    """Return `at` (µs) if it is in the years 1 to 9999 (UTC). Raises `InvalidTimestamp`."""
     if MIN_TIMESTAMP_MICROS <= at <= MAX_TIMESTAMP_MICROS:
         return at
     raise InvalidTimestamp("is not in the years 1 to 9999")
 
 
 def format_timestamp(at: int) -> str:
-    """A moment of the years 1 to 9999 as RFC 3339 has it, with all its microseconds and Z."""
+    """Return microseconds since 1970 as RFC 3339 in UTC, with six decimals and Z."""
     return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds") + "Z"

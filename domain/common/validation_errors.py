@@ -1,4 +1,4 @@
-"""What is wrong with something that was sent, and where."""
+"""Validation errors and the JSON Pointers that locate them."""
 
 from collections.abc import Iterable
 
@@ -12,21 +12,21 @@ class FieldError(msgspec.Struct, frozen=True):
     message: str
 
 
-# A member's name that is longer stands in no pointer: it ends at the object that holds it.
+# A pointer ends at the object whose member has a longer name.
 MAX_POINTER_NAME_LENGTH = 200
 
 
 def json_pointer(path: Iterable[str | int]) -> str:
-    """The RFC 6901 pointer of a path of members and indexes."""
-    told = ""
+    """Return the RFC 6901 pointer of a path of member names and indexes."""
+    pointer = ""
     for part in path:
         name = str(part)
         if len(name) > MAX_POINTER_NAME_LENGTH:
             break
-        told += "/" + name.replace("~", "~0").replace("/", "~1")
-    return told
+        pointer += "/" + name.replace("~", "~0").replace("/", "~1")
+    return pointer
 
 
 def unescape_pointer_part(name: str) -> str:
-    """A member's name as it stands in a pointer."""
+    """Return the member name of an escaped part of a pointer."""
     return name.replace("~1", "/").replace("~0", "~")

@@ -1,3 +1,3 @@
-"""The program's version, in one place: setup.cfg and the OpenAPI document take it from here."""
+"""Version of Marquee; setup.cfg and the OpenAPI document read it from here."""
 
 VERSION = "0.1.0"

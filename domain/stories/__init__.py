@@ -1,1 +1,1 @@
-"""Rules of stories and their events."""
+"""Validate and parse stories and their events."""

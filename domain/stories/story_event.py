@@ -1,4 +1,4 @@
-"""What a right event of a story is, and the row of the log that it becomes."""
+"""Parse and validate story events, and convert them to rows of the event log."""
 
 import hashlib
 from datetime import datetime
@@ -17,7 +17,7 @@ MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
 MAX_TYPE_LENGTH, MAX_USER_LENGTH = 50, 200
 STORY_EVENT_MEMBERS = ("story_id", "event_type", "user_id", "timestamp")
 MAX_STORY_EVENT_ERRORS = 20
-# The quotes of an event with no more than it must have; a text that is said besides has four.
+# Quotes of an event that has only the required members; quotes that an optional string adds.
 REQUIRED_QUOTE_COUNT, OPTIONAL_QUOTE_COUNT = 6, 4
 
 
@@ -35,9 +35,9 @@ class StoryEventPayload(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StoryEvent(NamedTuple):
-    """An event of a story; the user by the id that the app has for him, `at` in µs.
+    """A story event; `user` is the app's own user id, `at` is in µs since 1970.
 
-    A number is the same user as its decimal text: 1 and "1".
+    Numeric user ids become decimal strings: 1 and "1" are the same user.
     """
 
     story: int
@@ -50,7 +50,7 @@ _decode_story_event = msgspec.json.Decoder(StoryEventPayload).decode
 
 
 def parse_story_event(body: bytes, now: int) -> StoryEvent:
-    """The event in `body`, which came at `now` (µs); raises `WrongEvent`."""
+    """Return the event of a body received at `now` (µs). Raises `InvalidEvent`."""
     if b"\\" in body:
         return _parse_slowly(body, now)
     try:
@@ -59,12 +59,12 @@ def parse_story_event(body: bytes, now: int) -> StoryEvent:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidTimestamp):
         return _parse_slowly(body, now)
     user = sent.user_id
-    more = (user is not None) + (sent.timestamp is not None)
-    quotes = REQUIRED_QUOTE_COUNT + more * OPTIONAL_QUOTE_COUNT
+    optional_count = (user is not None) + (sent.timestamp is not None)
+    quotes = REQUIRED_QUOTE_COUNT + optional_count * OPTIONAL_QUOTE_COUNT
     if isinstance(user, int):
         user = str(user)
         quotes -= 2  # a number has no quotes
-    # A member that is named twice shows in the quotes, as nothing is escaped.
+    # Without escapes, the number of quotes reveals a duplicate member.
     if (
         body.count(b'"') != quotes
         or not _is_valid_type(sent.event_type)
@@ -75,20 +75,20 @@ def parse_story_event(body: bytes, now: int) -> StoryEvent:
 
 
 def story_event_row(event: StoryEvent, app: int, user: int | None) -> EventRow:
-    """The row of an app's event; `user` as `pseudonym` has it."""
+    """Return the log row of an app's story event; `user` is a value of `user_pseudonym`."""
     _, kind, _, at = event
     data = f'{{"story_id":{event.story}}}'
     return (STORY_SOURCE, app, None, user, STORY_CATEGORY, kind, at, None, None, data)
 
 
 def user_pseudonym(salt: bytes, app: int, user: str) -> int:
-    """A number of 64 bits for a user of an app, from which nobody without the salt tells who."""
+    """Return a 64-bit keyed hash of a user; nobody can link it to the user without the salt."""
     hashed = hashlib.blake2b(user.encode(), digest_size=8, key=salt, person=app.to_bytes(8))
     return int.from_bytes(hashed.digest(), "big", signed=True)
 
 
 def _parse_slowly(body: bytes, now: int) -> StoryEvent:
-    """The same, step by step, so that all that is wrong is told."""
+    """Parse the event member by member, to report up to `MAX_STORY_EVENT_ERRORS` errors."""
     try:
         value = decode_json(body)
     except InvalidJson as error:
@@ -137,8 +137,8 @@ def _is_valid_user(part: Any) -> bool:
     return isinstance(part, int) and not isinstance(part, bool)
 
 
-def _is_valid_type(said: str) -> bool:
-    return said.isprintable() and said != "" and " " not in said
+def _is_valid_type(text: str) -> bool:
+    return text.isprintable() and text != "" and " " not in text
 
 
 def _parse_event_time(part: Any, now: int) -> int:
