@@ -1,4 +1,4 @@
-"""What owners changed: who, when, what; never a secret. The newest entries are kept."""
+"""Audit log of changes by users: who, when and what, without secrets; old entries are deleted."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ ORDER BY n DESC LIMIT ?
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One change; `at` in µs."""
+    """A change; `at` is in µs since 1970."""
 
     n: int
     at: int
@@ -28,13 +28,13 @@ class AuditEntry:
     about: str
 
 
-def format_value(said: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as text for an entry: short, and never empty."""
-    if isinstance(said, bool):
-        return "yes" if said else "no"
-    if isinstance(said, list | tuple):
-        said = ", ".join(map(str, said))
-    text = str(said) if said not in (None, "") else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    text = str(value) if value not in (None, "") else "none"
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 
 
@@ -42,9 +42,9 @@ def format_changes(before: Mapping[str, object], after: Mapping[str, object]) ->
     """Return the values that differ, as `name: before → after`; "nothing" if none do."""
     return (
         "; ".join(
-            f"{name}: {format_value(before.get(name))} → {format_value(each)}"
-            for name, each in after.items()
-            if before.get(name) != each
+            f"{name}: {format_value(before.get(name))} → {format_value(value)}"
+            for name, value in after.items()
+            if before.get(name) != value
         )
         or "nothing"
     )
@@ -53,7 +53,7 @@ def format_changes(before: Mapping[str, object], after: Mapping[str, object]) ->
 def write_audit_entry(
     connection: sqlite3.Connection, who: str, deed: str, about: object = ""
 ) -> None:
-    """Enter a change in the transaction that makes it; `deed` says it, `about` of what."""
+    """Add an entry in the transaction of the change: what was done (`deed`) to what (`about`)."""
     text = str(about)
     text = text if len(text) <= MAX_SUBJECT_CHARS else text[: MAX_SUBJECT_CHARS - 1] + "…"
     row = (time_ns() // 1000, who, deed, text)
@@ -63,14 +63,14 @@ def write_audit_entry(
 
 
 async def add_audit_entry(database: Database, who: str, deed: str, about: object = "") -> None:
-    """Enter a change that took more than one transaction, when it is done."""
+    """Add an entry after a change that took several transactions."""
     await database.write(lambda connection: write_audit_entry(connection, who, deed, about))
 
 
 async def list_audit_entries(
     database: Database, *, who: str | None = None, before: int | None = None, limit: int = 50
 ) -> tuple[list[AuditEntry], int | None]:
-    """The newest changes below number `before`, and where to go on; None at the end."""
+    """Return the newest entries below number `before`, and the next `before`; None at the end."""
 
     def job(connection: sqlite3.Connection) -> tuple[list[AuditEntry], int | None]:
         first = 2**63 - 1 if before is None else before

@@ -1,4 +1,4 @@
-"""Many rows in small transactions, so that nobody waits long for the writer."""
+"""Writes many rows in small transactions, so that other writes do not wait long."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +10,13 @@ from store.sqlite.core.database import Database
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Seconds that a step aims to hold the writer; the promise is 20 ms, and disks have their moods.
+# Target duration of a transaction: well below the guaranteed 20 ms, as disk latency varies.
 TARGET_STEP_SECONDS = 0.005
 MIN_STEP_ROWS, MAX_STEP_ROWS = 16, 2_000
 
 
 class BatchedWriter:
-    """Writes rows of one kind; learns how many of them fit a step."""
+    """Writes rows of one kind; adapts the rows per transaction to their measured duration."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -25,7 +25,7 @@ class BatchedWriter:
     async def write(
         self, rows: Sequence[T], job: Callable[[sqlite3.Connection, Sequence[T]], R]
     ) -> list[R]:
-        """Run `job` over the rows, a part a transaction; its results, a part each."""
+        """Run `job` on the rows in several transactions; return the result of each."""
         results: list[R] = []
         done = 0
         while done < len(rows):
@@ -40,7 +40,7 @@ class BatchedWriter:
 
 
 def split_by_size(rows: Sequence[tuple[T, int]], size: int) -> Iterator[list[T]]:
-    """Rows, each with its bytes, in parts of up to `size` bytes or one row."""
+    """Yield lists of rows, given with their sizes: up to `size` bytes, or a single larger row."""
     part: list[T] = []
     total = 0
     for row, count in rows:

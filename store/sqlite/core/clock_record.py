@@ -1,4 +1,4 @@
-"""What is known of the clock, over restarts."""
+"""The clock state, stored across restarts."""
 
 import sqlite3
 
@@ -9,25 +9,25 @@ MICROS_PER_SECOND = 1_000_000
 
 
 async def load_clock_state(database: Database, now: float) -> ClockState:
-    """Return what earlier runs noted of the clock.
+    """Return the clock state that earlier runs saved.
 
-    A new installation believes `now` (seconds since 1970) and notes it before it serves: the next
-    start may have another clock, however short this run is.
+    A new installation trusts `now` (seconds since 1970) and saves it before it serves requests: the
+    clock may differ at the next start, however short this run is.
     """
     sql = "SELECT believed, lived FROM log"
-    found = await database.read_internal(lambda it: it.execute(sql).fetchone())
-    trust = ClockState(*(micros / MICROS_PER_SECOND for micros in found))
-    if trust == UNKNOWN_CLOCK:
-        trust = ClockState(now)
-        await save_clock_state(database, trust)
-    return trust
+    row = await database.read_internal(lambda it: it.execute(sql).fetchone())
+    state = ClockState(*(micros / MICROS_PER_SECOND for micros in row))
+    if state == UNKNOWN_CLOCK:
+        state = ClockState(now)
+        await save_clock_state(database, state)
+    return state
 
 
-async def save_clock_state(database: Database, trust: ClockState) -> None:
-    """Note it."""
-    row = [int(each * MICROS_PER_SECOND) for each in trust]
+async def save_clock_state(database: Database, state: ClockState) -> None:
+    """Replace the stored clock state."""
+    micros = [int(seconds * MICROS_PER_SECOND) for seconds in state]
 
     def job(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE log SET believed = ?, lived = ?", row)
+        connection.execute("UPDATE log SET believed = ?, lived = ?", micros)
 
     await database.write(job)

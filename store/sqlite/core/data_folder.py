@@ -1,8 +1,8 @@
-"""Names in a data folder, and how to open one after an interrupted restore or a loss.
+"""File names in a data folder, and its recovery after an interrupted restore or a loss.
 
-A restore puts a complete copy into `.restoring`, marks it as ready, and then moves what is there
-aside and the copy into place. Once it is marked, it can be finished from any point at which it was
-cut off, and a start does so: `finish`.
+A restore writes a complete copy into `.restoring`, marks it as ready, moves the existing files
+aside and then the copy into place. Once it is marked, `finish_restore` can complete it from any
+point of interruption; each start does so.
 """
 
 import logging
@@ -24,8 +24,8 @@ DATABASE_FILE, PROJECTIONS_FILE, IMAGES_FOLDER, CONTROL_SOCKET = (
 )
 BACKUPS_FOLDER, LAST_BACKUP_FILE, UPLOADS_FOLDER = "backups", "last-backup.json", "uploads"
 SQLITE_SUFFIXES = ("", "-wal", "-shm")
-# What a restore replaces. The database is moved away first and put back last: SQLite would
-# apply a WAL to whichever database stands beside it.
+# Files that a restore replaces. The database is moved away first and put back last: SQLite would
+# apply a leftover WAL to any database beside it.
 INSTALLATION_NAMES = (
     *(DATABASE_FILE + end for end in SQLITE_SUFFIXES),
     *(PROJECTIONS_FILE + end for end in SQLITE_SUFFIXES),
@@ -36,13 +36,13 @@ RESTORE_FOLDER, RESTORE_MARKER_FILE = ".restoring", "ready.json"
 
 
 class RestoreMarker(msgspec.Struct, frozen=True):
-    """Where a restore moves what it replaces: a name in the data folder."""
+    """Content of the marker file: the folder, in the data folder, for the replaced files."""
 
     aside: str
 
 
 def mark_restore_ready(data: Path, aside: str) -> None:
-    """Mark the copy in `.restoring` as complete, durably: from now on it is finished."""
+    """Durably mark the copy in `.restoring` as complete: the restore can now be finished."""
     with (data / RESTORE_FOLDER / RESTORE_MARKER_FILE).open("wb") as file:
         file.write(msgspec.json.encode(RestoreMarker(aside)))
         file.flush()
@@ -52,13 +52,13 @@ def mark_restore_ready(data: Path, aside: str) -> None:
 
 
 def finish_restore(data: Path) -> None:
-    """Finish a restore that was interrupted after its copy was complete; else do nothing.
+    """Finish a restore whose copy is marked as complete; do nothing if there is none.
 
     The caller holds the folder's lock. Raises `OSError`.
     """
-    if (ready := _read_restore_marker(data)) is None:
+    if (marker := _read_restore_marker(data)) is None:
         return
-    part, aside = data / RESTORE_FOLDER, data / ready.aside
+    part, aside = data / RESTORE_FOLDER, data / marker.aside
     # A file still in `.restoring` has not been moved: its name in the data folder is the old file.
     if (part / DATABASE_FILE).exists():
         for name in INSTALLATION_NAMES:
@@ -77,12 +77,12 @@ def finish_restore(data: Path) -> None:
 
 def revert_restore(data: Path) -> None:
     """Revert a restore that could not be finished. Raises `OSError`."""
-    if (ready := _read_restore_marker(data)) is None:
+    if (marker := _read_restore_marker(data)) is None:
         return
-    part, aside = data / RESTORE_FOLDER, data / ready.aside
+    part, aside = data / RESTORE_FOLDER, data / marker.aside
     if not (part / IMAGES_FOLDER).exists() and _exists(data / IMAGES_FOLDER):
         (data / IMAGES_FOLDER).rename(part / IMAGES_FOLDER)
-    # The database comes last, as it went first.
+    # The database was moved away first, so it returns last.
     for name in reversed(INSTALLATION_NAMES):
         if _exists(aside / name):
             (aside / name).rename(data / name)
@@ -94,10 +94,10 @@ def revert_restore(data: Path) -> None:
 
 
 def prepare_data_folder(data: Path) -> None:
-    """Finish an interrupted restore; refuse a folder with the rest of an installation.
+    """Finish an interrupted restore; reject an installation without its database.
 
-    The caller holds the folder's lock. Raises `StoreError`, with what to do, if the folder has
-    traces of an installation, and no database.
+    The caller holds the folder's lock. Raises `StoreError`, with instructions, if the folder has
+    other files of an installation but no database.
     """
     if _read_restore_marker(data) is not None:
         try:

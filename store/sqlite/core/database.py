@@ -1,8 +1,8 @@
-"""A SQLite database with one connection that writes, and readers beside it.
+"""A SQLite database with one writer connection and several readers.
 
-SQLite before 3.51.3 can harm a WAL database that two connections write or checkpoint at the same
-instant, so one connection alone does both. A job is a plain function of a connection; it runs on
-that connection's thread in one hop, as one transaction.
+SQLite before 3.51.3 can corrupt a WAL database if two connections write or checkpoint at the same
+instant, so a single connection does both. A job is a function of a connection; it runs as one
+transaction, in one call on that connection's thread.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ T = TypeVar("T")
 DatabaseJob = Callable[[sqlite3.Connection], T]
 
 READER_CONNECTIONS = 3
-# Small checkpoints often: one runs within a commit, and a commit should be short.
+# Checkpoints run within commits; frequent small ones keep commits short.
 CHECKPOINT_PAGES = 256
-# SQLite does not tell how checkpoints within commits went: every so many seconds, one is asked for.
+# SQLite does not report the outcome of checkpoints within commits, so explicit ones run as well.
 CHECKPOINT_INTERVAL_SECONDS = 1.0
-# While there is always someone reading, the WAL only grows. Beyond so many bytes the writer waits
-# for the readers to leave, for so many milliseconds at a time, and begins it anew.
+# While some reader is always active, the WAL only grows. Above this size the writer waits briefly
+# for the readers to finish and truncates the WAL.
 MAX_WAL_BYTES, READER_WAIT_MS = 67_108_864, 50
 # Maximum seconds of a client's query: it occupies a reader and holds the WAL.
 MAX_READ_SECONDS = 2.0
-# How often the WAL is tried to be emptied when it should be, or recovered, and seconds in between.
+# Attempts to empty or recover the WAL, and the seconds between them.
 SCRUB_ATTEMPTS, RECOVERY_ATTEMPTS, RETRY_PAUSE_SECONDS = 50, 10, 0.05
-BUSY_TIMEOUT_MS = 5_000  # milliseconds to wait otherwise, should another program hold the database
-# Where a disk has changed a name or a text, Python cannot read even what SQLite says of it.
+BUSY_TIMEOUT_MS = 5_000  # wait in all other cases, if another program holds the database
+# If a disk has corrupted a name or text, Python cannot even decode SQLite's message about it.
 READ_ERRORS, DECODE_ERROR_TEXT = (sqlite3.Error, UnicodeDecodeError), "Could not decode to UTF-8"
 LOST_COMMITS_MESSAGE = (
     "the disk has changed %s-wal: up to %d commits that were in it are gone; look at the disk, and "
@@ -53,18 +53,18 @@ FATAL_ERROR_CODES = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLIT
 
 
 class Database:
-    """An open database; `open` makes one, `close` must be called, or the process will not end."""
+    """An open database, created by `open`; without `close`, the process does not exit."""
 
     def __init__(
         self, path: Path, writer: aiosqlite.Connection, readers: list[aiosqlite.Connection]
     ) -> None:
         self.path = path
         self.failed: StoreFailed | None = None
-        self.longest_hold = 0.0  # milliseconds that one job held the writer, at most
+        self.longest_hold = 0.0  # maximum milliseconds for which a job held the writer
         self.commits = 0
-        self.lost = 0  # commits that the WAL had lost when it was opened
-        self._looked = perf_counter()
-        self._told_grown = False
+        self.lost = 0  # commits that were missing from the WAL on opening
+        self._checkpointed_at = perf_counter()
+        self._has_warned_of_growth = False
         self._writer = writer
         self._readers = readers
         self._idle = list(readers)
@@ -73,67 +73,67 @@ class Database:
 
     @classmethod
     async def open(cls, path: Path) -> "Database":
-        """Open `path`, made for its owner alone if it is missing, and bring it up to date.
+        """Open the database, created with owner-only access if missing, and migrate it.
 
-        Raises `StoreNewer` if a newer program wrote it, `StoreError` if it cannot be opened.
+        Raises `StoreTooNew` if a newer version wrote it, `StoreError` if it cannot be opened.
         """
         opened: list[aiosqlite.Connection] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             wal = path.with_name(f"{path.name}-wal")
-            head, told = read_wal_header(wal), commit_frames(wal)
+            header, commits = read_wal_header(wal), commit_frames(wal)
             for setup in (_set_up_writer, *[_set_up_reader] * READER_CONNECTIONS):
                 opened.append(await aiosqlite.connect(path, isolation_level=None))
                 if setup is _set_up_writer:
-                    taken = await run_on_connection(opened[-1], recover_wal)
-                    if taken is None or read_wal_header(wal) != head:
-                        told = []  # another program empties it, and has lost nothing
+                    recovered = await run_on_connection(opened[-1], recover_wal)
+                    if recovered is None or read_wal_header(wal) != header:
+                        commits = []  # another program is emptying the WAL: nothing is lost
                 await run_on_connection(opened[-1], setup)
         except (*READ_ERRORS, OSError) as error:
             await close_connections(opened)
-            why = "the disk is full" if is_disk_full(error) else error
-            raise StoreError(f"{path} cannot be opened: {why}") from error
+            reason = "the disk is full" if is_disk_full(error) else error
+            raise StoreError(f"{path} cannot be opened: {reason}") from error
         except BaseException:
             await close_connections(opened)
             raise
-        made = cls(path, opened[0], opened[1:])
-        made.lost = count_lost_commits(told, taken or 0)
-        if made.lost:
-            LOG.error(LOST_COMMITS_MESSAGE, path.name, made.lost)
+        database = cls(path, opened[0], opened[1:])
+        database.lost = count_lost_commits(commits, recovered or 0)
+        if database.lost:
+            LOG.error(LOST_COMMITS_MESSAGE, path.name, database.lost)
             with suppress(StoreError):
-                await made.write(record_loss)
-        return made
+                await database.write(record_loss)
+        return database
 
     async def write(self, job: DatabaseJob[T]) -> T:
-        """Run `job` as one transaction, after those that came before; its result once durable.
+        """Run `job` as one transaction, after earlier ones; return its result once it is durable.
 
-        What the job raises rolls everything back and is raised here; `StoreFull` on a full disk,
-        `StoreFailed` when the database is broken, from then on for every write; `StoreBusy` when
-        a program that is none of ours keeps it. A job whose caller was cancelled runs all the same.
+        An exception of the job rolls back and propagates. Raises `StoreFull` for a full disk,
+        `StoreFailed` for a broken database (also on every later write), and `StoreBusy` if another
+        program holds the database. A job runs even if its caller is cancelled.
         """
         return (await self.timed_write(job))[0]
 
     async def timed_write(self, job: DatabaseJob[T]) -> tuple[T, float]:
-        """`write`, with the seconds for which the job held the writer."""
+        """Run `write`; return its result and the seconds for which the job held the writer."""
         return await run_on_connection(self._writer, partial(self._transact, job))
 
     async def read(self, job: DatabaseJob[T]) -> T:
-        """Run a client's look-up on a reader that sees one committed state throughout.
+        """Run a client's query on a reader that sees a single committed state.
 
-        Raises `StoreBusy` for what takes longer than `LONGEST_READ`, which is ended. The server's
-        own reads go through `read_internal`.
+        Raises `StoreBusy` and interrupts the query after `MAX_READ_SECONDS`. The server's own
+        reads use `read_internal`.
         """
         async with self._reader() as reader:
-            return await run_with_deadline(reader, partial(self._look, job))
+            return await run_with_deadline(reader, partial(self._run_read, job))
 
     async def read_internal(self, job: DatabaseJob[T]) -> T:
         """Run an internal read without a deadline, which a growing table would exceed.
 
-        A job reads a bounded number of rows: whole tables are read by `store.paging`.
+        A job must read a bounded number of rows; read whole tables with `paging`.
         """
         async with self._reader() as reader:
-            return await run_on_connection(reader, partial(self._look, job))
+            return await run_on_connection(reader, partial(self._run_read, job))
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -146,7 +146,7 @@ class Database:
 
     @property
     def wal_bytes(self) -> int:
-        """The size of the WAL; 0 without one."""
+        """The size of the WAL; 0 if it is missing."""
         try:
             return self.path.with_name(f"{self.path.name}-wal").stat().st_size
         except OSError:
@@ -154,49 +154,49 @@ class Database:
 
     @property
     def held_back(self) -> bool:
-        """Whether the WAL has grown, as it does while another program keeps reading."""
+        """Whether the WAL is oversized, usually because another program keeps reading."""
         return self.wal_bytes > MAX_WAL_BYTES
 
     async def tend(self) -> None:
-        """Begin a grown WAL anew, if whoever held it back has left; to be called now and then."""
+        """Truncate an oversized WAL if its readers have finished; call this periodically."""
         grown = self.held_back
-        if grown and not self._told_grown:
+        if grown and not self._has_warned_of_growth:
             LOG.warning(
                 "%s-wal has %d MB: some program has been reading the database for long; it is "
                 "emptied when that one ends",
                 self.path.name,
                 self.wal_bytes // 1_000_000,
             )
-        self._told_grown = grown
+        self._has_warned_of_growth = grown
         if grown and self.failed is None:
-            await run_on_connection(self._writer, self._look_after)
+            await run_on_connection(self._writer, self._run_checkpoint)
 
     def watch(self, what: str, call: Callable[[], Awaitable[object]]) -> None:
-        """Have `call` called whenever `what` is said to have `changed`."""
+        """Register `call` to be awaited by `changed(what)`."""
         self._watchers.setdefault(what, []).append(call)
 
     async def changed(self, what: str) -> None:
-        """Let all who watch it know, after the write; when this returns, they do."""
+        """Await all callbacks registered for `what`; call this after the write."""
         for call in self._watchers.get(what, ()):
             await call()
 
     async def scrub(self) -> bool:
-        """Leave nothing of what was deleted or overwritten in the files, once that is committed.
+        """Erase deleted and overwritten content, once committed, from the files.
 
-        False if that is to be tried again, as another program is reading.
+        Returns False if another program's reads prevent it; then try again later.
         """
         try:
             return await scrub_wal(self._writer)
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._translate_error(error) from error
 
     async def close(self) -> None:
-        """Finish what was begun, checkpoint and close."""
+        """Run pending jobs, checkpoint and close."""
         await close_connections(self._readers)
         try:
             if self.failed is None:
                 await run_on_connection(self._writer, _checkpoint)
-        except sqlite3.Error as error:  # a full disk: all that counts stands in the WAL
+        except sqlite3.Error as error:  # such as a full disk; the WAL has all commits
             LOG.warning("%s is closed without a checkpoint: %s", self.path, error)
         finally:
             await close_connections([self._writer])
@@ -215,27 +215,27 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
         except READ_ERRORS as error:
-            raise self._told(error) from error
+            raise self._translate_error(error) from error
         finally:
             held = perf_counter() - began
             self.longest_hold = max(self.longest_hold, held * 1000)
         self.commits += 1
-        if began - self._looked > CHECKPOINT_INTERVAL_SECONDS:
-            self._looked = began
-            self._look_after(connection)
+        if began - self._checkpointed_at > CHECKPOINT_INTERVAL_SECONDS:
+            self._checkpointed_at = began
+            self._run_checkpoint(connection)
         return result, held
 
-    def _look_after(self, connection: sqlite3.Connection) -> None:
+    def _run_checkpoint(self, connection: sqlite3.Connection) -> None:
         try:
             connection.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS}")
             _checkpoint(connection, "TRUNCATE" if self.held_back else "PASSIVE")
         except sqlite3.Error as error:
-            # What was committed is in the WAL, and safe.
-            self._told(error)
+            # Commits are safe in the WAL.
+            self._translate_error(error)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
-    def _look(self, job: DatabaseJob[T], connection: sqlite3.Connection) -> T:
+    def _run_read(self, job: DatabaseJob[T], connection: sqlite3.Connection) -> T:
         try:
             connection.execute("BEGIN")
             try:
@@ -243,9 +243,9 @@ class Database:
             finally:
                 connection.execute("ROLLBACK")
         except READ_ERRORS as error:
-            raise self._told(error) from error
+            raise self._translate_error(error) from error
 
-    def _told(self, error: Exception) -> Exception:
+    def _translate_error(self, error: Exception) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0)
         if isinstance(error, UnicodeDecodeError) or DECODE_ERROR_TEXT in str(error):
             return StoreError(f"{self.path.name} holds text that nobody wrote: {error}")
@@ -264,16 +264,16 @@ class Database:
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether an error of SQLite's means that the disk is full."""
+    """Return whether an SQLite error means that the disk is full."""
     code = getattr(error, "sqlite_errorcode", 0)
-    # SQLite calls it an I/O error when there is no room for its -shm file.
+    # SQLite reports an I/O error if the -shm file does not fit on the disk.
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
 def recover_wal(connection: sqlite3.Connection) -> int | None:
-    """Bring what stands in the WAL of a database just opened into it; of how many frames.
+    """Checkpoint the WAL of a newly opened database; return the number of its valid frames.
 
-    None where another program is at it for longer than a moment, as that one alone is told.
+    Returns None if another program keeps checkpointing: SQLite then reports no number.
     """
     connection.execute("PRAGMA schema_version").fetchone()
     frames: int
@@ -306,7 +306,7 @@ def _checkpoint(connection: sqlite3.Connection, mode: str = "TRUNCATE") -> bool:
 
 
 async def scrub_wal(writer: aiosqlite.Connection) -> bool:
-    """Empty the WAL into the file, where deleted content is overwritten; whether it could be."""
+    """Empty the WAL by a checkpoint, which erases deleted content; return whether it is empty."""
     for _ in range(SCRUB_ATTEMPTS):
         if await run_on_connection(writer, _try_truncate_wal):
             return True
@@ -315,7 +315,7 @@ async def scrub_wal(writer: aiosqlite.Connection) -> bool:
 
 
 def _try_truncate_wal(connection: sqlite3.Connection) -> bool:
-    # Readers of our own are short; meanwhile nobody is to wait long for the writer.
+    # The server's own reads are short; a longer timeout would delay other writes.
     connection.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS // 5}")
     try:
         return _checkpoint(connection)
@@ -325,24 +325,24 @@ def _try_truncate_wal(connection: sqlite3.Connection) -> bool:
 
 async def run_on_connection(connection: aiosqlite.Connection, job: DatabaseJob[T]) -> T:
     """Run `job` on the connection's thread."""
-    # aiosqlite's own methods cost a hop a statement; this one runs the whole job in one.
+    # aiosqlite's public methods switch threads for each statement; this switches once per job.
     result: T = await connection._execute(lambda: job(connection._conn))  # type: ignore[no-untyped-call]
     return result
 
 
 async def run_with_deadline(connection: aiosqlite.Connection, job: DatabaseJob[T]) -> T:
-    """`hop` for a reader; raises `StoreBusy` for what takes longer than `LONGEST_READ`."""
+    """Run `job` on a reader; interrupt it and raise `StoreBusy` after `MAX_READ_SECONDS`."""
     loop = asyncio.get_running_loop()
-    end = loop.call_later(MAX_READ_SECONDS, connection._conn.interrupt)
+    timer = loop.call_later(MAX_READ_SECONDS, connection._conn.interrupt)
     try:
         return await run_on_connection(connection, job)
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
             raise
-        words = f"it took longer than {MAX_READ_SECONDS:g} s to look this up"
-        raise StoreBusy(words) from error
+        message = f"it took longer than {MAX_READ_SECONDS:g} s to look this up"
+        raise StoreBusy(message) from error
     finally:
-        end.cancel()
+        timer.cancel()
 
 
 async def close_connections(connections: list[aiosqlite.Connection]) -> None:

@@ -1,4 +1,4 @@
-"""One process at a time for a data folder."""
+"""Exclusive lock of a data folder for one process."""
 
 import errno
 import fcntl
@@ -8,23 +8,21 @@ from pathlib import Path
 from store.api.errors import StoreBusy, StoreError
 
 LOCK_FILE = "lock"
-
-
-# Errors of flock where a directory cannot be locked, as on NFS.
+# Errors of flock on file systems that cannot lock a directory, such as NFS.
 UNSUPPORTED_ERRNOS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class FolderLock:
-    """Holds a data folder; `release` lets go, as the kernel does when the process ends.
+    """Lock of a data folder until `release`, or until the process ends.
 
-    Both the folder and the file `lock` in it are locked: the folder, as the file can be removed,
-    and the file, as not every file system locks folders. The file has the holder's pid, and stays.
+    It locks the folder, because the file `lock` in it can be deleted, and also that file, because
+    not every file system can lock folders. The file contains the holder's pid and is never deleted.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder, made for its owner alone if it is missing.
+        """Lock the folder; create it, accessible only to its owner, if it is missing.
 
-        Raises `StoreBusy`, naming who holds it, or `StoreError` if it can't be used.
+        Raises `StoreBusy` with the holder's pid, or `StoreError` if the folder cannot be used.
         """
         self.path = folder / LOCK_FILE
         self._files: list[int] = []
@@ -49,7 +47,7 @@ class FolderLock:
             raise StoreError(f"{folder} cannot be used: {error.strerror}") from error
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         while self._files:
             os.close(self._files.pop())
 

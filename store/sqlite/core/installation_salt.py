@@ -1,12 +1,12 @@
-"""What makes a number of a user here another one than in any other installation."""
+"""Salt of user ids, so that they differ between installations."""
 
 from store.sqlite.core.database import Database
 
 
 async def read_salt(database: Database) -> bytes:
-    """It was made by chance with the tables, and stays with them."""
+    """Return the random salt, which was created with the tables and never changes."""
     sql = "SELECT value FROM salt"
-    found: bytes = await database.read_internal(
+    salt: bytes = await database.read_internal(
         lambda connection: connection.execute(sql).fetchone()[0]
     )
-    return found
+    return salt

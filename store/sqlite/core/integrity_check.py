@@ -1,10 +1,10 @@
-"""Whether a database is what it should be: its pages, and what the log says of itself."""
+"""Integrity checks of a database: its pages, its foreign keys and the counts of the event log."""
 
 import sqlite3
 
-MAX_REPORTED_ERRORS = 5  # faults that are told
-# The SQLite that we have, and the first one whose WAL two connections cannot harm
-# (sqlite.org/wal.html, "the WAL-reset bug").
+MAX_REPORTED_ERRORS = 5
+# The loaded SQLite, and the first version without the WAL-reset bug, by which two connections can
+# corrupt a database (sqlite.org/wal.html).
 SQLITE_VERSION, SAFE_SQLITE_VERSION = sqlite3.sqlite_version_info, (3, 51, 3)
 
 EVENT_COUNTS_SQL = "SELECT received, stored, duplicate, rejected, refused FROM log"
@@ -18,9 +18,9 @@ LAST_EVENT_ID_SQL = "SELECT last, (SELECT coalesce(max(id), 0) FROM event) FROM 
 
 
 def find_integrity_errors(connection: sqlite3.Connection, *, quick: bool = False) -> list[str]:
-    """What is wrong with a database of ours, in words; nothing if it is sound.
+    """Return descriptions of the errors in a Marquee database.
 
-    `quick` leaves out whether indexes and tables agree.
+    `quick` omits the comparison of indexes with their tables.
     """
     try:
         return check_pages(connection, "quick_check" if quick else "integrity_check") or [
@@ -32,14 +32,14 @@ def find_integrity_errors(connection: sqlite3.Connection, *, quick: bool = False
 
 
 def check_counts(connection: sqlite3.Connection) -> list[str]:
-    """Where the log's counts are not the sums that they should be."""
+    """Return descriptions of the log's counts that do not match its rows or sums."""
     found = []
     received, *parts = connection.execute(EVENT_COUNTS_SQL).fetchone()
     if received != sum(parts):
         found.append(f"the log counts {received:,} received, but {sum(parts):,} by what became")
-    rejects, held, rows, size = connection.execute(REJECTED_COUNTS_SQL).fetchone()
-    if (rejects, held) != (rows, size):
-        found.append(f"the log counts {rejects:,} rejects, and {rows:,} are kept")
+    rejected, rejected_bytes, rows, size = connection.execute(REJECTED_COUNTS_SQL).fetchone()
+    if (rejected, rejected_bytes) != (rows, size):
+        found.append(f"the log counts {rejected:,} rejects, and {rows:,} are kept")
     last, newest = connection.execute(LAST_EVENT_ID_SQL).fetchone()
     if newest > last:
         found.append(f"event {newest} is newer than the last that was given, {last}")
@@ -47,9 +47,9 @@ def check_counts(connection: sqlite3.Connection) -> list[str]:
 
 
 def check_pages(connection: sqlite3.Connection, check: str) -> list[str]:
-    """What a `check` (`quick_check`, `integrity_check`) finds in a database's pages."""
-    said = [row[0] for row in connection.execute(f"PRAGMA {check}({MAX_REPORTED_ERRORS})")]
-    return [] if said == ["ok"] else said
+    """Return the errors that a `check` (`quick_check` or `integrity_check`) finds in the pages."""
+    errors = [row[0] for row in connection.execute(f"PRAGMA {check}({MAX_REPORTED_ERRORS})")]
+    return [] if errors == ["ok"] else errors
 
 
 def _check_foreign_keys(connection: sqlite3.Connection) -> list[str]:

@@ -1,35 +1,35 @@
-"""How long things took, counted in classes so that a quantile costs little."""
+"""Histogram of latencies in exponential buckets, which make quantiles cheap."""
 
 from itertools import accumulate
 from math import ceil, log
 
-# Seconds of the first class, and how much longer those of the next one are.
+# Upper bound of the first bucket, and the ratio of each bucket's bound to the one before.
 FIRST_BUCKET_SECONDS, BUCKET_GROWTH = 0.0001, 1.15
 BUCKET_COUNT = 128
 
 
 class LatencyHistogram:
-    """Waits since last asked."""
+    """Latencies since the last `take`."""
 
     def __init__(self) -> None:
         self._counts = [0] * BUCKET_COUNT
-        self._all = 0
+        self._total = 0
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """Count some that took so long."""
-        place = (
+        """Add `count` latencies of this duration."""
+        bucket = (
             ceil(log(seconds / FIRST_BUCKET_SECONDS, BUCKET_GROWTH))
             if seconds > FIRST_BUCKET_SECONDS
             else 0
         )
-        self._counts[min(place, BUCKET_COUNT - 1)] += count
-        self._all += count
+        self._counts[min(bucket, BUCKET_COUNT - 1)] += count
+        self._total += count
 
     def take(self, share: float) -> float | None:
-        """Within how many seconds this share of them was over; begins anew. None if none was."""
-        if not self._all:
+        """Return the quantile `share` (0–1) in seconds and reset; None without any latencies."""
+        if not self._total:
             return None
-        wanted, sums = self._all * share, accumulate(self._counts)
-        place = next(place for place, seen in enumerate(sums) if seen >= wanted)
-        self._counts, self._all = [0] * BUCKET_COUNT, 0
-        return FIRST_BUCKET_SECONDS * BUCKET_GROWTH**place
+        wanted, sums = self._total * share, accumulate(self._counts)
+        bucket = next(bucket for bucket, seen in enumerate(sums) if seen >= wanted)
+        self._counts, self._total = [0] * BUCKET_COUNT, 0
+        return FIRST_BUCKET_SECONDS * BUCKET_GROWTH**bucket

@@ -1,4 +1,4 @@
-"""Brings a database up to this program's tables: numbered SQL files, each in its transaction."""
+"""Schema migrations: numbered SQL files, each applied in its own transaction."""
 
 import sqlite3
 from pathlib import Path
@@ -18,9 +18,9 @@ CREATE TABLE IF NOT EXISTS migration (
 
 
 def migrate(connection: sqlite3.Connection, folder: Path = MIGRATIONS_FOLDER) -> None:
-    """Apply what is in `folder` (NNN_name.sql) and not yet in the database, in order.
+    """Apply, in order, the migrations in `folder` (NNN_name.sql) that the database does not have.
 
-    Raises `StoreNewer`, before any change, if the database has one that is not in `folder`.
+    Raises `StoreTooNew`, before any change, if the database has one that is not in `folder`.
     """
     applied = check_not_newer(connection, folder)
     connection.execute(CREATE_MIGRATION_TABLE)
@@ -32,7 +32,7 @@ def migrate(connection: sqlite3.Connection, folder: Path = MIGRATIONS_FOLDER) ->
 def check_not_newer(
     connection: sqlite3.Connection, folder: Path = MIGRATIONS_FOLDER
 ) -> dict[int, str]:
-    """The migrations that the database has, by number; `StoreNewer` if one is not in `folder`."""
+    """Return the names of applied migrations by number; raise `StoreTooNew` if one is unknown."""
     files, applied = _migration_files(folder), _applied_migrations(connection)
     for number, name in applied.items():
         if number not in files:

@@ -1,7 +1,7 @@
-"""Whole tables, read page by page in the order of a key.
+"""Paged reads of whole tables in the order of a key.
 
-A page is one short transaction of bounded size, so that a table of any size neither meets a
-deadline nor keeps the write-ahead log from being checkpointed.
+Each page is a short transaction of bounded size: even a huge table neither exceeds a deadline nor
+blocks checkpoints of the WAL.
 """
 
 import logging
@@ -22,19 +22,19 @@ MAX_SQLITE_INTEGER = 2**63 - 1
 
 
 class QueryRunner(Protocol):
-    """`read_internal` of a `Database` or of `Views`."""
+    """`read_internal` of a `Database` or of `Projections`."""
 
     def __call__(self, job: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]:
-        """Run `job` on a reader."""
+        """Run `job` on a reader connection; return its result."""
 
 
 @dataclass(frozen=True)
 class TableScan:
-    """What to read: `columns` of the rows of `name` for which `where` holds.
+    """A query of the `columns` of those rows of table `name` that match `where`.
 
-    `key` names columns that an index has in this order; `name` may say which (`INDEXED BY`), where
-    SQLite would sort the rows of another one. Where several rows share a key, a page has all of
-    them or none. Only rows behind `after` and up to `upto` (inclusive) are read.
+    `key` lists the columns of an index in its order; `name` may force the index (`INDEXED BY`) if
+    SQLite would choose another one and sort. Rows with the same key are on the same page. `after`
+    (exclusive) and `upto` (inclusive) limit the range of keys.
     """
 
     name: str
@@ -53,7 +53,7 @@ async def map_pages(
     *,
     page_rows: int | None = None,
 ) -> AsyncIterator[T]:
-    """Run `take` on each page's rows, on the reader's thread, and yield its results."""
+    """Run `take` on the rows of each page, on the reader's thread, and yield its results."""
     after, done = table.after, 0
     due = monotonic() + PROGRESS_LOG_SECONDS
     while True:
@@ -70,18 +70,18 @@ async def map_pages(
 
 
 async def read_pages(read: QueryRunner, table: TableScan) -> AsyncIterator[list[SqlRow]]:
-    """The rows, some thousands at a time; a page may be empty although others follow."""
+    """Yield pages of rows; a page may be empty although others follow."""
     async for rows in map_pages(read, table, lambda rows: rows):
         yield rows
 
 
 async def read_all_rows(read: QueryRunner, table: TableScan) -> list[SqlRow]:
-    """All rows in one list, for tables that are held in memory anyway."""
+    """Return all rows, for tables that are held in memory anyway."""
     return [row async for rows in read_pages(read, table) for row in rows]
 
 
 class _ScanPage:
-    """One page: `last` is the key that it ends with, None if no page follows."""
+    """One page; after `read`, `last` is its last key, or None if no page follows."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _ScanPage:
             return " AND ".join(bounds) or "true", [*(self._after or ()), *(upto or ())]
 
         within, values = between(table.upto)
-        # A page is bounded by the rows read, not by the rows that `where` accepts.
+        # The page size limits the rows read, not the rows that match `where`.
         sql = (
             f"SELECT {key} FROM {table.name} WHERE {within} "  # noqa: S608
             f"ORDER BY {key} LIMIT 1 OFFSET {self._size - 1}"

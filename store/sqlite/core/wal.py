@@ -1,8 +1,8 @@
-"""What a write-ahead log says of itself, to be held against what SQLite found of use in it.
+"""Reads the commits in a WAL file, for comparison with those that SQLite recovers.
 
-SQLite takes a log up to its first frame that does not fit, as the power may have gone there, and
-is silent about what follows. As each commit is on disk before the next one is written, what
-follows is at most one commit then; where it is more, the disk has changed what it was given.
+SQLite recovers a WAL up to the first invalid frame and silently ignores the rest. After a power
+failure the rest is at most one commit, because each commit is on disk before the next is written.
+If more commits follow, the disk has corrupted data.
 (sqlite.org/fileformat2.html, "WAL File Format")
 """
 
@@ -16,7 +16,7 @@ FRAME_HEADER_BYTES = 24
 
 
 def read_wal_header(path: Path) -> bytes:
-    """The head of the log at `path`, which is another one once the log was begun anew."""
+    """Return the WAL's header, which changes when SQLite restarts the WAL; empty if missing."""
     try:
         with path.open("rb") as file:
             return file.read(WAL_HEADER_BYTES)
@@ -25,31 +25,33 @@ def read_wal_header(path: Path) -> bytes:
 
 
 def commit_frames(path: Path) -> list[int]:
-    """The numbers, from 1, of those frames of the log at `path` that end a commit."""
+    """Return the numbers, from 1, of the WAL frames that end a commit."""
     found: list[int] = []
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return found
     with file:
-        head = file.read(WAL_HEADER_BYTES)
-        if len(head) < WAL_HEADER_BYTES:
+        header = file.read(WAL_HEADER_BYTES)
+        if len(header) < WAL_HEADER_BYTES:
             return found
-        *_, size, _, salt, other = WAL_HEADER.unpack_from(head)
+        *_, size, _, salt1, salt2 = WAL_HEADER.unpack_from(header)
         if not size:
             return found
         number = 0
         while len(frame := file.read(FRAME_HEADER_BYTES)) == FRAME_HEADER_BYTES:
             number += 1
             _, pages, *salts = FRAME_HEADER.unpack_from(frame)
-            if pages and salts == [salt, other]:
+            if pages and salts == [salt1, salt2]:
                 found.append(number)
             file.seek(size, 1)
     return found
 
 
-def count_lost_commits(told: list[int], taken: int) -> int:
-    """How many of the commits that were `told` are lost, by no power loss, if SQLite took so many
-    frames."""
-    after = sum(number > taken for number in told)
-    return after if after > 1 else 0
+def count_lost_commits(commits: list[int], recovered: int) -> int:
+    """Return how many `commits` (by last frame) a disk lost, given SQLite's recovered frames.
+
+    A single one counts as none, because a power failure explains it.
+    """
+    lost = sum(frame > recovered for frame in commits)
+    return lost if lost > 1 else 0
