@@ -15,9 +15,9 @@ JSON_MEDIA_TYPES = ("application/json", "application/problem+json")
 def parse_qualities(value: str) -> dict[str, float]:
     """Return the quality of each member of an Accept or Accept-Encoding field, in lower case.
 
-    Members that are not valid are left out.
+    Omits invalid members.
     """
-    found: dict[str, float] = {}
+    qualities: dict[str, float] = {}
     for part in value.split(","):
         item = _MEMBER.fullmatch(part)
         if item is None:
@@ -28,37 +28,37 @@ def parse_qualities(value: str) -> dict[str, float]:
             if weight is None:
                 continue
             quality = float(weight[1])
-        found.setdefault(item[1].lower(), quality)
-    return found
+        qualities.setdefault(item[1].lower(), quality)
+    return qualities
 
 
 def prefers_html(accept: str | None) -> bool:
     """Return whether a client prefers HTML to JSON; without a preference it gets JSON."""
     if accept is None:
         return False
-    found = parse_qualities(accept)
-    html = _match_quality(found, HTML_MEDIA_TYPE)
+    qualities = parse_qualities(accept)
+    html = _match_quality(qualities, HTML_MEDIA_TYPE)
     json = max(
-        (_match_quality(found, each) for each in JSON_MEDIA_TYPES), key=lambda pair: pair[:2]
+        (_match_quality(qualities, each) for each in JSON_MEDIA_TYPES), key=lambda pair: pair[:2]
     )
     if html[0] != json[0]:
         return html[0] > json[0]
     if html[0] == 0 or html[1] != json[1]:
         return html[0] > 0 and html[1] > json[1]
-    # With equal quality and precision, the first one wins.
+    # With equal quality and precision, the first media type wins.
     return html[1] > 0 and html[2] < json[2]
 
 
-def _match_quality(found: dict[str, float], kind: str) -> tuple[float, int, int]:
+def _match_quality(qualities: dict[str, float], kind: str) -> tuple[float, int, int]:
     """Return the quality of a media type, the precision of its match (0-2), and its position."""
-    order = list(found)
+    order = list(qualities)
     for exact, name in ((2, kind), (1, kind.partition("/")[0] + "/*"), (0, "*/*")):
-        if name in found:
-            return found[name], exact, order.index(name)
+        if name in qualities:
+            return qualities[name], exact, order.index(name)
     return 0.0, 0, len(order)
 
 
 def accepts_coding(accept_encoding: str | None, coding: str) -> bool:
     """Return whether a client accepts this coding: only if it names the coding or `*`."""
-    found = parse_qualities(accept_encoding or "")
-    return found.get(coding, found.get("*", 0.0)) > 0
+    qualities = parse_qualities(accept_encoding or "")
+    return qualities.get(coding, qualities.get("*", 0.0)) > 0

@@ -112,7 +112,7 @@ def split_fields(line: bytes, delimiter: bytes = b",") -> list[bytes]:
 
 
 def row_parser(kind: str, layout: CsvLayout) -> Callable[[bytes], tuple[Any, ...]]:
-    """Return a function that parses a row of this kind and layout, or raises `CsvRowError`."""
+    """Return the parser of rows of this kind and layout; it raises `CsvRowError`."""
     parse, count = FIELD_PARSERS[kind], len(REQUIRED_COLUMNS[kind])
     delimiter, columns, width, _ = layout
     if (delimiter, columns, width) == (b",", tuple(range(count)), count):
@@ -145,31 +145,31 @@ def parse_target(line: bytes) -> tuple[int, str]:
     return _target_from_fields(_split_columns(line, 2))
 
 
-def _impression_from_fields(found: list[bytes]) -> tuple[int, int]:
-    banner, campaign = found
+def _impression_from_fields(fields: list[bytes]) -> tuple[int, int]:
+    banner, campaign = fields
     return _parse_id(banner, "banner_id"), _parse_id(campaign, "campaign_id")
 
 
-def _click_from_fields(found: list[bytes]) -> tuple[int, int, int]:
-    number, banner, campaign = found
+def _click_from_fields(fields: list[bytes]) -> tuple[int, int, int]:
+    click, banner, campaign = fields
     return (
-        _parse_id(number, "click_id"),
+        _parse_id(click, "click_id"),
         _parse_id(banner, "banner_id"),
         _parse_id(campaign, "campaign_id"),
     )
 
 
-def _conversion_from_fields(found: list[bytes]) -> tuple[int, int, int]:
-    number, click, revenue = found
+def _conversion_from_fields(fields: list[bytes]) -> tuple[int, int, int]:
+    conversion, click, revenue = fields
     return (
-        _parse_id(number, "conversion_id"),
+        _parse_id(conversion, "conversion_id"),
         _parse_id(click, "click_id"),
         parse_revenue_micros(revenue),
     )
 
 
-def _target_from_fields(found: list[bytes]) -> tuple[int, str]:
-    banner, url = found
+def _target_from_fields(fields: list[bytes]) -> tuple[int, str]:
+    banner, url = fields
     return _parse_id(banner, "banner_id"), _parse_url(url.strip().decode())
 
 

@@ -23,7 +23,7 @@ class RequestRate(NamedTuple):
 
 
 class RateDecision(NamedTuple):
-    """The decision, how many requests are `left`, and seconds to `wait` until there is one more."""
+    """Whether a request is `allowed`, how many are `left`, and seconds to `wait` for one more."""
 
     allowed: bool
     left: int

@@ -55,9 +55,9 @@ def parse_day_or_timestamp(text: str) -> int:
 
 
 def micros_from_datetime(moment: datetime) -> int:
-    """Return the microseconds of a datetime, naive means UTC. Raises `InvalidTimestamp`."""
-    since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
-    at = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    """Return the microseconds of a datetime (UTC if naive). Raises `InvalidTimestamp`."""
+    elapsed = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
+    at = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
     return at if MIN_TIMESTAMP_MICROS <= at <= MAX_TIMESTAMP_MICROS else check_timestamp_range(at)
 
 

@@ -54,12 +54,12 @@ def parse_story_event(body: bytes, now: int) -> StoryEvent:
     if b"\\" in body:
         return _parse_slowly(body, now)
     try:
-        sent = _decode_story_event(body)
-        at = now if sent.timestamp is None else micros_from_datetime(sent.timestamp)
+        payload = _decode_story_event(body)
+        at = now if payload.timestamp is None else micros_from_datetime(payload.timestamp)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidTimestamp):
         return _parse_slowly(body, now)
-    user = sent.user_id
-    optional_count = (user is not None) + (sent.timestamp is not None)
+    user = payload.user_id
+    optional_count = (user is not None) + (payload.timestamp is not None)
     quotes = REQUIRED_QUOTE_COUNT + optional_count * OPTIONAL_QUOTE_COUNT
     if isinstance(user, int):
         user = str(user)
@@ -67,11 +67,11 @@ def parse_story_event(body: bytes, now: int) -> StoryEvent:
     # Without escapes, the number of quotes reveals a duplicate member.
     if (
         body.count(b'"') != quotes
-        or not _is_valid_type(sent.event_type)
+        or not _is_valid_type(payload.event_type)
         or at > now + MAX_CLOCK_SKEW_MICROS
     ):
         return _parse_slowly(body, now)
-    return StoryEvent(sent.story_id, sent.event_type, user, at)
+    return StoryEvent(payload.story_id, payload.event_type, user, at)
 
 
 def story_event_row(event: StoryEvent, app: int, user: int | None) -> EventRow:
@@ -131,20 +131,20 @@ def _parse_slowly(body: bytes, now: int) -> StoryEvent:
     )
 
 
-def _is_valid_user(part: Any) -> bool:
-    if isinstance(part, str):
-        return 1 <= len(part) <= MAX_USER_LENGTH
-    return isinstance(part, int) and not isinstance(part, bool)
+def _is_valid_user(value: Any) -> bool:
+    if isinstance(value, str):
+        return 1 <= len(value) <= MAX_USER_LENGTH
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_valid_type(text: str) -> bool:
     return text.isprintable() and text != "" and " " not in text
 
 
-def _parse_event_time(part: Any, now: int) -> int:
-    if not isinstance(part, str):
+def _parse_event_time(value: Any, now: int) -> int:
+    if not isinstance(value, str):
         raise InvalidTimestamp("is not a string")
-    at = parse_timestamp(part)
+    at = parse_timestamp(value)
     if at > now + MAX_CLOCK_SKEW_MICROS:
         raise InvalidTimestamp("is more than a minute in the future")
     return at
