@@ -1,1 +1,1 @@
-"""Workers that run beside the requests; each is a few lines around one step that tests can call."""
+"""Background workers: each repeats one step, `once`, which tests call directly."""

@@ -54,7 +54,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_RETRY_AFTER = 0.2, 30.0, 300.0
 _BATCH_BYTES, _QUEUE_BYTES, _ANSWER_BYTES = 512 * 1024, 64 * 1024 * 1024, 64 * 1024 * 1024
 # The thread ends after this many seconds without events; the next event starts another.
 _IDLE_SECONDS = 30.0
-# The program may have seeded `random` for a purpose of its own.
+# Independent of `random`, which the program may have seeded.
 _chance = random.SystemRandom()
 
 
@@ -121,14 +121,14 @@ class Client:
         return _copy, self._arguments
 
     def _reset(self) -> None:
-        """Begin with an empty queue; a forked child has no thread, and its parent's events."""
+        """Empty the queue; a forked child has no thread, and its parent sends the copied events."""
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
-        self._in_hand: deque[bytes] = deque()  # taken from the queue, not decided
-        self._bytes = 0  # of both
+        self._in_hand: deque[bytes] = deque()  # taken from the queue, without an outcome
+        self._bytes = 0  # of both queues
         self._taken = self._decided = 0
         self._accepted = self._duplicate = self._rejected = self._dropped = 0
-        self._hurry = 0  # calls of flush that wait
+        self._hurry = 0  # number of waiting `flush` calls
         self._full_logged = self._thread_logged = self._left_logged = False
         self._thread: threading.Thread | None = None
         self._connection: http.client.HTTPConnection | None = None
@@ -142,7 +142,7 @@ class Client:
         timestamp: datetime | None = None,
         sender_id: str | None = None,
     ) -> bool:
-        """Queue an event; False if the queue is full or the client is closed.
+        """Queue an event; return False if the queue is full or the client is closed.
 
         `timestamp` is now by default; one without a time zone is UTC. Raises TypeError or
         ValueError if the event cannot be written as JSON.
@@ -244,7 +244,7 @@ class Client:
             self._changed.notify_all()
 
     def _start(self) -> bool:
-        """Start the thread unless it runs; False if the system has no room for it now."""
+        """Start the thread unless it runs; return False if the system cannot start one now."""
         if self._thread is not None and self._thread.is_alive():
             return True
         _close_with_child()
@@ -278,7 +278,7 @@ class Client:
                 self._release()
 
     def _gather(self, end: float | None) -> list[bytes]:
-        """Take a batch from the queue; empty when there is nothing more to do."""
+        """Take a batch from the queue; an empty one ends the thread."""
         with self._changed:
             if end is None:
                 self._changed.wait_for(lambda: self._waiting or self._over, _IDLE_SECONDS)
@@ -307,9 +307,9 @@ class Client:
         )
 
     def _release(self) -> None:
-        """Put undecided events back and give up the thread's place; under the lock."""
+        """Requeue undecided events and let another thread start; the caller holds the lock."""
         if self._thread is not threading.current_thread():
-            return  # given up already, or after a fork
+            return  # already released, or a forked child
         self._waiting.extendleft(reversed(self._in_hand))
         self._in_hand.clear()
         self._hang_up()
@@ -317,7 +317,7 @@ class Client:
         self._changed.notify_all()
 
     def _deliver(self, events: list[bytes], end: float | None) -> bool:
-        """Send until the server has decided on all; False if the time is over before."""
+        """Send until the server has decided on all events; return False at the time `end`."""
         pause, last_status = _FIRST_PAUSE, -1
         while not self._is_over(end):
             status, body, retry_after = self._post(b"\n".join(events), end)
@@ -360,7 +360,7 @@ class Client:
         time.sleep(max(0.0, min(_FIRST_PAUSE, left)))
 
     def _post(self, body: bytes, end: float | None) -> tuple[int, bytes, float]:
-        """Return status (0 without an answer), body or redirect target, and Retry-After."""
+        """Return status (0 without a response), body or redirect target, and Retry-After."""
         for fresh in (False, True):
             connection = self._connection
             if connection is None or fresh:
@@ -370,7 +370,7 @@ class Client:
                 if connection is None or fresh:
                     connection = self._connection = self._prepare(end)
                     connection.connect()
-                # A server that refuses a large body may answer and close before it has read it.
+                # A server that refuses a large body may respond and close before reading it.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.request("POST", self._address(), body, self._headers)
                 answer = connection.getresponse()
@@ -384,7 +384,7 @@ class Client:
                 self._hang_up()
                 if fresh:
                     return 0, repr(error).encode("utf-8", "replace"), 0.0
-                # The server closes idle connections: that is no failure yet.
+                # The server closes idle connections: retry once on a new one.
         raise AssertionError
 
     def _prepare(self, end: float | None) -> http.client.HTTPConnection:
@@ -460,7 +460,7 @@ class _Proxy(NamedTuple):
 
 
 def _server(url: str) -> _Server:
-    """Take an address apart; no message repeats it, as it may hold a password."""
+    """Parse the address; no message contains it, as it may contain a password."""
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
     url = url.strip()
@@ -493,7 +493,7 @@ def _server(url: str) -> _Server:
 
 
 def _proxy(server: _Server) -> _Proxy | None:
-    """Return the proxy that the environment names for this server."""
+    """Return the proxy of this server according to the environment; None without one."""
     named = getproxies().get("https" if server.secure else "http")
     if not named or proxy_bypass(f"{server.host}:{server.port}"):
         return None
@@ -513,7 +513,7 @@ def _proxy(server: _Server) -> _Proxy | None:
 
 
 def _clean(token: str) -> str:
-    """Return the token without white space around it; no message repeats it."""
+    """Return the token without surrounding white space; no message contains it."""
     if not isinstance(token, str):
         raise TypeError(f"token must be a str, not {type(token).__name__}")
     token = token.strip()
@@ -539,7 +539,7 @@ def _line(event: dict[str, Any]) -> bytes:
 
 
 def uuid7() -> str:
-    """Return a UUIDv7 (RFC 9562): it rises with time, which suits the server's index."""
+    """Return a UUIDv7 (RFC 9562): increasing values keep inserts into the server's index fast."""
     number = (
         (time.time_ns() // 1_000_000) << 80
         | 7 << 76
@@ -566,7 +566,7 @@ def _timestamp(moment: datetime | None) -> str:
 
 
 def _results(body: bytes, count: int) -> list[dict[str, Any]] | None:
-    """Return the results of a batch; None if the body is not Marquee's answer to it."""
+    """Return the results of a batch; None if the body is not a response of Marquee."""
     try:
         results = json.loads(body)["results"]
         known = {"accepted", "duplicate", "rejected"}
@@ -586,7 +586,7 @@ def _seconds(headers: http.client.HTTPMessage) -> float:
     elif value:
         with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
             then = email.utils.parsedate_to_datetime(value)
-            # By the server's clock where it is known: this one may be wrong.
+            # Relative to the response's Date field, as the local clock may be wrong.
             now = headers.get("Date")
             base = email.utils.parsedate_to_datetime(now).timestamp() if now else time.time()
             seconds = then.timestamp() - base

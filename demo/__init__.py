@@ -1,1 +1,1 @@
-"""The demo: made-up campaigns, stories and traffic for `serve --sample`."""
+"""Demo campaigns, stories and traffic for `serve --sample`."""

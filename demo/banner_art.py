@@ -1,4 +1,4 @@
-"""Drawings for the banners of the demo, of brands that do not exist."""
+"""Banner images of the demo, for fictional brands."""
 
 from dataclasses import dataclass
 from random import Random
@@ -11,7 +11,7 @@ FONT_FAMILY = "'Avenir Next','Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif
 
 @dataclass(frozen=True, slots=True)
 class DemoBrand:
-    """What is advertised: headlines of two lines of at most 15 letters, divided by a slash."""
+    """A brand; a headline has two lines of at most 15 characters, separated by a slash."""
 
     name: str
     scene: Scene
@@ -85,13 +85,13 @@ BRANDS = (
 
 
 def demo_banner_svg(banner: int) -> bytes:
-    """The sample's drawing for a banner, as SVG of 960 by 540; the same number looks the same."""
+    """Return a banner's image as SVG of 960 by 540; the same banner returns the same image."""
     brand = BRANDS[banner % len(BRANDS)]
-    turn = banner // len(BRANDS)
-    palette = PALETTES[(turn + banner) % len(PALETTES)]
-    upper, lower = brand.headlines[turn % len(brand.headlines)].split("/")
+    variant = banner // len(BRANDS)
+    palette = PALETTES[(variant + banner) % len(PALETTES)]
+    upper, lower = brand.headlines[variant % len(brand.headlines)].split("/")
     scene = brand.scene(palette, Random(banner))
-    wide = 44 + 12.5 * len(brand.action)
+    width = 44 + 12.5 * len(brand.action)
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 540" role="img" \
 font-family="{FONT_FAMILY}">
@@ -111,8 +111,8 @@ font-family="{FONT_FAMILY}">
 <text x="88" y="76" font-size="24" font-weight="600">{brand.name}</text>
 <g font-size="56" font-weight="800" letter-spacing="-1.200">\
 <text x="54" y="246">{upper}</text><text x="54" y="310">{lower}</text></g>
-<rect x="54" y="376" width="{wide:g}" height="60" rx="30"/>
-<text x="{54 + wide / 2:g}" y="414" font-size="24" font-weight="600" text-anchor="middle" \
+<rect x="54" y="376" width="{width:g}" height="60" rx="30"/>
+<text x="{54 + width / 2:g}" y="414" font-size="24" font-weight="600" text-anchor="middle" \
 fill="{palette.ground[0]}">{brand.action}</text>
 <text x="54" y="500" font-size="17" fill-opacity=".8">Sample banner {banner}</text>
 </g>

@@ -13,7 +13,7 @@ from store.sqlite.events.event_log import EventLog
 
 
 class DemoAudience:
-    """Demo visitors of the demo app's host; none if that app was removed."""
+    """Sends the demo traffic; idle if the demo app was removed."""
 
     def __init__(
         self,
@@ -22,14 +22,14 @@ class DemoAudience:
         poller: HostPoller,
         ingest: BeaconIngest,
         log: EventLog,
-        chance: Random,
+        rng: Random,
     ) -> None:
         self._sites = sites
         self._visitors = visitors
         self._poller = poller
         self._ingest = ingest
         self._log = log
-        self._traffic = DemoTraffic(chance)
+        self._traffic = DemoTraffic(rng)
         self._site: AppSite | None = None
 
     @property
@@ -38,7 +38,7 @@ class DemoAudience:
         return self._site is not None
 
     async def start(self) -> None:
-        """Begin with visitors of the last minutes, or all pages would rise at first."""
+        """Add visitors of the last minutes; otherwise all pages would count as rising at first."""
         site = self._sites.get_cached(DEMO_TOKEN)
         if site is None or DEMO_HOST not in site.hosts:
             return

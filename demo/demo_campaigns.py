@@ -1,4 +1,4 @@
-"""The sample: made-up campaigns as the files that an import takes, with every kind of ranking."""
+"""Campaign files of the demo, for an import; they cover every branch of the ranking."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from domain.stories.story import Story
 
 CAMPAIGN_IDS = range(1, 12)
 BANNER_IDS = range(101, 161)
-# How many banners a campaign has in all slots together; the last one has just begun.
+# Banners of a campaign over all slots; NEW_CAMPAIGN_ID has fewer.
 BANNERS_PER_CAMPAIGN = 24
 NEW_CAMPAIGN_ID, NEW_CAMPAIGN_BANNERS = CAMPAIGN_IDS[-1], 3
 FIRST_CLICK_ID = 100_000
 FIRST_CONVERSION_ID = 2_000
 
-# The stories of each app.
+# Story ids by the app's number.
 STORY_IDS_BY_APP = {1: range(1, 4), 2: range(4, 5), 3: range(5, 9)}
 
 BannerInCampaign = tuple[int, int]  # banner, campaign
@@ -24,14 +24,14 @@ BannerInCampaign = tuple[int, int]  # banner, campaign
 
 @dataclass(frozen=True, slots=True)
 class SlotActivity:
-    """How a campaign fares in a slot: the fewest and the most banners shown, clicked, converted."""
+    """Ranges (minimum, maximum) of a campaign's shown, clicked and converted banners in a slot."""
 
     shown: tuple[int, int]
     clicked: tuple[int, int]
     converted: tuple[int, int]
 
 
-# One for each branch of the ranking, and the last for random fills.
+# One for each branch of the ranking; the last one needs random fills.
 SLOT_ACTIVITIES = (
     SlotActivity(shown=(15, 19), clicked=(13, 15), converted=(10, 13)),
     SlotActivity(shown=(12, 15), clicked=(10, 12), converted=(5, 9)),
@@ -42,21 +42,21 @@ SLOT_ACTIVITIES = (
 
 
 def demo_campaign_files(seed: int) -> dict[str, bytes]:
-    """The content of each file by its path in the folder; the same seed makes the same files."""
-    chance = Random(seed)
-    banners = chance.sample(BANNER_IDS, len(BANNER_IDS))
+    """Return file contents by path in the folder; the same seed returns the same files."""
+    rng = Random(seed)
+    banners = rng.sample(BANNER_IDS, len(BANNER_IDS))
     files: dict[str, bytes] = {}
     first_click, first_conversion = FIRST_CLICK_ID, FIRST_CONVERSION_ID
     for slot in SLOTS:
-        views, clicks, due = _slot_traffic(slot, banners, chance)
+        impressions, clicks, converting = _slot_traffic(slot, banners, rng)
         conversions: list[tuple[int, int, str]] = []
         for number, pair in enumerate(clicks, first_click):
-            if due.get(pair):
-                due[pair] -= 1
-                sale = first_conversion + len(conversions)
-                conversions.append((sale, number, _random_revenue(chance)))
+            if converting.get(pair):
+                converting[pair] -= 1
+                conversion = first_conversion + len(conversions)
+                conversions.append((conversion, number, _random_revenue(rng)))
         files |= {
-            f"{slot}/impressions_{slot}.csv": _csv("banner_id,campaign_id", views),
+            f"{slot}/impressions_{slot}.csv": _csv("banner_id,campaign_id", impressions),
             f"{slot}/clicks_{slot}.csv": _csv(
                 "click_id,banner_id,campaign_id",
                 ((number, *pair) for number, pair in enumerate(clicks, first_click)),
@@ -65,7 +65,7 @@ def demo_campaign_files(seed: int) -> dict[str, bytes]:
         }
         first_click += len(clicks)
         first_conversion += len(conversions)
-    # One banner in five leads nowhere, and two have no image.
+    # One banner in five has no target URL, and two have no image.
     targets = ((banner, _target_url(banner)) for banner in BANNER_IDS if banner % 5)
     files["targets.csv"] = _csv("banner_id,url", targets)
     return files | {
@@ -74,7 +74,7 @@ def demo_campaign_files(seed: int) -> dict[str, bytes]:
 
 
 def demo_stories() -> list[Story]:
-    """The stories of the sample's apps, which are known by their public tokens."""
+    """Return the stories of the demo apps."""
     return [
         Story(f"token_{app}", number, f'{{"img":"image{number}.png"}}')
         for app, numbers in STORY_IDS_BY_APP.items()
@@ -83,42 +83,43 @@ def demo_stories() -> list[Story]:
 
 
 def _slot_traffic(
-    slot: int, banners: list[int], chance: Random
+    slot: int, banners: list[int], rng: Random
 ) -> tuple[list[BannerInCampaign], list[BannerInCampaign], dict[BannerInCampaign, int]]:
-    """Views and clicks of a slot in the order they came, and how many clicks are to convert."""
-    views: list[BannerInCampaign] = []
+    """Return impressions and clicks in order, and the number of converting clicks by banner."""
+    impressions: list[BannerInCampaign] = []
     clicks: list[BannerInCampaign] = []
-    due: dict[BannerInCampaign, int] = {}
+    converting: dict[BannerInCampaign, int] = {}
     for campaign in CAMPAIGN_IDS:
-        new = campaign == NEW_CAMPAIGN_ID
-        season = SLOT_ACTIVITIES[-1 if new else (campaign + slot) % len(SLOT_ACTIVITIES)]
+        is_new = campaign == NEW_CAMPAIGN_ID
+        activity = SLOT_ACTIVITIES[-1 if is_new else (campaign + slot) % len(SLOT_ACTIVITIES)]
         first = campaign * len(banners) // len(CAMPAIGN_IDS)
-        size = NEW_CAMPAIGN_BANNERS if new else BANNERS_PER_CAMPAIGN
-        troupe = [banners[(first + place) % len(banners)] for place in range(size)]
-        clicked = chance.randint(*season.clicked)
-        converted = chance.randint(*season.converted)
-        for place, banner in enumerate(chance.sample(troupe, chance.randint(*season.shown))):
+        size = NEW_CAMPAIGN_BANNERS if is_new else BANNERS_PER_CAMPAIGN
+        campaign_banners = [banners[(first + position) % len(banners)] for position in range(size)]
+        clicked = rng.randint(*activity.clicked)
+        converted = rng.randint(*activity.converted)
+        shown = rng.sample(campaign_banners, rng.randint(*activity.shown))
+        for position, banner in enumerate(shown):
             pair = (banner, campaign)
-            seen = chance.randint(20, 70)
-            views += [pair] * seen
-            if place < clicked:
-                liked = _random_share(seen, 0.08, chance)
-                clicks += [pair] * liked
-                if place < converted:
-                    due[pair] = _random_share(liked, 0.2, chance)
-    chance.shuffle(views)
-    chance.shuffle(clicks)
-    return views, clicks, due
+            impression_count = rng.randint(20, 70)
+            impressions += [pair] * impression_count
+            if position < clicked:
+                click_count = _random_share(impression_count, 0.08, rng)
+                clicks += [pair] * click_count
+                if position < converted:
+                    converting[pair] = _random_share(click_count, 0.2, rng)
+    rng.shuffle(impressions)
+    rng.shuffle(clicks)
+    return impressions, clicks, converting
 
 
-def _random_share(count: int, share: float, chance: Random) -> int:
-    """About that share of them, but at least one."""
-    return 1 + sum(chance.random() < share for _ in range(count - 1))
+def _random_share(count: int, share: float, rng: Random) -> int:
+    """Return a random number of about `share * count`, at least 1."""
+    return 1 + sum(rng.random() < share for _ in range(count - 1))
 
 
-def _random_revenue(chance: Random) -> str:
-    """Mostly about one, now and then a lot."""
-    return f"{min(chance.lognormvariate(0, 0.7), 25.0):.6f}"
+def _random_revenue(rng: Random) -> str:
+    """Return a revenue as text: about 1.0 for most conversions, up to 25.0 for a few."""
+    return f"{min(rng.lognormvariate(0, 0.7), 25.0):.6f}"
 
 
 def _target_url(banner: int) -> str:

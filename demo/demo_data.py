@@ -1,4 +1,4 @@
-"""Fills an empty installation with a sample, so that there is something to see at once."""
+"""Loads the demo data into an empty installation for `serve --sample`."""
 
 import tempfile
 from pathlib import Path
@@ -17,38 +17,38 @@ from store.sqlite.stories.stories import PutStories
 DEMO_APP_NUMBERS = (1, 2, 3)
 DEMO_SEED = 1
 DEMO_USER = "owner"
-# Who did it, in the list of what was changed.
+# The actor in the audit log and the list of imports.
 DEMO_ACTOR = "the sample"
 
 
 async def is_empty(database: Database) -> bool:
-    """Whether nothing has been put in yet: no app, no campaign."""
+    """Return whether the installation has neither apps nor campaigns."""
     return not await has_apps(database) and not await has_campaigns(database)
 
 
 async def load_demo_data(database: Database, images: Path) -> list[NewApp]:
-    """Put the sample in; its apps, whose secret tokens are to be told once."""
+    """Load the demo data; return its apps with their secret tokens, which are not stored."""
     with tempfile.TemporaryDirectory() as folder:
         write_campaign_folder(Path(folder))
         staging = ImportStaging(database, images)
         await import_folder(Path(folder), staging, source=DEMO_ACTOR)
-    made = [
+    apps = [
         await CreateApp(f"Sample app {number}", f"token_{number}", by=DEMO_ACTOR).run(database)
         for number in DEMO_APP_NUMBERS
     ]
     await PutStories(tuple(demo_stories()), by=DEMO_ACTOR).run(database)
-    watched = CreateApp(
+    polled_app = CreateApp(
         demo_traffic.DEMO_APP_NAME,
         demo_traffic.DEMO_TOKEN,
         (demo_traffic.DEMO_HOST,),
         by=DEMO_ACTOR,
     )
-    made.append(await watched.run(database))
-    return made
+    apps.append(await polled_app.run(database))
+    return apps
 
 
 async def create_demo_user(database: Database) -> str | None:
-    """Make a user, if there is none; the password, which is to be told once."""
+    """Create a user if there is none; return its password, which is not stored, else None."""
     if await has_users(database):
         return None
     password = generate_password()
@@ -57,7 +57,7 @@ async def create_demo_user(database: Database) -> str | None:
 
 
 def write_campaign_folder(folder: Path) -> None:
-    """Write the sample's campaign folder."""
+    """Write the campaign folder of the demo."""
     for name, content in demo_campaign_files(DEMO_SEED).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Scenes: geometric drawings for banners, as SVG around (0, 0) in some 440 by 460 units."""
+"""Geometric drawings for banners, as SVG of about 440 by 460 units centred on (0, 0)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours that go together; `ink` is readable on `ground`, `deep` and `paper` stand out."""
+    """A colour scheme; `ink` is readable on `ground`, `deep` is dark and `paper` light."""
 
     ground: tuple[str, str]  # a gradient from the upper left to the lower right
     ink: str
@@ -21,15 +21,15 @@ class Palette:
 Scene = Callable[[Palette, Random], str]
 
 
-def coffee(palette: Palette, chance: Random) -> str:
-    """A cup from above, with a leaf poured into it, and beans."""
+def coffee(palette: Palette, rng: Random) -> str:
+    """Draw a cup of coffee from above, with latte art and beans."""
     leaf = "".join(
         f'<path d="M0 {30 - 26 * row}c{w} -14 {w} -44 0 -30c-{w} -14 -{w} 16 0 30z"/>'
         for row, w in enumerate((74, 62, 46, 30))
     )
     beans = "".join(
-        f'<g transform="rotate({turn + chance.randrange(-8, 9)}) translate(232) '
-        f'rotate({chance.randrange(180)})">'
+        f'<g transform="rotate({turn + rng.randrange(-8, 9)}) translate(232) '
+        f'rotate({rng.randrange(180)})">'
         f'<ellipse rx="26" ry="17" fill="{palette.deep}"/>'
         f'<path d="M-24 0q12 -12 24 0t24 0" fill="none" stroke="{palette.soft}" stroke-width="4"/>'
         "</g>"
@@ -38,16 +38,16 @@ def coffee(palette: Palette, chance: Random) -> str:
     return (
         f'{beans}<circle r="196" fill="{palette.paper}"/>'
         f'<circle r="164" fill="none" stroke="{palette.soft}" stroke-width="3"/>'
-        f'<g transform="rotate({chance.randrange(-50, -20)})">'
+        f'<g transform="rotate({rng.randrange(-50, -20)})">'
         f'<rect x="90" y="-22" width="112" height="44" rx="22" fill="{palette.accent}"/></g>'
         f'<circle r="132" fill="{palette.accent}"/><circle r="112" fill="{palette.deep}"/>'
-        f'<g fill="{palette.paper}" transform="rotate({chance.randrange(-30, 30)}) '
+        f'<g fill="{palette.paper}" transform="rotate({rng.randrange(-30, 30)}) '
         f'translate(0 24)">{leaf}</g>'
     )
 
 
-def bicycle(palette: Palette, chance: Random) -> str:
-    """A bicycle before a low sun."""
+def bicycle(palette: Palette, rng: Random) -> str:
+    """Draw a bicycle in front of a low sun."""
     spokes = "".join(
         f'<path d="M0 -90V90" transform="rotate({turn})"/>' for turn in range(0, 180, 20)
     )
@@ -56,9 +56,9 @@ def bicycle(palette: Palette, chance: Random) -> str:
         f'<circle r="92" fill="none" stroke="{palette.deep}" stroke-width="11"/>'
         f'<circle r="11" fill="{palette.deep}"/>'
     )
-    high = chance.randrange(-70, -30)
+    high = rng.randrange(-70, -30)
     return (
-        f'<circle cx="{chance.randrange(-40, 60)}" cy="{high}" r="176" fill="{palette.soft}"/>'
+        f'<circle cx="{rng.randrange(-40, 60)}" cy="{high}" r="176" fill="{palette.soft}"/>'
         f'<path d="M-300 176H300" stroke="{palette.deep}" stroke-width="5" '
         f'stroke-linecap="round" stroke-dasharray="220 26 60 26"/>'
         f'<g transform="translate(-122 78)">{wheel}</g><g transform="translate(128 78)">{wheel}</g>'
@@ -72,8 +72,8 @@ def bicycle(palette: Palette, chance: Random) -> str:
     )
 
 
-def paper(palette: Palette, chance: Random) -> str:
-    """Sheets fanned out, the first one written on, and a pencil."""
+def paper(palette: Palette, rng: Random) -> str:
+    """Draw a fan of sheets, with writing on the first, and a pencil."""
     sheets = "".join(
         f'<rect x="-120" y="-165" width="240" height="330" rx="10" fill="{fill}" '
         f'transform="rotate({turn} -60 220)"/>'
@@ -84,7 +84,7 @@ def paper(palette: Palette, chance: Random) -> str:
         )
     )
     lines = "".join(
-        f'<path d="M-84 {y}h{chance.choice((168, 150, 128, 160))}"/>' for y in range(-62, 130, 32)
+        f'<path d="M-84 {y}h{rng.choice((168, 150, 128, 160))}"/>' for y in range(-62, 130, 32)
     )
     return (
         f'<g transform="translate(-34 -6)">{sheets}<g transform="rotate(-7 -60 220)">'
@@ -93,7 +93,7 @@ def paper(palette: Palette, chance: Random) -> str:
         f'<path d="M-84 -116h96" stroke="{palette.accent}" stroke-width="16"/>'
         f'<g stroke="{palette.deep}" stroke-opacity=".55" stroke-width="6" '
         f'stroke-linecap="round">{lines}</g></g>'
-        f'<g transform="translate(96 60) rotate({chance.randrange(24, 40)})">'
+        f'<g transform="translate(96 60) rotate({rng.randrange(24, 40)})">'
         f'<path d="M-15 -200H15V130L0 172L-15 130z" fill="{palette.accent}"/>'
         f'<path d="M-15 130H15L0 172z" fill="{palette.paper}"/>'
         f'<path d="M-5 158H5L0 172z" fill="{palette.deep}"/>'
@@ -101,20 +101,20 @@ def paper(palette: Palette, chance: Random) -> str:
     )
 
 
-def rail(palette: Palette, chance: Random) -> str:
-    """A train on a viaduct before hills, from another train's window."""
+def rail(palette: Palette, rng: Random) -> str:
+    """Draw a train on a viaduct in front of hills, seen through a train window."""
     arches = "".join(
         f'<path d="M{x} 290V150a36 36 0 0 1 72 0V290z"/>' for x in range(-260, 250, 96)
     )
     windows = "".join(
         f'<rect x="{x}" y="20" width="34" height="28" rx="5"/>' for x in range(-52, 230, 48)
     )
-    hill = chance.randrange(-60, 20)
+    hill = rng.randrange(-60, 20)
     return _clip_to_frame(
         "M-150 -220H150a58 58 0 0 1 58 58V162a58 58 0 0 1 -58 58H-150a58 58 0 0 1 -58 -58V-162"
         "a58 58 0 0 1 58 -58z",
         palette.paper,
-        f'<circle cx="{chance.randrange(-110, 110)}" cy="-104" r="58" fill="{palette.accent}"/>'
+        f'<circle cx="{rng.randrange(-110, 110)}" cy="-104" r="58" fill="{palette.accent}"/>'
         f'<path d="M-280 -20Q-160 {hill - 130} 20 -44V290H-280z" fill="{palette.soft}"/>'
         f'<path d="M-60 -20Q120 {-150 - hill} 280 -30V290H-60z" fill="{palette.soft}"/>'
         f'<path d="M-280 20Q-200 {hill + 10} -100 66T280 90V290H-280z" fill="{palette.second}"/>'
@@ -127,10 +127,10 @@ def rail(palette: Palette, chance: Random) -> str:
     )
 
 
-def watch(palette: Palette, chance: Random) -> str:
-    """A watch at a quarter of the hour."""
-    minute = chance.choice((0, 15, 30, 45))
-    hour = 30 * chance.randrange(12) + minute / 2
+def watch(palette: Palette, rng: Random) -> str:
+    """Draw a watch at a full quarter of an hour."""
+    minute = rng.choice((0, 15, 30, 45))
+    hour = 30 * rng.randrange(12) + minute / 2
     return (
         f'<path d="M-78 -290H78L92 -120H-92zM-92 120H92L78 290H-78z" fill="{palette.second}"/>'
         f'<path d="M0 -290V290" stroke="{palette.deep}" stroke-opacity=".35" stroke-width="4" '
@@ -147,13 +147,13 @@ def watch(palette: Palette, chance: Random) -> str:
         f'<path d="M0 18V-76" stroke-width="13" transform="rotate({hour:g})"/>'
         f'<path d="M0 22V-112" stroke-width="8" transform="rotate({minute * 6})"/></g>'
         f'<path d="M0 34V-122" stroke="{palette.accent}" stroke-width="4" '
-        f'transform="rotate({chance.randrange(200, 340)})"/>'
+        f'transform="rotate({rng.randrange(200, 340)})"/>'
         f'<circle r="11" fill="{palette.accent}"/>'
     )
 
 
-def garden(palette: Palette, chance: Random) -> str:
-    """Stems with leaves and round flowers, before a sun."""
+def garden(palette: Palette, rng: Random) -> str:
+    """Draw stems with leaves and round flowers in front of a sun."""
     leaf = "M0 0C34 -14 56 -46 58 -84C22 -76 -2 -44 0 0z"
     stems = []
     for x, fill, petal in (
@@ -161,7 +161,7 @@ def garden(palette: Palette, chance: Random) -> str:
         (0, palette.deep, palette.paper),
         (134, palette.second, palette.accent),
     ):
-        tall = chance.randrange(250, 350) + (60 if x == 0 else 0)
+        tall = rng.randrange(250, 350) + (60 if x == 0 else 0)
         leaves = "".join(
             f'<path d="{leaf}" transform="translate(0 {-y}) scale({side} 1)"/>'
             for y in range(50, tall - 90, 58)
@@ -180,14 +180,14 @@ def garden(palette: Palette, chance: Random) -> str:
     return f'<circle cy="10" r="206" fill="{palette.soft}"/>' + "".join(stems)
 
 
-def night(palette: Palette, chance: Random) -> str:
-    """Mountains, a moon, and an observatory that looks at it."""
+def night(palette: Palette, rng: Random) -> str:
+    """Draw mountains, the moon and an observatory."""
     stars = "".join(
-        f'<circle cx="{chance.randrange(-210, 210)}" cy="{chance.randrange(-210, 40)}" '
-        f'r="{chance.choice((1.5, 2, 2, 3))}"/>'
+        f'<circle cx="{rng.randrange(-210, 210)}" cy="{rng.randrange(-210, 40)}" '
+        f'r="{rng.choice((1.5, 2, 2, 3))}"/>'
         for _ in range(48)
     )
-    x = chance.randrange(30, 100)
+    x = rng.randrange(30, 100)
     return _clip_to_frame(
         "M0 -220A220 220 0 1 1 0 220A220 220 0 1 1 0 -220z",
         palette.deep,
@@ -209,14 +209,14 @@ def night(palette: Palette, chance: Random) -> str:
     )
 
 
-def waves(palette: Palette, chance: Random) -> str:
-    """A striped sun that sets behind a board and waves."""
+def waves(palette: Palette, rng: Random) -> str:
+    """Draw a striped sunset behind a surfboard and waves."""
     stripes = "".join(
         f'<path d="M-220 {y}H220" stroke-width="{width}"/>'
         for y, width in ((-44, 5), (-14, 9), (18, 13))
     )
     rows = "".join(
-        f'<path d="M{chance.randrange(-420, -240)} {y}'
+        f'<path d="M{rng.randrange(-420, -240)} {y}'
         + "q40 -40 80 0t80 0" * 5
         + f'V300H-440V{y}z" fill="{fill}"/>'
         for y, fill in (
@@ -231,16 +231,16 @@ def waves(palette: Palette, chance: Random) -> str:
         palette.second,
         f'<circle cy="-40" r="140" fill="{palette.accent}"/>'
         f'<g stroke="{palette.second}">{stripes}</g>'
-        f'<g transform="translate({chance.randrange(-50, 60)} 20) '
-        f'rotate({chance.choice((-16, 14, 20))})">'
+        f'<g transform="translate({rng.randrange(-50, 60)} 20) '
+        f'rotate({rng.choice((-16, 14, 20))})">'
         f'<path d="M0 -190C58 -110 58 70 0 190C-58 70 -58 -110 0 -190z" fill="{palette.paper}"/>'
         f'<path d="M0 -190V190" stroke="{palette.deep}" stroke-width="5"/>'
         f'<path d="M-43 -46H43V-16H-43zM-43 -6H43V4H-43z" fill="{palette.deep}"/></g>{rows}',
     )
 
 
-def cinema(palette: Palette, chance: Random) -> str:
-    """A reel, its film, and a beam of light."""
+def cinema(palette: Palette, rng: Random) -> str:
+    """Draw a film reel, its film and a beam of light."""
     holes = "".join(
         f'<circle cy="-78" r="33" transform="rotate({turn})"/>' for turn in range(0, 360, 72)
     )
@@ -253,15 +253,15 @@ def cinema(palette: Palette, chance: Random) -> str:
         f'stroke-dasharray="10 14"/><path d="{film}" stroke="{palette.deep}" stroke-width="30"/>'
         f'<path d="{film}" stroke="{palette.second}" stroke-width="24" '
         'stroke-dasharray="44 8"/></g>'
-        f'<g transform="translate(-44 0) rotate({chance.randrange(72)})">'
+        f'<g transform="translate(-44 0) rotate({rng.randrange(72)})">'
         f'<circle r="180" fill="{palette.deep}"/>'
         f'<circle r="156" fill="none" stroke="{palette.second}" stroke-width="8"/>'
         f'<g fill="{palette.paper}">{holes}</g><circle r="26" fill="{palette.accent}"/></g>'
     )
 
 
-def tiles(palette: Palette, chance: Random) -> str:
-    """A wall of tiles with round shapes, laid by chance."""
+def tiles(palette: Palette, rng: Random) -> str:
+    """Draw a wall of tiles with round shapes in random order."""
     colours = (palette.accent, palette.second, palette.soft, palette.paper, palette.deep)
     shapes = (
         "M-66 -66A132 132 0 0 1 66 66H-66z",
@@ -271,18 +271,18 @@ def tiles(palette: Palette, chance: Random) -> str:
     )
     laid = []
     for place in range(12):
-        back, front = chance.sample(colours, 2)
+        back, front = rng.sample(colours, 2)
         x, y = -97.5 + place % 3 * 135, -202.5 + place // 3 * 135
         laid.append(
-            f'<g transform="translate({x} {y}) rotate({chance.choice((0, 90, 180, 270))})">'
+            f'<g transform="translate({x} {y}) rotate({rng.choice((0, 90, 180, 270))})">'
             f'<path d="M-66 -66H66V66H-66z" fill="{back}"/>'
-            f'<path d="{chance.choice(shapes)}" fill="{front}"/></g>'
+            f'<path d="{rng.choice(shapes)}" fill="{front}"/></g>'
         )
     return "".join(laid)
 
 
 def _clip_to_frame(frame: str, ground: str, drawn: str) -> str:
-    """A drawing seen through a frame, which is a path."""
+    """Return a drawing clipped to a frame, given as SVG path data."""
     return (
         f'<clipPath id="pane"><path d="{frame}"/></clipPath>'
         f'<g clip-path="url(#pane)"><path d="{frame}" fill="{ground}"/>{drawn}</g>'

@@ -227,7 +227,7 @@ DIAGRAMS = {
 
 
 def svg(diagram: Diagram, palette: Palette) -> str:
-    """The drawing as an SVG document."""
+    """Return the diagram as an SVG document."""
     width, height = diagram.width, diagram.height
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
@@ -277,7 +277,7 @@ def _arrow(arrow: Arrow, palette: Palette) -> Iterator[str]:
 
 
 def files() -> dict[str, str]:
-    """Every file by its name."""
+    """Return the content of each file by its name."""
     return {
         f"{name}-{theme}.svg": svg(diagram, palette)
         for name, diagram in DIAGRAMS.items()

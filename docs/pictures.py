@@ -1,8 +1,8 @@
-"""Make the README's pictures from the running program: `.venv/bin/python docs/pictures.py`.
+"""Take the screenshots of the README from a running server: `.venv/bin/python docs/pictures.py`.
 
 With `--all FOLDER`, take screenshots of every admin page in light mode, in dark mode and at phone
 width. Needs selenium (`make install-dev`) and chromium with its driver (Debian: chromium
-chromium-driver). What is shown is the sample, and some minutes of traffic that is played.
+chromium-driver). The pages show the demo data and a few minutes of generated traffic.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 HERE = Path(__file__).parent
-# Name: path, width, height, dark, scale.
+# Path, width, height and dark mode by file name.
 PICTURES = {
     "campaign": ("campaigns/1/", 1100, 760, False),
     "campaign-dark": ("campaigns/1/", 500, 760, True),
@@ -31,7 +31,7 @@ PICTURES = {
     "overview": ("admin/", 1180, 800, False),
     "candidates": ("admin/campaigns/1", 1180, 800, True),
 }
-LOOKS = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
+MODES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
 SESSION = "e2085be5-9137-4e4e-80b5-000000000007"
 ADMIN_PAGES = {
     "overview": "",
@@ -60,35 +60,38 @@ ADMIN_PAGES = {
     "audit-log": "audit",
     "account": "account",
 }
-WORDS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-sync", "--no-first-run", "--hide-scrollbars")  # fmt: skip
+BROWSER_OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-sync", "--no-first-run", "--hide-scrollbars",
+)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--all", metavar="FOLDER", type=Path, help="all admin pages")
     parser.add_argument("--play", type=float, default=150, help="seconds of traffic (150)")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
-        words = [sys.executable, "server.py", "serve", "--sample", "--port", "0", "--data", data]
+        command = [sys.executable, "server.py", "serve", "--sample", "--port", "0", "--data", data]
         server = subprocess.Popen(
-            [*words, "--json"], cwd=HERE.parent, stdout=subprocess.PIPE, text=True
+            [*command, "--json"], cwd=HERE.parent, stdout=subprocess.PIPE, text=True
         )
         assert server.stdout is not None
         driver = browser(data)
         try:
-            told = json.loads(server.stdout.readline())
-            over = threading.Event()
-            players = play(told, over)
-            time.sleep(given.play)
-            log_in(driver, told)
-            if given.all:
-                shoot_all(driver, told["address"], given.all)
+            startup = json.loads(server.stdout.readline())
+            stop = threading.Event()
+            threads = start_traffic(startup, stop)
+            time.sleep(arguments.play)
+            log_in(driver, startup)
+            if arguments.all:
+                take_all(driver, startup["address"], arguments.all)
             else:
-                for name, (path, wide, high, dark) in PICTURES.items():
-                    shoot(driver, told["address"] + path, HERE / f"{name}.png", wide, high, dark)
-            over.set()
-            for each in players:
+                for name, (path, width, height, dark) in PICTURES.items():
+                    url, target = startup["address"] + path, HERE / f"{name}.png"
+                    take_screenshot(driver, url, target, width, height, dark)
+            stop.set()
+            for each in threads:
                 each.join()
         finally:
             driver.quit()
@@ -99,41 +102,41 @@ def main() -> None:
 def browser(profile: str) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for word in (*WORDS, f"--user-data-dir={profile}/profile"):
+    for word in (*BROWSER_OPTIONS, f"--user-data-dir={profile}/profile"):
         options.add_argument(word)
     return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
 
-def play(told: dict, over: threading.Event) -> list[threading.Thread]:
-    """Visits and events until it is over, more and less of them, some of which are wrong."""
-    host, chance = re.sub(r"^\w+://|/$", "", told["address"]), random.Random(7)
-    token = told["apps"][0]["secret_token"]
-    key = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    began = time.monotonic()
+def start_traffic(startup: dict, stop: threading.Event) -> list[threading.Thread]:
+    """Start threads that send visits and events at a varying rate, some invalid, until `stop`."""
+    host, rng = re.sub(r"^\w+://|/$", "", startup["address"]), random.Random(7)
+    token = startup["apps"][0]["secret_token"]
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    started = time.monotonic()
 
     def visitor(number: int) -> None:
-        line = http.client.HTTPConnection(host)
-        while not over.is_set():
-            page = f"/campaigns/{chance.randrange(1, 12)}/"
-            line.request("GET", page)
-            line.getresponse().read()
-            line.request("GET", f"/banners/{chance.randrange(101, 161)}")
-            line.getresponse().read()
+        connection = http.client.HTTPConnection(host)
+        while not stop.is_set():
+            page = f"/campaigns/{rng.randrange(1, 12)}/"
+            connection.request("GET", page)
+            connection.getresponse().read()
+            connection.request("GET", f"/banners/{rng.randrange(101, 161)}")
+            connection.getresponse().read()
             data = {"host": "www.example.com", "path": page}
-            name = chance.choice(("pageview", "pageview", "cta click"))
-            if name == "cta click" and chance.random() < 0.98:
+            name = rng.choice(("pageview", "pageview", "cta click"))
+            if name == "cta click" and rng.random() < 0.98:
                 data["element"] = "chat bubble"
             event = {
-                "session_id": f"e2085be5-9137-4e4e-80b5-{chance.randrange(40):012d}",
+                "session_id": f"e2085be5-9137-4e4e-80b5-{rng.randrange(40):012d}",
                 "category": "page interaction",
                 "name": name,
                 "data": data,
                 "timestamp": datetime.now(UTC).isoformat(),
             }
-            line.request("POST", "/events", json.dumps(event), key)
-            line.getresponse().read()
-            wave = 1.2 + abs((time.monotonic() - began + number * 3) % 40 - 20) / 12
-            time.sleep(chance.random() * 0.12 * wave)
+            connection.request("POST", "/events", json.dumps(event), headers)
+            connection.getresponse().read()
+            wave = 1.2 + abs((time.monotonic() - started + number * 3) % 40 - 20) / 12
+            time.sleep(rng.random() * 0.12 * wave)
 
     threads = [threading.Thread(target=visitor, args=(number,), daemon=True) for number in range(6)]
     for each in threads:
@@ -141,45 +144,45 @@ def play(told: dict, over: threading.Event) -> list[threading.Thread]:
     return threads
 
 
-def log_in(driver: webdriver.Chrome, told: dict) -> None:
-    driver.get(told["address"] + "admin/login")
+def log_in(driver: webdriver.Chrome, startup: dict) -> None:
+    driver.get(startup["address"] + "admin/login")
     for name in ("name", "password"):
-        driver.find_element(By.NAME, name).send_keys(told["owner"][name])
+        driver.find_element(By.NAME, name).send_keys(startup["owner"][name])
     driver.find_element(By.CSS_SELECTOR, "main button").click()
     time.sleep(1)
 
 
-def shoot_all(driver: webdriver.Chrome, root: str, folder: Path) -> None:
+def take_all(driver: webdriver.Chrome, root: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for look, (wide, high, dark) in LOOKS.items():
+    for mode, (width, height, dark) in MODES.items():
         for name, path in ADMIN_PAGES.items():
-            place = folder / f"{name}-{look}.png"
-            shoot(driver, f"{root}admin/{path}", place, wide, high, dark, whole=True)
+            target = folder / f"{name}-{mode}.png"
+            take_screenshot(driver, f"{root}admin/{path}", target, width, height, dark, whole=True)
 
 
-def shoot(
+def take_screenshot(
     driver: webdriver.Chrome,
     address: str,
-    place: Path,
-    wide: int,
-    high: int,
+    target: Path,
+    width: int,
+    height: int,
     dark: bool,
     whole: bool = False,
 ) -> None:
-    """One picture; of the `whole` page, however long, or of what is seen first."""
+    """Take a screenshot of the `whole` page, or of the first screen."""
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
 
     def size(height: int) -> None:
-        metrics = {"width": wide, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
-    size(high)
+    size(height)
     driver.get(address)
     time.sleep(0.4)
     if whole:
-        size(max(high, driver.execute_script("return document.documentElement.scrollHeight")))
-    driver.save_screenshot(str(place))
+        size(max(height, driver.execute_script("return document.documentElement.scrollHeight")))
+    driver.save_screenshot(str(target))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""HTTP handlers, per feature: each parses a request, makes one call and answers."""
+"""HTTP handlers by feature: each parses a request, makes one call and sends a response."""

@@ -1,4 +1,4 @@
-"""What goes on, read every other second, kept for some minutes, and told to who watches."""
+"""Samples of the dashboard's values, taken every 2 s and kept for 5 minutes."""
 
 import asyncio
 from collections import deque
@@ -11,14 +11,14 @@ MAX_SAMPLES = 150
 
 
 class DashboardReading(NamedTuple):
-    """What was read: counts that rise, of which the rate is kept, and levels as they are."""
+    """Counters, which are stored as rates per second, and levels, which are stored unchanged."""
 
     counts: Mapping[str, float]
     levels: Mapping[str, float | None]
 
 
 class DashboardSampler:
-    """The last minutes, by name."""
+    """Samples the values and wakes the streams of the overview page."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class DashboardSampler:
         clock: Callable[[], float] = monotonic,
         kept: int = MAX_SAMPLES,
     ) -> None:
-        """`read` is called for every beat."""
+        """`read` is called for each sample; `kept` is the number of samples in `history`."""
         self._read = read
         self._clock = clock
         self._last: tuple[float, Mapping[str, float]] | None = None
@@ -37,7 +37,7 @@ class DashboardSampler:
         self.closed = False
 
     def once(self) -> None:
-        """Read, and wake who watches."""
+        """Take a sample and wake the callers of `beat`; a counter's first rate is None."""
         now, reading = self._clock(), self._read()
         values = dict(reading.levels)
         for name, count in reading.counts.items():
@@ -55,7 +55,7 @@ class DashboardSampler:
         self._wake()
 
     async def beat(self) -> bool:
-        """Wait for the next one; False if there is none any more."""
+        """Wait for the next sample; return False once the sampler is closed."""
         if self.closed:
             return False
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -63,12 +63,12 @@ class DashboardSampler:
         return await future
 
     def close(self) -> None:
-        """There will be no other beat."""
+        """Wake all callers of `beat` with False."""
         self.closed = True
         self._wake()
 
     async def run(self) -> None:
-        """Go on for ever."""
+        """Take samples until cancelled."""
         while True:
             self.once()
             await asyncio.sleep(SAMPLE_INTERVAL_SECONDS)

@@ -1,1 +1,1 @@
-"""Workers that follow visitors and polled hosts."""
+"""Workers of active visitors and polled hosts."""

@@ -1,8 +1,7 @@
-"""Where a host's pages and their visitors are read: from this server itself, or another one.
+"""Sources of a host's top pages: this server's active visitors, or an upstream over HTTP.
 
-Another one is asked over HTTP and not trusted: it may hang, drip, break, redirect, or answer
-with more than fits. Each question ends within a deadline, costs a bounded amount of memory, and
-is asked no more often than the upstream wants.
+The upstream is not trusted: it may hang, send slowly, disconnect, redirect, or respond with too
+much data. Each request has a deadline and bounded memory, and respects the upstream's limits.
 """
 
 import logging
@@ -35,28 +34,28 @@ from store.sqlite.audience.site_registry import SiteRegistry
 LOG = logging.getLogger("marquee.upstream")
 
 TOPPAGES_PATHS = {"legacy": "/live/toppages/", "v3": "/live/toppages/v3/"}
-# Pages that are asked for.
+# Value of the query argument `limit`.
 PAGES_PER_REQUEST = 1_000
-# Requests in a minute: for a host, and for all hosts together.
+# Requests per minute: for a host, and for all hosts.
 HOST_REQUESTS_PER_MINUTE, TOTAL_REQUESTS_PER_MINUTE = 200, 3_000
-# The same for pairs of key and host that the upstream has not answered before; and how many of
-# them may be refused, or fail.
+# Requests per minute for unproven pairs of key and host (without a successful response so far),
+# and how many of these may be refused or fail.
 UNPROVEN_PER_MINUTE, UNPROVEN_FAILED_PER_MINUTE = 300, 20
-# Requests for a host in a minute that are left to its proven keys.
+# Requests per minute for a host that are reserved for its proven keys.
 PROVEN_RESERVE_PER_MINUTE = 100
-# Seconds for a question in all.
+# Deadline of a request in seconds.
 REQUEST_TIMEOUT_SECONDS = 4.0
-# Bytes of an answer, as it comes and as it is when unpacked.
+# Maximum bytes of a response, both compressed and decompressed.
 MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_HEADER_BYTES = 32 * 1024
-# Requests at once for pairs that are answered quickly, slowly, and that were not answered before.
+# Concurrent requests for proven fast pairs, proven slow pairs, and unproven pairs.
 MAX_CONCURRENT, MAX_CONCURRENT_SLOW, MAX_CONCURRENT_UNPROVEN = 20, 10, 5
-# Part of the deadline after which an answer is slow: the pair's next request goes with slow ones.
+# Share of the deadline after which a response is slow; the pair then uses the slow queue.
 SLOW_TIMEOUT_SHARE = 0.25
-# Kept in memory: pairs of key and host that were answered, hosts with a budget, and unproven pairs
-# that the upstream wants to be left alone.
+# Sizes of the caches: proven pairs, hosts with a budget, and unproven pairs whose Retry-After has
+# not passed.
 MAX_PROVEN_PAIRS, MAX_HOST_BUDGETS, MAX_RESTING_PAIRS = 4_000, 2_000, 4_000
-# An upstream says so of a key or host that it does not know.
+# Statuses of an upstream for an unknown key or host.
 UNKNOWN_KEY_STATUSES = (400, 401, 403, 404)
 TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE = 429, 503
 # Default seconds to wait if an upstream sends no Retry-After.
@@ -66,7 +65,7 @@ KeyHostPair = tuple[str, str]  # key, host
 
 
 class LocalToppagesSource:
-    """This server's own pageviews: the key is an app's public token."""
+    """This server's own active visitors; the key is an app's public token."""
 
     name = "own"
     a_minute: int | None = None
@@ -78,7 +77,7 @@ class LocalToppagesSource:
         self._presence = presence
 
     async def read(self, key: str, host: str) -> TopPagesReading:
-        """The pages of an app's host; `StoreRefused` for an unknown app, or a host not its own."""
+        """Return the pages of an app's host; raise `StoreRefused` for an unknown app or host."""
         site = await self._sites.get(key)
         if site is None:
             raise StoreRefused("no app has this public token")
@@ -88,14 +87,14 @@ class LocalToppagesSource:
         return self._presence.reading(site.app, entry)
 
     def trust(self, pairs: Iterable[KeyHostPair]) -> None:
-        """Do nothing: a look-up in memory has no limit."""
+        """Do nothing: a lookup in memory needs no rate limit."""
 
     async def close(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing: this source holds no connection."""
 
 
 class _UpstreamQueue:
-    """Requests that share a limit of concurrency, a breaker, a budget and a log message."""
+    """Requests that share a concurrency limit, a circuit breaker, a budget and a logged error."""
 
     def __init__(self, at_once: int, a_minute: int, period: float) -> None:
         self.free = at_once
@@ -104,16 +103,16 @@ class _UpstreamQueue:
         self.logged = ""
 
     def wait(self, now: float) -> float:
-        """Seconds until one more request may be sent; 0 for now."""
+        """Return the seconds until the next request may be sent; 0 for now."""
         return max(self.budget.wait(now), self.breaker.wait(now))
 
 
 class UpstreamToppagesClient:
-    """Another server.
+    """The client of an upstream.
 
-    Anyone may ask for any key and host. Pairs that the upstream has answered before ("proven") do
-    not share a limit with others, so that made-up ones cannot hold them up; nor do those that it
-    answers quickly with those that it answers slowly, or not at all.
+    Clients may send any key and host. Proven pairs (with a successful response before) and unproven
+    ones have separate limits, so that invented pairs cannot block valid ones. For the same reason
+    fast and slow pairs have separate limits.
     """
 
     a_minute: int | None = HOST_REQUESTS_PER_MINUTE
@@ -129,7 +128,7 @@ class UpstreamToppagesClient:
         deadline: float = REQUEST_TIMEOUT_SECONDS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`base` is its address without a path, `period` the seconds between tries of a host."""
+        """`base` is the upstream's URL without a path, `period` the seconds between tries."""
         self.name = f"{version} {base}"
         self.requests = 0
         self.failures = 0
@@ -156,21 +155,21 @@ class UpstreamToppagesClient:
         )
 
     def trust(self, pairs: Iterable[KeyHostPair]) -> None:
-        """Treat pairs that were answered before a restart as proven."""
+        """Treat the proven pairs of the previous run as proven."""
         for pair in pairs:
-            self._prove(pair)
+            self._mark_proven(pair)
 
     async def read(self, key: str, host: str) -> TopPagesReading:
         """Return the pages of a host; `StoreRefused` if the upstream does not know it or the key.
 
-        `StoreAway` when it gives no answer that can be used, or is not to be asked now.
+        Raises `UpstreamUnavailable` for an invalid response, and while a limit delays requests.
         """
         now, pair = self._clock(), (key, host)
         proven = self._proven.get(pair)
         queue = self._regular if pair not in self._slow_pairs else self._slow
         if proven is None:
             queue = self._unproven
-        if wait := max(queue.wait(now), self._wait(pair, now)):
+        if wait := max(queue.wait(now), self._pair_wait(pair, now)):
             raise UpstreamUnavailable("the upstream is not to be asked now", wait)
         if not queue.free:
             raise UpstreamUnavailable("too many questions are on their way to the upstream", 1.0)
@@ -180,9 +179,9 @@ class UpstreamToppagesClient:
         queue.free -= 1
         self.requests += 1
         try:
-            answer = await self._client.fetch(self._request(key, host), raise_error=False)
-            self._heed(answer, pair)
-            reading = self._take(answer)
+            response = await self._client.fetch(self._request(key, host), raise_error=False)
+            self._apply_limits(response, pair)
+            reading = self._parse(response)
         except StoreRefused:
             queue.breaker.succeeded()
             raise
@@ -208,7 +207,7 @@ class UpstreamToppagesClient:
         queue.breaker.succeeded()
         if proven is None:
             self._refused.refund(now)
-            self._prove(pair).spend(now)
+            self._mark_proven(pair).spend(now)
         if queue.logged:
             LOG.info("the upstream answers again")
             queue.logged = ""
@@ -216,10 +215,10 @@ class UpstreamToppagesClient:
         return reading
 
     async def close(self) -> None:
-        """Cut what is on its way."""
+        """Cancel the requests in progress."""
         self._client.close()
 
-    def _prove(self, pair: KeyHostPair) -> UpstreamBudget:
+    def _mark_proven(self, pair: KeyHostPair) -> UpstreamBudget:
         host = pair[1]
         budget = self._budgets.get(host)
         if budget is None:
@@ -227,11 +226,11 @@ class UpstreamToppagesClient:
         self._proven[pair] = budget
         return budget
 
-    def _wait(self, pair: KeyHostPair, now: float) -> float:
-        """Seconds until one more request may be sent for a pair, by itself; 0 for now."""
+    def _pair_wait(self, pair: KeyHostPair, now: float) -> float:
+        """Return the seconds until the pair's own limits allow a request; 0 for now."""
         if (budget := self._proven.get(pair)) is not None:
             return budget.wait(now)
-        # An invalid host gets no budget, as it would displace that of a valid one.
+        # An unproven host gets no budget, which would displace that of a valid one from the cache.
         known = self._budgets.get(pair[1])
         waits = (
             self._refused.wait(now),
@@ -240,14 +239,14 @@ class UpstreamToppagesClient:
         return max(*waits, self._resting.get(pair, now) - now)
 
     def _request(self, key: str, host: str) -> HTTPRequest:
-        asked: dict[str, object] = {"host": host, "limit": PAGES_PER_REQUEST}
+        query: dict[str, object] = {"host": host, "limit": PAGES_PER_REQUEST}
         headers = {"Accept": "application/json", "User-Agent": "Marquee"}
         if self._version == LEGACY_FORMAT:
-            asked["apikey"] = key
+            query["apikey"] = key
         else:
             headers["X-CB-AK"] = key
         return HTTPRequest(
-            f"{self._address}?{urlencode(asked)}",
+            f"{self._address}?{urlencode(query)}",
             headers=headers,
             connect_timeout=self._deadline,
             request_timeout=self._deadline,
@@ -255,43 +254,42 @@ class UpstreamToppagesClient:
             decompress_response=True,
         )
 
-    def _heed(self, answer: HTTPResponse, pair: KeyHostPair) -> None:
-        """Do as the upstream says about how often it is asked."""
+    def _apply_limits(self, response: HTTPResponse, pair: KeyHostPair) -> None:
+        """Apply the response's rate limit fields; raise `UpstreamUnavailable` for 429 or 503."""
         now = self._clock()
-        # A refusal of an unproven key may concern that key alone.
+        # An unproven key has no budget: its refusal may concern that key alone.
         budget = self._proven.get(pair)
-        left = answer.headers.get("X-RateLimit-Remaining", "").strip()
-        if budget is not None and left.isascii() and left.isdigit():
-            budget.told(int(left[:9]), now)
-        later = answer.headers.get("Retry-After", "")
-        if answer.code == TOO_MANY_REQUESTS or (answer.code == SERVICE_UNAVAILABLE and later):
-            wait = min(_retry_after_seconds(later), MAX_BACK_OFF_SECONDS)
+        remaining = response.headers.get("X-RateLimit-Remaining", "").strip()
+        if budget is not None and remaining.isascii() and remaining.isdigit():
+            budget.told(int(remaining[:9]), now)
+        retry_after = response.headers.get("Retry-After", "")
+        limited = response.code == TOO_MANY_REQUESTS
+        if limited or (response.code == SERVICE_UNAVAILABLE and retry_after):
+            wait = min(_retry_after_seconds(retry_after), MAX_BACK_OFF_SECONDS)
             if budget is not None:
                 budget.rest(wait, now)
             else:
                 self._resting[pair] = now + max(wait, MIN_BACK_OFF_SECONDS)
-            words = (
-                "has been asked too often" if answer.code == TOO_MANY_REQUESTS else "is unavailable"
-            )
-            raise UpstreamUnavailable(f"the upstream {words}", wait)
+            reason = "has been asked too often" if limited else "is unavailable"
+            raise UpstreamUnavailable(f"the upstream {reason}", wait)
 
-    def _take(self, answer: HTTPResponse) -> TopPagesReading:
-        if answer.code in UNKNOWN_KEY_STATUSES:
+    def _parse(self, response: HTTPResponse) -> TopPagesReading:
+        if response.code in UNKNOWN_KEY_STATUSES:
             raise StoreRefused("the upstream knows no such key or host")
-        if answer.code != 200:
-            raise InvalidTopPages(f"it answers {answer.code}")
-        return parse_toppages(answer.body, self._version)
+        if response.code != 200:
+            raise InvalidTopPages(f"it answers {response.code}")
+        return parse_toppages(response.body, self._version)
 
     def _failed(self, error: Exception, queue: _UpstreamQueue) -> None:
         self.failures += 1
-        words = _error_text(error)
+        reason = _error_text(error)
         if isinstance(error, UpstreamUnavailable):
-            queue.breaker.succeeded()  # it is reachable, and names when to retry
+            queue.breaker.succeeded()  # the upstream is reachable and says when to retry
         else:
             queue.breaker.failed()
-        if words != queue.logged:
-            LOG.warning("the upstream gives no answer: %s", words)
-            queue.logged = words
+        if reason != queue.logged:
+            LOG.warning("the upstream gives no answer: %s", reason)
+            queue.logged = reason
 
     def _note_skipped(self, skipped: int) -> None:
         self.skipped += skipped
@@ -300,13 +298,13 @@ class UpstreamToppagesClient:
         self._skipping = skipped > 0
 
 
-def _retry_after_seconds(said: str) -> float:
+def _retry_after_seconds(value: str) -> float:
     """Return the seconds of a Retry-After field, or a default if it is invalid."""
-    said = said.strip()
-    if said.isascii() and said.isdigit():
-        return float(said[:9])
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
     try:
-        moment = parsedate_to_datetime(said)
+        moment = parsedate_to_datetime(value)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
@@ -315,5 +313,5 @@ def _retry_after_seconds(said: str) -> float:
 
 
 def _error_text(error: Exception) -> str:
-    """What went wrong, without what was asked."""
+    """Return the error's message, or its type if it has none; never the URL, which has the key."""
     return str(error) or type(error).__name__

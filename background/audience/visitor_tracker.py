@@ -1,4 +1,4 @@
-"""Visitors come and go: pageviews are taken from the log, and who was not seen is let go."""
+"""Keeps active visitors current: adds pageviews of the event log, removes inactive visitors."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ UPDATE_INTERVAL_SECONDS = 1.0
 
 
 class VisitorTracker:
-    """Keeps the presence up to date."""
+    """Updates the active visitors once a second."""
 
     def __init__(
         self,
@@ -17,28 +17,28 @@ class VisitorTracker:
         follow: Callable[[], Awaitable[bool]],
         sweep: Callable[[], bool],
     ) -> None:
-        """`refresh` reads the apps anew; `follow` and `sweep` do a step and say if more is due."""
+        """`refresh` rereads the apps; `follow` and `sweep` return whether more steps are due."""
         self._refresh = refresh
         self._follow = follow
         self._sweep = sweep
-        self._told = False
+        self._failing = False
 
     async def once(self) -> None:
-        """Do all that is due, a step at a time."""
+        """Do all steps that are due; other tasks run between them."""
         try:
             await self._refresh()
             while await self._follow():
                 await asyncio.sleep(0)
-            self._told = False
+            self._failing = False
         except Exception as error:
-            if not self._told:
+            if not self._failing:
                 LOG.error("pageviews cannot be read: %s", error)
-            self._told = True
+            self._failing = True
         while self._sweep():
             await asyncio.sleep(0)
 
     async def run(self) -> None:
-        """Do so for ever."""
+        """Update until cancelled."""
         while True:
             await asyncio.sleep(UPDATE_INTERVAL_SECONDS)
             await self.once()

@@ -1,4 +1,4 @@
-"""Views served, from memory to disk, at least once a second."""
+"""Writes the counted impressions from memory to disk, about once a second."""
 
 import asyncio
 import logging
@@ -14,43 +14,43 @@ ImpressionKey = tuple[int, int, int]  # slot, campaign, banner
 
 
 class ImpressionWriter:
-    """Writes what has been counted; what could not be written is kept for the next time."""
+    """Writes impressions; after a failed write it retries, and `failing` is the error."""
 
     def __init__(
         self,
         take: Callable[[], Iterable[tuple[ImpressionKey, int]]],
         add: Callable[[Mapping[ImpressionKey, int]], Awaitable[None]],
     ) -> None:
-        """`take` empties the counts, `add` adds them to those on disk."""
+        """`take` returns and resets the counts in memory; `add` adds counts to those on disk."""
         self._take = take
         self._add = add
-        self._kept: Counter[ImpressionKey] = Counter()
-        self.failing = ""  # why the last write failed, if it did
+        self._pending: Counter[ImpressionKey] = Counter()
+        self.failing = ""
         self._lock = asyncio.Lock()
 
     def collect(self) -> None:
-        """Take the counts from what is on, before it goes off."""
+        """Collect the counts of the active slot plan; called before another one replaces it."""
         for key, count in self._take():
-            self._kept[key] += count
+            self._pending[key] += count
 
     async def once(self) -> None:
-        """Write all that was counted, if anything was."""
+        """Write all collected counts, if there are any."""
         async with self._lock:
             self.collect()
-            counts, self._kept = self._kept, Counter()
+            counts, self._pending = self._pending, Counter()
             if not counts:
                 return
             try:
                 await self._add(counts)
                 self.failing = ""
             except Exception as error:
-                self._kept.update(counts)
+                self._pending.update(counts)
                 if not self.failing:
                     LOG.error("cannot flush impressions; retrying: %s", error)
                 self.failing = str(error) or type(error).__name__
 
     async def run(self) -> None:
-        """Write for ever; a write that has begun is finished also when this is cancelled."""
+        """Write until cancelled; a write in progress still completes."""
         while True:
             await asyncio.sleep(FLUSH_INTERVAL_SECONDS)
             await run_to_completion(self.once())

@@ -1,4 +1,4 @@
-"""What is on now and what comes on next: made ahead, switched at the quarter's first moment."""
+"""Prepares the plan of the next slot ahead and activates it when the slot begins."""
 
 import asyncio
 import logging
@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from domain.banners.slots import SlotPeriod, period_at
 
 LOG = logging.getLogger("marquee.rotation")
-# How often the clock is looked at: it may be set while we sleep.
+# Seconds between checks of the clock, which may be set meanwhile.
 CHECK_INTERVAL_SECONDS = 1.0
-# How often figures that change by themselves are taken in.
+# Time between refreshes of stats that change without an import.
 STATS_REFRESH_INTERVAL = timedelta(seconds=30)
 
 StatsT = TypeVar("StatsT")
@@ -20,7 +20,7 @@ PlanT = TypeVar("PlanT")
 
 
 class SlotScheduler(Generic[StatsT, PlanT]):
-    """Holds the programmes of the present and the next slot period over the newest book."""
+    """Holds the plans of the current and the next slot, based on the latest stats."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class SlotScheduler(Generic[StatsT, PlanT]):
         clock: Callable[[], datetime],
         renew: Callable[[StatsT], Awaitable[StatsT]] | None = None,
     ) -> None:
-        """`read` gives the newest figures; `prepare`, run off the loop, makes a programme.
+        """`read` returns the latest stats; `prepare` builds a plan, in a thread.
 
-        It may take from the programme that was made before what is still right. `renew` gives
-        figures with what changed in them by itself; the same object if nothing did.
+        `prepare` may reuse unchanged parts of the previous plan. `show` activates a plan. `renew`
+        returns refreshed stats, or the same object if nothing has changed.
         """
         self._read = read
         self._prepare = prepare
@@ -43,97 +43,97 @@ class SlotScheduler(Generic[StatsT, PlanT]):
         self._zone = zone
         self._clock = clock
         self._renew = renew
-        self._renewed: datetime | None = None  # None: do it at the next look
-        self._told = False
+        self._renewed: datetime | None = None  # None: refresh at the next check
+        self._failing = False
         self._lock = asyncio.Lock()
-        self._book: StatsT | None = None
-        self._on: tuple[SlotPeriod, PlanT] | None = None
+        self._stats: StatsT | None = None
+        self._current: tuple[SlotPeriod, PlanT] | None = None
         self._next: tuple[SlotPeriod, PlanT] | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether a programme is on."""
-        return self._on is not None
+        """Whether a plan is active."""
+        return self._current is not None
 
     @property
     def book(self) -> StatsT:
-        """The figures that what is on was made of; `LookupError` before the first reload."""
-        if self._book is None:
+        """The stats of the active plan; `LookupError` before the first reload."""
+        if self._stats is None:
             raise LookupError("no figures have been read yet")
-        return self._book
+        return self._stats
 
     async def reload(self) -> None:
-        """Read the figures anew and show what follows from them; returns when it is on."""
+        """Read the stats again; return when a plan based on them is active."""
         async with self._lock:
             self._renewed = self._clock()
-            book = await self._read()
-            await self._take(book)
+            stats = await self._read()
+            await self._apply(stats)
 
     async def once(self) -> float:
-        """Switch if the period is over, take in what changed; seconds until the next look."""
+        """Switch slots and refresh stats if due; return the seconds until the next check."""
         async with self._lock:
-            moment = self._clock()
-            if self._on is None or not self._on[0].start <= moment < self._on[0].end:
-                await self._switch(moment)
-            elif self._renew is not None and self._due(moment):
-                await self._follow(self._renew, moment)
-            assert self._on is not None
-            left = (self._on[0].end - self._clock()).total_seconds()
+            now = self._clock()
+            if self._current is None or not self._current[0].start <= now < self._current[0].end:
+                await self._switch(now)
+            elif self._renew is not None and self._is_refresh_due(now):
+                await self._refresh(self._renew, now)
+            assert self._current is not None
+            left = (self._current[0].end - self._clock()).total_seconds()
             return max(0.0, min(CHECK_INTERVAL_SECONDS, left))
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Check the clock until cancelled."""
         while True:
             await asyncio.sleep(await self.once())
 
-    async def _switch(self, moment: datetime) -> None:
-        now = period_at(moment, self._zone)
-        if self._next is not None and self._next[0] == now:
-            self._put_on(*self._next)
-        else:  # the clock was set, or the machine slept
-            self._put_on(now, await self._made(self.book, now, None))
+    async def _switch(self, now: datetime) -> None:
+        period = period_at(now, self._zone)
+        if self._next is not None and self._next[0] == period:
+            self._activate(*self._next)
+        else:  # the clock was set, or the machine was suspended
+            self._activate(period, await self._build_plan(self.book, period, None))
         self._renewed = None
-        await self._make_next()
+        await self._prepare_next()
 
-    def _due(self, moment: datetime) -> bool:
+    def _is_refresh_due(self, now: datetime) -> bool:
         since = self._renewed
-        return since is None or not since <= moment < since + STATS_REFRESH_INTERVAL
+        return since is None or not since <= now < since + STATS_REFRESH_INTERVAL
 
-    async def _follow(self, renew: Callable[[StatsT], Awaitable[StatsT]], moment: datetime) -> None:
-        self._renewed = moment
+    async def _refresh(self, renew: Callable[[StatsT], Awaitable[StatsT]], now: datetime) -> None:
+        self._renewed = now
         try:
-            book = await renew(self.book)
-            self._told = False
+            stats = await renew(self.book)
+            self._failing = False
         except Exception as error:
-            # What is on stays right by the figures that there are.
-            if not self._told:
+            # The active plan stays correct for the previous stats.
+            if not self._failing:
                 LOG.error("figures are not renewed: %s", error)
-            self._told = True
+            self._failing = True
             return
-        if book is not self._book:
-            await self._take(book)
+        if stats is not self._stats:
+            await self._apply(stats)
 
-    async def _take(self, book: StatsT) -> None:
-        """Show what follows from these figures, and make ready what comes next."""
-        now = period_at(self._clock(), self._zone)
-        before = None if self._on is None else self._on[1]
-        programme = await self._made(book, now, before)
-        self._book = book
-        self._put_on(now, programme)
-        await self._make_next()
+    async def _apply(self, stats: StatsT) -> None:
+        """Activate a plan based on these stats, and prepare the next one."""
+        period = period_at(self._clock(), self._zone)
+        previous = None if self._current is None else self._current[1]
+        plan = await self._build_plan(stats, period, previous)
+        self._stats = stats
+        self._activate(period, plan)
+        await self._prepare_next()
 
-    async def _made(self, book: StatsT, period: SlotPeriod, before: PlanT | None) -> PlanT:
-        return await asyncio.to_thread(self._prepare, book, period, before)
+    async def _build_plan(self, stats: StatsT, period: SlotPeriod, previous: PlanT | None) -> PlanT:
+        return await asyncio.to_thread(self._prepare, stats, period, previous)
 
-    def _put_on(self, period: SlotPeriod, programme: PlanT) -> None:
-        if self._on is None or self._on[0] != period:
+    def _activate(self, period: SlotPeriod, plan: PlanT) -> None:
+        if self._current is None or self._current[0] != period:
             LOG.info("slot %d is on until %s", period.slot, period.end.strftime("%H:%M:%SZ"))
-        self._on = (period, programme)
-        self._show(programme)
+        self._current = (period, plan)
+        self._show(plan)
 
-    async def _make_next(self) -> None:
-        assert self._on is not None
-        following = period_at(self._on[0].end, self._zone)
-        before = None if self._next is None else self._next[1]
-        programme = await self._made(self.book, following, before)
-        self._next = (following, programme)
+    async def _prepare_next(self) -> None:
+        assert self._current is not None
+        next_period = period_at(self._current[0].end, self._zone)
+        previous = None if self._next is None else self._next[1]
+        plan = await self._build_plan(self.book, next_period, previous)
+        self._next = (next_period, plan)

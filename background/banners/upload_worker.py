@@ -1,4 +1,4 @@
-"""Uploads on their way into force: unpacked, imported, told of, and removed."""
+"""Imports uploaded campaign folders, one at a time, and reports the progress."""
 
 import asyncio
 import logging
@@ -13,21 +13,21 @@ from store.api.errors import StoreBusy, StoreError
 from store.sqlite.imports.import_staging import UPLOAD_SOURCE_PREFIX
 
 LOG = logging.getLogger("marquee.uploads")
-# Jobs that are told of, and that wait.
+# Jobs kept for the progress page, and jobs that may be unfinished at a time.
 MAX_UPLOAD_JOBS, MAX_WAITING_UPLOADS = 50, 3
 
 ProgressCallback = Callable[[int, int], None]
-# Imports the folder of an upload, called so by whom; raises a `StoreError`.
+# Imports an upload's folder under a source name; raises `StoreError`.
 UploadImporter = Callable[[UploadFolder, str, ProgressCallback], Awaitable[ImportReport]]
 
 
 @dataclass
 class UploadJob:
-    """An upload, and how far it is."""
+    """The progress of an upload: `done` of `total`, then its `result` or the error in `wrong`."""
 
     id: str
     who: str
-    state: str = "waiting"  # then unpacking, importing, and done or failed
+    state: str = "waiting"  # then unpacking, importing, and finally done or failed
     done: int = 0
     total: int = 0
     result: ImportReport | None = None
@@ -36,12 +36,12 @@ class UploadJob:
 
     @property
     def over(self) -> bool:
-        """Whether no more comes."""
+        """Whether the job is done or failed."""
         return self.state in ("done", "failed")
 
 
 class UploadWorker:
-    """Takes uploads in turn."""
+    """Imports uploads in the order of their arrival."""
 
     def __init__(self, importer: UploadImporter) -> None:
         self._importer = importer
@@ -51,16 +51,16 @@ class UploadWorker:
         self._closed = False
 
     def get(self, name: str) -> UploadJob | None:
-        """A job, by its id."""
+        """Return a job by its id; None if it is unknown or too old."""
         return self._jobs.get(name)
 
     def check(self) -> None:
-        """Raise `StoreBusy` if none would be taken now."""
+        """Raise `StoreBusy` if no upload is accepted now."""
         if self._closed or len(self._tasks) >= MAX_WAITING_UPLOADS:
             raise StoreBusy("other uploads are being imported")
 
     def take(self, upload: UploadFolder, who: str) -> UploadJob:
-        """Import an upload that has come in whole; it is removed in the end."""
+        """Queue a complete upload of user `who`; its folder is removed after the import."""
         self.check()
         job = UploadJob(secrets.token_hex(8), who)
         self._jobs[job.id] = job
@@ -72,7 +72,7 @@ class UploadWorker:
         return job
 
     async def close(self) -> None:
-        """Cut short what is under way; nothing of it is kept."""
+        """Cancel unfinished imports; nothing of them is published."""
         self._closed = True
         for task in self._tasks:
             task.cancel()

@@ -1,1 +1,1 @@
-"""What workers share."""
+"""Code that the workers of all features share."""

@@ -1,4 +1,4 @@
-"""News for many listeners at once: encoded once, sent a few at a time; who is slow is let go."""
+"""Server-sent events for many clients: encoded once, sent in steps; slow clients are dropped."""
 
 import asyncio
 import contextlib
@@ -10,21 +10,21 @@ from store.api.errors import StoreBusy
 
 LOG = logging.getLogger("marquee.feeds")
 
-# Listeners of all feeds, and feeds of one source: each costs something with each news.
+# Listeners of all feeds, and feeds of one source: each costs CPU time with each event.
 MAX_LISTENERS, MAX_FEEDS_PER_SOURCE = 5_000, 20
-# The owner of the feeds for which every source keeps a place.
+# The owner of reserved feeds, which do not count towards MAX_FEEDS_PER_SOURCE.
 RESERVED_OWNER = object()
-# So many are sent to before others have their turn.
+# Listeners that an event is sent to before other tasks run.
 LISTENERS_PER_STEP = 25
-# Seconds after which listeners hear that nothing has happened.
+# Seconds without an event after which a heartbeat is sent.
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT_COMMENT = b":\n\n"
-# News that a listener may miss while the last one is still on its way.
+# Events that a listener may miss in a row while an earlier one is still being sent.
 MAX_MISSED_EVENTS = 2
 
 
 class FeedSource(Protocol):
-    """What there is news of."""
+    """A source of events: each raises `number` and sets `next`; `gone` ends the feed."""
 
     number: int
     next: asyncio.Event
@@ -32,10 +32,10 @@ class FeedSource(Protocol):
 
 
 class SseListener:
-    """Someone who listens."""
+    """A client of a feed; `left` is set when its stream must end, `slow` if it was too slow."""
 
     def __init__(self, send: "Callable[[bytes], asyncio.Future[None]]") -> None:
-        """`send` gives a future that is done when there is room for more."""
+        """`send` returns a future that is done when the client can take more data."""
         self.left = asyncio.Event()
         self.slow = False
         self._send = send
@@ -43,7 +43,7 @@ class SseListener:
         self._missed = 0
 
     def tell(self, data: bytes) -> None:
-        """Send this, or miss it if there is no room; who misses too much is let go."""
+        """Send an event; skip it during an earlier send, and drop the client after too many."""
         if self.left.is_set():
             return
         if self._sending is not None and not self._sending.done():
@@ -55,14 +55,14 @@ class SseListener:
         self._missed = 0
         try:
             if self._sending is not None:
-                self._sending.result()  # raises what came of it
+                self._sending.result()  # raises the error of the previous send
             self._sending = self._send(data)
-        except Exception:  # the connection is gone
+        except Exception:  # the connection is closed
             self.left.set()
 
 
 class SseFeed:
-    """The listeners to one thing."""
+    """The listeners of one stream of events."""
 
     def __init__(
         self,
@@ -71,33 +71,33 @@ class SseFeed:
         touch: Callable[[], object],
         owner: Hashable = None,
     ) -> None:
-        """`make` gives the present state as (id, event); `touch` says that someone listens.
+        """`make` returns the current state as (id, event); `touch` is called before each send.
 
-        `owner` is the client for which it was made.
+        `owner` is the client that the feed was created for.
         """
         self.owner = owner
         self.listeners: set[SseListener] = set()
         self.source = source
         self._make = make
         self._touch = touch
-        self._made: tuple[int, str, bytes] = (-1, "", b"")
+        self._latest: tuple[int, str, bytes] = (-1, "", b"")
 
     def latest(self) -> tuple[str, bytes]:
-        """The present state, as (id, event)."""
-        if self._made[0] != self.source.number:
-            self._made = (self.source.number, *self._make())
-        return self._made[1:]
+        """Return the current state as (id, event); it is encoded once per `source.number`."""
+        if self._latest[0] != self.source.number:
+            self._latest = (self.source.number, *self._make())
+        return self._latest[1:]
 
     async def run(self, heartbeat: float) -> None:
-        """Tell the listeners, as long as there are any."""
+        """Send events, or heartbeats after `heartbeat` seconds, until no listener is left."""
         source = self.source
         sent = source.number
-        while self.listeners and self._goes_on():
+        while self.listeners and self._is_live():
             if sent == source.number:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(heartbeat):
                         await source.next.wait()
-            if not self._goes_on():
+            if not self._is_live():
                 break
             self._touch()
             data = HEARTBEAT_COMMENT if sent == source.number else self.latest()[1]
@@ -109,15 +109,15 @@ class SseFeed:
         for listener in self.listeners:
             listener.left.set()
 
-    def _goes_on(self) -> bool:
+    def _is_live(self) -> bool:
         return not self.source.gone
 
 
 class SseHub:
-    """All feeds."""
+    """The feeds by name; creates them on demand."""
 
     def __init__(self, most: int = MAX_LISTENERS, heartbeat: float = HEARTBEAT_SECONDS) -> None:
-        self.dropped = 0  # listeners that were slow
+        self.dropped = 0  # slow listeners
         self._most = most
         self._heartbeat = heartbeat
         self._feeds: dict[Hashable, tuple[SseFeed, asyncio.Task[None]]] = {}
@@ -125,7 +125,7 @@ class SseHub:
 
     @property
     def listeners(self) -> int:
-        """How many listen."""
+        """The number of listeners of all feeds."""
         return sum(len(feed.listeners) for feed, _ in self._feeds.values())
 
     def join(
@@ -138,10 +138,10 @@ class SseHub:
         owner: Hashable = None,
         reserved: bool = False,
     ) -> SseFeed:
-        """The feed of this name, to which `listener` listens from now on; `StoreBusy` if full.
+        """Add `listener` to the feed of this name and return it; raise `StoreBusy` at a limit.
 
-        A source has a place for a feed that is `reserved`, however many others it has. Of those, an
-        `owner` may have at most as many as stay free.
+        A `reserved` feed is exempt from the limit per source. Of the other feeds of a source, an
+        `owner` may hold at most as many as stay free.
         """
         if self._closed or self.listeners >= self._most:
             raise StoreBusy("as many are listening as there is room for")
@@ -149,7 +149,7 @@ class SseHub:
         if feed is None or task is None or task.done():
             if reserved:
                 owner = RESERVED_OWNER
-            elif not self._has_place(source, owner):
+            elif not self._has_free_feed(source, owner):
                 raise StoreBusy("this is listened to in as many ways as there is room for")
             feed = SseFeed(source, make, touch, owner)
             feed.listeners.add(listener)
@@ -158,23 +158,23 @@ class SseHub:
         feed.listeners.add(listener)
         return feed
 
-    def _has_place(self, source: FeedSource, owner: Hashable) -> bool:
-        """Whether one more feed may be made for this owner."""
+    def _has_free_feed(self, source: FeedSource, owner: Hashable) -> bool:
+        """Return whether this owner may open one more feed."""
         owners = [
             each.owner
             for each, _ in self._feeds.values()
             if each.source is source and each.owner is not RESERVED_OWNER
         ]
-        left = MAX_FEEDS_PER_SOURCE - len(owners)
-        return left > 0 and (owner is None or owners.count(owner) < left)
+        free = MAX_FEEDS_PER_SOURCE - len(owners)
+        return free > 0 and (owner is None or owners.count(owner) < free)
 
     def leave(self, feed: SseFeed, listener: SseListener) -> None:
-        """A listener listens no more."""
+        """Remove a listener; count it in `dropped` if it was slow."""
         feed.listeners.discard(listener)
         self.dropped += listener.slow
 
     def close(self) -> None:
-        """Let all go."""
+        """End all feeds and accept no more listeners."""
         self._closed = True
         for feed, task in self._feeds.values():
             task.cancel()
@@ -184,8 +184,8 @@ class SseHub:
     def _end(self, name: Hashable, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()):
             LOG.error("a feed has failed", exc_info=error)
-        known = self._feeds.get(name)
-        if known is not None and known[1] is task:
+        current = self._feeds.get(name)
+        if current is not None and current[1] is task:
             del self._feeds[name]
-            for listener in known[0].listeners:
+            for listener in current[0].listeners:
                 listener.left.set()

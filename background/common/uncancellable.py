@@ -1,4 +1,4 @@
-"""Steps that are taken whole: one that has begun is finished before its loop ends."""
+"""Steps of workers that a cancellation does not interrupt."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,8 +8,9 @@ ResultT = TypeVar("ResultT")
 
 
 async def run_to_completion(step: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """What `step` comes to. A cancellation waits until it is over, so that whoever cancels a loop
-    and waits for its end may close what its steps work on.
+    """Return the result of `step`; delay a cancellation until the step has ended.
+
+    After cancelling and awaiting a worker, a caller may close the resources of its steps.
     """
     task = asyncio.ensure_future(step)
     cancelled: asyncio.CancelledError | None = None
@@ -19,6 +20,6 @@ async def run_to_completion(step: Coroutine[Any, Any, ResultT]) -> ResultT:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        task.exception()  # a step that failed has told of it, or nobody asks for it any more
+        task.exception()  # retrieved, or asyncio would log it as never retrieved
         raise cancelled
     return task.result()

@@ -1,1 +1,1 @@
-"""Workers behind the event log."""
+"""Workers of the event log: projections and retention."""

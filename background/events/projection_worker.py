@@ -1,4 +1,4 @@
-"""What the log took in goes on to the views, a little later and in steps as large as is due."""
+"""Updates the projections from the event log, in steps of bounded size."""
 
 import asyncio
 import logging
@@ -8,20 +8,20 @@ from time import perf_counter
 from background.common.uncancellable import run_to_completion
 
 LOG = logging.getLogger("marquee.folding")
-# Seconds between looks; what came meanwhile makes one step, as a step has a cost of its own.
+# Seconds between steps; a step has a fixed cost, so it processes all events that came meanwhile.
 UPDATE_INTERVAL_SECONDS = 0.5
-# After a step, acknowledging has the machine to itself for this part of the time that it took.
+# Pause after a step, as a multiple of its duration: commits of new events take precedence.
 REST_RATIO = 0.5
-# A step that is full while more waits for the disk than one commit takes is one in a burst: the
-# machine is the senders' then, but for a tenth, and the views have all of it a little afterwards.
-# What goes on for longer (seconds) is no burst, and the views are to follow.
+# During a burst (full steps while more events wait than one commit takes) the projections use a
+# tenth of the time and catch up afterwards. Load for more than MAX_BURST_SECONDS is not a burst:
+# the projections then keep up.
 BURST_REST_RATIO, MAX_BURST_SECONDS = 9.0, 15.0
-# More than comes in a period, unless it is such a burst.
+# More events than arrive between two steps, except during a burst.
 MAX_EVENTS_PER_STEP = 40_000
 
 
 class ProjectionWorker:
-    """Has the views follow the log."""
+    """Runs the steps of the projections; `failing` is the error of the last step, or empty."""
 
     def __init__(
         self,
@@ -30,43 +30,43 @@ class ProjectionWorker:
         crowded: Callable[[], bool] = lambda: False,
         mend: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        """`step` folds up to so many events and says how many there were.
+        """`step` processes at most the given number of events and returns how many there were.
 
-        `crowded` says whether more events wait to be acknowledged than one commit takes. `mend`
-        makes the views anew if they are harmed, with a rest after each step of that.
+        `most` is the maximum per step. `crowded` returns whether more events wait for the disk
+        than one commit takes. `mend` rebuilds damaged projections, with pauses at the given ratio.
         """
         self._step = step
-        self._mend = mend
-        self._crowded = crowded
-        self._most = most
-        self._since: float | None = None  # when steps began to be full
-        self.failing = ""  # why the last step failed, if it did
+        self._rebuild = mend
+        self._is_crowded = crowded
+        self._max_events = most
+        self._full_since: float | None = None  # start of the first of consecutive full steps
+        self.failing = ""
 
     async def once(self) -> float:
-        """Fold what came, up to the most of a step; seconds until the next one is due."""
-        began = perf_counter()
+        """Run a step; return the seconds until the next one."""
+        started = perf_counter()
         try:
-            count = await self._step(self._most)
+            count = await self._step(self._max_events)
             self.failing = ""
         except Exception as error:
-            # Events are taken all the same; once it can be written, all of them are folded.
+            # The log still accepts events; the next successful steps process all of them.
             if not self.failing:
                 LOG.error("projection update failed: %s", error)
             self.failing = str(error) or type(error).__name__
             return UPDATE_INTERVAL_SECONDS
         now = perf_counter()
-        took = now - began
-        if count < self._most:
-            self._since = None
-            return max(REST_RATIO * took, UPDATE_INTERVAL_SECONDS - took)
-        if self._since is None:
-            self._since = began
-        burst = self._crowded() and now - self._since < MAX_BURST_SECONDS
-        return (BURST_REST_RATIO if burst else REST_RATIO) * took
+        duration = now - started
+        if count < self._max_events:
+            self._full_since = None
+            return max(REST_RATIO * duration, UPDATE_INTERVAL_SECONDS - duration)
+        if self._full_since is None:
+            self._full_since = started
+        burst = self._is_crowded() and now - self._full_since < MAX_BURST_SECONDS
+        return (BURST_REST_RATIO if burst else REST_RATIO) * duration
 
     async def run(self) -> None:
-        """Fold for ever; a step that has begun is finished also when this is cancelled."""
+        """Run steps until cancelled; a step in progress still completes."""
         while True:
-            if self._mend is not None:
-                await self._mend(REST_RATIO)
+            if self._rebuild is not None:
+                await self._rebuild(REST_RATIO)
             await asyncio.sleep(await run_to_completion(self.once()))

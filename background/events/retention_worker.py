@@ -1,4 +1,4 @@
-"""What is old, or was deleted, goes: a little at a time, and nothing by a clock that is wrong."""
+"""Deletes expired and erased data in small steps; a doubtful clock pauses what depends on age."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ from domain.common.clock_state import (
 )
 
 LOG = logging.getLogger("marquee.upkeep")
-# Seconds between looks, and between steps while there is more to do.
+# Seconds between checks, and between steps while more data is due.
 CHECK_INTERVAL_SECONDS, STEP_PAUSE_SECONDS = 60.0, 0.02
-# How far what is noted of the clock may be behind it.
+# The stored clock state may be this many seconds behind the current one.
 CLOCK_RECORD_SECONDS = 600.0
 CLOCK_WARNING = (
     f"the clock says that more than {MAX_TRUSTED_GAP_SECONDS / 3_600:.0f} hours have passed in "
@@ -35,7 +35,7 @@ async def _discard_clock_state(_: ClockState) -> None:
 
 
 class RetentionWorker:
-    """Has the store let go of things."""
+    """Runs the retention tasks; `doubt` says why tasks by age are paused, `failing` what failed."""
 
     def __init__(
         self,
@@ -47,55 +47,55 @@ class RetentionWorker:
         wall: Callable[[], float] = time,
         steady: Callable[[], float] = monotonic,
     ) -> None:
-        """Each deed does a step of what is due at a time (µs): is there more of it?
+        """Each task deletes a batch that is due at a time (µs) and returns whether more is due.
 
-        `aged` are those that go by how old something is. `trust` is what was known of the clock
-        before this start; `note` keeps it for the next one.
+        The tasks in `aged` delete by age, so they need a trusted clock. `trust` is the clock state
+        stored by the previous run; `note` stores it for the next one.
         """
         self._aged, self._others = aged, others
-        self._trust = self._noted = trust
+        self._trust = self._stored_trust = trust
         self._note = note
         self._wall, self._steady = wall, steady
-        self._looked = steady()
-        self.doubt = ""  # why nothing goes for its age now, if it does not
-        self.failing = ""  # what went wrong in the last step, if anything did
-        self._told = ""
+        self._checked_at = steady()
+        self.doubt = ""
+        self.failing = ""
+        self._logged = ""
 
     async def once(self) -> float:
-        """Do a step of each; seconds until the next one is due."""
+        """Run a step of each task; return the seconds until the next one."""
         now, steady = self._wall(), self._steady()
-        self._trust = next_clock_state(self._trust, now, steady - self._looked)
-        self._looked = steady
+        self._trust = next_clock_state(self._trust, now, steady - self._checked_at)
+        self._checked_at = steady
         self.doubt = "" if self._trust.believed == now else CLOCK_WARNING
-        words, more = [], False
-        for deed in (*self._others, *(() if self.doubt else self._aged)):
+        errors, more = [], False
+        for task in (*self._others, *(() if self.doubt else self._aged)):
             try:
-                more |= await deed(int(now * 1_000_000))
+                more |= await task(int(now * 1_000_000))
             except Exception as error:
-                words.append(f"retention failed: {error}")
-        words.append(await self._keep())
-        self.failing = "; ".join(filter(None, words))
-        self._tell("; ".join(filter(None, (self.doubt, self.failing))))
+                errors.append(f"retention failed: {error}")
+        errors.append(await self._store_clock_state())
+        self.failing = "; ".join(filter(None, errors))
+        self._log_once("; ".join(filter(None, (self.doubt, self.failing))))
         return STEP_PAUSE_SECONDS if more else CHECK_INTERVAL_SECONDS
 
     async def run(self) -> None:
-        """Go on for ever; a step that has begun is finished also when this is cancelled."""
+        """Run steps until cancelled; a step in progress still completes."""
         while True:
             await asyncio.sleep(await run_to_completion(self.once()))
 
-    async def _keep(self) -> str:
-        """Note what is known of the clock; what went wrong with that, if anything did."""
-        changes = zip(self._trust, self._noted, strict=True)
+    async def _store_clock_state(self) -> str:
+        """Store the clock state if it has changed enough; return the error, or an empty string."""
+        changes = zip(self._trust, self._stored_trust, strict=True)
         if all(abs(new - old) < CLOCK_RECORD_SECONDS for new, old in changes):
             return ""
         try:
             await self._note(self._trust)
         except Exception as error:
             return f"what is known of the clock cannot be noted: {error}"
-        self._noted = self._trust
+        self._stored_trust = self._trust
         return ""
 
-    def _tell(self, words: str) -> None:
-        if words and words != self._told:
-            LOG.error("%s", words)
-        self._told = words
+    def _log_once(self, message: str) -> None:
+        if message and message != self._logged:
+            LOG.error("%s", message)
+        self._logged = message

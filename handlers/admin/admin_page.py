@@ -184,7 +184,7 @@ class AdminPage(ApiHandler):
 
 
 class UnknownRouteHandler(AdminPage):
-    """Answers 404 for unknown paths; below `/admin/` with the navigation."""
+    """Responds 404 for unknown paths; below `/admin/` with the navigation."""
 
     body_methods = frozenset()
 

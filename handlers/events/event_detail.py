@@ -23,7 +23,7 @@ def routes(
     apps: TokenAuthenticator,
     schemas: EventSchemaStore,
 ) -> list[Route]:
-    """Return the Tornado route; `apps` tells which apps are strict."""
+    """Return the Tornado route; `apps` knows which apps are strict."""
     arguments = {"events": events, "mutations": mutations, "apps": apps, "schemas": schemas}
     return [Route(EVENT_PATTERN, EventDetailHandler, arguments, "event")]
 

@@ -1,4 +1,4 @@
-"""Fast route of `POST /events`: one event, an array, or NDJSON; answered when it is on disk.
+"""Fast route of `POST /events`: one event, an array, or NDJSON; responds when it is on disk.
 
 Statuses: 202 stored, 400 invalid JSON, 422 invalid event, 409 another event has the `sender_id`,
 415 unsupported media type. Bodies with any of these errors are stored as rejected events. 503 means

@@ -79,7 +79,7 @@ class EventStream:
         self._access: AppAccess
         self._media_type: str | None = None
         self._is_ndjson = False
-        self._refusal: Response | None = None  # the response, once the body has been discarded
+        self._refusal: Response | None = None  # sent once the body has been discarded
         self._buffer = bytearray()  # an incomplete line, or a body other than NDJSON
         self._received_bytes = 0
         self._skipping_line = False
