@@ -55,7 +55,7 @@ _BATCH_BYTES, _QUEUE_BYTES, _ANSWER_BYTES = 512 * 1024, 64 * 1024 * 1024, 64 * 1
 # The thread ends after this many seconds without events; the next event starts another.
 _IDLE_SECONDS = 30.0
 # Independent of `random`, which the program may have seeded.
-_chance = random.SystemRandom()
+_rng = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,15 @@ class Client:
                 "sender_id": sender_id or uuid7(),
             }
         )
-        why = ""
+        reason = ""
         with self._changed:
             if self._closed:
-                why = "the client is closed"
+                reason = "the client is closed"
             elif len(self._waiting) + len(self._in_hand) >= self._capacity:
-                why = f"{self._capacity} events are waiting"
+                reason = f"{self._capacity} events are waiting"
             elif self._bytes + len(line) > _QUEUE_BYTES:
-                why = f"more than {_QUEUE_BYTES >> 20} MB are waiting"
-            if not why:
+                reason = f"more than {_QUEUE_BYTES >> 20} MB are waiting"
+            if not reason:
                 self._full_logged = False
                 self._taken += 1
                 self._bytes += len(line)
@@ -177,7 +177,7 @@ class Client:
             self._dropped += 1
             logged, self._full_logged = self._full_logged, True
         if not logged:
-            log.warning("events are dropped: %s", why)
+            log.warning("events are dropped: %s", reason)
         return False
 
     def flush(self, seconds: float = 10.0) -> bool:
@@ -336,7 +336,7 @@ class Client:
             level = logging.WARNING if status != last_status else logging.DEBUG
             log.log(level, "events wait: %s", self._explain(status, body))
             last_status = status
-            self._rest(max(retry_after, pause * _chance.uniform(0.5, 1.0)), end)
+            self._rest(max(retry_after, pause * _rng.uniform(0.5, 1.0)), end)
             pause = min(pause * 2, _LONGEST_PAUSE)
         return False
 
@@ -543,9 +543,9 @@ def uuid7() -> str:
     number = (
         (time.time_ns() // 1_000_000) << 80
         | 7 << 76
-        | _chance.getrandbits(12) << 64
+        | _rng.getrandbits(12) << 64
         | 2 << 62
-        | _chance.getrandbits(62)
+        | _rng.getrandbits(62)
     )
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

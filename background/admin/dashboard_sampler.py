@@ -31,7 +31,7 @@ class DashboardSampler:
         self._clock = clock
         self._last: tuple[float, Mapping[str, float]] | None = None
         self._waiting: list[asyncio.Future[bool]] = []
-        self._kept = kept
+        self._max_samples = kept
         self.history: dict[str, deque[float | None]] = {}
         self.beats = 0
         self.closed = False
@@ -49,7 +49,7 @@ class DashboardSampler:
         self._last = now, dict(reading.counts)
         for name, value in values.items():
             if name not in self.history:
-                self.history[name] = deque([None] * self._kept, self._kept)
+                self.history[name] = deque([None] * self._max_samples, self._max_samples)
             self.history[name].append(value)
         self.beats += 1
         self._wake()

@@ -97,20 +97,20 @@ class PolledHost:
 
     def rising(self, window: int, limit: int, threshold: float) -> list[PageTrend]:
         """Return `VisitorHistory.rising` for a window in minutes; computed once per reading."""
-        request = ("rising", window, limit, threshold)
-        found: list[PageTrend] | None = self.made.get(request)
-        if found is None:
-            found = self.history.rising(
+        name = ("rising", window, limit, threshold)
+        trends: list[PageTrend] | None = self.made.get(name)
+        if trends is None:
+            trends = self.history.rising(
                 window, limit=limit, other_days=self.other_days, threshold=threshold
             )
-            self.keep(request, found)
-        return found
+            self.keep(name, trends)
+        return trends
 
-    def keep(self, name: Any, made: Any) -> None:
+    def keep(self, name: Any, result: Any) -> None:
         """Cache a result under `name` until the next reading."""
         if len(self.made) >= MAX_CACHED_RESULTS:
             self.made.clear()
-        self.made[name] = made
+        self.made[name] = result
 
 
 class HostPoller:

@@ -105,17 +105,17 @@ def _backups(data: Path) -> Iterator[DoctorFinding]:
         return
     age = datetime.now(UTC) - last.at
     last_backup = f"last backup {last.at:%Y-%m-%d %H:%M} UTC, at {last.place}"
-    place = Path(last.place)
+    backup = Path(last.place)
     if age > timedelta(days=MAX_BACKUP_AGE_DAYS):
         message = f"{last_backup}: {age.days} days old"
         yield problem("backup", message, "check the schedule (systemctl list-timers)")
-    elif not place.exists():
+    elif not backup.exists():
         yield problem(
             "backup",
             f"{last_backup}: no longer there",
             f"create another: {command_line('backup --to DIR', data)}",
         )
-    elif place.stat().st_dev == data.stat().st_dev:
+    elif backup.stat().st_dev == data.stat().st_dev:
         message = f"{last_backup}: on the same disk as the data"
         yield note("backup", message, "copy it to another machine (deploy/litestream.yml, rsync)")
     else:

@@ -168,15 +168,15 @@ def curl_command(origin: str, operation: dict[str, Any]) -> str:
             query.append(f"{each['name']}={quote(example, safe='')}")
     if requires_api_key(operation):
         query.insert(0, f"apikey={EXAMPLE_API_KEY}")
-    words = ["curl"]
+    command = ["curl"]
     if operation["method"] != "GET":
-        words += ["-X", operation["method"]]
-    words.append(shlex.quote(origin + path + ("?" + "&".join(query) if query else "")))
+        command += ["-X", operation["method"]]
+    command.append(shlex.quote(origin + path + ("?" + "&".join(query) if query else "")))
     if {"token": []} in operation.get("security", ()):
-        words.append('-H "Authorization: Bearer $TOKEN"')
+        command.append('-H "Authorization: Bearer $TOKEN"')
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
         example = body["example"]
         sent = example if isinstance(example, str) else msgspec.json.encode(example).decode()
-        words += [f"-H 'Content-Type: {media_type}'", "-d", shlex.quote(sent.strip())]
+        command += [f"-H 'Content-Type: {media_type}'", "-d", shlex.quote(sent.strip())]
         break
-    return " ".join(words)
+    return " ".join(command)
