@@ -15,12 +15,8 @@ DEMO_TOKEN = "token_played"  # noqa: S105
 DEMO_APP_NAME = "Played audience"
 
 # New visitors per second, mean seconds on a page, probability of another one, heartbeat interval.
-ARRIVALS_PER_SECOND, MEAN_PAGE_SECONDS, NEXT_PAGE_PROBABILITY, BEAT_INTERVAL_SECONDS = (
-    2.0,
-    60.0,
-    0.3,
-    15,
-)
+ARRIVALS_PER_SECOND, MEAN_PAGE_SECONDS = 2.0, 60.0
+NEXT_PAGE_PROBABILITY, BEAT_INTERVAL_SECONDS = 0.3, 15
 # A surge: additional visitors per second on one page, its duration, and the pause after it.
 SURGE_ARRIVALS_PER_SECOND, SURGE_SECONDS, SURGE_PAUSE_SECONDS = 4.0, (120, 240), (60, 180)
 # Seconds until arrivals and departures are in balance; the first surge follows.
