@@ -57,15 +57,15 @@ class RateLimiter:
         self.rate = rate
         self._interval = rate.seconds / rate.most
         # A rounding error must not reject a request.
-        self._burst = rate.seconds + self._interval * 1e-6
+        self._all = rate.seconds + self._interval * 1e-6
         self._most = most
         # When each full burst is available: clients seen since the last rotation, and those before.
         self._free: dict[Hashable, float] = {}
-        self._previous: dict[Hashable, float] = {}
-        self._rotate_at = 0.0
+        self._before: dict[Hashable, float] = {}
+        self._turn = 0.0
 
     def __len__(self) -> int:
-        return len(self._free) + len(self._previous)
+        return len(self._free) + len(self._before)
 
     def look(self, key: Hashable, now: float) -> RateDecision:
         """Return the decision of `take`, without counting a request."""
@@ -73,7 +73,7 @@ class RateLimiter:
 
     def take(self, key: Hashable, now: float) -> RateDecision:
         """Decide on a request, and count it if it is allowed."""
-        if now >= self._rotate_at or len(self._free) >= self._most:
+        if now >= self._turn or len(self._free) >= self._most:
             self._rotate(now)
         free = self._free_time(key, now)
         decision = self._decide(free - now)
@@ -84,18 +84,18 @@ class RateLimiter:
     def _free_time(self, key: Hashable, now: float) -> float:
         free = self._free.get(key)
         if free is None:
-            free = self._previous.get(key, now)
+            free = self._before.get(key, now)
         return max(now, free)
 
     def _decide(self, outstanding: float) -> RateDecision:
-        spare, interval = self._burst - outstanding, self._interval
+        spare, interval = self._all - outstanding, self._interval
         left = int(spare / interval)
         wait = (left + 1) * interval - spare
         return RateDecision(left > 0, left - 1 if left else 0, wait)
 
     def _rotate(self, now: float) -> None:
         """Forget the clients not seen since the last rotation."""
-        if now >= self._rotate_at + self.rate.seconds:
+        if now >= self._turn + self.rate.seconds:
             self._free = {}  # their full burst is available, too
-        self._previous, self._free = self._free, {}
-        self._rotate_at = now + self.rate.seconds
+        self._before, self._free = self._free, {}
+        self._turn = now + self.rate.seconds
