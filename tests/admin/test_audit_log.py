@@ -62,7 +62,7 @@ def test_changes_tell_what_was_and_what_is(owner, run_command):
     assert "the terminal changed an app 5 (Store); name: Shop → Store" in listed(owner)
     story = {"app": "5", "id": "99", "metadata": '{"img": "a.png"}', "order": "1"}
     assert owner.post("/admin/stories/edit", **story).status == 303
-    assert "made a story 99; app: 5; order: 1; shown from: none" in listed(owner)
+    assert "created story 99; app: 5; order: 1; shown from: none" in listed(owner)
     story |= {"order": "7", "until": "2027-01-01"}
     assert owner.post("/admin/stories/edit", **story).status == 303
     changed = "changed a story 99; order: 1 → 7; shown until: none → 2027-01-01 00:00:00"

@@ -31,7 +31,7 @@ class EventExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: ExportFormat = "ndjson"
     newest_first: bool = False
 
-    async def pieces(self, events: EventQueries) -> AsyncIterator[bytes]:
+    async def chunks(self, events: EventQueries) -> AsyncIterator[bytes]:
         """All of it, of which little is held at a time; raises `StoreBusy`, also amid it."""
         if self.format == "csv":
             yield _csv_bytes([CSV_COLUMNS])

@@ -68,7 +68,7 @@ class RejectedEventReplayer:
             raise StoreRefused("there is no such rejected event any more")
         return outcome
 
-    async def told(self, number: int, app: int | None = None) -> ReplayResult:
+    async def try_replay(self, number: int, app: int | None = None) -> ReplayResult:
         """`replay`, with what is wrong told instead of raised."""
         try:
             event, verdict = await self.replay(number, app)
