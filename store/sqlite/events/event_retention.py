@@ -101,7 +101,7 @@ class EventRetention:
         """Events expire `days` after their receipt; 0 keeps them forever."""
         if days and days < MIN_RETENTION_DAYS:
             raise ValueError(
-                f"invalid retention of {days} days: must be 0 (forever) or ≥ {MIN_RETENTION_DAYS}"
+                f"invalid retention {days}: must be 0 or at least {MIN_RETENTION_DAYS} days"
             )
         self.dropped = 0  # since the start
         self._database = database

@@ -53,5 +53,5 @@ def test_a_clock_set_back_is_waited_for() -> None:
 
 @pytest.mark.parametrize("node", [-1, NODE_COUNT])
 def test_a_node_that_does_not_fit_is_told(node: int) -> None:
-    with pytest.raises(ValueError, match="0 to 1023"):
+    with pytest.raises(ValueError, match="0–1023"):
         SnowflakeIds(0, node)
