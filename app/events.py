@@ -40,7 +40,9 @@ def build(core: Core) -> Feature:
     settings, database, log, schemas = core.settings, core.database, core.event_log, core.schemas
     projections = core.projections
     database.watch(APPS_CHANGED, schemas.reload)
-    worker = ProjectionWorker(projections.step, crowded=lambda: log.crowded, mend=projections.mend)
+    worker = ProjectionWorker(
+        projections.step, crowded=lambda: log.is_backlogged, mend=projections.mend
+    )
     ingest = event_ingest.EventIngest(core.apps, log, schemas, limit=core.rate_limits.per_token)
     queries = EventQueries(database, projections)
     mutations = EventMutations(database, log, projections)
@@ -111,8 +113,8 @@ def build(core: Core) -> Feature:
             *admin_rejected_events.routes(database, replayer),
         ],
         workers=[worker.run],
-        retention_steps=[retention.once],
-        cleanup_steps=[mutations.clean],
+        retention_steps=[retention.run_step],
+        cleanup_steps=[mutations.retry_scrub],
         metrics=metrics,
         readiness_checks={"projections": lambda: not (projections.trouble or worker.failing)},
         readiness_notes=notes,
@@ -123,7 +125,7 @@ def build(core: Core) -> Feature:
             level_charts=[
                 (
                     DashboardChart("wait", "Commit latency", "ms p99", 1000.0),
-                    lambda: log.waits.take(0.99),
+                    lambda: log.latencies.take(0.99),
                 ),
                 (
                     DashboardChart("lag", "Projection lag", "events"),

@@ -88,7 +88,7 @@ def build(core: Core) -> Feature:
         ],
         control_routes=[*control.routes(), readiness],
         admin_pages=admin_health.routes(core.readiness, core.metrics, lambda: _process_facts(core)),
-        workers=[retention.run, staging.clear],
+        workers=[retention.run, staging.clean_up],
         close=control.close,
         metrics=metrics,
         readiness_checks={

@@ -66,7 +66,7 @@ async def measure(folder: Path, count: int) -> tuple[tuple[str, ...], float]:
         timed = Timed(database)
         retention = EventRetention(timed, views, MIN_RETENTION_DAYS)
         began, spent = time.perf_counter(), time.process_time()
-        while await retention.once(now):
+        while await retention.run_step(now):
             pass
         took, cpu = time.perf_counter() - began, time.process_time() - spent
         if retention.dropped != count:

@@ -87,7 +87,7 @@ class LocalAdminBackend:
         try:
             await projections.catch_up()
             queries = EventQueries(self._database, projections, internal=True)
-            async for chunk in export.pieces(queries):
+            async for chunk in export.chunks(queries):
                 yield chunk
         finally:
             await projections.close()
@@ -98,7 +98,7 @@ class LocalAdminBackend:
             log = await EventLog.open(self._database)
             schemas = await EventSchemaStore.open(self._database)
             self._replayer = RejectedEventReplayer(self._database, log, schemas)
-        return await self._replayer.told(number)
+        return await self._replayer.try_replay(number)
 
 
 class RemoteAdminBackend:

@@ -14,13 +14,28 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from store.api.errors import StoreDisconnected, StoreError
+from store.api.import_calls import (
+    Abort,
+    AddClicks,
+    AddConversions,
+    AddFile,
+    AddImage,
+    AddRejections,
+    AddStats,
+    AddTargets,
+    BeginImport,
+    FindImported,
+    ImportCall,
+    Publish,
+    Replace,
+    Undo,
+)
 from store.api.import_session import (
-    IMPORT_CALLS,
     ConversionOutcome,
     ReplacedStats,
     RowRejection,
@@ -42,8 +57,6 @@ CALL_TIMEOUT_SECONDS = 3_600.0
 EXPORT_CHUNK_BYTES = 262_144
 # Seconds until a readiness request times out; enough for a busy server on a busy machine.
 READINESS_TIMEOUT_SECONDS = 15.0
-# An empty list in MessagePack.
-NO_ARGUMENTS = b"\x90"
 # Limit of `sun_path` (unix(7)), without its terminating null byte.
 MAX_SOCKET_PATH_BYTES = 107
 
@@ -211,7 +224,7 @@ class RemoteImportSession:
         """Implement `ImportSession`."""
 
         def begin() -> int:
-            body = msgspec.msgpack.encode((source,))
+            body = msgspec.msgpack.encode(BeginImport(source))
             return int(self._session_connection.post("/import", body).readline())
 
         try:
@@ -221,52 +234,52 @@ class RemoteImportSession:
             raise
         return self._number
 
-    async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
+    async def find_imported(self, files: list[tuple[bytes, str]]) -> list[int | None]:
         """Implement `ImportSession`."""
-        return await self._call("known", files)  # type: ignore[no-any-return]
+        return await self._call(FindImported(files))
 
     async def replace(self, slots: list[int], campaigns: list[int]) -> ReplacedStats:
         """Implement `ImportSession`."""
-        return await self._call("replace", slots, campaigns)  # type: ignore[no-any-return]
+        return await self._call(Replace(slots, campaigns))
 
     async def undo(self, number: int) -> str:
         """Implement `ImportSession`."""
-        return await self._call("undo", number)  # type: ignore[no-any-return]
+        return await self._call(Undo(number))
 
-    async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
+    async def add_clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
         """Implement `ImportSession`."""
-        return await self._call("clicks", slot, rows)  # type: ignore[no-any-return]
+        return await self._call(AddClicks(slot, rows))
 
-    async def conversions(
+    async def add_conversions(
         self, slot: int, rows: list[tuple[int, int, int]]
     ) -> list[ConversionOutcome]:
         """Implement `ImportSession`."""
-        return await self._call("conversions", slot, rows)  # type: ignore[no-any-return]
+        return await self._call(AddConversions(slot, rows))
 
-    async def figures(self, rows: list[StatsRow]) -> None:
+    async def add_stats(self, rows: list[StatsRow]) -> None:
         """Implement `ImportSession`."""
-        await self._call("figures", rows)
+        await self._call(AddStats(rows))
 
-    async def targets(self, rows: list[tuple[int, str]]) -> list[StagingOutcome]:
+    async def add_targets(self, rows: list[tuple[int, str]]) -> list[StagingOutcome]:
         """Implement `ImportSession`."""
-        return await self._call("targets", rows)  # type: ignore[no-any-return]
+        return await self._call(AddTargets(rows))
 
-    async def image(self, banner: int, body: bytes) -> StagingOutcome:
+    async def add_image(self, banner: int, body: bytes) -> StagingOutcome:
         """Implement `ImportSession`."""
-        return await self._call("image", banner, body)  # type: ignore[no-any-return]
+        return await self._call(AddImage(banner, body))
 
-    async def rejects(self, rows: list[RowRejection]) -> None:
+    async def add_rejections(self, rows: list[RowRejection]) -> None:
         """Implement `ImportSession`."""
-        await self._call("rejects", rows)
+        await self._call(AddRejections(rows))
 
-    async def file(self, taken: StagedFile) -> None:
+    async def add_file(self, file: StagedFile) -> None:
         """Implement `ImportSession`."""
-        await self._call("file", taken)
+        await self._call(AddFile(file))
 
     async def publish(self) -> None:
         """Publish the import; pages show it when this returns."""
         try:
-            await self._call("publish")
+            await self._call(Publish())
         except StoreDisconnected as error:
             raise StoreDisconnected(
                 "the server stopped while it published the import; run the import again: it "
@@ -284,16 +297,19 @@ class RemoteImportSession:
                     contextlib.suppress(StoreError),
                     contextlib.closing(UnixHTTPConnection(self._path)) as connection,
                 ):
-                    await asyncio.to_thread(
-                        connection.post_and_read, f"/import/{number}/abort", NO_ARGUMENTS
+                    path, body = (
+                        f"/import/{number}/{Abort.__name__}",
+                        msgspec.msgpack.encode(Abort()),
                     )
+                    await asyncio.to_thread(connection.post_and_read, path, body)
         finally:
             self._close()
 
-    async def _call(self, name: str, *arguments: object) -> Any:
-        path, body = f"/import/{self._number}/{name}", msgspec.msgpack.encode(arguments)
-        result = await asyncio.to_thread(self._call_connection.post_and_read, path, body)
-        return msgspec.msgpack.decode(result, type=IMPORT_CALLS[name].answer)
+    async def _call(self, call: ImportCall[R]) -> R:
+        path, body = f"/import/{self._number}/{type(call).__name__}", msgspec.msgpack.encode(call)
+        response = await asyncio.to_thread(self._call_connection.post_and_read, path, body)
+        result: R = msgspec.msgpack.decode(response, type=call.result_type())
+        return result
 
     def _close(self) -> None:
         self._number = None

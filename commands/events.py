@@ -18,7 +18,7 @@ from domain.common.timestamp import InvalidTimestamp, parse_day_or_timestamp
 from domain.events.event import EVENT_SOURCES
 from store.api.errors import StoreRefused
 from store.sqlite.events.event_export import EventExport
-from store.sqlite.events.event_queries import EventFilter
+from store.sqlite.events.event_records import EventFilter
 from store.sqlite.events.rejected_event_queries import (
     ListRejectedEvents,
     RejectedEventFilter,
@@ -173,7 +173,7 @@ async def _iterate_rejected(
     cursor, more = None, True
     while more:
         page = await backend.run_command(
-            ListRejectedEvents(wanted=conditions, limit=500, cursor=cursor)
+            ListRejectedEvents(conditions=conditions, limit=500, cursor=cursor)
         )
         for each in page.rejected_events:
             yield each

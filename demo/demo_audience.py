@@ -66,5 +66,5 @@ class DemoAudience:
     def _send(self, beacon: BeaconPayload, site: AppSite) -> None:
         # As if requested: hosts that nobody requests are read once an hour.
         self._poller.look(DEMO_TOKEN, DEMO_HOST)
-        if self._log.room(0) and (stored := self._ingest.record(beacon, site)):
+        if self._log.has_room(0) and (stored := self._ingest.record(beacon, site)):
             stored.add_done_callback(lambda done: done.exception())

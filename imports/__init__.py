@@ -1,1 +1,1 @@
-"""The import of campaign folders: scan, read, aggregate, hand over to a store."""
+"""Import of campaign folders: scan, parse, aggregate, stage in a store."""

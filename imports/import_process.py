@@ -1,4 +1,4 @@
-"""An import in a process of its own, followed by what it prints."""
+"""Import in a separate process, which prints progress and its report as JSON lines."""
 
 import asyncio
 import sys
@@ -11,56 +11,56 @@ from domain.banners.upload_paths import IgnoredFile
 from imports.import_report import FileImportReport, ImportReport
 from store.api.errors import StoreError, StoreRefused
 
-# A line may tell of thousands of files.
+# The report may list thousands of files in one line.
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MESSAGE_PREFIX = "marquee: "
 
 
 async def run_import_process(
-    command: Sequence[str], progress: Callable[[int, int], None]
+    command: Sequence[str], on_progress: Callable[[int, int], None]
 ) -> ImportReport:
-    """Run the import `command`, which is told to print JSON, and its progress in lines.
+    """Run an import command with `--json --progress`; call `on_progress` with bytes done and total.
 
-    Raises `StoreRefused` in the command's words if it took nothing. Ends it when cancelled.
+    Raises `StoreRefused` with the command's error message if it fails. Cancelling terminates it.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, limit=MAX_LINE_BYTES
     )
-    said = asyncio.create_task(_forward_stderr(process))
-    found: dict[str, Any] = {}
+    stderr_task = asyncio.create_task(_forward_stderr(process))
+    report: dict[str, Any] = {}
     try:
         assert process.stdout is not None
         async for line in process.stdout:
-            told = msgspec.json.decode(line)
-            if "total" in told:
-                progress(told["done"], told["total"])
+            message = msgspec.json.decode(line)
+            if "total" in message:
+                on_progress(message["done"], message["total"])
             else:
-                found = told
+                report = message
         await process.wait()
-        words = await said
+        error_message = await stderr_task
     except BaseException:
-        said.cancel()
+        stderr_task.cancel()
         if process.returncode is None:
             process.terminate()
             await process.wait()
         raise
-    if not found:
-        if words:
-            raise StoreRefused(words)
-        raise StoreError(f"the import ended with status {process.returncode}")
-    files = [FileImportReport(**each) for each in found["files"]]
-    strays = [IgnoredFile(**each) for each in found["strays"]]
-    return ImportReport(found["number"], files, strays, found["seconds"])
+    if not report:
+        if error_message:
+            raise StoreRefused(error_message)
+        raise StoreError(f"the import process exited with status {process.returncode}")
+    files = [FileImportReport(**each) for each in report["files"]]
+    ignored = [IgnoredFile(**each) for each in report["strays"]]
+    return ImportReport(report["number"], files, ignored, report["seconds"])
 
 
 async def _forward_stderr(process: asyncio.subprocess.Process) -> str:
-    """Pass on what it logs; the words with which it ended."""
-    words = ""
+    """Copy the log lines of the process to stderr; return its last error message, or ""."""
+    message = ""
     assert process.stderr is not None
     async for line in process.stderr:
         text = line.decode(errors="replace")
         if text.startswith(MESSAGE_PREFIX):
-            words = text.removeprefix(MESSAGE_PREFIX).strip()
+            message = text.removeprefix(MESSAGE_PREFIX).strip()
         sys.stderr.write(text)
-    return words
+    return message

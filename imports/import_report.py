@@ -1,4 +1,4 @@
-"""What became of an import."""
+"""Reports of imports; their fields are the members of the JSON output."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from store.api.import_session import ReplacedStats
 
 @dataclass
 class FileImportReport:
-    """What became of one file; read = stored + duplicate + rejected, in rows."""
+    """Row counts of one file; read = stored + duplicate + rejected."""
 
     name: str
     read: int = 0
@@ -16,24 +16,24 @@ class FileImportReport:
     duplicate: int = 0
     rejected: int = 0
     seconds: float = 0.0
-    known: bool = False  # imported before, and nothing in it is new
-    taken: bool = True  # also if known; some rows may have been rejected
+    known: bool = False  # imported before; the file has no new rows
+    taken: bool = True  # False for a rejected image
 
 
 @dataclass
 class ImportReport:
-    """What became of an import, and of all its files in sum."""
+    """Result of an import, with row counts summed over its files."""
 
-    number: int | None  # None if there was nothing new: nothing has changed then
+    number: int | None  # None if no file had new rows: nothing was changed then
     files: list[FileImportReport]
-    strays: list[IgnoredFile]  # files of the folder that are not imported
+    strays: list[IgnoredFile]  # ignored files of the folder
     seconds: float
-    replaced: ReplacedStats | None = None  # figures of earlier imports that were removed
+    replaced: ReplacedStats | None = None  # removed stats of earlier imports
     read: int = field(init=False)
     stored: int = field(init=False)
     duplicate: int = field(init=False)
     rejected: int = field(init=False)
-    ok: bool = field(init=False)  # every file that looks like data was imported, now or before
+    ok: bool = field(init=False)  # every file that looks like data was imported, now or earlier
 
     def __post_init__(self) -> None:
         self.read = sum(each.read for each in self.files)

@@ -1,4 +1,4 @@
-"""What there is to import in a folder, and whether it can be read at all.
+"""Scan of a folder for files to import.
 
 DIR/N/impressions_N.csv  DIR/N/clicks_N.csv  DIR/N/conversions_N.csv     for slots N = 1..4
 images/image_<banner>.<ext> and targets.csv in DIR, in DIR/images, in DIR/N, in DIR/N/images
@@ -19,16 +19,16 @@ from store.api.errors import StoreRefused
 CSV_ROW_KINDS = ("clicks", "conversions", "impressions")
 IMAGE_NAME_PATTERN = re.compile(r"image_(\d{1,19})\.\w+", re.ASCII)
 READ_CHUNK_BYTES = 1024 * 1024
-# Bytes at a file's beginning in which its header must be.
+# The header must be within the first bytes of a file.
 MAX_HEADER_BYTES = 65_536
-# Files not imported that are listed (a mistyped DIR may be a whole disk), and shown in an error.
-MAX_LISTED_SKIPPED, MAX_SHOWN_SKIPPED = 10_000, 20
+# Maximum number of ignored files in a report (a mistyped DIR may be a whole disk) and in an error.
+MAX_LISTED_IGNORED, MAX_SHOWN_IGNORED = 10_000, 20
 WIDE_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to be imported."""
+    """A file to import."""
 
     path: Path
     name: str  # within the folder
@@ -40,7 +40,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourceFileInfo:
-    """A file's SHA-256, and of a CSV file where its columns are."""
+    """A file's SHA-256, and the layout of a CSV file."""
 
     sha256: bytes
     layout: CsvLayout | None = None
@@ -48,127 +48,131 @@ class SourceFileInfo:
 
 @dataclass
 class ImportScan:
-    """The files to be imported, and all others, but for what programs leave in folders."""
+    """Files to import, and ignored files except junk such as `.DS_Store`."""
 
-    place: str
+    source_name: str
     sources: list[SourceFile] = field(default_factory=list)
-    strays: list[IgnoredFile] = field(default_factory=list)
+    ignored: list[IgnoredFile] = field(default_factory=list)
 
-    def leave(self, found: IgnoredFile) -> None:
-        """List a file that is not imported."""
-        if len(self.strays) < MAX_LISTED_SKIPPED:
-            self.strays.append(found)
-        elif len(self.strays) == MAX_LISTED_SKIPPED:
-            words = (
-                f"there are more than {MAX_LISTED_SKIPPED:,} such files; the others are not listed"
+    def add_ignored(self, file: IgnoredFile) -> None:
+        """Add an ignored file, up to `MAX_LISTED_IGNORED`."""
+        if len(self.ignored) < MAX_LISTED_IGNORED:
+            self.ignored.append(file)
+        elif len(self.ignored) == MAX_LISTED_IGNORED:
+            reason = (
+                f"there are more than {MAX_LISTED_IGNORED:,} such files; the others are not listed"
             )
-            self.strays.append(IgnoredFile("…", words))
+            self.ignored.append(IgnoredFile("…", reason))
 
 
 def scan_folder(folder: Path) -> ImportScan:
-    """What `folder` holds, by name; `StoreRefused` if there is nothing to import."""
-    found = ImportScan(_display_name(folder.resolve()))
+    """Scan `folder`; raise `StoreRefused` if it has no files to import."""
+    scan = ImportScan(_display_name(folder.resolve()))
     try:
         if not folder.is_dir():
             raise StoreRefused(f"{folder} is not a folder")
-        _scan_subfolder(folder, folder, 0, found)
+        _scan_subfolder(folder, folder, 0, scan)
         for slot in SLOTS:
-            _scan_subfolder(folder, folder / str(slot), slot, found)
+            _scan_subfolder(folder, folder / str(slot), slot, scan)
     except OSError as error:
         raise StoreRefused(f"{error.filename} cannot be read: {error.strerror}") from None
-    found.strays.sort()
-    if not found.sources:
-        some = [
+    scan.ignored.sort()
+    if not scan.sources:
+        shown = [
             f"{_display_name(Path(each.name))} {each.reason}"
-            for each in found.strays[:MAX_SHOWN_SKIPPED]
+            for each in scan.ignored[:MAX_SHOWN_IGNORED]
         ]
-        more = len(found.strays) - len(some)
+        more = len(scan.ignored) - len(shown)
         raise StoreRefused(
             f"{folder} holds nothing to import: it should have folders 1 to 4 with "
             "impressions_N.csv, clicks_N.csv and conversions_N.csv, or images/ or targets.csv"
-            + (f" (not imported: {'; '.join(some)}{f'; {more} more' * bool(more)})" * bool(some))
+            + (f" (not imported: {'; '.join(shown)}{f'; {more} more' * bool(more)})" * bool(shown))
         )
-    found.sources.sort(key=lambda source: source.name)
-    return found
+    scan.sources.sort(key=lambda source: source.name)
+    return scan
 
 
-def _scan_subfolder(folder: Path, place: Path, slot: int, found: ImportScan) -> None:
-    """Look at the files of the folder, or of a slot's, and at its images."""
+def _scan_subfolder(folder: Path, subfolder: Path, slot: int, scan: ImportScan) -> None:
+    """Scan `folder` itself (slot 0) or the subfolder of a slot, and its `images` folder."""
     kinds = {f"{kind}_{slot}.csv": kind for kind in CSV_ROW_KINDS} if slot else {}
-    known = {"images"} if slot else {"images", *map(str, SLOTS)}
-    for path in _folder_entries(place):
+    scanned = {"images"} if slot else {"images", *map(str, SLOTS)}
+    for path in _folder_entries(subfolder):
         if path.is_dir():
-            if path.name not in known:
-                _skip_folder(folder, path, found)
+            if path.name not in scanned:
+                _skip_folder(folder, path, scan)
         else:
-            _add_file(folder, path, kinds.get(path.name), slot, 0, found)
-    for path in _folder_entries(place / "images"):
+            _add_file(folder, path, kinds.get(path.name), slot, 0, scan)
+    for path in _folder_entries(subfolder / "images"):
         image = IMAGE_NAME_PATTERN.fullmatch(path.name)
         banner = int(image[1]) if image else MAX_INT64 + 1
         if path.is_dir():
-            _skip_folder(folder, path, found)
+            _skip_folder(folder, path, scan)
         else:
-            _add_file(folder, path, "image" if banner <= MAX_INT64 else None, 0, banner, found)
+            _add_file(folder, path, "image" if banner <= MAX_INT64 else None, 0, banner, scan)
 
 
 def _add_file(
-    folder: Path, path: Path, kind: str | None, slot: int, banner: int, found: ImportScan
+    folder: Path, path: Path, kind: str | None, slot: int, banner: int, scan: ImportScan
 ) -> None:
     name = _display_name(path.relative_to(folder))
     if path.name == "targets.csv":
         kind = "targets"
     if kind is None:
-        found.leave(ignored_file(name))
+        scan.add_ignored(ignored_file(name))
     elif path.is_file():
-        found.sources.append(SourceFile(path, name, kind, path.stat().st_size, slot, banner))
+        scan.sources.append(SourceFile(path, name, kind, path.stat().st_size, slot, banner))
     else:
-        gone = path.is_symlink() and not path.exists()
-        found.leave(IgnoredFile(name, "is a link to nothing" if gone else "is not a regular file"))
+        is_broken = path.is_symlink() and not path.exists()
+        scan.add_ignored(
+            IgnoredFile(name, "is a broken link" if is_broken else "is not a regular file")
+        )
 
 
-def _skip_folder(folder: Path, place: Path, found: ImportScan) -> None:
-    """List the files of a folder that is not the import's."""
+def _skip_folder(folder: Path, skipped: Path, scan: ImportScan) -> None:
+    """Add the files of a folder that is not part of the layout to the ignored ones."""
 
-    def unreadable(error: OSError) -> None:
+    def add_unreadable(error: OSError) -> None:
         name = _display_name(Path(error.filename).relative_to(folder))
-        found.leave(IgnoredFile(name, f"cannot be read: {error.strerror}"))
+        scan.add_ignored(IgnoredFile(name, f"cannot be read: {error.strerror}"))
 
-    if place.is_symlink():
-        found.leave(
+    if skipped.is_symlink():
+        scan.add_ignored(
             IgnoredFile(
-                _display_name(place.relative_to(folder)), "is a link to a folder: not followed"
+                _display_name(skipped.relative_to(folder)), "is a link to a folder: not followed"
             )
         )
         return
-    if place.suffix:
-        meant = ignored_file(_display_name(place.relative_to(folder)))
-        if meant.data:
-            found.leave(IgnoredFile(meant.name, "is a folder, not a file"))
-    for parent, folders, files in os.walk(place, onerror=unreadable):
+    if skipped.suffix:
+        file = ignored_file(_display_name(skipped.relative_to(folder)))
+        if file.data:
+            scan.add_ignored(IgnoredFile(file.name, "is a folder, not a file"))
+    for parent, folders, files in os.walk(skipped, onerror=add_unreadable):
         folders[:] = sorted(each for each in folders if not is_junk_file(each))
         for name in [each for each in folders if Path(parent, each).is_symlink()]:
             path = _display_name(Path(parent, name).relative_to(folder))
-            found.leave(IgnoredFile(path, "is a link to a folder: not followed"))
+            scan.add_ignored(IgnoredFile(path, "is a link to a folder: not followed"))
         for name in sorted(files):
             if not is_junk_file(name):
-                found.leave(ignored_file(_display_name(Path(parent, name).relative_to(folder))))
-        if len(found.strays) > MAX_LISTED_SKIPPED:
+                scan.add_ignored(
+                    ignored_file(_display_name(Path(parent, name).relative_to(folder)))
+                )
+        if len(scan.ignored) > MAX_LISTED_IGNORED:
             return
 
 
 def _display_name(path: Path) -> str:
-    # A file's name may be any bytes, but what is stored and told is text.
+    # A file name may be any bytes; the store and reports need text.
     return path.as_posix().encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _folder_entries(place: Path) -> list[Path]:
-    if not place.is_dir():
+def _folder_entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
         return []
-    return [path for path in sorted(place.iterdir()) if not is_junk_file(path.name)]
+    return [path for path in sorted(folder.iterdir()) if not is_junk_file(path.name)]
 
 
 def inspect_file(source: SourceFile) -> SourceFileInfo:
-    """A file's SHA-256 and layout; `StoreRefused` for what is not CSV, or lacks its header."""
+    """Return a file's SHA-256 and layout; raise `StoreRefused` for invalid CSV or header."""
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     head = b""
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from imports.import_report import ImportReport
 from imports.upload_folder import UploadFolder
 from store.api.errors import StoreBusy, StoreError
-from store.sqlite.imports.import_staging import UPLOAD_SOURCE_PREFIX
+from store.sqlite.imports.import_audit import UPLOAD_SOURCE_PREFIX
 
 LOG = logging.getLogger("marquee.uploads")
 # Jobs kept for the progress page, and jobs that may be unfinished at a time.
@@ -97,7 +97,7 @@ class UploadWorker:
             LOG.exception("an upload could not be imported")
             job.wrong = "something went wrong here; it has been logged"
         finally:
-            job.strays = upload.strays
+            job.strays = upload.ignored
             if not job.over:
                 job.state = "failed"
             await asyncio.to_thread(upload.remove)

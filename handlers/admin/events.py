@@ -17,10 +17,10 @@ from store.sqlite.admin.apps import app_names
 from store.sqlite.core.audit_log import add_audit_entry
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_mutations import EventMutations
-from store.sqlite.events.event_queries import (
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import (
     EventFilter,
     EventPage,
-    EventQueries,
     InvalidEventCursor,
     LoggedEvent,
 )
@@ -117,7 +117,7 @@ class AdminEventsPage(AdminEventsBasePage):
             apps=apps,
             has_app_list=len(apps) <= MAX_SUGGESTIONS,
             sources=EVENT_SOURCES,
-            event_types=await self.events.kinds(MAX_SUGGESTIONS),
+            event_types=await self.events.list_event_types(MAX_SUGGESTIONS),
             filters={name: self.text_argument(name) or "" for name in EVENT_SEARCH_FIELDS},
             shorten=shorten,
         )
@@ -193,7 +193,7 @@ class AdminSessionErasePage(AdminEventsBasePage):
         if not session:
             raise ApiError(422, "Name the session to erase.")
         try:
-            gone = await self.mutations.forget(session, None)
+            gone = await self.mutations.erase_session(session, None)
             # The session id is personal data, so the audit log must not contain it.
             rejected = format_count(gone.rejected_events, "rejected event")
             about = f"{format_count(gone.events, 'event')}, {rejected}"

@@ -181,7 +181,7 @@ class AdminRejectedReplayPage(AdminRejectedBasePage):
     async def replay_one(self, rejected: RejectedEvent) -> str:
         """Return the status of the replay, or `ERROR_PREFIX` and a store error's message."""
         try:
-            return (await self.replayer.told(rejected.id)).status
+            return (await self.replayer.try_replay(rejected.id)).status
         except StoreError as error:
             return f"{ERROR_PREFIX}{error}"
 

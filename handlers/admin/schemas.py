@@ -17,7 +17,8 @@ from handlers.common.text import indent_json
 from store.api.errors import StoreBusy, StoreError
 from store.sqlite.admin.apps import app_names
 from store.sqlite.core.database import Database
-from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import EventFilter
 from store.sqlite.events.event_schemas import EventSchemaStore, StoredEventSchema
 
 SCHEMAS_PER_PAGE, MAX_DRY_RUN_EVENTS, MAX_TYPE_NAME_LENGTH = 100, 10_000, 100
@@ -60,7 +61,7 @@ class AdminSchemasPage(AdminSchemasBasePage):
     async def get(self) -> None:
         """Send a page of schemas."""
         start = self.int_argument("start") or 0
-        stored = self.schemas.kept
+        stored = self.schemas.schemas
         self.send_page(
             "schemas.html",
             "Event schemas",
@@ -166,7 +167,7 @@ class AdminSchemaEditPage(AdminSchemasBasePage):
             schema_text=text,
             apps=apps,
             has_app_list=len(apps) <= MAX_SUGGESTIONS,
-            event_types=await self.events.kinds(MAX_SUGGESTIONS),
+            event_types=await self.events.list_event_types(MAX_SUGGESTIONS),
             errors=errors,
             **values,
         )

@@ -112,7 +112,7 @@ class BeaconIngest:
                 f"This app does not list the host {beacon.host!r}: add it to the app.",
                 VARY_ORIGIN,
             )
-        if beacon.kind == KIND_VIEW and not self._log.room(0):
+        if beacon.kind == KIND_VIEW and not self._log.has_room(0):
             return OVERLOADED
         response = with_cors_headers(NO_CONTENT, origin, site.hosts)
         stored = self.record(beacon, site)

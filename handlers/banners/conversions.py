@@ -27,7 +27,7 @@ class ConversionsHandler(ApiHandler):
 
     def count_refused(self) -> None:
         """Count the request among the refused events."""
-        self._event_log.refuse()
+        self._event_log.count_refused()
 
     async def post(self) -> None:
         """Store a conversion and respond when it is on disk."""

@@ -100,8 +100,8 @@ class ApiHandler(BaseHandler):
 
     def require_log_capacity(self, log: EventLog, size: int) -> None:
         """Raise 503 if the event log cannot queue a request of `size` bytes now."""
-        if not log.room(size):
-            log.refuse()
+        if not log.has_room(size):
+            log.count_refused()
             raise self.retry_later_error("The event log is overloaded")
 
     async def await_stored(self, appended: "asyncio.Future[list[AppendOutcome]]") -> AppendOutcome:

@@ -2,7 +2,7 @@
 
 from domain.events.event import EVENT_SOURCES
 from handlers.common.api_handler import ApiHandler
-from store.sqlite.events.event_queries import EventFilter
+from store.sqlite.events.event_records import EventFilter
 
 FILTER_PARAMETERS = ("session_id", "category", "name", "app", "source", "from", "to", "order")
 

@@ -9,7 +9,8 @@ from handlers.common.route import Route
 from store.api.errors import StoreError, StoreRefused
 from store.sqlite.admin.token_authenticator import AppAccess, TokenAuthenticator
 from store.sqlite.events.event_mutations import EventMutations
-from store.sqlite.events.event_queries import EventQueries, LoggedEvent
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import LoggedEvent
 from store.sqlite.events.event_schemas import EventSchemaStore
 
 # Members of an event that the server sets and a client cannot change.
@@ -53,7 +54,7 @@ class EventDetailHandler(ApiHandler):
         """Replace the event by one that is valid under the same schemas."""
         access = await self.require_any_scope("write", "admin")
         event = await self._find_event(event_id, access)
-        schemas = self._schemas.book.of(event.app, await self._apps.is_strict(event.app))
+        schemas = self._schemas.registry.of(event.app, await self._apps.is_strict(event.app))
         server_values = {name: getattr(event, name) for name in SERVER_SET_FIELDS}
         try:
             body = remove_server_members(self.request.body, server_values)

@@ -57,7 +57,7 @@ class EventExportHandler(ApiHandler):
         self.set_header("Content-Type", EXPORT_CONTENT_TYPES[export.format])
         self.set_header("Content-Disposition", f'attachment; filename="events.{export.format}"')
         try:
-            async for piece in export.pieces(self._events):
+            async for piece in export.chunks(self._events):
                 self.write(piece)
                 await self.flush()
         except StreamClosedError:

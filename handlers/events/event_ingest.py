@@ -125,9 +125,9 @@ class EventIngest:
             return None if fits else self._refuse_uncached(authorization)
         limit = self._limit
         if limit is not None and not (decision := limit.check(token.access.token_id)).allowed:
-            self._log.refuse()
+            self._log.count_refused()
             return limit.too_many_response(decision)
-        if fits and "write" in token.access.scopes and self._log.room(size):
+        if fits and "write" in token.access.scopes and self._log.has_room(size):
             return None
         return self._with_rate_limit(token.access, partial(self._refusal, token.access))
 
@@ -141,7 +141,7 @@ class EventIngest:
     def _refusal(self, access: AppAccess) -> Response:
         if "write" not in access.scopes:
             return MISSING_WRITE_SCOPE
-        self._log.refuse()
+        self._log.count_refused()
         return OVERLOADED
 
     def post(self, request: Request) -> Response | Awaitable[Response]:
@@ -193,7 +193,7 @@ class EventIngest:
             return serve()
         decision = limit.count_request(access.token_id)
         if not decision.allowed:
-            self._log.refuse()
+            self._log.count_refused()
             return limit.too_many_response(decision)
         return limit.add_limit_fields(serve(), decision)
 
@@ -201,9 +201,9 @@ class EventIngest:
         self, body: bytes, media_type: str | None, access: AppAccess
     ) -> Response | Awaitable[Response]:
         """Validate and append the events of a body; `media_type` is a result of `body_type`."""
-        if "write" not in access.scopes or not self._log.room(len(body)):
+        if "write" not in access.scopes or not self._log.has_room(len(body)):
             return self._refusal(access)
-        schemas = self._schemas.book.of(access.app, access.strict)
+        schemas = self._schemas.registry.of(access.app, access.strict)
         if media_type == JSON:
             if body[:1] == b"{" or body.lstrip()[:1] != b"[":
                 return self._ingest_one(body, schemas)
@@ -223,7 +223,7 @@ class EventIngest:
             status = 400 if error.malformed else 422
             return self._store_rejected(status, body, error.faults, schemas)
         response = DeferredEventResponse(_outcome_response)
-        self._log.take_one(response, row, received=now, body=body)
+        self._log.enqueue_one(response, row, received=now, body=body)
         return response
 
     def _store_rejected(
@@ -233,7 +233,7 @@ class EventIngest:
         rejection = _rejection_response(status, errors)
         rejected = (schemas.app, body, encode_errors(errors))
         response = DeferredEventResponse(lambda _: rejection)
-        self._log.take(response, (), (rejected,), received=self._clock(), size=len(body))
+        self._log.enqueue(response, (), (rejected,), received=self._clock(), size=len(body))
         return response
 
     def _ingest_batch(
@@ -246,7 +246,7 @@ class EventIngest:
         now, batch = self._clock(), EventBatch()
         batch.take(items, now, schemas)
         response = DeferredEventResponse(lambda outcomes: batch_response([batch.results(outcomes)]))
-        self._log.take(
+        self._log.enqueue(
             response, batch.rows, batch.rejects, received=now, size=batch.size, bodies=batch.bodies
         )
         return response

@@ -89,7 +89,7 @@ class EventStream:
 
     def count_refused(self) -> None:
         """Count the request among the refused events."""
-        self._log.refuse()
+        self._log.count_refused()
 
     def begin(self, access: AppAccess) -> None:
         """Prepare for the body of an authenticated request.
@@ -111,9 +111,9 @@ class EventStream:
         if not self._is_ndjson and length.isdigit() and int(length) > max_item:
             self._refuse_too_large()
             return
-        if self._reservation.fits(STREAM_BUFFER_BYTES) and self._log.room(0):
+        if self._reservation.fits(STREAM_BUFFER_BYTES) and self._log.has_room(0):
             return
-        self._log.refuse()
+        self._log.count_refused()
         if "Expect" in request.headers:
             raise ApiHandler.retry_later_error("The event log is overloaded")
         # Clients without `Expect` read no response before they have sent the body: discard it.
@@ -181,7 +181,7 @@ class EventStream:
         while self._pending:
             await self._await_oldest()
         if self.failure is not None and not self.results:
-            self._log.refuse()
+            self._log.count_refused()
             return OVERLOADED
         return None
 
@@ -210,7 +210,7 @@ class EventStream:
             if self.failure is not None:
                 await self._refuse_remaining(len(lines) - start)
                 return
-            schemas = self._context.schemas.book.of(self._access.app, self._access.strict)
+            schemas = self._context.schemas.registry.of(self._access.app, self._access.strict)
             self._pending.append(append_batch(self._log, step, now_micros(), schemas))
             if len(self._pending) > MAX_PENDING_BATCHES:
                 await self._await_oldest()
@@ -228,13 +228,13 @@ class EventStream:
         """Add results for `count` lines that were not stored, after the pending ones."""
         while self._pending:
             await self._await_oldest()
-        self._log.refuse(count)
+        self._log.count_refused(count)
         self.results.refuse(count)
 
     async def _wait_for_capacity(self, size: int) -> bool:
         clock = asyncio.get_running_loop().time
         deadline = clock() + LOG_WAIT_SECONDS
-        while not self._log.room(size):
+        while not self._log.has_room(size):
             if clock() > deadline:
                 return False
             await asyncio.sleep(LOG_POLL_SECONDS)

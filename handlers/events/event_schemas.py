@@ -15,7 +15,8 @@ from handlers.common.api_handler import ApiHandler
 from handlers.common.base_handler import ApiError
 from handlers.common.route import Route
 from store.api.errors import StoreBusy, StoreRefused
-from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import EventFilter
 from store.sqlite.events.event_schemas import EventSchemaStore, StoredEventSchema
 
 MAX_TYPE_NAME_LENGTH = 100
@@ -78,7 +79,7 @@ class EventSchemaListHandler(BaseEventSchemaHandler):
 
     def get(self) -> None:
         """Send all event schemas."""
-        self.send_struct({"schemas": [_schema_to_dict(each) for each in self._schemas.kept]})
+        self.send_struct({"schemas": [_schema_to_dict(each) for each in self._schemas.schemas]})
 
 
 class EventSchemaHandler(BaseEventSchemaHandler):

@@ -17,7 +17,8 @@ from handlers.events.event_ingest import EVENTS_PATTERN
 from handlers.events.event_ingest_stream import EventStream, EventStreamContext
 from store.api.errors import StoreBusy
 from store.sqlite.events.event_mutations import EventMutations
-from store.sqlite.events.event_queries import EventQueries, InvalidEventCursor
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import InvalidEventCursor
 
 
 def routes(
@@ -85,7 +86,7 @@ class EventsHandler(ApiHandler):
                     403, "A `write` token deletes only events of its own app; use `admin`."
                 )
             app = access.app
-        self.send_struct(await self.await_deletion(self._mutations.forget(session, app)))
+        self.send_struct(await self.await_deletion(self._mutations.erase_session(session, app)))
 
     async def post(self) -> None:
         """Send the response of the body once it is on disk."""

@@ -24,7 +24,7 @@ from handlers.openapi.operation import (
     NonNegativeInt,
 )
 from store.sqlite.events.event_mutations import ErasureResult
-from store.sqlite.events.event_queries import CURSOR_PATTERN, EventPage, LoggedEvent
+from store.sqlite.events.event_records import CURSOR_PATTERN, EventPage, LoggedEvent
 from store.sqlite.events.rejected_event_queries import RejectedEventPage
 
 

@@ -113,7 +113,7 @@ class StoryEventIngest:
         origin, hosts, body = head.origin, stories.shown.hosts, request.body
         if not head.is_json:
             return with_cors_headers(UNSUPPORTED_TYPE, origin, hosts)
-        if not self._log.room(len(body)):
+        if not self._log.has_room(len(body)):
             return with_cors_headers(OVERLOADED_CORS, origin, hosts)
         now = self._clock()
         try:
@@ -133,7 +133,7 @@ class StoryEventIngest:
             user = user_pseudonym(self._salt, app, event.user)
         rows = (story_event_row(event, app, user),)
         response = DeferredStoryEventResponse(origin, hosts)
-        self._log.take(response, rows, received=now, size=len(body), counted=False)
+        self._log.enqueue(response, rows, received=now, size=len(body), counted=False)
         return response
 
     async def _load_types_and_ingest(

@@ -1,1 +1,1 @@
-"""What stores share with their callers: errors, protocols, records."""
+"""Interface between stores and their callers: errors, protocols, records."""

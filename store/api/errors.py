@@ -1,47 +1,47 @@
-"""What can go wrong in the store.
+"""Errors of the store; their messages are shown to users.
 
-StoreError          the base of them all; the message is for people
-├── StoreFailed     the disk or the database is broken: nothing is written until a restart
-├── StoreFull       the disk is full: this write failed, later ones work once there is room
-├── StoreNewer      the database was written by a newer program
-├── StoreBusy       someone else holds what is needed; try again later
-├── StoreRefused    what was asked for cannot be done, and nothing has changed
-├── StoreGone       the running server went away amid its work
-└── StoreAway       an upstream gives no answer; try again when it says
+StoreError              base class
+├── StoreFailed         the disk or database is broken: nothing is written until a restart
+├── StoreFull           the disk is full: this write failed, later writes work once there is space
+├── StoreTooNew         a newer version of the program wrote the database
+├── StoreBusy           another operation holds the resource: retry later
+├── StoreRefused        the request is invalid; nothing was changed
+├── StoreDisconnected   the running server closed the connection during a call
+└── UpstreamUnavailable an upstream does not respond: retry after its wait
 """
 
 
 class StoreError(Exception):
-    """The base of the store's errors."""
+    """Base class of the store's errors."""
 
 
 class StoreFailed(StoreError):
-    """The disk or the database is broken: nothing is written until a restart."""
+    """The disk or database is broken: nothing is written until a restart."""
 
 
 class StoreFull(StoreError):
-    """The disk is full: this write failed, later ones work once there is room."""
+    """The disk is full: this write failed, later writes work once there is space."""
 
 
 class StoreTooNew(StoreError):
-    """The database was written by a newer program."""
+    """A newer version of the program wrote the database."""
 
 
 class StoreBusy(StoreError):
-    """Someone else holds what is needed; try again later."""
+    """Another operation holds the resource: retry later."""
 
 
 class StoreRefused(StoreError):
-    """What was asked for cannot be done, and nothing has changed."""
+    """The request is invalid; nothing was changed."""
 
 
 class StoreDisconnected(StoreError):
-    """The running server went away amid its work."""
+    """The running server closed the connection during a call."""
 
 
 class UpstreamUnavailable(StoreError):
-    """An upstream gives no answer, or is not to be asked for so many seconds (`wait`)."""
+    """An upstream does not respond, or must not be requested for `wait` seconds."""
 
-    def __init__(self, words: str, wait: float = 0.0) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
         self.wait = wait

@@ -1,22 +1,21 @@
-"""Where an import's rows go: the same words for our own store and for a running server's."""
+"""Import sessions: one interface for the own database and for a running server."""
 
-import inspect
-from typing import Any, Literal, Protocol, get_type_hints
+from typing import Literal, Protocol
 
 import msgspec
 
-# An image larger than this is not taken, in bytes.
+# Maximum size of an image.
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
 StagingOutcome = Literal["stored", "duplicate", "conflict"]
-# A stored conversion's click's campaign and banner.
+# Campaign and banner of the click of a stored conversion, or why it was not stored.
 ConversionOutcome = tuple[int, int] | Literal["duplicate", "unknown"]
 # slot, campaign, banner, impressions, clicks, conversions, revenue in micros
 StatsRow = tuple[int, int, int, int, int, int, int]
 
 
 class RowRejection(msgspec.Struct, array_like=True, frozen=True):
-    """A row that was not taken, as it came; line 0 is the file as a whole."""
+    """A rejected row with its original text; line 0 stands for the whole file."""
 
     file: str
     line: int
@@ -25,7 +24,7 @@ class RowRejection(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ReplacedStats(msgspec.Struct, array_like=True, frozen=True):
-    """Figures of earlier imports that a replacement removed."""
+    """Totals of earlier imports that a replacement removed."""
 
     impressions: int
     clicks: int
@@ -33,7 +32,7 @@ class ReplacedStats(msgspec.Struct, array_like=True, frozen=True):
 
 
 class StagedFile(msgspec.Struct, array_like=True, frozen=True):
-    """A file that was taken: its hash, and what became of its rows."""
+    """An imported file: its hash, and the number of its rows by outcome."""
 
     name: str
     sha256: bytes
@@ -44,67 +43,52 @@ class StagedFile(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ImportSession(Protocol):
-    """One import: nothing of it counts before `publish`, and nothing is left after `abort`.
+    """One import: `publish` makes all its rows visible at once, `abort` removes them.
 
-    Each call raises a `StoreError` when it fails; the import is then to be aborted.
+    Each method raises a `StoreError` when it fails; the caller must then abort.
     """
 
     async def begin(self, source: str) -> int:
-        """Begin an import from `source`; its number. `StoreBusy` while another is under way."""
+        """Begin an import; return its number. Raises `StoreBusy` while another one is active."""
 
-    async def known(self, files: list[tuple[bytes, str]]) -> list[int | None]:
-        """Return how many rows each file had when it was imported, None if it was not.
+    async def find_imported(self, files: list[tuple[bytes, str]]) -> list[int | None]:
+        """Return the number of rows of each imported file, None for a new file.
 
-        A file is known by its SHA-256 and by its name without folders, which tells kind and slot.
+        A file is identified by its SHA-256 and its name without folders, which determines its kind
+        and slot.
         """
 
     async def replace(self, slots: list[int], campaigns: list[int]) -> ReplacedStats:
-        """Stage the removal of all figures of these slots and campaigns."""
+        """Stage the removal of all stats of these slots and campaigns."""
 
     async def undo(self, number: int) -> str:
-        """Stage the undo of another import; return its source."""
+        """Stage the undo of import `number`; return its source."""
 
-    async def clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
-        """Stage (click, banner, campaign); the positions of those whose id is known."""
+    async def add_clicks(self, slot: int, rows: list[tuple[int, int, int]]) -> list[int]:
+        """Stage (click, banner, campaign); return the positions of rows whose id exists."""
 
-    async def conversions(
+    async def add_conversions(
         self, slot: int, rows: list[tuple[int, int, int]]
     ) -> list[ConversionOutcome]:
-        """Stage (conversion, click, revenue in micros); for each where it landed."""
+        """Stage (conversion, click, revenue in micros); return the outcome of each row."""
 
-    async def figures(self, rows: list[StatsRow]) -> None:
-        """Add to the import's figures."""
+    async def add_stats(self, rows: list[StatsRow]) -> None:
+        """Add to the import's stats."""
 
-    async def targets(self, rows: list[tuple[int, str]]) -> list[StagingOutcome]:
-        """Stage (banner, address); "conflict" where this import has another for that banner."""
+    async def add_targets(self, rows: list[tuple[int, str]]) -> list[StagingOutcome]:
+        """Stage (banner, URL); "conflict" if this import has another target for the banner."""
 
-    async def image(self, banner: int, body: bytes) -> StagingOutcome:
-        """Stage a banner's image; "conflict" where this import has another for that banner."""
+    async def add_image(self, banner: int, body: bytes) -> StagingOutcome:
+        """Stage a banner's image; "conflict" if this import has another one for the banner."""
 
-    async def rejects(self, rows: list[RowRejection]) -> None:
-        """Keep rows that were not taken."""
+    async def add_rejections(self, rows: list[RowRejection]) -> None:
+        """Store rejected rows."""
 
-    async def file(self, taken: StagedFile) -> None:
-        """Remember a file as imported."""
+    async def add_file(self, file: StagedFile) -> None:
+        """Record a file as imported."""
 
     async def publish(self) -> None:
-        """Put the import in force."""
+        """Make the import's rows visible."""
 
     async def abort(self) -> None:
-        """Leave nothing of the import; without one, do nothing."""
-
-
-class ImportCallTypes:
-    """How one of an intake's calls travels: the types of its arguments, and of its answer."""
-
-    def __init__(self, name: str) -> None:
-        method = getattr(ImportSession, name)
-        hints = get_type_hints(method)
-        names = list(inspect.signature(method).parameters)[1:]
-        self.arguments: Any = tuple[tuple(hints[each] for each in names)]  # type: ignore[misc]
-        self.answer: Any = hints["return"]
-
-
-IMPORT_CALLS = {
-    name: ImportCallTypes(name) for name in vars(ImportSession) if not name.startswith("_")
-}
+        """Remove all rows of the import; do nothing if none is active."""

@@ -62,7 +62,7 @@ def test_changes_tell_what_was_and_what_is(owner, run_command):
     assert "the terminal changed an app 5 (Store); name: Shop → Store" in listed(owner)
     story = {"app": "5", "id": "99", "metadata": '{"img": "a.png"}', "order": "1"}
     assert owner.post("/admin/stories/edit", **story).status == 303
-    assert "made a story 99; app: 5; order: 1; shown from: none" in listed(owner)
+    assert "created story 99; app: 5; order: 1; shown from: none" in listed(owner)
     story |= {"order": "7", "until": "2027-01-01"}
     assert owner.post("/admin/stories/edit", **story).status == 303
     changed = "changed a story 99; order: 1 → 7; shown until: none → 2027-01-01 00:00:00"
@@ -75,7 +75,7 @@ def test_changes_tell_what_was_and_what_is(owner, run_command):
     assert 'shop / sale of app 5; schema: none → {"type":"object"}' in listed(owner)
     assert 'schema: {"type":"object"} → {"type":"array"}' in listed(owner)
     owner.post("/admin/schemas/edit", **(rule | {"action": "remove"}), schema="{}")
-    assert 'removed an event rule shop / sale of app 5; schema: {"type":"array"}' in listed(owner)
+    assert 'removed an event schema shop / sale of app 5; schema: {"type":"array"}' in listed(owner)
     owner.post("/admin/users", name="nina")
     assert "created a user nina; password: generated" in listed(owner)
     owner.post("/admin/users/remove", name="nina")
@@ -94,7 +94,7 @@ def test_a_replay_at_the_terminal_is_a_change(owner, run_command):
     owner.post(f"/admin/apps/{app.id}", hosts="")  # takes types without a rule from now on
     done = run_command("events", "replay", "--all", "--data", str(owner.server.data))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "the terminal replayed rejects 2 events stored; 0 still wrong" in listed(owner)
+    assert "the terminal replayed rejected events 2 events stored; 0 still invalid" in listed(owner)
 
 
 def test_long_values_are_cut_where_it_can_be_seen():

@@ -73,7 +73,7 @@ class Running:
     async def ended(self) -> None:
         """Wait until no import is under way, or being cleared away."""
         async with asyncio.timeout(120):
-            while self.staging.under_way is not None or (
+            while self.staging.active_number is not None or (
                 await self.database.read(
                     lambda c: c.execute(
                         "SELECT 1 FROM import WHERE published_at IS NULL"
@@ -166,29 +166,29 @@ def test_every_call_of_an_intake_travels(tmp_path: Path, drive: Drive) -> None:
         intake = RemoteImportSession(running.data / "marquee.sock")
         most = 2**63 - 1
         assert await intake.begin("here, ü") == 1
-        assert await intake.clicks(1, [(1, 2, 3), (most, 2, 3), (1, 5, 5)]) == [2]
-        landings = await intake.conversions(2, [(1, 1, most), (2, 9, 0), (1, most, 5)])
+        assert await intake.add_clicks(1, [(1, 2, 3), (most, 2, 3), (1, 5, 5)]) == [2]
+        landings = await intake.add_conversions(2, [(1, 1, most), (2, 9, 0), (1, most, 5)])
         assert landings == [(3, 2), "unknown", "duplicate"]
-        await intake.figures([(1, 3, 2, 0, 2, 0, 0), (2, 3, 2, 0, 0, 1, most)])
+        await intake.add_stats([(1, 3, 2, 0, 2, 0, 0), (2, 3, 2, 0, 0, 1, most)])
         urls = [(2, "https://a.example/ü"), (2, "https://a.example/ü"), (2, "https://b.example/")]
-        assert await intake.targets(urls) == ["stored", "duplicate", "conflict"]
-        assert await intake.image(2, PNG) == "stored"
-        assert await intake.image(2, PNG + b"\0") == "conflict"
+        assert await intake.add_targets(urls) == ["stored", "duplicate", "conflict"]
+        assert await intake.add_image(2, PNG) == "stored"
+        assert await intake.add_image(2, PNG + b"\0") == "conflict"
         large = PNG + bytes(10 * 1024 * 1024 - len(PNG))
-        assert await intake.image(3, large) == "stored"
-        with pytest.raises(StoreRefused, match="banner 4 is none"):
-            await intake.image(4, large + b"\0")
-        await intake.rejects([RowRejection("a", 2, "ü", '"\x1b"')] * 500)
-        await intake.file(StagedFile("a", b"\0\xff", 5, 4, 1, 0))
+        assert await intake.add_image(3, large) == "stored"
+        with pytest.raises(StoreRefused, match="image of banner 4 is unsupported"):
+            await intake.add_image(4, large + b"\0")
+        await intake.add_rejections([RowRejection("a", 2, "ü", '"\x1b"')] * 500)
+        await intake.add_file(StagedFile("a", b"\0\xff", 5, 4, 1, 0))
         await intake.publish()
         again = RemoteImportSession(running.data / "marquee.sock")
         assert await again.begin("here") == 2
-        assert await again.known([(b"\0\xff", "a"), (b"\0", "a"), (b"\0\xff", "b")]) == [
+        assert await again.find_imported([(b"\0\xff", "a"), (b"\0", "a"), (b"\0\xff", "b")]) == [
             5,
             None,
             None,
         ]
-        assert await again.targets(urls[:1]) == ["duplicate"]
+        assert await again.add_targets(urls[:1]) == ["duplicate"]
         await again.abort()
         await again.abort()
         found = await load_campaign_stats(running.database)
@@ -235,10 +235,10 @@ def test_a_silent_importer_is_cleared_away(tmp_path: Path, drive: Drive) -> None
         await intake.begin("here")
         for _ in range(4):
             await asyncio.sleep(0.15)
-            await intake.clicks(1, [(1, 2, 3)])
+            await intake.add_clicks(1, [(1, 2, 3)])
         await running.ended()
-        with pytest.raises(StoreRefused, match="this import has ended, and nothing of it"):
-            await intake.clicks(1, [(2, 2, 3)])
+        with pytest.raises(StoreRefused, match="this import has ended; its rows were removed"):
+            await intake.add_clicks(1, [(2, 2, 3)])
         await intake.abort()
 
     drive(test, patience=0.4)
@@ -250,11 +250,11 @@ def test_a_second_importer_is_told_that_one_is_under_way(tmp_path: Path, drive: 
         first = RemoteImportSession(running.data / "marquee.sock")
         await first.begin("/first")
         second = RemoteImportSession(running.data / "marquee.sock")
-        with pytest.raises(StoreBusy, match="an import is under way, of /first; try again later"):
+        with pytest.raises(StoreBusy, match="an import from /first is active; try again later"):
             await second.begin("/second")
         await second.abort()
         # The first one's is not touched by that.
-        assert await first.clicks(1, [(1, 2, 3)]) == []
+        assert await first.add_clicks(1, [(1, 2, 3)]) == []
         await first.abort()
         assert await second.begin("/second") == 2
         await second.abort()
@@ -271,7 +271,7 @@ def test_the_next_import_may_begin_while_the_last_one_is_being_shown(
         async def slow() -> None:
             await shown.wait()
 
-        running.control._published = slow
+        running.control._on_published = slow
         first = RemoteImportSession(running.data / "marquee.sock")
         await first.begin("/first")
         publishing = asyncio.create_task(first.publish())
@@ -280,7 +280,7 @@ def test_the_next_import_may_begin_while_the_last_one_is_being_shown(
         await second.begin("/second")
         shown.set()
         await publishing
-        assert await second.clicks(1, [(1, 2, 3)]) == []
+        assert await second.add_clicks(1, [(1, 2, 3)]) == []
         # It still lives by its own connection.
         second._close()
         await running.ended()
@@ -297,11 +297,11 @@ def test_a_server_that_ends_aborts_the_import_and_takes_no_other(
     async def test(running: Running) -> None:
         intake = RemoteImportSession(running.data / "marquee.sock")
         await intake.begin("here")
-        await intake.clicks(1, [(1, 2, 3)])
+        await intake.add_clicks(1, [(1, 2, 3)])
         await running.control.close()
         with pytest.raises(StoreRefused, match="has ended"):
-            await intake.clicks(1, [(2, 2, 3)])
-        with pytest.raises(StoreBusy, match="the server is ending"):
+            await intake.add_clicks(1, [(2, 2, 3)])
+        with pytest.raises(StoreBusy, match="the server is stopping"):
             await RemoteImportSession(running.data / "marquee.sock").begin("here")
         await intake.abort()
 
@@ -320,7 +320,7 @@ def test_a_server_that_is_gone_is_told_as_such(tmp_path: Path, drive: Drive) -> 
 
     async def after() -> None:
         with pytest.raises(StoreDisconnected, match="the server stopped, and nothing was changed"):
-            await intakes[0].clicks(1, [(1, 2, 3)])
+            await intakes[0].add_clicks(1, [(1, 2, 3)])
         with pytest.raises(StoreDisconnected, match="run the import again"):
             await intakes[0].publish()
         await intakes[0].abort()
@@ -335,8 +335,10 @@ def test_a_ranking_that_could_not_be_shown_is_told_though_the_import_is_in_force
         raise LookupError("no ranking")
 
     async def test(running: Running) -> None:
-        running.control._published = broken
-        with pytest.raises(StoreError, match="in force, but could not be shown: no ranking"):
+        running.control._on_published = broken
+        with pytest.raises(
+            StoreError, match="is published, but the pages could not be updated: no ranking"
+        ):
             await import_folder(
                 write_files(tmp_path / "set", SMALL_CAMPAIGN),
                 RemoteImportSession(running.data / "marquee.sock"),
@@ -402,10 +404,10 @@ def test_a_server_knows_every_command_that_there_is() -> None:
         ("/ask/CreateApp", b'{"name": "a", "more": 1}', 400),
         ("/import", b"\x91\x01", 400),
         ("/import", b"nonsense", 400),
-        ("/import/1/clicks", b"\x92\x01\x91\x93\x01\x02\xc0", 400),
-        ("/import/1/clicks", msgspec.msgpack.encode((1, [(1, 2, 3)])), 422),
-        ("/import/1/begin", b"\x90", 404),
-        ("/import/1/under_way", b"\x90", 404),
+        ("/import/1/AddClicks", b"\x92\x01\x91\x93\x01\x02\xc0", 400),
+        ("/import/1/AddClicks", msgspec.msgpack.encode((1, [(1, 2, 3)])), 422),
+        ("/import/1/BeginImport", b"\x90", 404),
+        ("/import/1/active_number", b"\x90", 404),
         ("/import/1/__init__", b"\x90", 404),
     ],
 )

@@ -274,8 +274,8 @@ class History:
             self.folders.append((write_files(self.place / f"set-{len(self.folders)}", what), what))
             await self.imports(*self.folders[-1], replacing=deed == "replace")
         elif deed == "merge":
-            await self.staging.clear()
-            await import_sweeper.merge_stats(self.database, apart=0)
+            await self.staging.clean_up()
+            await import_sweeper.merge_stats(self.database, max_unmerged=0)
         elif deed == "undo":
             await self.undoes(1 + what % (self.model.last + 1))
         elif self.folders:
@@ -311,7 +311,7 @@ class History:
             for campaign, banners in campaigns.items()
             for banner, figures in banners.items()
         } == self.model.stats()
-        await self.staging.clear()
+        await self.staging.clean_up()
         known = [
             await self.database.read_internal(lambda it, sql=sql: set(it.execute(sql)))  # type: ignore[misc]
             for sql in (

@@ -73,7 +73,7 @@ def ids(data: Path) -> list[list[tuple[object, ...]]]:
     """Clicks and conversions that are known, once what counts no longer is cleared away."""
 
     async def clear(database: Database) -> None:
-        await ImportStaging(database, data / "images").clear()
+        await ImportStaging(database, data / "images").clean_up()
 
     with_database(data, clear)
     return [
@@ -274,7 +274,7 @@ def test_a_correction_that_is_cut_off_leaves_nothing(data: Path, folder: Path, d
         await staging.begin("here")
         if deed == "replace":
             assert await staging.replace([1, 2, 3], [10, 11]) == ReplacedStats(5, 4, 4)
-            await staging.clicks(1, [(100, 5, 50), (777, 5, 50)])
+            await staging.add_clicks(1, [(100, 5, 50), (777, 5, 50)])
         else:
             await staging.undo(1)
 
@@ -294,7 +294,7 @@ def test_corrections_stand_in_the_list_of_changes(data: Path, folder: Path) -> N
     ]
     assert told[0].startswith("imported campaigns: import 2 from ")
     assert told[0].endswith("; replaced: slots 1 of 1 campaign")
-    assert told[1].startswith("took an import back: import 2 from ")
+    assert told[1].startswith("undid import: 2 from ")
     assert told[1].endswith("/two, by import 3")
 
 
@@ -314,7 +314,7 @@ def test_corrections_hold_the_writer_only_for_small_steps(data: Path, folder: Pa
         staging = ImportStaging(database, data / "images")
         await import_folder(folder / "one", staging, replace=True)
         await undo_import(2, staging)
-        await staging.clear()
+        await staging.clean_up()
         await asyncio.sleep(0)
 
     with_database(data, use)

@@ -119,19 +119,19 @@ def test_what_is_staged_is_neither_seen_nor_known(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
-        assert await staging.clicks(1, [(1, 2, 3)]) == []
-        await staging.figures([(1, 3, 2, 1, 1, 0, 0)])
-        await staging.targets([(2, "https://a.example/")])
-        await staging.image(2, PNG)
-        await staging.rejects([RowRejection("file", 2, "reason", "row")])
+        assert await staging.add_clicks(1, [(1, 2, 3)]) == []
+        await staging.add_stats([(1, 3, 2, 1, 1, 0, 0)])
+        await staging.add_targets([(2, "https://a.example/")])
+        await staging.add_image(2, PNG)
+        await staging.add_rejections([RowRejection("file", 2, "reason", "row")])
         found = await load_campaign_stats(database)
         assert (found.imported, found.targets, found.version) == ({}, {}, 0)
-        assert await staging.known([(b"sha", "file")]) == [None]
+        assert await staging.find_imported([(b"sha", "file")]) == [None]
         await staging.abort()
         await staging.abort()
         assert await staging.begin("here") == 2
-        assert await staging.clicks(1, [(1, 2, 3)]) == []
-        assert await staging.image(2, PNG) == "stored"
+        assert await staging.add_clicks(1, [(1, 2, 3)]) == []
+        assert await staging.add_image(2, PNG) == "stored"
         await staging.abort()
 
     with_database(tmp_path, use)
@@ -142,7 +142,7 @@ def test_a_second_import_waits_its_turn(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("/first")
-        with pytest.raises(StoreBusy, match="an import is under way, of /first"):
+        with pytest.raises(StoreBusy, match="an import from /first is active"):
             await staging.begin("/second")
         await staging.publish()
         await staging.begin("/second")
@@ -155,7 +155,11 @@ def test_an_import_that_has_ended_takes_nothing_more(tmp_path: Path) -> None:
         staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
         await staging.publish()
-        for late in (staging.clicks(1, [(1, 2, 3)]), staging.publish(), staging.image(1, PNG)):
+        for late in (
+            staging.add_clicks(1, [(1, 2, 3)]),
+            staging.publish(),
+            staging.add_image(1, PNG),
+        ):
             with pytest.raises(StoreRefused, match="has ended"):
                 await late
 
@@ -169,7 +173,7 @@ def test_an_abort_amid_a_call_leaves_nothing_of_that_call(tmp_path: Path) -> Non
         for cancel in (True, False):
             staging = ImportStaging(database, tmp_path / "images")
             await staging.begin("here")
-            call = asyncio.create_task(staging.clicks(1, rows_of))
+            call = asyncio.create_task(staging.add_clicks(1, rows_of))
             await asyncio.sleep(0.01)
             assert not call.done()
             if cancel:
@@ -274,16 +278,16 @@ def test_a_cut_off_import_of_an_older_run_is_cleared_away_in_pages(
     async def stage(database: Database) -> None:
         staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
-        await staging.clicks(1, [(n, n, n) for n in range(1_000, 1_050)])
-        await staging.figures([(s, c, 1, 1, 1, 0, 0) for s in (1, 2) for c in range(20)])
-        await staging.image(9, PNG + b"9")
+        await staging.add_clicks(1, [(n, n, n) for n in range(1_000, 1_050)])
+        await staging.add_stats([(s, c, 1, 1, 1, 0, 0) for s in (1, 2) for c in range(20)])
+        await staging.add_image(9, PNG + b"9")
 
     with_database(tmp_path, stage)
     assert data_content(tmp_path) != before
     (tmp_path / "images/.half").write_bytes(b"half an image")
 
     async def clear(database: Database) -> None:
-        await ImportStaging(database, tmp_path / "images").clear()
+        await ImportStaging(database, tmp_path / "images").clean_up()
 
     with_database(tmp_path, clear)
     assert data_content(tmp_path) == before
@@ -293,8 +297,8 @@ def test_clearing_away_touches_no_import_that_is_under_way(tmp_path: Path) -> No
     async def use(database: Database) -> None:
         staging = ImportStaging(database, tmp_path / "images")
         await staging.begin("here")
-        await staging.image(2, PNG)
-        await staging.clear()
+        await staging.add_image(2, PNG)
+        await staging.clean_up()
         await staging.publish()
 
     with_database(tmp_path, use)
@@ -309,9 +313,9 @@ def test_a_full_disk_puts_clearing_away_off(
         await staging.begin("cut off")
         with monkeypatch.context() as full:
             full.setattr(database, "timed_write", no_room)
-            await ImportStaging(database, tmp_path / "images").clear()
+            await ImportStaging(database, tmp_path / "images").clean_up()
         assert len(query_rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")) == 1
-        await ImportStaging(database, tmp_path / "images").clear()
+        await ImportStaging(database, tmp_path / "images").clean_up()
         assert not query_rows(tmp_path, "SELECT 1 FROM import WHERE id > 0")
 
     with_database(tmp_path, use)
@@ -354,7 +358,7 @@ def test_merging_figures_changes_no_sum(tmp_path: Path, monkeypatch: pytest.Monk
             return result
 
         database.timed_write = watched  # type: ignore[method-assign]
-        await import_sweeper.merge_stats(database, apart=2)
+        await import_sweeper.merge_stats(database, max_unmerged=2)
         return seen
 
     steps = with_database(tmp_path, merge)

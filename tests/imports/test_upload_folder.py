@@ -75,7 +75,7 @@ def test_files_lie_where_an_import_finds_them(tmp_path: Path) -> None:
         "1/clicks_1.csv": b"a,b\r\n1,2\r\n",
         "images/image_7.png": b"\x89PNG\r\n--edge-but-not-quite",
     }
-    assert upload.strays == ["../../evil.sh"]
+    assert upload.ignored == ["../../evil.sh"]
     assert {path.name for path in tmp_path.iterdir()} == {UPLOADS_FOLDER}
     assert upload.folder.stat().st_mode & 0o077 == 0
     upload.remove()
@@ -107,7 +107,7 @@ def test_a_zip_lies_unpacked(tmp_path: Path) -> None:
         "images/image_7.png": b"y",
         "targets.csv": b"t",
     }
-    assert upload.strays == ["/etc/passwd", "inner.zip"]
+    assert upload.ignored == ["/etc/passwd", "inner.zip"]
     assert upload.size == 100_002
 
 

@@ -1,4 +1,4 @@
-"""Clicks on banners, and what was earned by them."""
+"""Clicks on banners and their conversions in the event log."""
 
 import asyncio
 import sqlite3
@@ -18,42 +18,42 @@ from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
 
 CLICK_DATA_SQL = "SELECT data FROM event WHERE id = ? AND source = ? AND data IS NOT NULL"
-# Seconds for which a visitor waits for a click to be on disk.
+# Maximum seconds that a visitor waits for the commit of a click.
 COMMIT_TIMEOUT_SECONDS = 1.0
 
 
 class ClickLog:
-    """Writes clicks into the log."""
+    """Appends clicks to the event log."""
 
-    def __init__(self, log: EventLog, patience: float = COMMIT_TIMEOUT_SECONDS) -> None:
+    def __init__(self, log: EventLog, timeout: float = COMMIT_TIMEOUT_SECONDS) -> None:
         self._log = log
-        self._patience = patience
+        self._timeout = timeout
 
     async def record(self, campaign: int, banner: int, slot: int) -> int | None:
-        """The id of a click that is on disk; None if it could not be, or not soon enough."""
-        if not self._log.room(0):
+        """Append a click; return its id, or None if it is not committed within the timeout."""
+        if not self._log.has_room(0):
             return None
         now = time_ns() // 1000
         row = click_row(BannerClick(campaign, banner, slot), now)
-        stored = self._log.append((row,), received=now, counted=False)
-        await asyncio.wait({stored}, timeout=self._patience)
+        append = self._log.append((row,), received=now, counted=False)
+        await asyncio.wait({append}, timeout=self._timeout)
         try:
-            ((number, verdict),) = stored.result()
+            ((number, outcome),) = append.result()
         except (StoreError, asyncio.InvalidStateError):
-            stored.add_done_callback(lambda late: late.exception())
+            append.add_done_callback(lambda late: late.exception())  # else asyncio logs it
             return None
-        return number if verdict == "stored" else None
+        return number if outcome == "stored" else None
 
 
 async def resolve_conversion(database: Database, body: bytes, app: int, now: int) -> EventRow:
-    """The row of the conversion in `body`, which an app sends; raises `WrongEvent`."""
-    said = parse_conversion(body)
+    """Return the row of an app's conversion; raise `InvalidEvent`, also for an unknown click."""
+    conversion = parse_conversion(body)
 
-    def job(connection: sqlite3.Connection) -> BannerClick | None:
-        row = connection.execute(CLICK_DATA_SQL, (said.click, CLICK_SOURCE)).fetchone()
+    def read_click(connection: sqlite3.Connection) -> BannerClick | None:
+        row = connection.execute(CLICK_DATA_SQL, (conversion.click, CLICK_SOURCE)).fetchone()
         return None if row is None else decode_click(row[0])
 
-    click = await database.read(job)
+    click = await database.read(read_click)
     if click is None:
         raise InvalidEvent([UNKNOWN_CLICK])
-    return conversion_row(said, click, app, now)
+    return conversion_row(conversion, click, app, now)

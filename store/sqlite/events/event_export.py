@@ -1,4 +1,4 @@
-"""Events as a stream of bytes: NDJSON, or CSV of which no spreadsheet runs anything."""
+"""Export of events as NDJSON, or as CSV without cells that spreadsheets evaluate."""
 
 import csv
 import io
@@ -7,16 +7,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from store.sqlite.events.event_queries import EventFilter, EventQueries, LoggedEvent
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import EventFilter, LoggedEvent
 
 CSV_COLUMNS = (
     "id", "sender_id", "app", "source", "session_id",
     "category", "name", "timestamp", "received_at", "data",
 )  # fmt: skip
-# What a spreadsheet would take for a formula, and run; also as wide letters. Such a cell gets an
-# apostrophe ahead of it (OWASP, CSV injection).
+# Spreadsheets evaluate cells with these prefixes, also full-width ones, as formulas: they get a
+# leading apostrophe (OWASP, CSV injection).
 FORMULA_PREFIXES = tuple("=+-@\t\r\n\0＝＋－＠")
-# Bytes yielded at once; a connection may hold a copy of them.
+# Maximum size of a chunk; a connection may hold a copy of it.
 CHUNK_BYTES = 65_536
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -25,36 +26,36 @@ ExportFormat = Literal["ndjson", "csv"]
 
 
 class EventExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events, and how."""
+    """The parameters of an export."""
 
-    wanted: EventFilter = EventFilter()
+    conditions: EventFilter = EventFilter()
     format: ExportFormat = "ndjson"
     newest_first: bool = False
 
-    async def pieces(self, events: EventQueries) -> AsyncIterator[bytes]:
-        """All of it, of which little is held at a time; raises `StoreBusy`, also amid it."""
+    async def chunks(self, events: EventQueries) -> AsyncIterator[bytes]:
+        """Yield the export in chunks; raise `StoreBusy`, possibly after some chunks."""
         if self.format == "csv":
             yield _csv_bytes([CSV_COLUMNS])
-        async for some in events.export(self.wanted, newest_first=self.newest_first):
-            piece = (
-                _encode_lines(some)
+        async for page in events.export(self.conditions, newest_first=self.newest_first):
+            content = (
+                _encode_lines(page)
                 if self.format == "ndjson"
-                else _csv_bytes(map(_csv_cells, some))
+                else _csv_bytes(map(_csv_cells, page))
             )
-            some.clear()  # or it would be held for as long as the reader takes
-            for start in range(0, len(piece), CHUNK_BYTES):
-                yield piece[start : start + CHUNK_BYTES]
+            page.clear()  # free it while the client reads
+            for start in range(0, len(content), CHUNK_BYTES):
+                yield content[start : start + CHUNK_BYTES]
 
 
 def _csv_cells(event: LoggedEvent) -> list[str]:
     fields: dict[str, Any] = msgspec.structs.asdict(event)
     fields["data"] = bytes(event.data).decode()
-    said = ["" if fields[name] is None else str(fields[name]) for name in CSV_COLUMNS]
-    return ["'" + each if each.startswith(FORMULA_PREFIXES) else each for each in said]
+    cells = ["" if fields[name] is None else str(fields[name]) for name in CSV_COLUMNS]
+    return ["'" + cell if cell.startswith(FORMULA_PREFIXES) else cell for cell in cells]
 
 
-def _csv_bytes(some: Iterable[Iterable[str]]) -> bytes:
-    """Rows of CSV (RFC 4180)."""
+def _csv_bytes(rows: Iterable[Iterable[str]]) -> bytes:
+    """Encode rows as CSV (RFC 4180)."""
     text = io.StringIO()
-    csv.writer(text).writerows(some)
+    csv.writer(text).writerows(rows)
     return text.getvalue().encode()

@@ -1,8 +1,7 @@
-"""The log: what is appended is on disk when its future is done.
+"""The event log: appends are acknowledged once they are on disk.
 
-Group commit: requests that arrive while a commit runs make the next one. They wait here, bounded
-in bytes and in age; whoever asks `room` before taking a request's body turns away in time what
-would be too much.
+Group commit: requests that arrive during a commit form the next one. The queue is bounded in bytes
+and in waiting time; handlers call `has_room` before they read a body, to reject excess load early.
 """
 
 import asyncio
@@ -33,22 +32,21 @@ from store.sqlite.events.snowflake_ids import SnowflakeIds
 LOG = logging.getLogger("marquee.log")
 
 MAX_QUEUE_BYTES, MAX_QUEUE_SECONDS = 16_777_216, 2.0
-# What waits holds more memory than the bytes that came: a row in Python, and a request's state.
+# Memory per queued row and request in addition to the body's bytes.
 ROW_COST_BYTES, REQUEST_COST_BYTES = 1_000, 2_000
-# When much waits, a commit takes about this much of it, and stays short.
+# Approximate maximum of one commit, which keeps it short.
 MAX_COMMIT_ROWS, MAX_COMMIT_BYTES = 1_024, 2_097_152
-# A queue that has not fitted into one commit for so many seconds is no burst: from then on nothing
-# is taken while someone has waited for longer than this. As much is taken as ever, but it does not
-# wait for longer than it has to (as CoDel has it, RFC 8289).
+# A queue that exceeds one commit for the first number of seconds is not a burst: from then on the
+# log has no room while a request has waited for the second. Throughput stays the same, but requests
+# wait no longer than necessary (like CoDel, RFC 8289).
 STANDING_QUEUE_SECONDS, STANDING_MAX_SECONDS = 0.5, 0.1
-# Turns of the loop between two commits: who was just answered may ask again, and is in the next one
-# instead of the one after. Commits are half as many then where hundreds ask at once; where nobody
-# does, it is over in microseconds.
+# Turns of the event loop between two commits, in which clients that were just answered can send
+# again. This halves the number of commits with hundreds of clients, and takes microseconds without.
 GATHER_LOOP_TURNS = 2
 
 
 class EventLog:
-    """An open log; to be used on one event loop. `open` makes one."""
+    """The event log, used on one event loop; create it with `open`."""
 
     def __init__(
         self,
@@ -59,22 +57,22 @@ class EventLog:
         node: int = 0,
         queue_bytes: int = MAX_QUEUE_BYTES,
         queue_age: float = MAX_QUEUE_SECONDS,
-        bounds: RejectedEventLimits | None = None,
+        rejected_limits: RejectedEventLimits | None = None,
     ) -> None:
-        self.counts = committed  # as committed
-        self.queued = 0  # bytes that wait, as `room` reckons them
-        self.longest_wait = 0.0  # seconds from an append to its commit, at most
-        self.waits = LatencyHistogram()  # each as long as the longest of its commit
-        self.bounds = bounds or RejectedEventLimits()
+        self.counts = committed
+        self.queued_bytes = 0  # including the costs per row and request
+        self.longest_wait = 0.0  # maximum seconds from an append to its commit
+        self.latencies = LatencyHistogram()  # of each row, as the longest wait in its commit
+        self.rejected_limits = rejected_limits or RejectedEventLimits()
         self._database = database
         self._loop = asyncio.get_running_loop()
         self._ids = SnowflakeIds(last, node)
-        self._bytes, self._age = queue_bytes, queue_age
+        self._max_bytes, self._max_age = queue_bytes, queue_age
         self._batches = deque([CommitBatch()])  # the last one is being filled
-        self._oldest = 0.0
-        self._standing = inf  # since when more has waited than fits into one commit
-        self._work: asyncio.Task[None] | None = None
-        self._full = False
+        self._oldest = 0.0  # time of the oldest queued append
+        self._backlog_since = inf  # time since when the queue has exceeded one commit
+        self._commit_task: asyncio.Task[None] | None = None
+        self._is_disk_full = False
 
     @classmethod
     async def open(
@@ -84,12 +82,12 @@ class EventLog:
         node: int = 0,
         queue_bytes: int = MAX_QUEUE_BYTES,
         queue_age: float = MAX_QUEUE_SECONDS,
-        bounds: RejectedEventLimits | None = None,
+        rejected_limits: RejectedEventLimits | None = None,
     ) -> "EventLog":
-        """The log in `database`.
+        """Open the log of `database`.
 
-        `node` tells this server's ids from those of others. The queue holds up to `queue_bytes`,
-        and takes nothing while someone has waited for more than `queue_age` seconds.
+        `node` is part of the ids of this server. The queue has no room beyond `queue_bytes`, and
+        while its oldest request has waited for more than `queue_age` seconds.
         """
         return cls(
             database,
@@ -97,95 +95,93 @@ class EventLog:
             node=node,
             queue_bytes=queue_bytes,
             queue_age=queue_age,
-            bounds=bounds,
+            rejected_limits=rejected_limits,
         )
 
     @property
-    def last(self) -> int:
-        """The highest id that was given."""
+    def last_id(self) -> int:
+        """The highest assigned id."""
         return self._ids.last
 
     @property
-    def waiting(self) -> float:
-        """Seconds for which the oldest request has waited."""
-        return monotonic() - self._oldest if self.queued else 0.0
+    def oldest_wait(self) -> float:
+        """Seconds for which the oldest queued request has waited."""
+        return monotonic() - self._oldest if self.queued_bytes else 0.0
 
     @property
-    def crowded(self) -> bool:
-        """Whether more waits than the next commit takes."""
+    def is_backlogged(self) -> bool:
+        """Whether the queue exceeds the next commit."""
         return len(self._batches) > 1
 
-    def room(self, size: int) -> bool:
-        """Whether a request of `size` bytes may be taken now; if not, it is to be `refuse`d."""
-        if not self.queued:
+    def has_room(self, size: int) -> bool:
+        """Return whether the queue has room for `size` bytes; if not, call `count_refused`."""
+        if not self.queued_bytes:
             return True
-        if self.queued + size + REQUEST_COST_BYTES > self._bytes:
+        if self.queued_bytes + size + REQUEST_COST_BYTES > self._max_bytes:
             return False
         now = monotonic()
         age = (
-            self._age
-            if now < self._standing + STANDING_QUEUE_SECONDS
-            else min(self._age, STANDING_MAX_SECONDS)
+            self._max_age
+            if now < self._backlog_since + STANDING_QUEUE_SECONDS
+            else min(self._max_age, STANDING_MAX_SECONDS)
         )
         return now - self._oldest < age
 
     def append(
         self,
         rows: Sequence[EventRow],
-        rejects: Sequence[tuple[int, bytes, str]] = (),
-        **more: Any,
+        rejected: Sequence[tuple[int, bytes, str]] = (),
+        **options: Any,
     ) -> asyncio.Future[list[AppendOutcome]]:
-        """`take` for whoever would rather await: each row's outcome, once that is on disk.
-
-        The future raises what `take` would tell of.
-        """
+        """Call `enqueue`; return a future of the outcomes, which raises the waiter's error."""
         future = self._loop.create_future()
-        self.take(_FutureWaiter(future), rows, rejects, **more)
+        self.enqueue(_FutureWaiter(future), rows, rejected, **options)
         return future
 
-    def take(
+    def enqueue(
         self,
         waiter: CommitWaiter,
         rows: Sequence[EventRow],
-        rejects: Sequence[tuple[int, bytes, str]] = (),
+        rejected: Sequence[tuple[int, bytes, str]] = (),
         *,
         received: int | None = None,
-        rejected: int | None = None,
+        rejected_count: int | None = None,
         refused: int = 0,
         size: int = 0,
         bodies: Sequence[bytes] = (),
         counted: bool = True,
     ) -> None:
-        """Append a request's items, all in one commit, and tell `waiter` when that is on disk.
+        """Append a request's items in one commit, and call `waiter` when they are on disk.
 
-        `rows` are right, `rejects` are wrong ones to be kept as (app, body, errors as JSON);
-        `rejected` says how many were wrong if not all of them are to be kept, `refused` how many
-        were turned away. `received` is the time in µs, `size` the bytes that the request holds.
-        `bodies` are those of the rows as they came, to be kept of rows that conflict. What is
-        not `counted` (it came with no authenticated request) is in no count.
+        `rows` are valid events, `rejected` are invalid ones as (app, body, errors as JSON).
+        `rejected_count` is their number if not all are stored, `refused` the number of items
+        without room. `received` is the time in µs, `size` the memory of the request in bytes.
+        `bodies` are the bodies of the rows, stored with rejected events on a conflict. Items that
+        are not `counted`, as of unauthenticated requests, are in no count.
 
-        The waiter is told of a `StoreFull` when the disk is full (the items then count as
-        refused), of a `StoreFailed` when the database is broken, else of a `StoreError`. It is
-        called straight from the commit: where hundreds wait for one, a future's way through the
-        loop would cost each of them more than all of its writing.
+        `waiter` fails with `StoreFull` if the disk is full (the items then count as refused),
+        `StoreFailed` if the database is broken, or another `StoreError`. The commit calls it
+        directly: with hundreds of waiters, futures would cost more than the writes.
         """
         if received is None:
             received = time_ns() // 1000
-        ids = self._ids.take(len(rows) + len(rejects), received // 1000)
+        ids = self._ids.generate(len(rows) + len(rejected), received // 1000)
         batch = self._admit(ids[-1] if ids else 0, size + ROW_COST_BYTES * len(rows))
-        if rejects:
-            ids, theirs = ids[: len(rows)], ids[len(rows) :]
-            for number, (app, body, errors) in zip(theirs, rejects, strict=True):
-                batch.rejects.append((number, received, app, body, errors))
+        if rejected:
+            ids, rejected_ids = ids[: len(rows)], ids[len(rows) :]
+            for number, (app, body, errors) in zip(rejected_ids, rejected, strict=True):
+                batch.rejected.append((number, received, app, body, errors))
         batch.add(BatchEntry(ids, rows, bodies, received, counted, waiter))
         if counted:
-            wrong = len(rejects) if rejected is None else rejected
-            batch.counts.add(stored=len(rows), rejected=wrong, refused=refused)
+            invalid = len(rejected) if rejected_count is None else rejected_count
+            batch.counts.add(stored=len(rows), rejected=invalid, refused=refused)
 
-    def take_one(self, waiter: CommitWaiter, row: EventRow, *, received: int, body: bytes) -> None:
-        """`take` for one event that is right, as most requests hold: the same in fewer steps."""
-        number = self._ids.one(received // 1000)
-        # It is held as it came and as it will be stored.
+    def enqueue_one(
+        self, waiter: CommitWaiter, row: EventRow, *, received: int, body: bytes
+    ) -> None:
+        """Call `enqueue` for one valid event, faster: most requests have one."""
+        number = self._ids.generate_one(received // 1000)
+        # Twice: as the body and as the row.
         batch = self._admit(number, 2 * len(body) + ROW_COST_BYTES)
         batch.entries.append(BatchEntry((number,), (row,), (body,), received, True, waiter))
         batch.rows.append(full_row(number, received, row))
@@ -193,32 +189,32 @@ class EventLog:
         batch.counts.stored += 1
 
     def replay(
-        self, reject: int, row: EventRow, *, received: int | None = None
+        self, rejected_id: int, row: EventRow, *, received: int | None = None
     ) -> asyncio.Future[list[AppendOutcome]]:
-        """Append the event of a reject and take that one out of the rejects, in one commit.
+        """Append the row of a rejected event and delete the rejected event in one commit.
 
-        It counts as stored then, and no longer as rejected. The outcome is "gone" if there is no
-        such reject; after a "conflict" it stays there.
+        It then counts as stored instead of rejected. The outcome is "gone" if the rejected event
+        does not exist; after a "conflict" it is not deleted.
         """
         if received is None:
             received = time_ns() // 1000
-        number = self._ids.one(received // 1000)
+        number = self._ids.generate_one(received // 1000)
         future = self._loop.create_future()
         entry = BatchEntry((number,), (row,), (), received, True, _FutureWaiter(future))
-        self._admit(number, ROW_COST_BYTES).replays.append((reject, entry))
+        self._admit(number, ROW_COST_BYTES).replays.append((rejected_id, entry))
         return future
 
-    def refuse(self, items: int = 1) -> None:
-        """Count items of an authenticated request that was turned away, in the next commit."""
+    def count_refused(self, items: int = 1) -> None:
+        """Count refused items of an authenticated request in the next commit."""
         self._batches[-1].counts.add(refused=items)
         self._start()
 
     async def drain(self) -> None:
-        """Wait until all that was appended, or counted as refused, has had its commit."""
+        """Wait until all appends and counts are committed."""
         if self._batches[0]:
             self._start()
-        while self._work is not None:
-            await asyncio.wait([self._work])
+        while self._commit_task is not None:
+            await asyncio.wait([self._commit_task])
 
     def _admit(self, last: int, cost: int) -> CommitBatch:
         batch = self._batches[-1]
@@ -228,69 +224,69 @@ class EventLog:
         now = monotonic()
         if not batch.cost:
             batch.since = now
-        if not self.queued:
+        if not self.queued_bytes:
             self._oldest = now
         cost += REQUEST_COST_BYTES
         batch.cost += cost
-        self.queued += cost
+        self.queued_bytes += cost
         batch.last = last or batch.last
-        if self._work is None:
+        if self._commit_task is None:
             self._start()
         return batch
 
     def _start(self) -> None:
-        if self._work is None:
-            self._work = self._loop.create_task(self._commit())
+        if self._commit_task is None:
+            self._commit_task = self._loop.create_task(self._commit())
 
     async def _commit(self) -> None:
         try:
             while self._batches[0]:
                 batch = self._batches.popleft()
                 if self._batches:
-                    self._standing = min(self._standing, monotonic())
+                    self._backlog_since = min(self._backlog_since, monotonic())
                 else:
-                    self._standing = inf
+                    self._backlog_since = inf
                     self._batches.append(CommitBatch())
                 try:
-                    lost, self.counts = await self._database.write(
-                        partial(batch.write, self.bounds)
+                    exceptions, self.counts = await self._database.write(
+                        partial(batch.write, self.rejected_limits)
                     )
                 except Exception as error:
                     self._fail(batch, error)
-                    if not self._batches[0].cost:  # what was refused waits for better times
+                    if not self._batches[0].cost:  # refused counts wait for the next append
                         return
                 else:
-                    self._full = False
-                    batch.settle(lost)
-                    self._leave(batch)
+                    self._is_disk_full = False
+                    batch.settle(exceptions)
+                    self._dequeue(batch)
                     for _ in range(GATHER_LOOP_TURNS):
                         await asyncio.sleep(0)
         finally:
-            self._work = None
+            self._commit_task = None
 
     def _fail(self, batch: CommitBatch, error: Exception) -> None:
         if isinstance(error, StoreFull):
-            if not self._full:
-                LOG.error("%s: events are turned away until there is room", error)
-            self._full = True
+            if not self._is_disk_full:
+                LOG.error("%s: refusing events until there is space", error)
+            self._is_disk_full = True
         elif not isinstance(error, StoreError):
-            LOG.error("a commit of the log failed", exc_info=error)
+            LOG.error("commit of the event log failed", exc_info=error)
             error = StoreError(f"the events were not stored: {error}")
         self._batches[0].counts.add(refused=batch.counts.received)
         batch.fail(error)
-        self._leave(batch)
+        self._dequeue(batch)
 
-    def _leave(self, batch: CommitBatch) -> None:
-        self.queued -= batch.cost
+    def _dequeue(self, batch: CommitBatch) -> None:
+        self.queued_bytes -= batch.cost
         if batch.cost:
             wait = monotonic() - batch.since
             self.longest_wait = max(self.longest_wait, wait)
-            self.waits.add(wait, len(batch.rows) or 1)
+            self.latencies.add(wait, len(batch.rows) or 1)
         self._oldest = self._batches[0].since
 
 
 class _FutureWaiter:
-    """Tells a future, whose owner may have left."""
+    """Completes a future, unless its owner has cancelled it."""
 
     __slots__ = ("_future",)
 

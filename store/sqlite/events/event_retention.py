@@ -1,9 +1,8 @@
-"""Events of a certain age are dropped, and what they counted stays.
+"""Deletion of expired events, after their counts are sealed.
 
-First figures of days that are over are sealed: copied from the views into `marquee.db`, and no
-late event changes them from then on. Sealing runs ahead of dropping by as many days as figures
-look back (monthly active users are 30 days'), so that views which are made anew come to the same.
-All of it goes in small steps, which never hold the writer for long.
+Sealing copies the counts of past days from the projections into `marquee.db`; late events no longer
+change them. It precedes deletion by the longest look-back of a count (30 days for monthly active
+users), so that rebuilt projections have the same counts. Small steps keep other writes fast.
 """
 
 import logging
@@ -23,18 +22,18 @@ from store.sqlite.projections.projections import Projections, read_statements
 LOG = logging.getLogger("marquee.retention")
 
 DAY_MICROS, MINUTE_MICROS = 86_400_000_000, 60_000_000
-LOOK_BACK_DAYS = 30  # days
+LOOK_BACK_DAYS = 30
 MIN_RETENTION_DAYS = LOOK_BACK_DAYS + 1
-# A sender's clock may be ahead by so much, so that an event's day can be after its arrival.
+# Maximum lead of a sender's clock: an event may occur on the day after its receipt.
 MAX_CLOCK_AHEAD_MICROS = MINUTE_MICROS
-# Rejects dropped in one step, and events at first, at least and at most.
+# Rejected events per step; events in the first step, and bounds of the adaptive step size.
 TRIM_STEP_ROWS = 500
 INITIAL_STEP_EVENTS, MIN_STEP_EVENTS, MAX_STEP_EVENTS = 200, 16, 2_000
 
 SEALED_UNTIL_SQL = "SELECT sealed FROM log"
 SET_SEALED_UNTIL_SQL = "UPDATE log SET sealed = ?"
 FIRST_MINUTE_SQL = "SELECT min(minute) FROM minute WHERE minute >= ?"
-# Kinds are numbered in the order in which they came, and sealed in that order.
+# Kinds are sealed in the order of their ids, in which they first occurred.
 KIND_SCAN = TableScan("kind", ("id",), "id, app, source, category, name")
 NEWEST_SEALED_KIND_SQL = "SELECT coalesce(max(id), 0) FROM sealed_kind"
 INSERT_SEALED_KIND_SQL = "INSERT OR IGNORE INTO sealed_kind VALUES (?, ?, ?, ?, ?)"
@@ -42,10 +41,10 @@ DAY_ZERO_MICROS = -62_135_596_800_000_000  # 0001-01-01, in µs
 
 
 class SealedTable(NamedTuple):
-    """A figure that is sealed: what is read of the views, and what is written."""
+    """A table of counts to seal: the scan of the projections, and its sealed copy."""
 
     source: TableScan
-    target: TableScan  # its key, of what a sealing that was cut off has left
+    target: TableScan  # keys left by an interrupted sealing
     delete: str
     add: str
 
@@ -68,7 +67,7 @@ SEALED_ACTIVE_USERS = SealedTable(
     "DELETE FROM sealed_active WHERE day = ? AND app = ? AND span = ?",
     "INSERT INTO sealed_active VALUES (?, ?, ?, ?)",
 )
-# What they count for that is of no day goes over as they are dropped; it is the fold of the views.
+# Live counts belong to no day: they are sealed with the deletion, by the projections' statements.
 DROPPED_ROWS_CTE = """
 WITH step (counts, source, data) AS (
     SELECT 1, source, coalesce(data, (SELECT data FROM remains WHERE remains.id = event.id))
@@ -90,51 +89,55 @@ DROP_STATEMENTS = [
 
 
 class EventRetention:
-    """Lets go of what is old."""
+    """Seals counts and deletes expired events in steps."""
 
     def __init__(
         self,
         database: Database,
-        views: Projections,
+        projections: Projections,
         days: int,
-        bounds: RejectedEventLimits | None = None,
+        rejected_limits: RejectedEventLimits | None = None,
     ) -> None:
-        """Events are kept for `days` from when they were received, 0 for ever."""
+        """Events expire `days` after their receipt; 0 keeps them forever."""
         if days and days < MIN_RETENTION_DAYS:
             raise ValueError(
-                f"events are kept for at least {MIN_RETENTION_DAYS} days, or (0) for ever"
+                f"invalid retention {days}: must be 0 or at least {MIN_RETENTION_DAYS} days"
             )
-        self.dropped = 0  # since this was made
+        self.dropped = 0  # since the start
         self._database = database
-        self._views = views
+        self._projections = projections
         self._days = days
-        self._bounds = bounds or RejectedEventLimits()
-        self._size = INITIAL_STEP_EVENTS
+        self._rejected_limits = rejected_limits or RejectedEventLimits()
+        self._step_events = INITIAL_STEP_EVENTS
 
-    async def once(self, now: int) -> bool:
-        """Do a little of what is due at `now` (µs); whether there may be more to do."""
+    async def run_step(self, now: int) -> bool:
+        """Run a step of the work due at `now` (µs); return whether more may be due."""
         trimmed = await self._database.write(
-            lambda connection: trim_rejected_events(connection, self._bounds, now, TRIM_STEP_ROWS)
+            lambda connection: trim_rejected_events(
+                connection, self._rejected_limits, now, TRIM_STEP_ROWS
+            )
         )
-        if not self._days or self._views.past.locked():
+        if not self._days or self._projections.past.locked():
             return trimmed == TRIM_STEP_ROWS
-        async with self._views.past:
-            # What changed moves its figures before they are sealed, and what is dropped with it.
-            await apply_changes(self._database, self._views)
-            sealing = await self._seal(_day_start(now) - (self._days - LOOK_BACK_DAYS) * DAY_MICROS)
-            dropping = await self._drop(now - self._days * DAY_MICROS)
-        return sealing or dropping or trimmed == TRIM_STEP_ROWS
+        async with self._projections.past:
+            # Changed events move their counts before those are sealed or deleted.
+            await apply_changes(self._database, self._projections)
+            has_more_to_seal = await self._seal(
+                _day_start(now) - (self._days - LOOK_BACK_DAYS) * DAY_MICROS
+            )
+            has_more_to_drop = await self._drop(now - self._days * DAY_MICROS)
+        return has_more_to_seal or has_more_to_drop or trimmed == TRIM_STEP_ROWS
 
     async def _seal(self, due: int) -> bool:
-        """Seal the next day before `due` that has events; whether there may be more."""
+        """Seal the next day before `due` that has events; return whether more days may follow."""
         ((sealed,),) = await self._database.read_internal(partial(_fetch_all, SEALED_UNTIL_SQL, ()))
         if sealed >= due:
             return False
-        # What comes between this and the end is late.
-        await self._views.catch_up()
+        # Events after this are late: sealed counts exclude them.
+        await self._projections.catch_up()
         await self._copy_kinds()
-        async with self._views.still():
-            first = await self._views.read_internal(
+        async with self._projections.still():
+            first = await self._projections.read_internal(
                 partial(_fetch_all, FIRST_MINUTE_SQL, (_minute_number(sealed),))
             )
             ((minute,),) = first
@@ -145,8 +148,8 @@ class EventRetention:
                     SEALED_MINUTES, "minute", _minute_number(day), _minute_number(day + DAY_MICROS)
                 )
             end = min(due, day + DAY_MICROS)
-            for each in (SEALED_STORY_DAYS, SEALED_ACTIVE_USERS):
-                await self._copy(each, "day", _day_number(sealed), _day_number(end))
+            for table in (SEALED_STORY_DAYS, SEALED_ACTIVE_USERS):
+                await self._copy(table, "day", _day_number(sealed), _day_number(end))
             await self._database.write(lambda it: it.execute(SET_SEALED_UNTIL_SQL, (end,)).rowcount)
         return end < due
 
@@ -154,43 +157,43 @@ class EventRetention:
         ((newest,),) = await self._database.read_internal(
             partial(_fetch_all, NEWEST_SEALED_KIND_SQL, ())
         )
-        steps = BatchedWriter(self._database)
+        writer = BatchedWriter(self._database)
         async for rows in read_pages(
-            self._views.read_internal, replace(KIND_SCAN, after=(newest,))
+            self._projections.read_internal, replace(KIND_SCAN, after=(newest,))
         ):
-            await steps.write(rows, partial(_execute_many, INSERT_SEALED_KIND_SQL))
+            await writer.write(rows, partial(_execute_many, INSERT_SEALED_KIND_SQL))
 
-    async def _copy(self, sealed: SealedTable, column: str, first: int, end: int) -> None:
-        """Seal a figure where `column` is from `first` to before `end`."""
-        steps = BatchedWriter(self._database)
+    async def _copy(self, table: SealedTable, column: str, first: int, end: int) -> None:
+        """Seal the rows of a table with `first` <= `column` < `end`."""
+        writer = BatchedWriter(self._database)
         async for rows in read_pages(
-            self._database.read_internal, _table_slice(sealed.target, column, first, end)
+            self._database.read_internal, _table_slice(table.target, column, first, end)
         ):
-            await steps.write(rows, partial(_execute_many, sealed.delete))
+            await writer.write(rows, partial(_execute_many, table.delete))
         async for rows in read_pages(
-            self._views.read_internal, _table_slice(sealed.source, column, first, end)
+            self._projections.read_internal, _table_slice(table.source, column, first, end)
         ):
-            await steps.write(rows, partial(_execute_many, sealed.add))
+            await writer.write(rows, partial(_execute_many, table.add))
 
     async def _drop(self, before: int) -> bool:
-        """Drop some of the events received before `before`; whether there may be more."""
+        """Delete some events received before `before`; return whether more may follow."""
         ((sealed,),) = await self._database.read_internal(partial(_fetch_all, SEALED_UNTIL_SQL, ()))
-        # Figures that are not sealed yet look back, so views made anew need what they see.
-        seen = sealed - (LOOK_BACK_DAYS - 1) * DAY_MICROS - MAX_CLOCK_AHEAD_MICROS
-        last = await self._views.drop(self._size, min(before, seen))
+        # Unsealed counts look back: rebuilding them needs these events.
+        needed_from = sealed - (LOOK_BACK_DAYS - 1) * DAY_MICROS - MAX_CLOCK_AHEAD_MICROS
+        last = await self._projections.drop(self._step_events, min(before, needed_from))
         if last is None:
             return False
-        count, held = await self._database.timed_write(partial(_drop_events, last))
+        count, seconds = await self._database.timed_write(partial(_drop_events, last))
         self.dropped += count
-        self._size = max(
+        self._step_events = max(
             MIN_STEP_EVENTS,
-            min(MAX_STEP_EVENTS, int(self._size * min(2.0, TARGET_STEP_SECONDS / held))),
+            min(MAX_STEP_EVENTS, int(self._step_events * min(2.0, TARGET_STEP_SECONDS / seconds))),
         )
         return True
 
 
 def _table_slice(table: TableScan, column: str, first: int, end: int) -> TableScan:
-    """The part of a table in which `column` is from `first` to before `end`."""
+    """Return the scan of the rows with `first` <= `column` < `end`."""
     if table.key[0] != column:
         return replace(table, where=f"{column} >= ? AND {column} < ?", values=(first, end))
     rest = len(table.key) - 1
@@ -201,10 +204,10 @@ def _table_slice(table: TableScan, column: str, first: int, end: int) -> TableSc
 def _drop_events(last: int, connection: sqlite3.Connection) -> int:
     values = {"last": last}
     if connection.execute(PENDING_CHANGE_SQL, values).fetchone() is not None:
-        return 0  # a moment ago; the next step sees to it
+        return 0  # recorded just now; the next step applies it first
     count = 0
-    for each in DROP_STATEMENTS:
-        count += connection.execute(each, values).rowcount * (each == DELETE_EVENTS_SQL)
+    for sql in DROP_STATEMENTS:
+        count += connection.execute(sql, values).rowcount * (sql == DELETE_EVENTS_SQL)
     return count
 
 
@@ -218,14 +221,14 @@ def _execute_many(
     connection.executemany(sql, rows)
 
 
-def _day_start(moment: int) -> int:
-    return moment // DAY_MICROS * DAY_MICROS
+def _day_start(time: int) -> int:
+    return time // DAY_MICROS * DAY_MICROS
 
 
-def _day_number(moment: int) -> int:
-    """The number of a day in the views."""
-    return (moment - DAY_ZERO_MICROS) // DAY_MICROS
+def _day_number(time: int) -> int:
+    """Return the number of a day in the projections."""
+    return (time - DAY_ZERO_MICROS) // DAY_MICROS
 
 
-def _minute_number(moment: int) -> int:
-    return moment // MINUTE_MICROS
+def _minute_number(time: int) -> int:
+    return time // MINUTE_MICROS

@@ -1,4 +1,4 @@
-"""Which events are right: rules in the database, compiled in memory, in force at once."""
+"""Event schemas: stored in the database, compiled in memory."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from store.sqlite.core.paging import TableScan, map_pages
 
 LOG = logging.getLogger("marquee.rules")
 
-# All are in memory, compiled.
+# All schemas are compiled in memory.
 MAX_EVENT_SCHEMAS = 10_000
 EVENT_SCHEMA_TABLE = TableScan(
     "event_rule", ("category", "name", "app"), "app, category, name, schema, changed_at"
@@ -35,7 +35,7 @@ DELETE_SCHEMA_SQL = "DELETE FROM event_rule WHERE app = ? AND category = ? AND n
 
 @dataclass(frozen=True)
 class StoredEventSchema:
-    """A rule as it is kept; `app` 0 is for all, `schema` JSON, `changed_at` in µs (0: built in)."""
+    """A stored schema: `app` 0 is all apps, `schema` is JSON, `changed_at` in µs (0: built in)."""
 
     app: int
     category: str
@@ -45,102 +45,103 @@ class StoredEventSchema:
 
     @property
     def key(self) -> SchemaKey:
-        """What it is known by."""
+        """App, category and name."""
         return self.app, self.category, self.name
 
 
 class EventSchemaStore:
-    """The rules in force. `open` makes it."""
+    """The stored schemas and their compiled registry; create it with `open`."""
 
-    def __init__(self, database: Database, kept: list[StoredEventSchema]) -> None:
+    def __init__(self, database: Database, schemas: list[StoredEventSchema]) -> None:
         self._database = database
         self._lock = asyncio.Lock()
         self._compiled: dict[SchemaKey, tuple[str, CompiledEventSchema]] = {}
-        self._take(kept)
+        self._set_schemas(schemas)
 
     @classmethod
     async def open(cls, database: Database) -> "EventSchemaStore":
-        """The rules of the database."""
+        """Load the schemas of the database."""
         return cls(database, await _load_schemas(database))
 
     @property
-    def kept(self) -> list[StoredEventSchema]:
-        """All rules, by category, name and app."""
-        return self._kept
+    def schemas(self) -> list[StoredEventSchema]:
+        """All schemas in order of category, name and app."""
+        return self._schemas
 
     def get(self, key: SchemaKey) -> StoredEventSchema | None:
-        """The rule, if there is one."""
-        return next((each for each in self._kept if each.key == key), None)
+        """Return a schema; None if it does not exist."""
+        return next((each for each in self._schemas if each.key == key), None)
 
     async def put(self, key: SchemaKey, schema: Any, by: str) -> bool:
-        """Put a rule in force, in place of the one that was; whether there was none.
+        """Store a schema; return whether it is new. `by` is the actor in the audit log.
 
-        `by` says who does it, in the list of what was changed.
-
-        Raises `BadSchema` for a schema that cannot be a rule, `StoreRefused` for an unknown app.
+        Raises `InvalidSchema`, and `StoreRefused` for an unknown app or too many schemas.
         """
-        # Off the loop: what walks through the schema takes a while for a large one.
-        rule = await asyncio.to_thread(CompiledEventSchema, schema)
-        text = rule.text
-        known = self.get(key)
-        if known is not None and known.schema == text:
-            return False  # it stays as it is, with the time of its last change
+        # In a thread, as compiling a large schema takes long.
+        compiled = await asyncio.to_thread(CompiledEventSchema, schema)
+        text = compiled.text
+        current = self.get(key)
+        if current is not None and current.schema == text:
+            return False  # keep the time of its last change
 
-        def job(connection: sqlite3.Connection) -> bool:
+        def write(connection: sqlite3.Connection) -> bool:
             app, *_ = key
             if (
                 app != ALL_APPS
                 and not connection.execute("SELECT 1 FROM app WHERE id = ?", (app,)).fetchone()
             ):
                 raise StoreRefused(f"there is no app {app}")
-            was = connection.execute(GET_SCHEMA_SQL, key).fetchone()
+            previous = connection.execute(GET_SCHEMA_SQL, key).fetchone()
             before = connection.execute("SELECT count(*) FROM event_rule").fetchone()[0]
             if before >= MAX_EVENT_SCHEMAS:
-                raise StoreRefused(f"there are {MAX_EVENT_SCHEMAS} rules already")
+                raise StoreRefused(f"there are {MAX_EVENT_SCHEMAS} event schemas already")
             connection.execute(PUT_SCHEMA_SQL, (*key, text, time_ns() // 1000))
-            said = format_changes({"schema": was[0] if was else None}, {"schema": text})
-            write_audit_entry(connection, by, "set an event rule", f"{_schema_label(key)}; {said}")
+            changes = format_changes(
+                {"schema": previous[0] if previous else None}, {"schema": text}
+            )
+            details = f"{_schema_label(key)}; {changes}"
+            write_audit_entry(connection, by, "set an event schema", details)
             return bool(
                 connection.execute("SELECT count(*) FROM event_rule").fetchone()[0] > before
             )
 
         async with self._lock:
-            new = await self._database.write(job)
-            self._compiled[key] = text, rule
-            self._take(await _load_schemas(self._database))
-        return new
+            is_new = await self._database.write(write)
+            self._compiled[key] = text, compiled
+            self._set_schemas(await _load_schemas(self._database))
+        return is_new
 
     async def delete(self, key: SchemaKey, by: str) -> bool:
-        """Let a rule no longer hold; whether there was one."""
+        """Delete a schema; return whether it existed."""
 
-        def job(connection: sqlite3.Connection) -> int:
-            was = connection.execute(GET_SCHEMA_SQL, key).fetchone()
+        def write(connection: sqlite3.Connection) -> int:
+            previous = connection.execute(GET_SCHEMA_SQL, key).fetchone()
             count = connection.execute(DELETE_SCHEMA_SQL, key).rowcount
-            if was:
-                about = f"{_schema_label(key)}; schema: {format_value(was[0])}"
-                write_audit_entry(connection, by, "removed an event rule", about)
+            if previous:
+                details = f"{_schema_label(key)}; schema: {format_value(previous[0])}"
+                write_audit_entry(connection, by, "removed an event schema", details)
             return count
 
         async with self._lock:
-            count = await self._database.write(job)
-            self._take(await _load_schemas(self._database))
+            count = await self._database.write(write)
+            self._set_schemas(await _load_schemas(self._database))
         return bool(count)
 
     async def reload(self) -> None:
-        """Have those in force that the database has."""
+        """Read the schemas from the database again."""
         async with self._lock:
-            self._take(await _load_schemas(self._database))
+            self._set_schemas(await _load_schemas(self._database))
 
-    def _take(self, kept: list[StoredEventSchema]) -> None:
-        compiled = {}
-        for each in kept:
-            text, rule = self._compiled.get(each.key, ("", None))
-            if rule is None or text != each.schema:
-                rule = _compile_schema(each)
-            compiled[each.key] = each.schema, rule
-        self._kept = kept
-        self._compiled = compiled
-        self.book = SchemaRegistry({key: rule for key, (_, rule) in compiled.items()})
+    def _set_schemas(self, schemas: list[StoredEventSchema]) -> None:
+        all_compiled = {}
+        for each in schemas:
+            text, compiled = self._compiled.get(each.key, ("", None))
+            if compiled is None or text != each.schema:
+                compiled = _compile_schema(each)
+            all_compiled[each.key] = each.schema, compiled
+        self._schemas = schemas
+        self._compiled = all_compiled
+        self.registry = SchemaRegistry({key: each for key, (_, each) in all_compiled.items()})
 
 
 def _schema_label(key: SchemaKey) -> str:
@@ -149,18 +150,18 @@ def _schema_label(key: SchemaKey) -> str:
 
 
 async def _load_schemas(database: Database) -> list[StoredEventSchema]:
-    kept: list[StoredEventSchema] = []
+    schemas: list[StoredEventSchema] = []
     async for rows in map_pages(
         database.read_internal, EVENT_SCHEMA_TABLE, list, page_rows=SCHEMA_PAGE_ROWS
     ):
-        kept += [StoredEventSchema(*row) for row in rows]
-    return kept
+        schemas += [StoredEventSchema(*row) for row in rows]
+    return schemas
 
 
-def _compile_schema(kept: StoredEventSchema) -> CompiledEventSchema:
+def _compile_schema(stored: StoredEventSchema) -> CompiledEventSchema:
     try:
-        return CompiledEventSchema(msgspec.json.decode(kept.schema))
+        return CompiledEventSchema(msgspec.json.decode(stored.schema))
     except (msgspec.DecodeError, InvalidSchema) as error:
-        # Better refused, and kept among the rejects, than taken unseen.
-        LOG.error("the rule for %s takes nothing, as it cannot be used: %s", kept.key, error)
+        # Reject all events of the type: rejected events are stored and can be replayed.
+        LOG.error("cannot compile event schema; rejecting its events key=%s: %s", stored.key, error)
         return CompiledEventSchema(False)

@@ -1,4 +1,4 @@
-"""What came in and what became of it, counted in the commits that it came with."""
+"""Counts of received events by outcome, written in the commits of the events."""
 
 import sqlite3
 from dataclasses import astuple, dataclass
@@ -14,18 +14,18 @@ READ_COUNTS_SQL = "SELECT received, stored, duplicate, rejected, refused FROM lo
 
 @dataclass(slots=True)
 class IngestCounts:
-    """Items of requests; received = stored + duplicate + rejected + refused, always."""
+    """Items of requests; received = stored + duplicate + rejected + refused."""
 
     received: int = 0
     stored: int = 0
     duplicate: int = 0
-    rejected: int = 0  # wrong, or another body under a sender's id that is taken
-    refused: int = 0  # turned away with 503: the queue or the disk was full
+    rejected: int = 0  # invalid, or a different body for a known sender id
+    refused: int = 0  # answered with 503: the queue or the disk was full
 
     def add(
         self, *, stored: int = 0, duplicate: int = 0, rejected: int = 0, refused: int = 0
     ) -> None:
-        """Count items that came in, by what became of them."""
+        """Count received items by outcome."""
         self.received += stored + duplicate + rejected + refused
         self.stored += stored
         self.duplicate += duplicate
@@ -33,13 +33,13 @@ class IngestCounts:
         self.refused += refused
 
     def write(self, connection: sqlite3.Connection, last: int) -> "IngestCounts":
-        """Add these in the open transaction; what they come to then.
+        """Add to the stored counts in the open transaction; return the new totals.
 
-        `last` is the highest id given so far.
+        `last` is the highest id so far.
         """
         return IngestCounts(*connection.execute(ADD_COUNTS_SQL, (*astuple(self), last)).fetchone())
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "IngestCounts":
-        """The counts as committed."""
+        """Return the stored totals."""
         return cls(*connection.execute(READ_COUNTS_SQL).fetchone())

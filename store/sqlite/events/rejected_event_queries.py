@@ -1,4 +1,4 @@
-"""Asking for the events that were not right: listed, filtered, one by one."""
+"""Queries for rejected events."""
 
 import base64
 import sqlite3
@@ -16,20 +16,20 @@ WHERE id < ? AND {app} AND received >= coalesce(?, received)
 AND received < coalesce(?, received + 1)
 ORDER BY id DESC LIMIT ?
 """
-# Each has an index of its own to go by.
+# Two statements, as each uses an index of its own.
 LIST_OF_ALL_APPS_SQL, LIST_OF_APP_SQL = (
     LIST_REJECTED_SQL.format(app="? IS NULL"),
     LIST_REJECTED_SQL.format(app="app = ?"),
 )
 GET_REJECTED_SQL = "SELECT id, app, received, errors, body FROM event_reject WHERE id = ?"
 APP_STRICT_SQL = "SELECT strict FROM app WHERE id = ?"
-# Bytes of bodies on one page: one may have 256 KiB, and JSON may take six times as much.
+# Maximum bytes of bodies per page. One body has up to 256 KiB; JSON may need six times as much.
 MAX_PAGE_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
 class RejectedEvent:
-    """An event that was wrong, as it came."""
+    """A rejected event with its original body."""
 
     id: int
     app: int
@@ -39,7 +39,7 @@ class RejectedEvent:
 
 
 class RejectedEventResult(msgspec.Struct, omit_defaults=True):
-    """A reject as it is told: its body as text, as base64 only where it is not UTF-8."""
+    """A rejected event in responses; its body is text, or base64 if it is not UTF-8."""
 
     id: str
     app: int
@@ -49,24 +49,24 @@ class RejectedEventResult(msgspec.Struct, omit_defaults=True):
     encoding: str = ""
 
 
-def rejected_event_result(kept: RejectedEvent) -> RejectedEventResult:
-    """A reject, to be told."""
-    found = RejectedEventResult(
-        str(kept.id),
-        kept.app,
-        format_timestamp(kept.received),
-        msgspec.Raw(kept.errors.encode()),
+def rejected_event_result(event: RejectedEvent) -> RejectedEventResult:
+    """Convert a rejected event."""
+    result = RejectedEventResult(
+        str(event.id),
+        event.app,
+        format_timestamp(event.received),
+        msgspec.Raw(event.errors.encode()),
         "",
     )
     try:
-        found.body = kept.body.decode()
+        result.body = event.body.decode()
     except UnicodeDecodeError:
-        found.body, found.encoding = base64.b64encode(kept.body).decode(), "base64"
-    return found
+        result.body, result.encoding = base64.b64encode(event.body).decode(), "base64"
+    return result
 
 
 class RejectedEventPage(msgspec.Struct):
-    """Some rejects, and where to go on; None at the end."""
+    """A page of rejected events, and the cursor of the next page; None at the end."""
 
     rejected_events: list[RejectedEventResult]
     cursor: str | None
@@ -74,66 +74,68 @@ class RejectedEventPage(msgspec.Struct):
 
 @dataclass(frozen=True)
 class RejectedEventFilter:
-    """Which rejects are asked for; None for any."""
+    """Conditions on rejected events; None matches all."""
 
     app: int | None = None
     since: int | None = None  # µs
-    until: int | None = None  # µs, not included
+    until: int | None = None  # µs, exclusive
 
 
 async def find_rejected_events(
-    database: Database, wanted: RejectedEventFilter, *, before: int | None, limit: int
+    database: Database, conditions: RejectedEventFilter, *, before: int | None, limit: int
 ) -> tuple[list[RejectedEvent], int | None]:
-    """The newest rejects whose id is below `before`, and where to go on (None at the end)."""
+    """Return the newest events with ids below `before`, and the next `before`; None at the end."""
 
-    def job(connection: sqlite3.Connection) -> tuple[list[RejectedEvent], int | None]:
-        values = (wanted.app, wanted.since, wanted.until)
+    def read(connection: sqlite3.Connection) -> tuple[list[RejectedEvent], int | None]:
+        values = (conditions.app, conditions.since, conditions.until)
         first = 2**63 - 1 if before is None else before
-        found: list[RejectedEvent] = []
+        events: list[RejectedEvent] = []
         size = 0
-        sql = LIST_OF_ALL_APPS_SQL if wanted.app is None else LIST_OF_APP_SQL
+        sql = LIST_OF_ALL_APPS_SQL if conditions.app is None else LIST_OF_APP_SQL
         for row in connection.execute(sql, (first, *values, limit + 1)):
-            if len(found) == limit or (found and size + len(row[4]) > MAX_PAGE_BYTES):
-                return found, found[-1].id
-            found.append(RejectedEvent(*row))
+            if len(events) == limit or (events and size + len(row[4]) > MAX_PAGE_BYTES):
+                return events, events[-1].id
+            events.append(RejectedEvent(*row))
             size += len(row[4])
-        return found, None
+        return events, None
 
-    return await database.read(job)
+    return await database.read(read)
 
 
 async def get_rejected_event(database: Database, number: int) -> tuple[RejectedEvent, bool] | None:
-    """A reject, and whether its app is strict by now; None if there is none."""
+    """Return a rejected event, and whether its app is strict; None if it does not exist."""
 
-    def job(connection: sqlite3.Connection) -> tuple[RejectedEvent, bool] | None:
+    def read(connection: sqlite3.Connection) -> tuple[RejectedEvent, bool] | None:
         row = connection.execute(GET_REJECTED_SQL, (number,)).fetchone()
         if row is None:
             return None
         strict = connection.execute(APP_STRICT_SQL, (row[1],)).fetchone()
         return RejectedEvent(*row), bool(strict and strict[0])
 
-    return await database.read(job)
+    return await database.read(read)
 
 
 class ListRejectedEvents(AdminCommand[RejectedEventPage], frozen=True):
-    """Events that were not right, newest first, after where `cursor` is."""
+    """List rejected events after `cursor`, newest first."""
 
-    wanted: RejectedEventFilter = RejectedEventFilter()
+    conditions: RejectedEventFilter = RejectedEventFilter()
     limit: int = 100
     cursor: str | None = None
 
     async def run(self, database: Database) -> RejectedEventPage:
-        """A page of them."""
-        return await rejected_events_page(database, self.wanted, self.limit, self.cursor)
+        """Return a page."""
+        return await rejected_events_page(database, self.conditions, self.limit, self.cursor)
 
 
 async def rejected_events_page(
-    database: Database, wanted: RejectedEventFilter, limit: int, cursor: str | None
+    database: Database, conditions: RejectedEventFilter, limit: int, cursor: str | None
 ) -> RejectedEventPage:
-    """A page of rejects, as it is told; `cursor` is the one of the page before."""
+    """Return the page after `cursor`, newest first."""
     before = None if cursor is None else int(cursor)
-    found, following = await find_rejected_events(database, wanted, before=before, limit=limit)
+    events, next_before = await find_rejected_events(
+        database, conditions, before=before, limit=limit
+    )
     return RejectedEventPage(
-        [rejected_event_result(each) for each in found],
-        None if following is None else str(following),
+        [rejected_event_result(each) for each in events],
+        None if next_before is None else str(next_before),
     )

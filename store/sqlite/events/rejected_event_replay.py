@@ -1,4 +1,4 @@
-"""Rejected events, judged again by the rules as they are by now."""
+"""Replay of rejected events: validation against the current schemas, then storage."""
 
 from dataclasses import dataclass
 from time import time_ns
@@ -22,72 +22,71 @@ from store.sqlite.events.rejected_event_queries import RejectedEvent, get_reject
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What became of a reject."""
+    """Outcome of the replay of a rejected event."""
 
     reject: str
     status: Literal["stored", "duplicate", "wrong", "gone"]
-    event: str | None = None  # its id, if it is stored
-    errors: tuple[FieldError, ...] = ()  # what is still wrong
+    event: str | None = None  # its id, if it was stored
+    errors: tuple[FieldError, ...] = ()  # why it is still invalid
 
 
 class RecordReplay(AdminCommand[None], frozen=True):
-    """Add one entry about replayed rejects to the list of changes, after the last of them."""
+    """Write one audit entry for all events replayed by a command."""
 
     stored: int
     wrong: int
 
     async def run(self, database: Database) -> None:
         """Write the entry."""
-        about = f"{format_count(self.stored, 'event')} stored; {self.wrong:,} still wrong"
-        await add_audit_entry(database, self.by, "replayed rejects", about)
+        details = f"{format_count(self.stored, 'event')} stored; {self.wrong:,} still invalid"
+        await add_audit_entry(database, self.by, "replayed rejected events", details)
 
 
 class RejectedEventReplayer:
-    """Takes rejects again; one that is right by now is a reject no more."""
+    """Replays rejected events; one that is stored is no longer a rejected event."""
 
-    def __init__(self, database: Database, log: EventLog, rules: EventSchemaStore) -> None:
-        """`log` is where they go if they are right by `rules`."""
+    def __init__(self, database: Database, log: EventLog, schemas: EventSchemaStore) -> None:
         self._database = database
         self._log = log
-        self._rules = rules
+        self._schemas = schemas
 
     async def replay(self, number: int, app: int | None = None) -> AppendOutcome:
-        """Take a reject (of one app alone, if it is given): what became of it, once on disk.
+        """Replay a rejected event, with `app` of that app only; return its committed outcome.
 
-        Raises `WrongEvent` if it is still wrong, `StoreRefused` if there is none, `StoreBusy`
-        while the log is full, and what the log raises.
+        Raises `InvalidEvent` if it is still invalid, `StoreRefused` if it does not exist,
+        `StoreBusy` while the queue is full, and the errors of the log.
         """
-        found = await get_rejected_event(self._database, number)
-        if found is None or app not in (None, found[0].app):
+        rejected = await get_rejected_event(self._database, number)
+        if rejected is None or app not in (None, rejected[0].app):
             raise StoreRefused("there is no such rejected event")
-        if not self._log.room(len(found[0].body)):
-            raise StoreBusy("more events are waiting than can be held")
-        row = await self._row(*found)
+        if not self._log.has_room(len(rejected[0].body)):
+            raise StoreBusy("the queue of the event log is full")
+        row = await self._parse(*rejected)
         (outcome,) = await self._log.replay(number, row)
         if outcome[1] == "gone":
-            raise StoreRefused("there is no such rejected event any more")
+            raise StoreRefused("the rejected event no longer exists")
         return outcome
 
-    async def told(self, number: int, app: int | None = None) -> ReplayResult:
-        """`replay`, with what is wrong told instead of raised."""
+    async def try_replay(self, number: int, app: int | None = None) -> ReplayResult:
+        """Replay like `replay`, but return validation errors instead of raising them."""
         try:
-            event, verdict = await self.replay(number, app)
-        except InvalidEvent as wrong:
-            return ReplayResult(str(number), "wrong", errors=tuple(wrong.faults))
+            event, outcome = await self.replay(number, app)
+        except InvalidEvent as error:
+            return ReplayResult(str(number), "wrong", errors=tuple(error.faults))
         except StoreRefused:
             return ReplayResult(str(number), "gone")
-        if verdict == "stored":
+        if outcome == "stored":
             return ReplayResult(str(number), "stored", str(event))
-        if verdict == "duplicate":
+        if outcome == "duplicate":
             return ReplayResult(str(number), "duplicate", str(event))
         return ReplayResult(
             str(number),
             "wrong",
-            errors=(SENDER_ID_CONFLICT if verdict == "conflict" else EVENT_NOT_STORABLE,),
+            errors=(SENDER_ID_CONFLICT if outcome == "conflict" else EVENT_NOT_STORABLE,),
         )
 
-    async def _row(self, kept: RejectedEvent, strict: bool) -> EventRow:
+    async def _parse(self, rejected: RejectedEvent, strict: bool) -> EventRow:
         now = time_ns() // 1000
-        if looks_like_conversion(kept.body):
-            return await resolve_conversion(self._database, kept.body, kept.app, now)
-        return parse_event(kept.body, now, self._rules.book.of(kept.app, strict))
+        if looks_like_conversion(rejected.body):
+            return await resolve_conversion(self._database, rejected.body, rejected.app, now)
+        return parse_event(rejected.body, now, self._schemas.registry.of(rejected.app, strict))

@@ -1,4 +1,4 @@
-"""The events that were not right, as they came: the newest are kept, what falls out is counted."""
+"""Rejected events with their original bodies: the newest are stored, dropped ones are counted."""
 
 import logging
 import sqlite3
@@ -14,7 +14,7 @@ OLDEST_REJECTED_SQL = """
 SELECT id, received, length(body) + length(CAST(errors AS BLOB)) FROM event_reject
 ORDER BY id LIMIT ?
 """
-# What one row, or one value in it, does to itself alone; anything else is the database's trouble.
+# Errors of a single row; all others are errors of the database.
 ROW_ERRORS = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -29,7 +29,7 @@ RejectedEventRow = tuple[int, int, int, bytes, str]  # id, received, app, body, 
 
 @dataclass(frozen=True)
 class RejectedEventLimits:
-    """How much is kept."""
+    """Maximum number, total size and age of stored rejected events."""
 
     rows: int = 100_000
     bytes: int = 67_108_864
@@ -37,30 +37,33 @@ class RejectedEventLimits:
 
 
 def store_rejected_events(
-    connection: sqlite3.Connection, rejects: Sequence[RejectedEventRow], bounds: RejectedEventLimits
+    connection: sqlite3.Connection, rows: Sequence[RejectedEventRow], limits: RejectedEventLimits
 ) -> None:
-    """Add rejects in the open transaction; if that makes too many, some of the oldest fall out.
+    """Add rows in the open transaction and delete some of the oldest beyond the limits.
 
-    What is too old goes by `trim`, from whoever knows whether the clock is to be believed.
+    Expired rows are left to the retention worker, which checks whether the clock is trusted.
     """
-    for reject in rejects:
+    for row in rows:
         try:
-            connection.execute(INSERT_REJECTED_SQL, reject)
+            connection.execute(INSERT_REJECTED_SQL, row)
         except ROW_ERRORS as error:
-            LOG.error("a rejected event cannot be kept: %s", error)
+            LOG.error("cannot store a rejected event: %s", error)
             _count_dropped_events(connection, 1)
-    trim_rejected_events(connection, bounds, 0, 2 * len(rejects) + 16)
+    trim_rejected_events(connection, limits, 0, 2 * len(rows) + 16)
 
 
 def trim_rejected_events(
-    connection: sqlite3.Connection, bounds: RejectedEventLimits, now: int, most: int
+    connection: sqlite3.Connection, limits: RejectedEventLimits, now: int, max_rows: int
 ) -> int:
-    """Remove up to `most` of the oldest that are out of bounds; how many. `now` in µs."""
+    """Delete up to `max_rows` of the oldest rows beyond the limits; return their number.
+
+    `now` is in µs.
+    """
     rows, size = connection.execute("SELECT rejects, rejects_bytes FROM log").fetchone()
     dropped = last = 0
-    for number, received, length in connection.execute(OLDEST_REJECTED_SQL, (most,)).fetchall():
-        aged = received < now - bounds.days * 86_400_000_000
-        if not (aged or rows - dropped > bounds.rows or size > bounds.bytes):
+    for number, received, length in connection.execute(OLDEST_REJECTED_SQL, (max_rows,)).fetchall():
+        is_expired = received < now - limits.days * 86_400_000_000
+        if not (is_expired or rows - dropped > limits.rows or size > limits.bytes):
             break
         dropped, last, size = dropped + 1, number, size - length
     if dropped:

@@ -1,4 +1,4 @@
-"""Ids for events: 64 bits, `milliseconds << 22 | node << 12 | sequence`, always rising."""
+"""Event ids: 64 bits, `milliseconds << 22 | node << 12 | sequence`, strictly increasing."""
 
 from collections.abc import Sequence
 
@@ -6,24 +6,24 @@ SEQUENCE_BITS, NODE_BITS = 12, 10
 TIMESTAMP_SHIFT = SEQUENCE_BITS + NODE_BITS
 NODE_COUNT = 1 << NODE_BITS
 IDS_PER_MILLISECOND = 1 << SEQUENCE_BITS
-# A clock that says later than September 2038 is not followed, so that ids never run out.
+# Ids do not follow a clock past September 2038, so that a wrong clock cannot exhaust them.
 MAX_TIMESTAMP_MS = (1 << 41) - (1 << 35)
 
 
 class SnowflakeIds:
-    """Gives out ids of one node."""
+    """Generates the ids of one node."""
 
     def __init__(self, last: int, node: int = 0) -> None:
-        """Each id will be higher than `last`, whatever the clock says."""
+        """Every id is higher than `last`, whatever the clock says."""
         if not 0 <= node < NODE_COUNT:
-            raise ValueError(f"a node is a number from 0 to {NODE_COUNT - 1}, not {node}")
+            raise ValueError(f"invalid node {node}: must be 0–{NODE_COUNT - 1}")
         self._node = node << SEQUENCE_BITS
         self.last = last
 
-    def take(self, count: int, milliseconds: int) -> Sequence[int]:
-        """The next `count` ids, at a time in milliseconds since 1970.
+    def generate(self, count: int, milliseconds: int) -> Sequence[int]:
+        """Return the next `count` ids; `milliseconds` is the Unix time.
 
-        The ids of a full, or later, millisecond go on into the next one.
+        If the millisecond has no ids left, or the clock is behind, the ids follow the last one.
         """
         if not count:
             return ()
@@ -33,14 +33,14 @@ class SnowflakeIds:
         if (first & IDS_PER_MILLISECOND - 1) + count <= IDS_PER_MILLISECOND:
             self.last = first + count - 1
             return range(first, first + count)
-        taken = [first]
-        while len(taken) < count:
-            taken.append(self._after(taken[-1]))
-        self.last = taken[-1]
-        return taken
+        ids = [first]
+        while len(ids) < count:
+            ids.append(self._after(ids[-1]))
+        self.last = ids[-1]
+        return ids
 
-    def one(self, milliseconds: int) -> int:
-        """The next id, at a time in milliseconds since 1970."""
+    def generate_one(self, milliseconds: int) -> int:
+        """Return the next id; `milliseconds` is the Unix time."""
         first = milliseconds << TIMESTAMP_SHIFT | self._node
         if first <= self.last or milliseconds > MAX_TIMESTAMP_MS:
             first = self._after(self.last)

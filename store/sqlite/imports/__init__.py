@@ -1,1 +1,1 @@
-"""Imports: staged, published, corrected."""
+"""Imports: staging, publication, corrections, lists."""

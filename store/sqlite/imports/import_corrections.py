@@ -1,7 +1,7 @@
-"""Corrections: undo an import, or replace the figures of campaigns in slots.
+"""Corrections of imports: undo an import, or replace the stats of campaigns in slots.
 
-Both stage rows under the number of a new import, in small steps. Figures are corrected by negative
-ones, as the sum over all published imports counts; one commit then puts the correction in force.
+Both stage rows of a new import in small steps, and one commit publishes them. Negative stats
+correct published ones, as totals are sums over all published imports.
 """
 
 import sqlite3
@@ -22,7 +22,8 @@ INSERT INTO figure VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     revenue = min(revenue + excluded.revenue, 9223372036854775807)
 """
 PUBLISHED_IMPORTS = TableScan("import", ("id",), "id", "published_at IS NOT NULL AND id != 0")
-# Columns that follow the number of the import in the tables of what was replaced.
+# Columns of the tables `replaced_*` after the number of the replacing import; `owner` is the import
+# that stored the row.
 REPLACED_COLUMNS = {
     "click": "id, import, slot, campaign, banner",
     "conversion": "id, import, slot, click, revenue",
@@ -32,8 +33,8 @@ RESTORED_COLUMNS = {
     "conversion": "id, owner, slot, click, revenue",
 }
 UNDO_IMPORTS_SQL = "(SELECT by FROM undone)"
-# The campaign that a conversion counts for: that of its click when the conversion was stored. The
-# click's id may have been stored again since, for another campaign.
+# The campaign of a conversion: that of its click when the conversion was stored. A later import may
+# have stored the click's id again for another campaign.
 CONVERSION_CAMPAIGN_SQL = f"""(
     SELECT campaign FROM (
         SELECT import AS owner, campaign FROM click WHERE id = conversion.click
@@ -47,49 +48,49 @@ CONVERSION_CAMPAIGN_SQL = f"""(
 async def stage_replacement(
     database: Database, number: int, slots: Sequence[int], campaigns: Sequence[int]
 ) -> ReplacedStats:
-    """Stage, for import `number`, the removal of all figures of these slots and campaigns.
+    """Stage, for import `number`, the removal of all stats of these slots and campaigns.
 
-    Their clicks and conversions become unknown, so that the import can store them again.
+    Also moves their clicks and conversions away, so that the import can store the ids again.
     """
-    read, wanted = database.read_internal, frozenset(campaigns)
-    among = f"slot IN ({', '.join(str(int(slot)) for slot in slots) or 'NULL'})"
+    read, replaced_campaigns = database.read_internal, frozenset(campaigns)
+    in_slots = f"slot IN ({', '.join(str(int(slot)) for slot in slots) or 'NULL'})"
     for table, campaign in (("conversion", CONVERSION_CAMPAIGN_SQL), ("click", "campaign")):
-        steps = BatchedWriter(database)
-        async for rows in read_pages(read, TableScan(table, ("id",), f"id, {campaign}", among)):
-            ids = [(each,) for each, of in rows if of in wanted]
-            await steps.write(ids, partial(_move_to_replaced, table, number))
+        writer = BatchedWriter(database)
+        async for rows in read_pages(read, TableScan(table, ("id",), f"id, {campaign}", in_slots)):
+            ids = [(id_,) for id_, row_campaign in rows if row_campaign in replaced_campaigns]
+            await writer.write(ids, partial(_move_to_replaced, table, number))
     published = {each for (each,) in await read_all_rows(read, PUBLISHED_IMPORTS)}
-    figures = TableScan(
+    stats = TableScan(
         "figure",
         ("slot", "campaign", "banner"),
         "import, slot, campaign, banner, impressions, clicks, conversions, revenue",
-        among,
+        in_slots,
     )
-    steps, sums = BatchedWriter(database), [0, 0, 0]
-    async for rows in read_pages(read, figures):
-        counted: dict[tuple[int, int, int], list[int]] = {}
-        for of, slot, campaign, banner, *amounts in rows:
-            if of in published and campaign in wanted:
-                known = counted.setdefault((slot, campaign, banner), [0, 0, 0, 0])
-                counted[slot, campaign, banner] = [
-                    one + other for one, other in zip(known, amounts, strict=True)
+    writer, totals = BatchedWriter(database), [0, 0, 0]
+    async for rows in read_pages(read, stats):
+        sums: dict[tuple[int, int, int], list[int]] = {}
+        for import_number, slot, campaign, banner, *amounts in rows:
+            if import_number in published and campaign in replaced_campaigns:
+                previous = sums.setdefault((slot, campaign, banner), [0, 0, 0, 0])
+                sums[slot, campaign, banner] = [
+                    one + other for one, other in zip(previous, amounts, strict=True)
                 ]
-        taken = [(*key, *amounts) for key, amounts in counted.items() if any(amounts)]
-        await steps.write(taken, partial(_subtract_stats, number, pairs=True))
+        removed = [(*key, *amounts) for key, amounts in sums.items() if any(amounts)]
+        await writer.write(removed, partial(_subtract_stats, number, is_replacement=True))
         for position in range(3):
-            sums[position] += sum(row[3 + position] for row in taken)
-    return ReplacedStats(*sums)
+            totals[position] += sum(row[3 + position] for row in removed)
+    return ReplacedStats(*totals)
 
 
 async def stage_undo(database: Database, number: int, target: int) -> str:
-    """Stage, as import `number`, the undo of import `target`; return the source of that one.
+    """Stage, as import `number`, the undo of import `target`; return the target's source.
 
-    Raises `StoreRefused` if it is not in force, or if later imports depend on it.
+    Raises `StoreRefused` if the target is not published, or if later imports depend on it.
     """
     read = database.read_internal
     source = await read(partial(_undoable_source, target))
-    await _refuse_if_later(database, target)
-    steps = BatchedWriter(database)
+    await _check_no_dependents(database, target)
+    writer = BatchedWriter(database)
     merged = TableScan(
         "merged_figure",
         ("import", "slot", "campaign", "banner"),
@@ -98,52 +99,53 @@ async def stage_undo(database: Database, number: int, target: int) -> str:
         upto=(target, 5, 2**63 - 1, 2**63 - 1),
     )
     async for rows in read_pages(read, merged):
-        await steps.write(rows, partial(_subtract_stats, number, pairs=False))
-    # Conversions of later imports for its clicks, except clicks that now return unchanged.
-    earned = TableScan(
+        await writer.write(rows, partial(_subtract_stats, number, is_replacement=False))
+    # Conversions of later imports for the target's clicks, except for clicks that are restored
+    # unchanged.
+    later_conversions = TableScan(
         "conversion",
         ("id",),
         "id, slot, (SELECT campaign FROM click WHERE click.id = conversion.click), "
         "(SELECT banner FROM click WHERE click.id = conversion.click), revenue",
         "import > ? AND EXISTS (SELECT 1 FROM click WHERE id = conversion.click AND import = ?) "
-        "AND NOT EXISTS (SELECT 1 FROM replaced_click AS back JOIN click USING (id) "
-        "WHERE back.import = ? AND id = conversion.click "
-        "AND back.campaign = click.campaign AND back.banner = click.banner)",
+        "AND NOT EXISTS (SELECT 1 FROM replaced_click AS restored JOIN click USING (id) "
+        "WHERE restored.import = ? AND id = conversion.click "
+        "AND restored.campaign = click.campaign AND restored.banner = click.banner)",
         (target, target, target),
     )
-    steps = BatchedWriter(database)
-    async for rows in read_pages(read, earned):
-        await steps.write(rows, partial(_subtract_conversions, number))
-    # Its own conversions that earlier undos took out must not be subtracted twice.
-    unearned = TableScan(
-        "replaced_conversion AS gone CROSS JOIN replaced_click AS of "
-        "ON of.import = gone.import AND of.id = gone.click",
-        ("gone.import", "gone.id"),
-        "gone.slot, of.campaign, of.banner, 0, 0, -1, -revenue",
-        f"gone.owner = ? AND gone.import IN {UNDO_IMPORTS_SQL}",
+    writer = BatchedWriter(database)
+    async for rows in read_pages(read, later_conversions):
+        await writer.write(rows, partial(_subtract_conversions, number))
+    # The target's conversions that earlier undos removed must not be subtracted twice.
+    removed_conversions = TableScan(
+        "replaced_conversion AS removed CROSS JOIN replaced_click AS clicked "
+        "ON clicked.import = removed.import AND clicked.id = removed.click",
+        ("removed.import", "removed.id"),
+        "removed.slot, clicked.campaign, clicked.banner, 0, 0, -1, -revenue",
+        f"removed.owner = ? AND removed.import IN {UNDO_IMPORTS_SQL}",
         (target,),
     )
-    steps = BatchedWriter(database)
-    async for rows in read_pages(read, unearned):
-        await steps.write(rows, partial(_subtract_stats, number, pairs=False))
+    writer = BatchedWriter(database)
+    async for rows in read_pages(read, removed_conversions):
+        await writer.write(rows, partial(_subtract_stats, number, is_replacement=False))
     return source
 
 
 async def restore_replaced(database: Database, number: int) -> None:
-    """Restore what import `number`, no longer in force, had replaced."""
+    """Restore the clicks and conversions that import `number`, now undone or aborted, replaced."""
     for table, columns in RESTORED_COLUMNS.items():
-        back = f"INSERT OR IGNORE INTO {table} SELECT {columns} FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608, E501
-        gone = f"DELETE FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608
-        steps = BatchedWriter(database)
+        restore = f"INSERT OR IGNORE INTO {table} SELECT {columns} FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608, E501
+        delete = f"DELETE FROM replaced_{table} WHERE import = ? AND id = ?"  # noqa: S608
+        writer = BatchedWriter(database)
         async for rows in read_pages(database.read_internal, _replaced_rows(table, number)):
-            await steps.write(rows, partial(_run_each, (back, gone)))
+            await writer.write(rows, partial(_execute_each, (restore, delete)))
 
 
-def publish_undo(connection: sqlite3.Connection, number: int, target: int, moment: int) -> str:
-    """Take import `target` out of force, in the transaction that publishes import `number`."""
+def publish_undo(connection: sqlite3.Connection, number: int, target: int, now: int) -> str:
+    """Unpublish import `target` in the transaction that publishes import `number`; `now` in µs."""
     source = _undoable_source(target, connection)
     connection.execute("UPDATE import SET published_at = NULL WHERE id = ?", (target,))
-    connection.execute("INSERT INTO undone VALUES (?, ?, ?, ?)", (target, number, source, moment))
+    connection.execute("INSERT INTO undone VALUES (?, ?, ?, ?)", (target, number, source, now))
     return source
 
 
@@ -161,24 +163,26 @@ def _undoable_source(target: int, connection: sqlite3.Connection) -> str:
     return str(row[0])
 
 
-async def _refuse_if_later(database: Database, target: int) -> None:
-    """Raise if a later import replaced figures of this one, or stored its ids again."""
-    mine = " OR ".join(
-        f"EXISTS (SELECT 1 FROM {table} AS mine WHERE mine.slot = replacement.slot "  # noqa: S608
-        "AND mine.campaign = replacement.campaign AND mine.import = ?)"
+async def _check_no_dependents(database: Database, target: int) -> None:
+    """Raise if a later import replaced stats of the target, or stored its ids again."""
+    has_stats = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {table} AS stats WHERE stats.slot = replacement.slot "  # noqa: S608
+        "AND stats.campaign = replacement.campaign AND stats.import = ?)"
         for table in ("figure", "merged_figure")
     )
-    later = TableScan(
+    later_replacements = TableScan(
         "replacement",
         ("import", "slot", "campaign"),
         "import",
-        f"import IN (SELECT id FROM import WHERE published_at IS NOT NULL) AND ({mine})",  # noqa: S608
+        f"import IN (SELECT id FROM import WHERE published_at IS NOT NULL) AND ({has_stats})",  # noqa: S608
         (target, target),
         after=(target, 5, 0),
     )
-    found = [number for (number,) in await read_all_rows(database.read_internal, later)]
-    # If that replacement was undone, they would return without their clicks.
-    earned = TableScan(
+    dependents = [
+        number for (number,) in await read_all_rows(database.read_internal, later_replacements)
+    ]
+    # An undo of their replacement would restore these conversions without their clicks.
+    replaced_conversions = TableScan(
         "replaced_conversion",
         ("import", "id"),
         "import",
@@ -187,17 +191,18 @@ async def _refuse_if_later(database: Database, target: int) -> None:
         (target, target),
         after=(target, 2**63 - 1),
     )
-    async for rows in read_pages(database.read_internal, earned):
-        found += [number for (number,) in rows]
+    async for rows in read_pages(database.read_internal, replaced_conversions):
+        dependents += [number for (number,) in rows]
     for table in ("click", "conversion"):
         newer = f"(SELECT import FROM {table} WHERE {table}.id = replaced_{table}.id)"  # noqa: S608
         returning = _replaced_rows(table, target, newer)
         async for rows in read_pages(database.read_internal, returning):
-            found += [number for (number,) in rows if number is not None and number > target]
-    if found:
+            dependents += [number for (number,) in rows if number is not None and number > target]
+    if dependents:
+        last = max(dependents)
         raise StoreRefused(
-            f"import {target} cannot be undone: import {max(found)} replaced its figures or stored "
-            f"its ids again; undo import {max(found)} first"
+            f"import {target} cannot be undone: import {last} replaced its stats or stored its ids "
+            f"again; undo import {last} first"
         )
 
 
@@ -222,18 +227,20 @@ def _move_to_replaced(
     connection.executemany(f"DELETE FROM {table} WHERE id = ?", ids)  # noqa: S608
 
 
-def _run_each(sqls: Sequence[str], connection: sqlite3.Connection, rows: Sequence[SqlRow]) -> None:
+def _execute_each(
+    sqls: Sequence[str], connection: sqlite3.Connection, rows: Sequence[SqlRow]
+) -> None:
     for sql in sqls:
         connection.executemany(sql, rows)
 
 
 def _subtract_stats(
-    number: int, connection: sqlite3.Connection, rows: Sequence[SqlRow], *, pairs: bool
+    number: int, connection: sqlite3.Connection, rows: Sequence[SqlRow], *, is_replacement: bool
 ) -> None:
     connection.executemany(
         ADD_STATS_SQL, [(*row[:3], number, *(-amount for amount in row[3:])) for row in rows]
     )
-    if pairs:
+    if is_replacement:
         connection.executemany(
             "INSERT OR IGNORE INTO replacement VALUES (?, ?, ?)",
             sorted({(number, *row[:2]) for row in rows}),
@@ -243,9 +250,9 @@ def _subtract_stats(
 def _subtract_conversions(
     number: int, connection: sqlite3.Connection, rows: Sequence[SqlRow]
 ) -> None:
-    figures = [(*key, 0, 0, 1, revenue) for _, *key, revenue in rows]
-    _subtract_stats(number, connection, figures, pairs=False)
-    # Their clicks go, too: what they counted for is kept for an undo of their own imports.
+    stats = [(*key, 0, 0, 1, revenue) for _, *key, revenue in rows]
+    _subtract_stats(number, connection, stats, is_replacement=False)
+    # Copy their clicks as well: an undo of the conversions' own imports reads their campaigns.
     connection.executemany(
         "INSERT OR IGNORE INTO replaced_click SELECT ?, id, import, slot, campaign, banner "
         "FROM click WHERE id = (SELECT click FROM conversion WHERE id = ?)",

@@ -1,11 +1,11 @@
-"""The imports that are in force: what each read, and what became of it."""
+"""List of published imports with row counts by outcome."""
 
 import sqlite3
 from dataclasses import dataclass
 
 from store.sqlite.core.database import Database
 
-# Number 0 is what was served here.
+# Number 0 holds the stats of this installation's own banner pages.
 LIST_IMPORTS_SQL = """
 SELECT
     import.id, source, published_at, count(file.name), coalesce(sum(read), 0),
@@ -25,7 +25,7 @@ LIMIT 30000
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """An import; `published_at` in µs, rows in sum."""
+    """A published import; `published_at` in µs, row counts summed over its files."""
 
     number: int
     source: str
@@ -39,7 +39,7 @@ class ImportRecord:
 
 @dataclass(frozen=True)
 class ImportFileRecord:
-    """A file of an import, by what became of its rows."""
+    """A file of an import, with its row counts by outcome."""
 
     name: str
     read: int
@@ -51,29 +51,29 @@ class ImportFileRecord:
 async def list_imports(
     database: Database, *, before: int | None = None, limit: int = 50
 ) -> tuple[list[ImportRecord], int | None]:
-    """The newest imports below number `before`, and where to go on; None at the end."""
+    """Return the newest imports below number `before`, and the next `before`; None at the end."""
 
-    def job(connection: sqlite3.Connection) -> tuple[list[ImportRecord], int | None]:
+    def read(connection: sqlite3.Connection) -> tuple[list[ImportRecord], int | None]:
         first = 2**63 - 1 if before is None else before
         rows = [
             ImportRecord(*row) for row in connection.execute(LIST_IMPORTS_SQL, (first, limit + 1))
         ]
         return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
 
-    return await database.read(job)
+    return await database.read(read)
 
 
 async def get_import(
     database: Database, number: int
 ) -> tuple[ImportRecord, list[ImportFileRecord]] | None:
-    """An import and its files; None if there is none."""
+    """Return an import and its files; None if it does not exist."""
 
-    def job(connection: sqlite3.Connection) -> tuple[ImportRecord, list[ImportFileRecord]] | None:
+    def read(connection: sqlite3.Connection) -> tuple[ImportRecord, list[ImportFileRecord]] | None:
         row = connection.execute(LIST_IMPORTS_SQL, (number + 1, 1)).fetchone()
         if row is None or row[0] != number:
             return None
         return ImportRecord(*row), [
-            ImportFileRecord(*each) for each in connection.execute(IMPORT_FILES_SQL, (number,))
+            ImportFileRecord(*file) for file in connection.execute(IMPORT_FILES_SQL, (number,))
         ]
 
-    return await database.read(job)
+    return await database.read(read)

@@ -1,6 +1,6 @@
-"""Clears away what counts no longer: cut-off imports, and what newer imports replaced.
+"""Removal of interrupted imports and of rows that newer imports replaced.
 
-All of it in small steps, each of which leaves everything that counts as it was.
+All functions work in small steps; none of the steps changes published totals.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LOG = logging.getLogger("marquee.import")
 
 KeyRow = tuple[Any, ...]
 
-# All tables that bear an import's number, with the rest of their keys.
+# Tables with an import's number, and the other columns of their keys.
 IMPORT_TABLE_KEYS = {
     "click": ("id",),
     "conversion": ("id",),
@@ -33,7 +33,7 @@ IMPORT_TABLE_KEYS = {
     "replacement": ("slot", "campaign"),
 }
 STATS_KEY = IMPORT_TABLE_KEYS["figure"]
-# Each published import has figures of its own; beyond so many they are merged.
+# Maximum number of published imports with separate stats; beyond it they are merged.
 MAX_UNMERGED_IMPORTS = 8
 MERGE_STATS_SQL = """
 INSERT INTO figure SELECT slot, campaign, banner, -1, impressions, clicks, conversions, revenue
@@ -52,25 +52,25 @@ FROM figure WHERE slot = ? AND campaign = ? AND banner = ? AND import = ?
 
 
 async def remove_unpublished(database: Database, images: Path) -> None:
-    """Remove all that imports staged and never published; none may be under way."""
+    """Remove all unpublished imports; none may be active."""
     imports = TableScan("import", ("id",), "id", "published_at IS NULL")
     for (number,) in await read_all_rows(database.read_internal, imports):
         await remove_import(database, images, number)
-        LOG.info("removed the rows of import %d, which was interrupted or undone", number)
+        LOG.info("removed interrupted or undone import number=%d", number)
     await _delete_unused_images(database, images)
 
 
 async def remove_import(database: Database, images: Path, number: int) -> None:
-    """Remove an unpublished import; none other may be under way."""
-    # A last step of it, whose caller was cancelled, may still be queued: let it pass.
+    """Remove an unpublished import; no other may be active."""
+    # Wait for a queued step of the import whose caller was cancelled.
     await database.write(lambda _: None)
     for table, key in IMPORT_TABLE_KEYS.items():
         delete = f"DELETE FROM {table} WHERE import = {number:d} AND " + " AND ".join(  # noqa: S608
             f"{name} = ?" for name in key
         )
-        steps = BatchedWriter(database)
+        writer = BatchedWriter(database)
         async for rows in read_pages(database.read_internal, _import_key_scan(table, number)):
-            await steps.write(rows, partial(_execute_many, delete))
+            await writer.write(rows, partial(_execute_many, delete))
         if table == "conversion":
             await restore_replaced(database, number)
     await BatchedWriter(database).write(
@@ -80,12 +80,12 @@ async def remove_import(database: Database, images: Path, number: int) -> None:
 
 
 async def remove_superseded(database: Database) -> None:
-    """Remove targets and images that a published import replaced which is not among the newest.
+    """Remove targets and images that an import before the newest `MAX_UNMERGED_IMPORTS` replaced.
 
-    One of the `APART` newest may still be taken back.
+    An undo of a newer import restores the ones that it replaced.
     """
     for table in ("target", "image"):
-        stale = TableScan(
+        superseded = TableScan(
             f"{table} AS old",
             ("banner", "import"),
             "banner, import",
@@ -96,35 +96,35 @@ async def remove_superseded(database: Database) -> None:
             f"LIMIT 1 OFFSET {MAX_UNMERGED_IMPORTS}))",
         )
         delete = f"DELETE FROM {table} WHERE banner = ? AND import = ?"  # noqa: S608
-        steps = BatchedWriter(database)
-        async for rows in read_pages(database.read_internal, stale):
-            await steps.write(rows, partial(_execute_many, delete))
+        writer = BatchedWriter(database)
+        async for rows in read_pages(database.read_internal, superseded):
+            await writer.write(rows, partial(_execute_many, delete))
 
 
-async def merge_stats(database: Database, apart: int = MAX_UNMERGED_IMPORTS) -> None:
-    """Merge the published imports' figures if they are more than `apart`.
+async def merge_stats(database: Database, max_unmerged: int = MAX_UNMERGED_IMPORTS) -> None:
+    """Merge the stats of published imports if more than `max_unmerged` have separate stats.
 
-    What each of them counted is kept aside, so that it can still be taken back.
+    The stats of each import are also copied to `merged_figure` for a later undo.
     """
     read = database.read_internal
     published = TableScan("import", ("id",), "id", "id > 0 AND published_at IS NOT NULL")
     numbers = [number for (number,) in await read_all_rows(read, published)]
-    if len(numbers) <= apart:
+    if len(numbers) <= max_unmerged:
         return
-    used: set[int] = set()
+    unmerged: set[int] = set()
     async for _ in map_pages(
         read,
         TableScan("figure", STATS_KEY, "import"),
-        lambda rows: used.update(it for (it,) in rows),
+        lambda rows: unmerged.update(number for (number,) in rows),
     ):
         pass
-    numbers = [number for number in numbers if number in used]
-    if len(numbers) <= apart:
+    numbers = [number for number in numbers if number in unmerged]
+    if len(numbers) <= max_unmerged:
         return
-    steps = BatchedWriter(database)
+    writer = BatchedWriter(database)
     for number in numbers:
         async for rows in read_pages(read, _import_key_scan("figure", number)):
-            await steps.write(rows, partial(_merge_stats_rows, number))
+            await writer.write(rows, partial(_merge_stats_rows, number))
 
 
 def _merge_stats_rows(number: int, connection: sqlite3.Connection, keys: Sequence[KeyRow]) -> None:
@@ -141,7 +141,7 @@ def _execute_many(sql: str, connection: sqlite3.Connection, rows: Sequence[KeyRo
 
 
 def _import_key_scan(table: str, number: int) -> TableScan:
-    """The keys of an import's rows in a table."""
+    """Return a scan of the keys of an import's rows."""
     key = IMPORT_TABLE_KEYS[table]
     return TableScan(table, key, ", ".join(key), "import = ?", (number,))
 

@@ -1,4 +1,4 @@
-"""The rows that imports did not take; the newest are kept, those that fall out are counted."""
+"""Rejected rows of imports: the newest are stored, dropped ones are counted."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ PUBLISHED_IMPORT_ONLY = "import IN (SELECT id FROM import WHERE published_at IS 
 
 @dataclass(frozen=True)
 class RejectedRowEntry:
-    """A row that was not taken, as it came; line 0 is the file as a whole."""
+    """A rejected row with its original text; line 0 stands for the whole file."""
 
     id: int
     number: int  # of the import
@@ -27,7 +27,7 @@ class RejectedRowEntry:
 
 @dataclass(frozen=True)
 class RejectedRowPage:
-    """A page of rejected rows, newest first; `next` goes on from there, None at the end."""
+    """A page of rejected rows, newest first; `next` is the next `before`, None at the end."""
 
     rejected: list[RejectedRowEntry]
     kept: int
@@ -38,51 +38,50 @@ class RejectedRowPage:
 async def list_rejected_rows(
     database: Database, *, before: int | None = None, limit: int = 100, number: int | None = None
 ) -> RejectedRowPage:
-    """The newest `limit` rejected rows whose id is below `before`, and how many there are.
+    """Return the newest `limit` rejected rows with ids below `before`, and the total counts.
 
-    Of the import of that `number` alone, if one is given.
+    With `number`, of that import only.
     """
-    which, whose = (
+    condition, parameters = (
         (PUBLISHED_IMPORT_ONLY, ())
         if number is None
         else (f"{PUBLISHED_IMPORT_ONLY} AND import = ?", (number,))
     )
 
-    def job(connection: sqlite3.Connection) -> RejectedRowPage:
+    def read(connection: sqlite3.Connection) -> RejectedRowPage:
         sql = (
-            f"SELECT id, import, file, line, reason, row FROM reject WHERE {which} "  # noqa: S608
+            f"SELECT id, import, file, line, reason, row FROM reject WHERE {condition} "  # noqa: S608
             "AND id < ? ORDER BY id DESC LIMIT ?"
         )
-        values = (*whose, 2**63 - 1 if before is None else before, limit + 1)
+        values = (*parameters, 2**63 - 1 if before is None else before, limit + 1)
         rows = [RejectedRowEntry(*row) for row in connection.execute(sql, values)]
-        count = f"SELECT count(*) FROM reject WHERE {which}"  # noqa: S608
-        kept = connection.execute(count, whose).fetchone()[0]
+        count_sql = f"SELECT count(*) FROM reject WHERE {condition}"  # noqa: S608
+        kept = connection.execute(count_sql, parameters).fetchone()[0]
         sql = "SELECT value FROM counter WHERE name = ?"
         dropped = connection.execute(sql, (DROPPED_ROWS_COUNTER,)).fetchone()
-        more = len(rows) > limit
         return RejectedRowPage(
             rows[:limit],
             kept,
             dropped[0] if dropped else 0,
-            rows[limit - 1].id if more else None,
+            rows[limit - 1].id if len(rows) > limit else None,
         )
 
-    return await database.read(job)
+    return await database.read(read)
 
 
 class ListRejectedRows(AdminCommand[RejectedRowPage], frozen=True):
-    """The newest rejected rows whose id is below `before`."""
+    """List the newest rejected rows with ids below `before`."""
 
     before: int | None = None
     limit: int = 100
 
     async def run(self, database: Database) -> RejectedRowPage:
-        """See `rejects`."""
+        """See `list_rejected_rows`."""
         return await list_rejected_rows(database, before=self.before, limit=max(1, self.limit))
 
 
 def count_dropped_rows(connection: sqlite3.Connection, count: int) -> None:
-    """Count rows that fell out."""
+    """Add to the number of dropped rows."""
     if count:
         sql = (
             "INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET "
@@ -92,15 +91,15 @@ def count_dropped_rows(connection: sqlite3.Connection, count: int) -> None:
 
 
 async def trim_rejected_rows(database: Database) -> None:
-    """Let the oldest rows beyond `LIMIT` fall out, in small steps."""
+    """Delete the oldest rows beyond `MAX_REJECTED_ROWS` in small steps."""
 
-    def oldest(connection: sqlite3.Connection) -> list[tuple[int]]:
+    def find_oldest(connection: sqlite3.Connection) -> list[tuple[int]]:
         excess = connection.execute("SELECT count(*) FROM reject").fetchone()[0] - MAX_REJECTED_ROWS
         sql = "SELECT id FROM reject ORDER BY id LIMIT ?"
         return connection.execute(sql, (max(0, excess),)).fetchall()
 
-    def drop(connection: sqlite3.Connection, rows: Sequence[tuple[int]]) -> None:
+    def delete(connection: sqlite3.Connection, rows: Sequence[tuple[int]]) -> None:
         connection.executemany("DELETE FROM reject WHERE id = ?", rows)
         count_dropped_rows(connection, len(rows))
 
-    await BatchedWriter(database).write(await database.read_internal(oldest), drop)
+    await BatchedWriter(database).write(await database.read_internal(find_oldest), delete)

@@ -166,7 +166,7 @@ def _put_story(connection: sqlite3.Connection, by: str, story: Story) -> PutStor
         return PutStoryResult("duplicate")
     connection.execute(UPSERT_STORY_SQL, (*row, time_ns() // 1000, story.id))
     if known is None:
-        write_audit_entry(connection, by, "made a story", f"{story.id}; {_audit_text(row)}")
+        write_audit_entry(connection, by, "created story", f"{story.id}; {_audit_text(row)}")
         return PutStoryResult("stored")
     about = format_changes(_audit_fields(known), _audit_fields(row))
     write_audit_entry(connection, by, "changed a story", f"{story.id}; {about}")

@@ -160,7 +160,7 @@ REJECTED_ARCHIVES = [
     (long_comment, "cannot be read"),
     (truncated, "cannot be read"),
     (corrupt_stream, "cannot be read"),
-    (duplicate_names, "came twice"),
+    (duplicate_names, "uploaded twice"),
 ]
 IDS = [each.__name__ if each.__name__ != "<lambda>" else "ratio" for each, _ in REJECTED_ARCHIVES]
 

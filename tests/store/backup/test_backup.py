@@ -213,7 +213,7 @@ def test_imports_that_replace_images_amid_a_backup_make_it_begin_anew(
         async def job(database: Database) -> None:
             staging = ImportStaging(database, data / "images")
             await import_folder(again, staging)
-            await staging.clear()
+            await staging.clean_up()
 
         with_database(data, job)
 

@@ -74,7 +74,7 @@ def test_published_image_is_visible_after_the_cache_is_cleared(tmp_path: Path) -
         seen: list[Any] = []
         for body in (PNG, GIF):
             await staging.begin("here")
-            await staging.image(5, body)
+            await staging.add_image(5, body)
             images.clear_cache()
             seen.append(await images.get(5))
             await staging.publish()

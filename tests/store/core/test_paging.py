@@ -203,13 +203,16 @@ def test_no_read_of_the_servers_own_grows_with_its_table(
             assert len(await ListStories().run(database)) == ROWS
             assert len(await ListStories("2").run(database)) == ROWS // 2
             await SiteRegistry(database).refresh()
-            assert len((await EventSchemaStore.open(database)).kept) > ROWS
+            assert len((await EventSchemaStore.open(database)).schemas) > ROWS
             assert len(await AudienceHistory(database, "here", 30).recent_hosts(200)) == 200
             staging = ImportStaging(database, tmp_path / "images")
-            await staging.clear()
-            assert await staging.known([(b"%d" % n, "file") for n in range(ROWS)]) == [None] * ROWS
+            await staging.clean_up()
+            assert (
+                await staging.find_imported([(b"%d" % n, "file") for n in range(ROWS)])
+                == [None] * ROWS
+            )
             retention = EventRetention(database, views, 31)
-            while await retention.once(start + 60 * DAY_MICROS):
+            while await retention.run_step(start + 60 * DAY_MICROS):
                 pass
             assert retention.dropped == ROWS
             sql = "SELECT count(*) FROM sealed_kind"

@@ -39,7 +39,7 @@ def test_a_click_that_cannot_be_kept_has_none(tmp_path: Path) -> None:
         assert isinstance(await asyncio.gather(filler, return_exceptions=True), list)
         with blocked_writer(database):
             log.append([event_row(data="x" * 5_000)] * 8)
-            assert not log.room(0)
+            assert not log.has_room(0)
             assert await ClickLog(log).record(7, 3, 2) is None
         await log.drain()
 
@@ -52,7 +52,7 @@ def test_a_visitor_waits_no_longer_than_a_click_is_worth(tmp_path: Path) -> None
         log = await EventLog.open(database)
         async with asyncio.timeout(60):  # else it would wait for as long as the writer is held
             with blocked_writer(database):
-                assert await ClickLog(log, patience=0.05).record(7, 3, 2) is None
+                assert await ClickLog(log, timeout=0.05).record(7, 3, 2) is None
         await log.drain()
 
     with_database(tmp_path, use)

@@ -99,7 +99,7 @@ def test_what_is_found_and_counted_follows_from_what_happened(
             now += chance.randrange(5 * DAY_MICROS)
             await opened.projections.catch_up()
             retention = EventRetention(opened.database, opened.projections, DAYS)
-            while await retention.once(now):
+            while await retention.run_step(now):
                 pass
             model.retain(now)
         elif deed == "new":
@@ -112,7 +112,7 @@ def test_what_is_found_and_counted_follows_from_what_happened(
                 for number, each in model.kept.items()
                 if each[2] == session and app in (None, each[1])
             ]
-            assert (await opened.mutations.forget(session, app)).events == len(theirs)
+            assert (await opened.mutations.erase_session(session, app)).events == len(theirs)
             for number in theirs:
                 del model.kept[number]
         elif model.kept:

@@ -223,14 +223,14 @@ def test_a_long_queue_is_written_in_commits_of_bounded_size(tmp_path: Path) -> N
         log = await EventLog.open(database)
         with blocked_writer(database):
             futures = [log.append([event_row()] * 500) for _ in range(2)]
-            assert not log.crowded
+            assert not log.is_backlogged
             futures += [log.append([event_row()] * 500) for _ in range(38)]
-            assert log.crowded
+            assert log.is_backlogged
         await asyncio.gather(*futures)
         assert 12 <= database.commits <= 20
         assert log_counts(log) == (20_000, 0, 0, 0)
-        assert log.queued == 0
-        assert not log.crowded
+        assert log.queued_bytes == 0
+        assert not log.is_backlogged
 
     with_database(tmp_path, use)
 
@@ -251,20 +251,20 @@ def test_one_who_cannot_be_told_keeps_nothing_from_the_others(
         log = await EventLog.open(database)
         with blocked_writer(database):
             first = log.append([event_row()])
-            log.take(Deaf(), [event_row()])
+            log.enqueue(Deaf(), [event_row()])
             second = log.append([event_row()])
         await asyncio.gather(first, second)
         assert log_counts(log) == (3, 0, 0, 0)
         await database.write(lambda connection: connection.execute("DROP TABLE event").rowcount)
         first = log.append([event_row()])
-        log.take(Deaf(), [event_row()])
+        log.enqueue(Deaf(), [event_row()])
         second = log.append([event_row()])
         for each in (first, second):
             with pytest.raises(StoreError):
                 await each
 
     with_database(tmp_path, use)
-    assert caplog.text.count("could not be told") == 2
+    assert caplog.text.count("a waiter of a commit failed") == 2
 
 
 def test_one_who_left_takes_nothing_from_the_others_and_its_event_stays(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_one_who_left_takes_nothing_from_the_others_and_its_event_stays(tmp_path
             leaving, staying = log.append([event_row("gone")]), log.append([event_row()])
             leaving.cancel()
         assert verdicts(await staying) == ["stored"]
-        assert log.queued == 0
+        assert log.queued_bytes == 0
 
     with_database(tmp_path, use)
     assert query_rows(tmp_path, "SELECT name FROM event") == [("gone",), ("pageview",)]
@@ -297,12 +297,12 @@ def test_counts_and_ids_go_on_after_a_restart(tmp_path: Path) -> None:
         log = await EventLog.open(database)
         await log.append([event_row(), row_of_sender("a")], [(1, b"{", "[]")])
         await log.append([row_of_sender("a")], refused=3)
-        log.refuse(2)
+        log.count_refused(2)
         await log.drain()
         assert log_counts(log) == (2, 1, 1, 5)
         # Also past what is no longer there.
         await database.write(lambda connection: connection.execute("DELETE FROM event").rowcount)
-        return log.last
+        return log.last_id
 
     async def second(database: Database) -> None:
         log = await EventLog.open(database)
@@ -319,7 +319,7 @@ def test_draining_waits_for_all_that_waits(tmp_path: Path) -> None:
         log = await EventLog.open(database)
         await log.drain()
         futures = [log.append([event_row()]) for _ in range(5_000)]
-        log.refuse()
+        log.count_refused()
         await log.drain()
         assert all(future.done() for future in futures)
         assert log_counts(log) == (5_000, 0, 0, 1)

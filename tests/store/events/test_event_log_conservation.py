@@ -104,7 +104,7 @@ class Conservation(RuleBasedStateMachine):
     @rule(items=st.integers(1, 3))
     def refuse(self, items: int) -> None:
         async def run() -> None:
-            self.log.refuse(items)
+            self.log.count_refused(items)
             await self.log.drain()
 
         self.runner.run(run())
@@ -165,7 +165,7 @@ class Conservation(RuleBasedStateMachine):
         assert query_rows(self.folder, sql) == [(*expected, sum(expected))]
         found = query_rows(self.folder, "SELECT id FROM event ORDER BY id")
         assert found == [(number,) for number in self.ids]
-        assert self.log.queued == 0
+        assert self.log.queued_bytes == 0
 
 
 TestConservation = Conservation.TestCase

@@ -29,13 +29,13 @@ def test_on_a_full_disk_events_are_refused_and_taken_again_once_there_is_room(
         with blocked_writer(database):
             both = [log.append(large, [(1, b"{", "[]")]), log.append([event_row()])]
             await asyncio.sleep(0)
-            log.refuse()
+            log.count_refused()
         for future in both:
             with pytest.raises(StoreFull):
                 await future
         with pytest.raises(StoreFull):
             await log.append(large, counted=False)
-        assert log.queued == 0
+        assert log.queued_bytes == 0
         await log.drain()
         # All are in one commit, with those that it could not store.
         assert log_counts(log) == (0, 0, 0, 13)
@@ -93,7 +93,7 @@ def test_an_unforeseen_error_is_told_to_all_who_wait_and_the_log_goes_on(
         assert log_counts(log) == (1, 0, 0, 2)
 
     with_database(tmp_path, use)
-    assert "a commit of the log failed" in caplog.text
+    assert "commit of the event log failed" in caplog.text
 
 
 def test_a_commit_cannot_be_half_of_a_request(tmp_path: Path) -> None:

@@ -35,14 +35,14 @@ def test_the_queue_is_bounded_by_the_bytes_that_it_holds(tmp_path: Path) -> None
         log = await EventLog.open(database, queue_bytes=1_000_000)
         with blocked_writer(database):
             taken = []
-            while log.room(50_000):
+            while log.has_room(50_000):
                 taken.append(log.append([event_row()], size=50_000))
             assert len(taken) == 18  # and what each holds beside its body
-            assert log.room(10_000)
-            assert not log.room(60_000)
+            assert log.has_room(10_000)
+            assert not log.has_room(60_000)
         await asyncio.gather(*taken)
-        assert log.queued == 0
-        assert log.room(50_000)
+        assert log.queued_bytes == 0
+        assert log.has_room(50_000)
 
     with_database(tmp_path, use)
 
@@ -52,7 +52,7 @@ def test_small_events_weigh_what_they_hold_in_memory(tmp_path: Path) -> None:
         log = await EventLog.open(database, queue_bytes=1_000_000)
         with blocked_writer(database):
             taken = []
-            while log.room(300):
+            while log.has_room(300):
                 taken.append(log.append([event_row()], size=300))
             assert 200 < len(taken) < 500
         await asyncio.gather(*taken)
@@ -63,16 +63,16 @@ def test_small_events_weigh_what_they_hold_in_memory(tmp_path: Path) -> None:
 def test_nothing_is_taken_while_someone_has_waited_too_long(tmp_path: Path, clock: Clock) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_age=0.05)
-        assert log.waiting == 0
+        assert log.oldest_wait == 0
         with blocked_writer(database):
             waiting = log.append([event_row()])
-            assert log.room(1)
+            assert log.has_room(1)
             clock.now += 0.06
-            assert log.waiting > 0.05
-            assert not log.room(1)
+            assert log.oldest_wait > 0.05
+            assert not log.has_room(1)
         await waiting
-        assert log.room(1)
-        assert log.waiting == 0
+        assert log.has_room(1)
+        assert log.oldest_wait == 0
         assert log.longest_wait > 0.05
 
     with_database(tmp_path, use)
@@ -87,8 +87,8 @@ def test_age_is_that_of_the_oldest_who_still_waits(tmp_path: Path, clock: Clock)
             clock.now += 0.06
             second = log.append([event_row()])
         await first
-        assert log.waiting < 0.05
-        assert log.room(1)
+        assert log.oldest_wait < 0.05
+        assert log.has_room(1)
         await second
 
     with_database(tmp_path, use)
@@ -99,12 +99,12 @@ def test_one_request_that_is_larger_than_the_queue_is_taken_when_nothing_waits(
 ) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database, queue_bytes=1_000)
-        assert log.room(10_000)
+        assert log.has_room(10_000)
         with blocked_writer(database):
             large = log.append([event_row()], size=10_000)
-            assert not log.room(1)
+            assert not log.has_room(1)
         await large
-        assert log.room(10_000)
+        assert log.has_room(10_000)
 
     with_database(tmp_path, use)
 
@@ -117,12 +117,12 @@ def test_what_was_refused_is_counted_with_the_next_commit_or_one_of_its_own(
         with blocked_writer(database):
             waiting = log.append([event_row()])
             await asyncio.sleep(0)
-            log.refuse(3)
+            log.count_refused(3)
             assert log_counts(log) == (0, 0, 0, 0)
             other = log.append([event_row()])
         await asyncio.gather(waiting, other)
         assert log_counts(log) == (2, 0, 0, 3)
-        log.refuse()
+        log.count_refused()
         await log.drain()
         assert log_counts(log) == (2, 0, 0, 4)
         assert database.commits == 3
@@ -143,18 +143,18 @@ def test_a_queue_that_stands_takes_nothing_while_someone_has_waited_for_a_moment
         taken = [log.append([event_row()], size=3_000_000) for _ in range(40)]
         await asyncio.sleep(0.01)
         clock.now += 0.1
-        assert log.waiting > 0.05
-        assert log.room(1)  # a burst, for all that is known
+        assert log.oldest_wait > 0.05
+        assert log.has_room(1)  # a burst, for all that is known
         clock.now += 0.2
-        assert not log.room(1)
+        assert not log.has_room(1)
         await asyncio.gather(*taken)
-        assert log.room(1)
+        assert log.has_room(1)
         # And the next burst is one again.
         taken = [log.append([event_row()], size=3_000_000) for _ in range(10)]
         await asyncio.sleep(0.01)
         clock.now += 0.1
-        assert log.waiting > 0.05
-        assert log.room(1)
+        assert log.oldest_wait > 0.05
+        assert log.has_room(1)
         await asyncio.gather(*taken)
 
     with_database(tmp_path, use)
@@ -173,7 +173,7 @@ def test_one_commit_that_takes_long_is_no_queue_that_stands(
             await asyncio.sleep(0.01)
             clock.now += 0.1
             second = log.append([event_row()])
-            assert log.room(1)
+            assert log.has_room(1)
         await asyncio.gather(first, second)
 
     with_database(tmp_path, use)

@@ -42,13 +42,13 @@ def test_a_forgotten_session_leaves_no_byte_in_the_files(tmp_path: Path, folded:
                 if folded:
                     await opened.projections.step()
             for who in people[:10]:
-                assert await opened.mutations.forget(who, None) == ErasureResult(3, 0)
+                assert await opened.mutations.erase_session(who, None) == ErasureResult(3, 0)
                 assert await opened.find_ids(session=who) == []
                 assert who.encode() not in bytes_of(tmp_path)
             for who in people[10:20]:
                 assert len(await opened.find_ids(session=who)) == 3
                 assert who.encode() in bytes_of(tmp_path)
-            assert await opened.mutations.forget(people[0], None) == ErasureResult(0, 0)
+            assert await opened.mutations.erase_session(people[0], None) == ErasureResult(0, 0)
 
     asyncio.run(run())
 
@@ -58,10 +58,10 @@ def test_forgetting_ends_with_what_was_acknowledged_and_with_the_app(tmp_path: P
         async with OpenEventStore(tmp_path) as opened:
             mine, theirs = await opened.append(event_row(app=1), event_row(app=2))
             opened.log.append([event_row(app=1)])  # not committed yet when it is asked for
-            assert await opened.mutations.forget("s", 1) == ErasureResult(2, 0)
+            assert await opened.mutations.erase_session("s", 1) == ErasureResult(2, 0)
             assert await opened.events.get(mine) is None
             assert await opened.find_ids() == [theirs]
-            assert await opened.mutations.forget("s", None) == ErasureResult(1, 0)
+            assert await opened.mutations.erase_session("s", None) == ErasureResult(1, 0)
             assert await opened.find_ids() == []
 
     asyncio.run(run())
@@ -81,7 +81,7 @@ def test_figures_stay_as_they_were_and_are_rebuilt_so(tmp_path: Path, folded: bo
             )  # fmt: skip
             if folded:
                 before = await opened.projection_counts()
-            await opened.mutations.forget("s", None)
+            await opened.mutations.erase_session("s", None)
             assert await opened.mutations.delete(click)
             assert await opened.mutations.delete(conversion)
             assert not await opened.mutations.delete(click)
@@ -104,7 +104,7 @@ def test_a_forgotten_event_does_not_come_back_by_a_retry(tmp_path: Path) -> None
         async with OpenEventStore(tmp_path) as opened:
             [(first, _)] = await opened.log.append([row_of_sender("mine", session="p")])
             [(other, _)] = await opened.log.append([row_of_sender("kept", session="q")])
-            await opened.mutations.forget("p", None)
+            await opened.mutations.erase_session("p", None)
             assert b"mine" not in bytes_of(tmp_path)
         for _ in range(2):  # also after a restart
             async with OpenEventStore(tmp_path) as opened:
@@ -142,9 +142,9 @@ def test_raw_rejects_of_a_forgotten_session_go_too(tmp_path: Path) -> None:
                 await opened.log.append((), [(1, body, "[]")])
             await opened.log.append((), [(2, theirs[0], "[]")])
             before = log_counts(opened.log)
-            assert await opened.mutations.forget(who, 1) == ErasureResult(0, len(theirs))
-            assert await opened.mutations.forget(who, None) == ErasureResult(0, 1)
-            assert await opened.mutations.forget("5", None) == ErasureResult(0, 0)
+            assert await opened.mutations.erase_session(who, 1) == ErasureResult(0, len(theirs))
+            assert await opened.mutations.erase_session(who, None) == ErasureResult(0, 1)
+            assert await opened.mutations.erase_session("5", None) == ErasureResult(0, 0)
             assert log_counts(opened.log) == before
             assert bytes_of(tmp_path).count(who.encode()) == 1  # the one that is none of theirs
 
@@ -203,7 +203,7 @@ def test_while_another_program_reads_it_is_told_that_bytes_may_be_left(
                     await opened.mutations.delete(number)
                 assert await opened.find_ids() == []
             # Asked for again, it is done.
-            await opened.mutations.forget("s", None)
+            await opened.mutations.erase_session("s", None)
             assert b"quicksilver" not in bytes_of(tmp_path)
 
     asyncio.run(run())

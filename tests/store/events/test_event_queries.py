@@ -11,11 +11,11 @@ import pytest
 
 from store.api.errors import StoreBusy
 from store.sqlite.core.database import run_on_connection
-from store.sqlite.events import event_queries
-from store.sqlite.events.event_queries import (
+from store.sqlite.events import event_queries, event_search
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import (
     EventFilter,
     EventPage,
-    EventQueries,
     InvalidEventCursor,
     LoggedEvent,
 )
@@ -237,7 +237,7 @@ def test_a_cursor_that_was_not_given_out_is_told(tmp_path: Path, cursor: str) ->
 def test_a_long_tail_is_folded_before_it_is_looked_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_queries, "MAX_TAIL_ROWS", 10)
+    monkeypatch.setattr(event_search, "MAX_TAIL_ROWS", 10)
 
     async def run() -> None:
         async with OpenEventStore(tmp_path) as opened:
@@ -253,7 +253,7 @@ def test_a_long_tail_is_folded_before_it_is_looked_through(
 def test_views_that_are_far_behind_are_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_queries, "MAX_TAIL_ROWS", 10)
+    monkeypatch.setattr(event_search, "MAX_TAIL_ROWS", 10)
     monkeypatch.setattr(event_queries, "MAX_PROJECTION_STEPS", 3)
 
     async def run() -> None:
@@ -272,8 +272,8 @@ def test_views_that_are_far_behind_are_not_waited_for(
 def test_where_much_is_looked_through_pages_are_short_and_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_queries, "MAX_INDEX_LISTS", 2)
-    monkeypatch.setattr(event_queries, "MAX_INDEX_ROWS", 7)
+    monkeypatch.setattr(event_search, "MAX_INDEX_LISTS", 2)
+    monkeypatch.setattr(event_search, "MAX_INDEX_ROWS", 7)
 
     async def run() -> None:
         async with OpenEventStore(tmp_path) as opened:

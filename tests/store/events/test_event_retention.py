@@ -28,7 +28,7 @@ async def appended(log: EventLog, received: int, *rows: Any) -> list[int]:
 async def all_of(retention: EventRetention, now: int) -> int:
     """All that is due; in how many steps."""
     steps = 1
-    while await retention.once(now):
+    while await retention.run_step(now):
         steps += 1
     return steps
 
@@ -72,7 +72,7 @@ def test_figures_stay_when_what_they_count_is_dropped(tmp_path: Path, seed: int)
             for day in range(-100, 0, 2):
                 received = NOW + day * DAY_MICROS
                 numbers += await appended(opened.log, received, *some(chance, received))
-            await opened.mutations.forget("s", 1)
+            await opened.mutations.erase_session("s", 1)
             kept = await opened.find_ids()
             before = await opened.projection_counts()
             for now in range(NOW - 50 * DAY_MICROS, NOW, 9 * DAY_MICROS):
@@ -138,7 +138,7 @@ def test_a_sealing_that_is_cut_off_is_begun_anew(
             with monkeypatch.context() as cut:
                 cut.setattr("store.sqlite.events.event_retention.SET_SEALED_UNTIL_SQL", "no SQL")
                 with suppress(Exception):
-                    await retention.once(NOW)
+                    await retention.run_step(NOW)
             sql = "SELECT count(*) FROM sealed_minute"
             assert await opened.database.read(lambda it: it.execute(sql).fetchone()) == (4,)
             assert await opened.projection_counts() == before
@@ -183,7 +183,7 @@ def test_only_what_the_views_have_is_dropped(tmp_path: Path) -> None:
             assert await opened.database.write(
                 lambda it: it.execute("UPDATE log SET sealed = ?", (NOW,)).rowcount
             )
-            await retention.once(NOW)
+            await retention.run_step(NOW)
             assert (retention.dropped, len(await opened.find_ids())) == (0, 3)
 
     asyncio.run(run())

@@ -25,7 +25,7 @@ def bodies(folder: Path) -> list[object]:
 
 def test_the_newest_are_kept_and_what_falls_out_is_counted(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await EventLog.open(database, bounds=RejectedEventLimits(rows=10))
+        log = await EventLog.open(database, rejected_limits=RejectedEventLimits(rows=10))
         for number in range(15):
             await log.append([], [wrong(b"%d" % number)])
         assert bodies(tmp_path) == [b"%d" % number for number in range(5, 15)]
@@ -40,7 +40,7 @@ def test_the_newest_are_kept_and_what_falls_out_is_counted(tmp_path: Path) -> No
 
 def test_they_are_bounded_in_bytes(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
-        log = await EventLog.open(database, bounds=RejectedEventLimits(bytes=1_000))
+        log = await EventLog.open(database, rejected_limits=RejectedEventLimits(bytes=1_000))
         for size in (400, 400, 196, 200):
             await log.append([], [wrong(b"x" * size)])
         assert [len(str(each, "ascii")) for each in bodies(tmp_path)] == [400, 196, 200]  # type: ignore[call-overload]
@@ -52,7 +52,7 @@ def test_they_are_bounded_in_bytes(tmp_path: Path) -> None:
 def test_old_ones_fall_out_when_asked_to_and_never_by_the_time_of_another(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         bounds = RejectedEventLimits(days=1)
-        log = await EventLog.open(database, bounds=bounds)
+        log = await EventLog.open(database, rejected_limits=bounds)
         await log.append([], [wrong(b"1")], received=1 * DAY)
         await log.append([], [wrong(b"2")], received=2 * DAY)
         await log.append([], [wrong(b"3")], received=2 * DAY + 1)
@@ -74,10 +74,13 @@ def test_many_that_are_out_of_bounds_go_in_small_steps(tmp_path: Path) -> None:
     async def use(database: Database) -> None:
         log = await EventLog.open(database)
         await log.append([], [wrong()] * 200)
-        log = await EventLog.open(database, bounds=RejectedEventLimits(rows=10))
+        log = await EventLog.open(database, rejected_limits=RejectedEventLimits(rows=10))
         await log.append([], [wrong()])
         assert query_rows(tmp_path, TOTALS)[0][0] == 201 - 18
-        assert await database.write(lambda c: trim_rejected_events(c, log.bounds, 0, 100)) == 100
+        assert (
+            await database.write(lambda c: trim_rejected_events(c, log.rejected_limits, 0, 100))
+            == 100
+        )
 
     with_database(tmp_path, use)
 

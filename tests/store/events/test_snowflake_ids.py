@@ -20,7 +20,7 @@ def test_ids_rise_fit_64_bits_and_bear_their_node(
     ids = SnowflakeIds(last, node)
     taken = [last]
     for count, milliseconds in takes:
-        some = [ids.one(milliseconds)] if count == 1 else ids.take(count, milliseconds)
+        some = [ids.generate_one(milliseconds)] if count == 1 else ids.generate(count, milliseconds)
         assert len(some) == count
         taken += some
     assert all(before < after for before, after in pairwise(taken))
@@ -34,24 +34,24 @@ def test_an_id_tells_its_millisecond_when_the_clock_goes_forward(
     milliseconds: int, count: int, node: int
 ) -> None:
     ids = SnowflakeIds((milliseconds - 1) << 22, node)
-    assert {number >> 22 for number in ids.take(count, milliseconds)} == {milliseconds}
+    assert {number >> 22 for number in ids.generate(count, milliseconds)} == {milliseconds}
 
 
 def test_a_full_millisecond_goes_on_into_the_next() -> None:
     ids = SnowflakeIds(0)
-    some = ids.take(4_097, 5)
+    some = ids.generate(4_097, 5)
     assert (some[-2] >> 22, some[-1] >> 22, some[-1]) == (5, 6, 6 << 22)
-    assert ids.take(1, 5)[0] == (6 << 22) + 1
+    assert ids.generate(1, 5)[0] == (6 << 22) + 1
 
 
 def test_a_clock_set_back_is_waited_for() -> None:
     ids = SnowflakeIds(0)
-    ids.take(1, 1_000)
-    assert ids.take(1, 10)[0] == (1_000 << 22) + 1
-    assert ids.take(1, 1_001)[0] == 1_001 << 22
+    ids.generate(1, 1_000)
+    assert ids.generate(1, 10)[0] == (1_000 << 22) + 1
+    assert ids.generate(1, 1_001)[0] == 1_001 << 22
 
 
 @pytest.mark.parametrize("node", [-1, NODE_COUNT])
 def test_a_node_that_does_not_fit_is_told(node: int) -> None:
-    with pytest.raises(ValueError, match="0 to 1023"):
+    with pytest.raises(ValueError, match="0–1023"):
         SnowflakeIds(0, node)

@@ -17,7 +17,8 @@ from domain.banners.ranking import BannerStats
 from store.sqlite.banners.campaign_stats import load_live_stats
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
-from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import EventFilter
 from store.sqlite.projections import projections
 from store.sqlite.projections.projections import Projections
 from store.sqlite.projections.session_key import session_key

@@ -286,7 +286,7 @@ def test_an_app_goes_with_its_tokens_stories_and_rules(tmp_path: Path) -> None:
     async def test(held: Held) -> None:
         rules = await EventSchemaStore.open(held.database)
         held.database.watch("apps", rules.reload)
-        before = len(rules.kept)
+        before = len(rules.schemas)
         await rules.put((1, "a", "b"), {}, "test")
         await rules.put((2, "a", "b"), {}, "test")
         await held.put(some(1), some(2), some(3, "token_2"))
@@ -294,7 +294,7 @@ def test_an_app_goes_with_its_tokens_stories_and_rules(tmp_path: Path) -> None:
         assert (removed.id, removed.name, removed.stories) == (1, "App 1", 2)
         assert [app.id for app in await ListApps().run(held.database)] == [2]
         assert [each.id for each in await ListStories().run(held.database)] == [3]
-        assert len(rules.kept) == before + 1
+        assert len(rules.schemas) == before + 1
         with pytest.raises(StoreRefused):
             await RemoveApp("App 1").run(held.database)
         # No other app is ever known by its number, nor another story by those of its.

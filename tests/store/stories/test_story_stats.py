@@ -297,7 +297,7 @@ def test_what_is_sealed_stays_and_spans_look_back_over_it(tmp_path: Path, seed: 
                 rows.extend(new)
                 await opened.log.append(new, received=received)
                 if day % 7 == seed:
-                    while await retention.once(received):
+                    while await retention.run_step(received):
                         pass
             before = await figures(opened)
             kept = await opened.database.read(

@@ -6,7 +6,8 @@ from typing import Any
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
 from store.sqlite.events.event_mutations import EventMutations
-from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import EventFilter
 from store.sqlite.projections.projections import Projections
 
 

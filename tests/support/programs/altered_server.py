@@ -30,8 +30,8 @@ from store.sqlite.core.database import Database
 from store.sqlite.events import (
     commit_batch,
     event_log,
-    event_queries,
     event_retention,
+    event_search,
     snowflake_ids,
 )
 from store.sqlite.projections import projections
@@ -52,13 +52,13 @@ def let_ids_fall_with_clock() -> None:
     """Derive ids from the clock alone, so that they fall when it is set back."""
 
     class FallingIds(snowflake_ids.SnowflakeIds):
-        def take(self, count: int, milliseconds: int) -> Sequence[int]:
+        def generate(self, count: int, milliseconds: int) -> Sequence[int]:
             self._follow(milliseconds)
-            return super().take(count, milliseconds)
+            return super().generate(count, milliseconds)
 
-        def one(self, milliseconds: int) -> int:
+        def generate_one(self, milliseconds: int) -> int:
             self._follow(milliseconds)
-            return super().one(milliseconds)
+            return super().generate_one(milliseconds)
 
         def _follow(self, milliseconds: int) -> None:
             if self.last >> snowflake_ids.TIMESTAMP_SHIFT > milliseconds:
@@ -71,13 +71,13 @@ def acknowledge_before_commit() -> None:
     """Acknowledge events as soon as they are queued."""
 
     class EarlyEventLog(event_log.EventLog):
-        def take_one(self, waiter: Any, row: Any, **options: Any) -> None:
-            super().take_one(SilentWaiter(), row, **options)
-            waiter.settled([(self.last, "stored")])
+        def enqueue_one(self, waiter: Any, row: Any, **options: Any) -> None:
+            super().enqueue_one(SilentWaiter(), row, **options)
+            waiter.settled([(self.last_id, "stored")])
 
-        def take(self, waiter: Any, rows: Any, *args: Any, **options: Any) -> None:
-            super().take(SilentWaiter(), rows, *args, **options)
-            first = self.last - len(rows) + 1
+        def enqueue(self, waiter: Any, rows: Any, *args: Any, **options: Any) -> None:
+            super().enqueue(SilentWaiter(), rows, *args, **options)
+            first = self.last_id - len(rows) + 1
             waiter.settled([(first + number, "stored") for number in range(len(rows))])
 
     replace_attribute(core, "EventLog", EarlyEventLog)
@@ -111,7 +111,7 @@ def acknowledge_failed_commits() -> None:
 
     def fail(self: event_log.EventLog, batch: commit_batch.CommitBatch, _: Exception) -> None:
         batch.settle({})
-        self._leave(batch)
+        self._dequeue(batch)
 
     event_log.EventLog._fail = fail
 
@@ -142,7 +142,7 @@ def ignore_disk_errors() -> None:
 
 def search_endlessly() -> None:
     """Make every search for events read more rows than a second allows."""
-    find_positions = event_queries._find_positions
+    find_positions = event_search.find_positions
     endless = (
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
     )
@@ -151,7 +151,7 @@ def search_endlessly() -> None:
         connection.execute(endless).fetchone()
         return find_positions(connection, *args)
 
-    event_queries._find_positions = find
+    event_search.find_positions = find
 
 
 def remove_read_deadline() -> None:
@@ -189,7 +189,7 @@ def fail_while_marker_exists() -> None:
         await become(self, path)
 
     projections.Projections._become = become_failing
-    event_retention.EventRetention.once = failing(event_retention.EventRetention.once)
+    event_retention.EventRetention.run_step = failing(event_retention.EventRetention.run_step)
 
 
 def limit_wal_to_2_mb() -> None:
@@ -214,7 +214,7 @@ def accept_any_body() -> None:
 
 def count_no_refused_events() -> None:
     """Do not count refused events."""
-    event_log.EventLog.refuse = lambda *_: None
+    event_log.EventLog.count_refused = lambda *_: None
 
 
 def keep_half_closed_connections() -> None:

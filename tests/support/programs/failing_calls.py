@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from store.api.errors import StoreError, StoreFailed
 from store.sqlite.core.database import Database
 from store.sqlite.events.event_log import EventLog
-from store.sqlite.events.event_queries import EventFilter, EventQueries
+from store.sqlite.events.event_queries import EventQueries
+from store.sqlite.events.event_records import EventFilter
 from store.sqlite.projections.projections import Projections
 from tests.support.programs.altered_server import CHANGES
 from tests.support.programs.log_sender import SendTranscript, count_missing, transcript_event

@@ -136,7 +136,7 @@ def acknowledge_early() -> None:
         stored = append(self, rows, rejects, **options)
         waiting.add(stored)
         stored.add_done_callback(waiting.discard)
-        first = self.last - len(rows) - len(rejects) + 1
+        first = self.last_id - len(rows) - len(rejects) + 1
         outcomes: asyncio.Future[list[AppendOutcome]] = asyncio.get_running_loop().create_future()
         outcomes.get_loop().call_later(
             0.001, outcomes.set_result, [(first + n, "stored") for n in range(len(rows))]
