@@ -1,1 +1,1 @@
-"""What is held in memory."""
+"""In-memory caches and the active visitors."""

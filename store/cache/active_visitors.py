@@ -1,11 +1,11 @@
-"""Who is where: the sessions with a pageview or a heartbeat on a page in the last minute.
+"""Active visitors: the sessions with a pageview or heartbeat on a page in the last minute.
 
-In memory alone, and bounded. A visit is a number in a page's dictionary and stands in one place
-of its host's wheel, by the second in which it was seen first; when its turn comes it goes, or, if
-it was seen again meanwhile, moves on. So a heartbeat costs one entry in a dictionary.
+They are held only in memory, up to a limit. A visit is an entry in its page's dictionary, and in
+its host's timer wheel at the second of its first sighting. When that second expires, the visit is
+removed, or moved to its last sighting. A heartbeat therefore updates only one dictionary entry.
 
-The bound is shared fairly: once it is reached, a new visit displaces one of the app that has most,
-and of that app's host that has most, or is turned away if that is its own.
+The limit is shared fairly: when it is reached, a new visit displaces one of the largest app and its
+largest host; it is rejected if that is its own host.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from time import monotonic
 
 from domain.audience.toppages_format import MAX_PATH_LENGTH, MAX_TITLE_LENGTH, TopPagesReading
 
-# Seconds for which a visitor is there after a sign of life.
+# A visitor is active for this long after a pageview or heartbeat.
 ACTIVE_SECONDS = 60.0
-# Visits in all, pages of a host.
+# Maximum visits in total, and pages per host.
 MAX_VISITS, MAX_PAGES_PER_HOST = 500_000, 10_000
-# Visits that are looked at before others have their turn.
+# Visits checked per `sweep`, so that the event loop is not blocked.
 SWEEP_STEP_VISITS = 5_000
 
 
 class ActivePage:
-    """A page and the visits to it: by the session's hash, the second in which it was last seen."""
+    """A page; `seen` maps the hash of each session to the second of its last sighting."""
 
     __slots__ = ("audience", "path", "seen")
 
@@ -33,7 +33,7 @@ class ActivePage:
 
 
 class HostVisitors:
-    """The pages of one app's host on which there is someone."""
+    """The pages with visitors of a host of an app."""
 
     __slots__ = ("app", "host", "pages", "titles", "visits", "wheel")
 
@@ -43,12 +43,12 @@ class HostVisitors:
         self.visits = 0
         self.pages: dict[str, ActivePage] = {}
         self.titles: dict[str, str] = {}
-        # For each second, pages and sessions alternately: no objects for the garbage collector.
+        # Per second, alternating pages and sessions: tuples would burden the garbage collector.
         self.wheel: dict[int, list[ActivePage | int]] = {}
 
 
 class AppVisitors:
-    """The hosts of one app on which there is someone."""
+    """The hosts with visitors of an app."""
 
     __slots__ = ("app", "hosts", "visits")
 
@@ -63,7 +63,7 @@ def _visit_count(of: "HostVisitors | AppVisitors") -> int:
 
 
 class ActiveVisitors:
-    """All visits; to be used on one event loop."""
+    """Active visitors of all apps; for use on a single event loop."""
 
     def __init__(
         self,
@@ -76,18 +76,18 @@ class ActiveVisitors:
         """A visit lasts for `stay` seconds after it was last seen."""
         self.stay = stay
         self.visits = 0
-        self.turned_away = 0  # signs of life for which there was no room
-        self.displaced = 0  # visits that made room for those of an app or host with fewer
+        self.turned_away = 0  # sightings rejected because of a limit
+        self.displaced = 0  # visits removed in favor of a smaller app or host
         self._most, self._most_pages = visits, pages
         self._clock = clock
         self._apps: dict[int, AppVisitors] = {}
-        # The audiences that have visits in a second of their wheel.
+        # For each second, the hosts with visits in their wheel.
         self._due: dict[int, list[HostVisitors]] = {}
 
     def see(
         self, app: int, host: str, path: str, session: str, *, ago: float = 0.0, title: str = ""
     ) -> None:
-        """A sign of life, so many seconds ago, of a session on a page of an app's host."""
+        """Record a sighting, `ago` seconds ago, of a session on a page of an app's host."""
         if ago >= self.stay or len(path) > MAX_PATH_LENGTH:
             return
         second = int(self._clock() - max(ago, 0.0))
@@ -97,7 +97,7 @@ class ActiveVisitors:
         seen = None if page is None else page.seen.get(visit)
         if seen is None:
             full = page is None and len(audience.pages) >= self._most_pages
-            if full or (self.visits >= self._most and not self._make_room(audience)):
+            if full or (self.visits >= self._most and not self._displace_visit(audience)):
                 self.turned_away += 1
                 return
             if page is None:
@@ -113,28 +113,28 @@ class ActiveVisitors:
             page.seen[visit] = second
 
     def sweep(self) -> bool:
-        """Take out, a step at a time, who has not been seen for long; whether there are more."""
+        """Remove some expired visits; return whether more may remain."""
         last = int(self._clock() - self.stay)
-        left = SWEEP_STEP_VISITS
+        remaining = SWEEP_STEP_VISITS
         for second in [each for each in self._due if each <= last]:
             audiences = self._due[second]
-            while audiences and left:
-                here = audiences[-1].wheel.get(second, [])
-                while here and left:
-                    left -= 1
-                    visit, page = here.pop(), here.pop()
+            while audiences and remaining:
+                entries = audiences[-1].wheel.get(second, [])
+                while entries and remaining:
+                    remaining -= 1
+                    visit, page = entries.pop(), entries.pop()
                     assert isinstance(page, ActivePage) and isinstance(visit, int)
-                    self._turn(page, visit, last)
-                if not here:
+                    self._expire_or_move(page, visit, last)
+                if not entries:
                     audience = audiences.pop()
                     audience.wheel.pop(second, None)
                     self._forget_empty(audience)
             if not audiences:
                 del self._due[second]
-        return not left
+        return not remaining
 
     def reading(self, app: int, host: str) -> TopPagesReading:
-        """How many are on each page of an app's host."""
+        """Return the number of visitors on each page of an app's host."""
         known = self._apps.get(app)
         audience = None if known is None else known.hosts.get(host)
         if audience is None:
@@ -151,19 +151,19 @@ class ActiveVisitors:
             audience = app.hosts[host] = HostVisitors(app, host)
         return audience
 
-    def _make_room(self, newcomer: HostVisitors) -> bool:
+    def _displace_visit(self, newcomer: HostVisitors) -> bool:
         """Remove a visit of the app and host with most; False if the new visit is theirs."""
         app = max(self._apps.values(), key=_visit_count)
-        # With a difference of one, two apps would displace each other for ever.
+        # With a difference of one, two apps would displace each other forever.
         if newcomer.app.visits + 1 >= app.visits:
             app = newcomer.app
         largest = max(app.hosts.values(), key=_visit_count)
         if app is newcomer.app and newcomer.visits + 1 >= largest.visits:
             return False
         second = min(largest.wheel)
-        here = largest.wheel[second]
-        visit, page = here.pop(), here.pop()
-        if not here:
+        entries = largest.wheel[second]
+        visit, page = entries.pop(), entries.pop()
+        if not entries:
             del largest.wheel[second]
         assert isinstance(page, ActivePage) and isinstance(visit, int)
         self._remove(page, visit)
@@ -172,13 +172,13 @@ class ActiveVisitors:
 
     def _place(self, page: ActivePage, visit: int, second: int) -> None:
         audience = page.audience
-        here = audience.wheel.get(second)
-        if here is None:
-            here = audience.wheel[second] = []
+        entries = audience.wheel.get(second)
+        if entries is None:
+            entries = audience.wheel[second] = []
             self._due.setdefault(second, []).append(audience)
-        here.extend((page, visit))
+        entries.extend((page, visit))
 
-    def _turn(self, page: ActivePage, visit: int, last: int) -> None:
+    def _expire_or_move(self, page: ActivePage, visit: int, last: int) -> None:
         seen = page.seen[visit]
         if seen > last:
             self._place(page, visit, seen)

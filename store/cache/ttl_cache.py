@@ -1,4 +1,4 @@
-"""A cache with an end of life for each entry, in which many askers cost one load."""
+"""A cache with a lifetime per entry, in which concurrent requests for a key share one load."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 class LoadingCache(Generic[K, V]):
-    """What `load` gives for a key, kept for `seconds`; to be used on one event loop."""
+    """Caches the result of `load` per key for `seconds`; for use on a single event loop."""
 
     def __init__(
         self,
@@ -26,69 +26,69 @@ class LoadingCache(Generic[K, V]):
         weigh: Callable[[V], float] = lambda _: 1,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Values together weigh at most `size`; one that is heavier is not kept.
+        """`size` limits the total weight of the values; a heavier value is not cached.
 
-        Keys without a value (None) have a place of their own: strangers can ask for as many as
-        they like without displacing a value.
+        Keys without a value (None) are cached separately, so that requests for unknown keys
+        cannot displace values.
         """
         self.hits = 0
         self.loads = 0
         self._load = load
         self._size = size
         self._weigh = weigh
-        self._kept: TTLCache[K, V] = TTLCache(size, seconds, timer, weigh)
+        self._values: TTLCache[K, V] = TTLCache(size, seconds, timer, weigh)
         self._absent: TTLCache[K, V] = TTLCache(MAX_ABSENT_KEYS, seconds, timer)
-        self._flights: dict[K, asyncio.Task[V]] = {}
+        self._loading: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The value of `key`; whoever asks while it is being loaded waits for that one load.
+        """Return the value of `key`; concurrent calls wait for the same load.
 
-        What the load raises is raised to all who wait, and not kept. An asker that is cancelled
-        takes nothing from the others.
+        All of them get an exception of the load, which is not cached. Cancelling one call does not
+        affect the others.
         """
         try:
             return self.peek(key)
         except KeyError:
-            return await asyncio.shield(self._flights.get(key) or self._depart(key))
+            return await asyncio.shield(self._loading.get(key) or self._start_load(key))
 
     def peek(self, key: K) -> V:
-        """The value of `key`, if it is kept; raises `KeyError` if it is to be loaded."""
+        """Return the cached value of `key`; raise `KeyError` if it must be loaded."""
         try:
-            value = self._kept[key]
+            value = self._values[key]
         except KeyError:
             value = self._absent[key]
         self.hits += 1
         return value
 
     def forget(self, key: K) -> None:
-        """Load `key` afresh when it is asked for next, also if a load is under way."""
-        self._kept.pop(key, None)
+        """Drop `key`, so that the next request loads it again, even if a load is in progress."""
+        self._values.pop(key, None)
         self._absent.pop(key, None)
-        self._flights.pop(key, None)
+        self._loading.pop(key, None)
 
     def clear(self) -> None:
-        """Load everything afresh."""
-        self._kept.clear()
+        """Drop all keys, including loads in progress."""
+        self._values.clear()
         self._absent.clear()
-        self._flights.clear()
+        self._loading.clear()
 
-    def _depart(self, key: K) -> asyncio.Task[V]:
+    def _start_load(self, key: K) -> asyncio.Task[V]:
         self.loads += 1
-        flight = asyncio.ensure_future(self._load(key))
-        assert isinstance(flight, asyncio.Task)
-        self._flights[key] = flight
-        flight.add_done_callback(lambda landed: self._land(key, landed))
-        return flight
+        task = asyncio.ensure_future(self._load(key))
+        assert isinstance(task, asyncio.Task)
+        self._loading[key] = task
+        task.add_done_callback(lambda done_task: self._finish_load(key, done_task))
+        return task
 
-    def _land(self, key: K, flight: asyncio.Task[V]) -> None:
-        current = self._flights.get(key) is flight
+    def _finish_load(self, key: K, task: asyncio.Task[V]) -> None:
+        current = self._loading.get(key) is task
         if current:
-            del self._flights[key]
-        # Asking for the exception also tells asyncio that it was seen if nobody waits any more.
-        if flight.cancelled() or flight.exception() is not None or not current:
+            del self._loading[key]
+        # Reading the exception also prevents asyncio's warning if no caller waits any more.
+        if task.cancelled() or task.exception() is not None or not current:
             return
-        value = flight.result()
+        value = task.result()
         if value is None:
             self._absent[key] = value
         elif self._weigh(value) <= self._size:
-            self._kept[key] = value
+            self._values[key] = value

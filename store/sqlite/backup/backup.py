@@ -1,8 +1,8 @@
-"""A copy of a data folder, taken while events come in.
+"""Backs up a data folder while the server runs.
 
-A reader of its own process holds one committed state and copies it page by page: it neither writes
-nor checkpoints, and the writer never waits for it (meanwhile the WAL grows). A backup is a folder,
-or one tar file, of `marquee.db`, `images/` and `backup.json`; views.db is made anew from the log.
+A separate process copies one committed state page by page. It neither writes nor checkpoints, and
+the writer never waits for it; meanwhile the WAL grows. A backup is a folder or a tar file with
+`marquee.db`, `images/` and `backup.json`; views.db is not included, as it is derived from the log.
 """
 
 import os
@@ -32,36 +32,36 @@ from store.sqlite.core.data_folder import DATABASE_FILE, IMAGES_FOLDER, LAST_BAC
 from store.sqlite.core.integrity_check import find_integrity_errors
 
 MANIFEST_FILE = "backup.json"
-# An import that is published amid a backup may take images away; then it begins anew.
+# Publishing an import during the copy may delete images; then the copy is repeated.
 MAX_COPY_ATTEMPTS = 3
 
 
 class BackupManifest(msgspec.Struct, frozen=True):
-    """What a backup holds."""
+    """Content of a backup."""
 
-    at: datetime  # of the state that it is of
+    at: datetime  # of the copied state
     events: int
-    bytes: int  # of the database,
-    sha256: str  # and its hash
+    bytes: int  # size of the database
+    sha256: str  # of the database
     images: int
-    lacking: list[str]  # images that the data folder itself had lost, by their hashes,
-    lacking_of: dict[str, list[int]] = {}  # and of which banners
+    lacking: list[str]  # hashes of images missing in the data folder
+    lacking_of: dict[str, list[int]] = {}  # banners of each missing image
 
 
 class LastBackup(msgspec.Struct, frozen=True):
-    """When the last backup was, and where it is."""
+    """Time and path of the last backup."""
 
     at: datetime
     place: str
 
 
 def create_backup(
-    data: Path, to: Path, told: CopyProgress, keep: int = 0
+    data: Path, to: Path, progress: CopyProgress, keep: int = 0
 ) -> tuple[Path, BackupManifest]:
-    """Back the folder `data` up; where the backup is, and what it holds.
+    """Back up the folder `data`; return the backup's path and manifest.
 
-    It goes into a folder of its own in `to`, or becomes the file `to` if that ends in ".tar". Of
-    backups in that folder the newest `keep` stay; with 0, all, and also where this one lacks an
+    The backup is a new folder in `to`, or the file `to` if that ends in ".tar". Of the backups in
+    `to`, only the newest `keep` remain; all remain if `keep` is 0, or if this backup lacks an
     image, which older ones may have. Raises `StoreError`.
     """
     source = data / DATABASE_FILE
@@ -74,48 +74,48 @@ def create_backup(
     try:
         final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _partial_backup_folder(final.parent, name, data) as part:
-            made = _copy_data(data, part, told)
+            manifest = _copy_data(data, part, progress)
             (_pack_tar(part) if single else part).rename(final)
             sync_folder(final.parent)
-        if keep and not single and not made.lacking:
+        if keep and not single and not manifest.lacking:
             _delete_old_backups(to, keep)
-        _write_last_backup(data, LastBackup(made.at, str(final.resolve())))
+        _write_last_backup(data, LastBackup(manifest.at, str(final.resolve())))
     except sqlite3.Error as error:
         raise StoreError(f"{source} cannot be copied: {error}") from error
     except OSError as error:
         raise StoreError(f"no backup was made: {error}") from error
-    return final, made
+    return final, manifest
 
 
 def read_last_backup(data: Path) -> LastBackup | None:
-    """The folder's last backup, None if none is known of."""
+    """Return the last backup of a data folder; None if unknown."""
     try:
         return msgspec.json.decode((data / LAST_BACKUP_FILE).read_bytes(), type=LastBackup)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
 
-def _copy_data(data: Path, part: Path, told: CopyProgress) -> BackupManifest:
-    """Fill the folder `part`; what is in it then."""
+def _copy_data(data: Path, part: Path, progress: CopyProgress) -> BackupManifest:
+    """Copy the data into the folder `part`; return the manifest."""
     (part / IMAGES_FOLDER).mkdir(mode=0o700)
     with closing(open_read_only(data / DATABASE_FILE)) as reader:
         for _ in range(MAX_COPY_ATTEMPTS):
             lost = copy_images(reader, data / IMAGES_FOLDER, part / IMAGES_FOLDER)
             (part / DATABASE_FILE).unlink(missing_ok=True)
             at = datetime.now(UTC)
-            copy_database(reader, part / DATABASE_FILE, told)
+            copy_database(reader, part / DATABASE_FILE, progress)
             with closing(open_read_only(part / DATABASE_FILE, alone=True)) as copied:
                 lacking = copy_images(copied, data / IMAGES_FOLDER, part / IMAGES_FOLDER)
             if set(lacking) <= set(lost):
                 break
     with closing(open_read_only(part / DATABASE_FILE, alone=True)) as copied:
-        if wrong := find_integrity_errors(copied):
+        if errors := find_integrity_errors(copied):
             raise StoreError(
-                f"no backup was made, as {DATABASE_FILE} is not sound: {'; '.join(wrong)}"
+                f"no backup was made, as {DATABASE_FILE} is not sound: {'; '.join(errors)}"
             )
         events = copied.execute("SELECT count(*) FROM event").fetchone()[0]
         banners = {name: banners_with_image(copied, name) for name in lacking}
-    made = BackupManifest(
+    manifest = BackupManifest(
         at,
         events,
         (part / DATABASE_FILE).stat().st_size,
@@ -124,26 +124,26 @@ def _copy_data(data: Path, part: Path, told: CopyProgress) -> BackupManifest:
         lacking,
         banners,
     )
-    write_durably(part / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(made)) + b"\n")
+    write_durably(part / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     sync_folder(part / IMAGES_FOLDER)
     sync_folder(part)
-    return made
+    return manifest
 
 
 @contextmanager
 def _partial_backup_folder(folder: Path, name: str, data: Path) -> Iterator[Path]:
-    """A folder to fill beside the backups, which is gone in the end if it was not renamed.
+    """Create a temporary folder in `folder`; delete it on exit unless it was renamed.
 
-    One at a time, so that what is found of others was cut off: it is removed.
+    A lock allows one backup at a time, so existing temporary folders are leftovers and deleted.
     """
-    if folder.samefile(data):  # which the server has locked
+    if folder.samefile(data):  # the server holds the lock of this folder
         file = os.open(data / f".{LAST_BACKUP_FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     else:
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         flock(file, LOCK_EX | LOCK_NB)
-        for rest in folder.glob(".marquee-*.part"):
-            shutil.rmtree(rest)
+        for leftover in folder.glob(".marquee-*.part"):
+            shutil.rmtree(leftover)
         part = folder / f".{name}.part"
         part.mkdir(mode=0o700)
         try:
@@ -157,7 +157,7 @@ def _partial_backup_folder(folder: Path, name: str, data: Path) -> Iterator[Path
 
 
 def _pack_tar(part: Path) -> Path:
-    """The folder's content as one file in it."""
+    """Pack the folder's content into a tar file in it."""
     path = part / "whole.tar"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
@@ -169,14 +169,14 @@ def _pack_tar(part: Path) -> Path:
 
 
 def _delete_old_backups(folder: Path, keep: int) -> None:
-    whole = sorted(each.parent for each in folder.glob(f"marquee-*Z/{MANIFEST_FILE}"))
-    for old in whole[:-keep]:
-        # From then on it is no backup, however far its removal comes.
-        gone = old.rename(old.with_name(f".{old.name}.part"))
-        shutil.rmtree(gone)
+    backups = sorted(each.parent for each in folder.glob(f"marquee-*Z/{MANIFEST_FILE}"))
+    for old in backups[:-keep]:
+        # Renamed first, so that a partly deleted backup does not look like a backup.
+        removed = old.rename(old.with_name(f".{old.name}.part"))
+        shutil.rmtree(removed)
 
 
-def _write_last_backup(data: Path, note: LastBackup) -> None:
-    beside = data / f".{LAST_BACKUP_FILE}.{os.getpid()}"
-    write_durably(beside, msgspec.json.encode(note))
-    beside.rename(data / LAST_BACKUP_FILE)
+def _write_last_backup(data: Path, backup: LastBackup) -> None:
+    temporary = data / f".{LAST_BACKUP_FILE}.{os.getpid()}"
+    write_durably(temporary, msgspec.json.encode(backup))
+    temporary.rename(data / LAST_BACKUP_FILE)

@@ -1,4 +1,4 @@
-"""What a look at the databases of a data folder tells, through readers that change nothing."""
+"""Integrity report of a data folder, by read-only connections."""
 
 import sqlite3
 from contextlib import closing
@@ -26,22 +26,22 @@ LAG_SQL = "SELECT count(*) FROM (SELECT 1 FROM event WHERE id > ? LIMIT 1000000)
 
 @dataclass
 class IntegrityReport:
-    """How the databases are."""
+    """State of the log and of the projections."""
 
     faults: list[str] = field(default_factory=list)
-    newer: str = ""  # why this program cannot use it, if a newer one wrote it
-    pending: int = 0  # migrations that the next start brings
-    newest: int | None = None  # when the newest event was received, in µs
+    newer: str = ""  # the error, if a newer Marquee wrote the database
+    pending: int = 0  # migrations that the next start applies
+    newest: int | None = None  # receipt of the newest event, in µs since 1970
     lost: int = 0  # images with a missing, damaged or unreadable file
-    views: str = ""  # why the views are of no use, if they are of none
-    harm: str = ""  # what is wrong with the views' pages
-    ahead: bool = False  # of a log that has lost events
-    loss: int | None = None  # when the log was last found to have lost events, in µs
-    behind: int = 0  # events that are not in the views (up to a million are counted)
+    views: str = ""  # why the projections are unusable; empty if they are usable
+    harm: str = ""  # corruption of the projections' pages
+    ahead: bool = False  # whether the projections have events that the log has lost
+    loss: int | None = None  # last detected loss of events, in µs since 1970
+    behind: int = 0  # events not yet in the projections (up to a million are counted)
 
 
 def build_integrity_report(data: Path) -> IntegrityReport:
-    """Look the databases in `data` over; that reads all of them."""
+    """Check the databases in `data`, which reads them completely."""
     found = IntegrityReport()
     try:
         with closing(open_read_only(data / DATABASE_FILE)) as reader:

@@ -1,4 +1,4 @@
-"""A backup, put back into a data folder."""
+"""Restores a backup into a data folder."""
 
 import hashlib
 import os
@@ -32,12 +32,12 @@ from store.sqlite.core.migrations import check_not_newer
 
 HEX_DIGITS = frozenset("0123456789abcdef")
 COPY_CHUNK_BYTES = 1_048_576
-# A folder in which only these are has nothing to lose.
+# A folder with only these files counts as empty.
 IGNORED_FILES = {"lock", "marquee.sock"}
 
 
 class RestoreResult(msgspec.Struct, frozen=True):
-    """What was put back, and where that is which was there before."""
+    """The restored events and images, and the folder of the replaced files, if any."""
 
     events: int
     images: int
@@ -45,14 +45,14 @@ class RestoreResult(msgspec.Struct, frozen=True):
 
 
 def restore_backup(
-    source: Path, data: Path, told: CopyProgress, *, replace: bool = False
+    source: Path, data: Path, progress: CopyProgress, *, replace: bool = False
 ) -> RestoreResult:
-    """Put the backup `source` into the folder `data`, which nobody else may have in use.
+    """Restore the backup `source` into the folder `data`, which no process may have open.
 
-    `source` is a backup's folder or tar file, or a lone database. With `replace`, what is in the
-    folder is put aside in it. Nothing changes before all of the backup is here and found to be
-    whole; cut off after that, it is finished by the next start. Raises `StoreError`; then all is
-    as it was, or the message says what to do.
+    `source` is a backup's folder or tar file, or a single database file. With `replace`, existing
+    files are moved to a subfolder. Nothing is replaced until the whole backup is copied and
+    verified; if interrupted later, the next start finishes the restore. Raises `StoreError`: either
+    nothing has changed, or the message says what to do.
     """
     with FolderLock(data):
         _check_target(data, replace=replace)
@@ -61,7 +61,7 @@ def restore_backup(
             (data / RESTORE_FOLDER / IMAGES_FOLDER).mkdir(mode=0o700, parents=True)
             (data / RESTORE_FOLDER).chmod(0o700)
             with _open_entries(source) as entries:
-                _copy_entries(entries, data / RESTORE_FOLDER, told)
+                _copy_entries(entries, data / RESTORE_FOLDER, progress)
             events = _verify_backup(source, data / RESTORE_FOLDER)
             images = len(list((data / RESTORE_FOLDER / IMAGES_FOLDER).iterdir()))
             replaced = _swap_folders(data)
@@ -70,7 +70,7 @@ def restore_backup(
         finally:
             if not (
                 data / RESTORE_FOLDER / RESTORE_MARKER_FILE
-            ).exists():  # or it is still to be finished
+            ).exists():  # otherwise the next start finishes it
                 shutil.rmtree(data / RESTORE_FOLDER, ignore_errors=True)
         return RestoreResult(events, images, replaced)
 
@@ -102,11 +102,11 @@ BackupEntry = tuple[str, int, IO[bytes]]
 
 @contextmanager
 def _open_entries(source: Path) -> Iterator[Iterator[BackupEntry]]:
-    """The files of a backup: name, size, content."""
+    """Open a backup and iterate over its files: name, size, content."""
     if source.is_dir():
         if not (source / MANIFEST_FILE).is_file():
-            whole = sorted(each.parent.name for each in source.glob(f"*/{MANIFEST_FILE}"))
-            hint = f"; the newest of those in it is {source / whole[-1]}" if whole else ""
+            backups = sorted(each.parent.name for each in source.glob(f"*/{MANIFEST_FILE}"))
+            hint = f"; the newest of those in it is {source / backups[-1]}" if backups else ""
             raise StoreRefused(f"{source} is no backup, as it has no {MANIFEST_FILE}{hint}")
         yield _folder_entries(source)
     elif source.is_file() and tarfile.is_tarfile(source):
@@ -141,54 +141,54 @@ def _file_entry(source: Path) -> Iterator[BackupEntry]:
         yield DATABASE_FILE, source.stat().st_size, file
 
 
-def _copy_entries(entries: Iterator[BackupEntry], part: Path, told: CopyProgress) -> None:
-    """Write a backup's files into `part`, on disk when this returns; others are passed over."""
+def _copy_entries(entries: Iterator[BackupEntry], part: Path, progress: CopyProgress) -> None:
+    """Copy a backup's files into `part` and sync them; skip unknown files."""
     for name, size, content in entries:
         folder, _, hash_ = name.rpartition("/")
         image = folder == IMAGES_FOLDER and len(hash_) == 64 and set(hash_) <= HEX_DIGITS
         if not image and name not in (MANIFEST_FILE, DATABASE_FILE):
             continue
-        summed, done = hashlib.sha256(), 0
+        digest, copied = hashlib.sha256(), 0
         with os.fdopen(os.open(part / name, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             while chunk := content.read(COPY_CHUNK_BYTES):
-                summed.update(chunk)
+                digest.update(chunk)
                 file.write(chunk)
-                done += len(chunk)
-                told(done, size)
+                copied += len(chunk)
+                progress(copied, size)
             file.flush()
             os.fsync(file.fileno())
-        if image and summed.hexdigest() != hash_:
+        if image and digest.hexdigest() != hash_:
             raise StoreRefused(f"the backup is damaged: its image {hash_[:12]} is not what it was")
 
 
 def _verify_backup(source: Path, part: Path) -> int:
-    """Find a backup whole, and give its log a new identity; how many events it has."""
+    """Verify a backup and give its log a new identity; return its number of events."""
     path = part / DATABASE_FILE
     if not path.is_file():
         raise StoreRefused(f"{source} is no backup: it has no {DATABASE_FILE}")
     if (part / MANIFEST_FILE).is_file():
         try:
-            said = msgspec.json.decode((part / MANIFEST_FILE).read_bytes(), type=BackupManifest)
+            manifest = msgspec.json.decode((part / MANIFEST_FILE).read_bytes(), type=BackupManifest)
         except msgspec.DecodeError as error:
             raise StoreRefused(f"{source} is no backup: its {MANIFEST_FILE}: {error}") from error
-        if file_sha256(path) != said.sha256:
+        if file_sha256(path) != manifest.sha256:
             raise StoreRefused(f"the backup is damaged: {DATABASE_FILE} is not what was backed up")
     with closing(open_read_only(path, alone=True)) as connection:
-        wrong = find_integrity_errors(connection)
-        if wrong:
-            raise StoreRefused(f"{source} is no sound database of ours: {'; '.join(wrong)}")
+        errors = find_integrity_errors(connection)
+        if errors:
+            raise StoreRefused(f"{source} is no sound database of ours: {'; '.join(errors)}")
         check_not_newer(connection)
         events: int = connection.execute("SELECT count(*) FROM event").fetchone()[0]
-    # Views of what the log came to after the backup are of no use to what it comes to from here.
+    # From here the log diverges: projections of events after the backup must not match it.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE log SET identity = random()")
     return events
 
 
 def _swap_folders(data: Path) -> str | None:
-    """Let what was fetched take the place of what is there; where that is then, if there was any.
+    """Replace the installation by the copy; return the folder of the old files, if there were any.
 
-    Raises `OSError` where that is not possible; then all is where it was.
+    Raises `OSError` if that is not possible; the old files are then back in place.
     """
     aside = data / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     mark_restore_ready(data, aside.name)
@@ -197,10 +197,10 @@ def _swap_folders(data: Path) -> str | None:
     except OSError as error:
         try:
             revert_restore(data)
-        except OSError as worse:
+        except OSError as revert_error:
             raise StoreError(
                 f"the restore into {data} failed: {error}; it cannot be reverted either: "
-                f"{worse}. When that is mended, the next start finishes it"
+                f"{revert_error}. When that is mended, the next start finishes it"
             ) from error
         raise
     return str(aside) if aside.exists() else None

@@ -1,8 +1,8 @@
-"""views.db: what is looked up or counted, folded from the log; it may be deleted at any time.
+"""Projections (views.db): indexes and counts derived from the event log, which can be rebuilt.
 
-A fold is an SQL file over the rows of a step (`sql/`). All folds of a step commit together with
-the place in the log that they have come to, so that each event counts exactly once. One connection
-alone writes and checkpoints this file; the log is attached to it for reading.
+The SQL files in `sql/` update them from the events and changes of a step. A step commits together
+with its checkpoint, the position in the log, so that each event counts exactly once. Only one
+connection writes and checkpoints the file; the log is attached to it for reading.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ PROJECTION_SQL_FOLDER = Path(__file__).with_name("sql")
 
 
 def read_statements(pattern: str) -> list[str]:
-    """The statements of some files in `sql/`, in the order of the files' names."""
+    """Return the statements of the matching files in `sql/`, ordered by file name."""
     texts = [file.read_text("utf-8") for file in sorted(PROJECTION_SQL_FOLDER.glob(pattern))]
     return [each for text in texts for each in text.split(";\n") if each.strip()]
 
@@ -72,7 +72,7 @@ NEWEST_EVENT_SQL = "SELECT last FROM log.log"
 LOG_IDENTITY_SQL = (
     "SELECT identity, max(last, (SELECT coalesce(max(id), 0) FROM log.event)) FROM log.log"
 )
-# The oldest events that may be dropped: in the order of the ids, up to the first that may not.
+# The last of the oldest events that may be dropped: those before the first that may not.
 OLDEST_DROPPABLE_SQL = """
 SELECT max(id) FROM (SELECT id FROM log.event WHERE id <= ?1 ORDER BY id LIMIT ?2)
 WHERE id < coalesce(
@@ -92,24 +92,24 @@ LAG_SQL = f"""
 SELECT count(*), min(received)
 FROM (SELECT received FROM log.event WHERE id > ? ORDER BY id LIMIT {MAX_COUNTED_LAG})
 """  # noqa: S608
-# Seconds of lag that are more than a burst of events causes.
+# Maximum lag that a burst of events explains.
 MAX_LAG_SECONDS = 60.0
 
 READER_CONNECTIONS = 2
-# Rows of a step: each has a cost of its own, which many rows share.
+# Events per step: many events share its fixed cost.
 STEP_ROWS = 20_000
 CHECKPOINT_PAGES = 4_096
-# Index rows that wait until there are some of each session.
+# Index rows that are held back, so that the rows of a session are written together.
 MAX_PENDING_INDEX_ROWS = 262_144
-# What SQLite says of a file whose content a disk has changed; and seconds from one mending to the
-# next, should it be the log that is harmed.
+# SQLite's errors for a corrupt file; and the minimum time between rebuilds, which do not help if
+# the log itself is corrupt.
 CORRUPTION_ERRORS, MIN_REPAIR_INTERVAL_SECONDS = (
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB},
     600.0,
 )
-# Seconds until a failed attempt is repeated.
+# Delay before a failed rebuild is retried.
 REPAIR_RETRY_SECONDS = 30.0
-# SQLite's errors when the machine fails, not the file: no descriptors, no memory, …
+# SQLite's errors caused by the environment, not by the file: no descriptors, no memory, …
 ENVIRONMENT_ERRORS = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -121,7 +121,7 @@ ENVIRONMENT_ERRORS = {
 
 
 class ProjectionCheckpoint(NamedTuple):
-    """How far the views have come: the ids of the last event and the last change in them."""
+    """Progress of the projections: the ids of the last event and the last change in them."""
 
     id: int
     change: int
@@ -129,49 +129,49 @@ class ProjectionCheckpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class RebuildReport:
-    """How many events views were made anew of, and how long that took."""
+    """The events processed by a rebuild, and its duration."""
 
     events: int
     seconds: float
 
 
 class Projections:
-    """Open views of a log. `open` makes one; `close` must be called before the log's own."""
+    """Open projections of a log, created by `open`; `close` them before the log's database."""
 
     def __init__(self, path: Path, log: Path) -> None:
         self.path = path
-        self.lag = 0  # events of the log that are not in the views (up to 50,000 are counted)
-        self.lag_seconds = 0.0  # since the oldest of them was received
-        self.folded = 0  # events, since this was opened
-        self.harmed = ""  # what was found to be wrong with the file
-        self.closed = ""  # why the file is not open, if it could not be opened again
-        self.ahead = False  # when opened, it had events that the log had lost
-        self._mended: float | None = None  # when that was last seen to
+        self.lag = 0  # events not yet processed (counted up to `MAX_COUNTED_LAG`)
+        self.lag_seconds = 0.0  # since the oldest of these events was received
+        self.folded = 0  # events processed since opening
+        self.harmed = ""  # the error, if the file was found to be corrupt
+        self.closed = ""  # the reason, if the file could not be reopened
+        self.ahead = False  # on opening, it had events that the log had lost
+        self._repaired_at: float | None = None  # last repair attempt, by the monotonic clock
         self._log = log
         self._opened: list[aiosqlite.Connection] = []
         self._idle: list[aiosqlite.Connection] = []
         self._free = Semaphore(READER_CONNECTIONS)
         self._free_to_public = Semaphore(READER_CONNECTIONS - 1)
-        self._turn = Lock()
-        # Held while what is past is sealed or dropped, and while the views are made anew.
+        self._write_lock = Lock()
+        # Held while old days are sealed or dropped, and during a rebuild.
         self.past = Lock()
 
     @classmethod
     async def open(cls, database: Database, path: Path) -> "Projections":
-        """The views at `path` of the log in `database`, made anew if they are of no use."""
-        views = cls(path, database.path)
+        """Open the projections of `database` at `path`; recreate them if they are unusable."""
+        projections = cls(path, database.path)
         try:
-            views._beside()._remove()  # what is left if making them anew was cut off
+            projections._new_replacement()._remove()  # left over from an interrupted rebuild
         except OSError as error:
             raise StoreError(f"{path} cannot be opened: {error}") from error
-        await views._open()
-        if views.ahead:
+        await projections._open()
+        if projections.ahead:
             LOG.error(
                 "acknowledged events are gone from %s: views.db had later ones", database.path
             )
             with suppress(StoreError):
                 await database.write(record_loss)
-        return views
+        return projections
 
     @property
     def trouble(self) -> str:
@@ -185,35 +185,35 @@ class Projections:
         return ""
 
     async def step(self, limit: int = STEP_ROWS) -> int:
-        """Fold up to `limit` of the next events, and all changes; how many events there were."""
-        async with self._turn:
+        """Process up to `limit` new events and all changes; return the number of these events."""
+        async with self._write_lock:
             count, self.lag, since = await self._write(partial(_run_step, limit))
         self.folded += count
         self.lag_seconds = 0.0 if since is None else max(0.0, time_ns() / 1e9 - since / 1e6)
         return count
 
     async def drop(self, limit: int, before: int) -> int | None:
-        """Take up to `limit` of the oldest events out of the indexes; the last one's id, if any.
+        """Remove up to `limit` of the oldest events from the indexes; return the last one's id.
 
-        It is of those received before `before` (µs), of sealed days, that the views have folded:
-        the log may let go of them and of all before. What they counted stays.
+        These are processed events of sealed days, received before `before` (µs). The log may then
+        delete all events up to that id; their counts remain. Returns None if there are none.
         """
-        async with self._turn:
+        async with self._write_lock:
             return await self._write(partial(_drop_from_indexes, limit, before))
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
-        """A time in which nothing is folded."""
-        async with self._turn:
+        """Block steps and all other writes while the context is open."""
+        async with self._write_lock:
             yield
 
     async def scrub(self) -> bool:
-        """Leave nothing of what was deleted in the files; False if that is to be tried again."""
-        async with self._turn:
-            return await self._scrubbed()
+        """Erase deleted content from the files; return False if it must be retried."""
+        async with self._write_lock:
+            return await self._scrub_wal()
 
     async def catch_up(self) -> None:
-        """Fold until no event that is in the log now is missing."""
+        """Run steps until all events that are in the log now are processed."""
         last = await self.read_internal(
             lambda it: (read_checkpoint(it), it.execute(NEWEST_EVENT_SQL).fetchone()[0])[1]
         )
@@ -221,22 +221,21 @@ class Projections:
             pass
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a client's look-up on a reader, to which the log is attached as `log`.
+        """Run a client's query on a reader, to which the log is attached as `log`.
 
-        It is to read of the views first: what is in them is in the log, if that is read later.
-        Raises `StoreBusy` for what takes longer than `LONGEST_READ`, and while the file is harmed
-        or not open.
+        The job must read the projections before the log: the log, read later, then has all their
+        events. Raises `StoreBusy` after `MAX_READ_SECONDS`, or if the file is corrupt or closed.
         """
         async with self._reader() as reader:
             return await run_with_deadline(reader, partial(_run_read, job))
 
     async def read_public(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run an anonymous client's look-up as `read` does; one reader is left to all others."""
+        """Run an anonymous client's query like `read`; leave one reader free for other clients."""
         async with self._free_to_public:
             return await self.read(job)
 
     async def read_internal(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run an internal read, bounded by its rows: as `Database.read_internal`."""
+        """Run an internal read of a bounded number of rows, like `Database.read_internal`."""
         async with self._reader() as reader:
             return await run_on_connection(reader, partial(_run_read, job))
 
@@ -249,79 +248,80 @@ class Projections:
             try:
                 yield reader
             except sqlite3.Error as error:
-                raise self._told(error) from error
+                raise self._translate_error(error) from error
             finally:
                 self._idle.append(reader)
 
     async def mend(self, rest: float = 0.0) -> bool:
-        """Make them anew if they were found to be harmed; whether that was done."""
+        """Rebuild the projections if they were found to be corrupt; return whether it was done."""
         now = monotonic()
-        if not self.harmed or (self._mended and now - self._mended < MIN_REPAIR_INTERVAL_SECONDS):
+        last = self._repaired_at
+        if not self.harmed or (last and now - last < MIN_REPAIR_INTERVAL_SECONDS):
             return False
-        self._mended = now
+        self._repaired_at = now
         LOG.error("%s is harmed (%s): it is made anew from the log", self.path.name, self.harmed)
         try:
             await self.rebuild(lambda _: None, rest)
         except (StoreError, sqlite3.Error, OSError) as error:
             LOG.error("%s could not be made anew: %s", self.path.name, error)
-            self._mended = now - MIN_REPAIR_INTERVAL_SECONDS + REPAIR_RETRY_SECONDS
+            self._repaired_at = now - MIN_REPAIR_INTERVAL_SECONDS + REPAIR_RETRY_SECONDS
             return False
         return True
 
-    async def rebuild(self, told: Callable[[int], object], rest: float = 0.0) -> RebuildReport:
-        """Make them anew from the log.
+    async def rebuild(self, progress: Callable[[int], object], rest: float = 0.0) -> RebuildReport:
+        """Rebuild the projections from the log.
 
-        That is done beside these, which answer until the new ones take their place. After each
-        step, `told` hears how many events were folded, and others have the machine for `rest`
-        times as long as it took.
+        The old ones serve queries until the new ones replace them. After each step, `progress`
+        gets the number of processed events, and the rebuild sleeps for `rest` times the duration
+        of the step.
         """
         async with self.past:
-            new = self._beside()
-            new._remove()
-            await new._open()
+            replacement = self._new_replacement()
+            replacement._remove()
+            await replacement._open()
             try:
                 start = began = perf_counter()
-                while await new.step():
-                    told(new.folded)
+                while await replacement.step():
+                    progress(replacement.folded)
                     await sleep(rest * (perf_counter() - began))
                     began = perf_counter()
-                async with self._turn:
-                    await new.catch_up()
+                async with self._write_lock:
+                    await replacement.catch_up()
                     # The rename does not move what is left in a WAL.
-                    if not await new._scrubbed():
-                        raise StoreBusy(f"another program reads {new.path.name}")
-                    await new.close()
-                    await self._become(new.path)
+                    if not await replacement._scrub_wal():
+                        raise StoreBusy(f"another program reads {replacement.path.name}")
+                    await replacement.close()
+                    await self._replace_with(replacement.path)
             finally:
-                await new.close()
-                new._remove()
-        return RebuildReport(new.folded, round(perf_counter() - start, 3))
+                await replacement.close()
+                replacement._remove()
+        return RebuildReport(replacement.folded, round(perf_counter() - start, 3))
 
     async def close(self) -> None:
-        """Finish what was begun, and close."""
+        """Run pending jobs and close."""
         opened, self._opened = self._opened, []
         self._idle.clear()
         await close_connections(opened[::-1])
 
-    async def _scrubbed(self) -> bool:
+    async def _scrub_wal(self) -> bool:
         try:
             return await scrub_wal(await self._writer())
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._translate_error(error) from error
 
     async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await run_on_connection(await self._writer(), job)
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._translate_error(error) from error
 
     async def _writer(self) -> aiosqlite.Connection:
-        """The connection that writes; only for the holder of `_turn`."""
+        """Return the writer connection; only for the holder of `_write_lock`."""
         if self.closed:
             await self._reopen()
         return self._opened[0]
 
-    def _told(self, error: sqlite3.Error) -> Exception:
+    def _translate_error(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0)
         if is_disk_full(error):
             return StoreFull(f"{self.path.name}: the disk is full")
@@ -338,7 +338,7 @@ class Projections:
                 await self._connect(_set_up_writer)
             except (UnusableProjections, sqlite3.DatabaseError) as error:
                 code = getattr(error, "sqlite_errorcode", 0)
-                # This does not affect the existing file.
+                # These errors do not mean that the file is unusable.
                 if is_disk_full(error) or code & 0xFF in ENVIRONMENT_ERRORS - {
                     sqlite3.SQLITE_IOERR
                 }:
@@ -352,23 +352,23 @@ class Projections:
                 self._idle.append(await self._connect(_set_up_reader))
         except (sqlite3.Error, OSError) as error:
             await self.close()
-            why = "the disk is full" if is_disk_full(error) else error
-            raise StoreError(f"{self.path} cannot be opened: {why}") from error
+            reason = "the disk is full" if is_disk_full(error) else error
+            raise StoreError(f"{self.path} cannot be opened: {reason}") from error
         except BaseException:
             await self.close()
             raise
 
-    async def _become(self, path: Path) -> None:
-        """Replace these views by the closed ones at `path`.
+    async def _replace_with(self, path: Path) -> None:
+        """Replace the file by the closed projections at `path`.
 
-        Where that fails, these are closed until a later write opens what is there then: the old
-        views, the new ones, or empty ones that are filled from the log.
+        If that fails, the projections stay closed until a later write opens what is there: the old
+        file, the new one, or an empty one, which the next steps fill from the log.
         """
         async with self._without_readers():
             try:
                 await self.close()
                 if self.path.with_name(f"{self.path.name}-wal").exists():
-                    self._remove()  # its WAL would corrupt the new file
+                    self._remove()  # its WAL would corrupt the replacement file
                 path.replace(self.path)
                 await self._open()
             except OSError as error:
@@ -406,7 +406,7 @@ class Projections:
         await run_on_connection(connection, setup)
         return connection
 
-    def _beside(self) -> "Projections":
+    def _new_replacement(self) -> "Projections":
         return Projections(self.path.with_name(f"{self.path.name}-new"), self._log)
 
     def _remove(self) -> None:
@@ -415,15 +415,15 @@ class Projections:
 
 
 class UnusableProjections(Exception):
-    """These views are not of this log, or not of these folds."""
+    """The file belongs to another log, or to another version of the projections."""
 
 
 class ProjectionsAhead(UnusableProjections):
-    """These views have events that the log does not have any more."""
+    """The file has events that the log has lost."""
 
 
 def read_checkpoint(connection: sqlite3.Connection) -> ProjectionCheckpoint:
-    """How far the views have come, as this connection sees them."""
+    """Return the checkpoint that this connection sees."""
     return ProjectionCheckpoint(*connection.execute("SELECT id, change FROM place").fetchone())
 
 
@@ -444,12 +444,12 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
             for statement in LOAD_SEALED_SQL:
                 connection.execute(statement)
         return
-    known = connection.execute("SELECT log, version, id, change FROM place").fetchone()
-    if known is None or known[0] != identity:
+    checkpoint = connection.execute("SELECT log, version, id, change FROM place").fetchone()
+    if checkpoint is None or checkpoint[0] != identity:
         raise UnusableProjections("it is of another log")
-    if known[2] > last or known[3] > connection.execute(NEWEST_CHANGE_SQL).fetchone()[0]:
+    if checkpoint[2] > last or checkpoint[3] > connection.execute(NEWEST_CHANGE_SQL).fetchone()[0]:
         raise ProjectionsAhead("it is ahead of the log")
-    if known[1] != PROJECTIONS_VERSION:
+    if checkpoint[1] != PROJECTIONS_VERSION:
         raise UnusableProjections("it is of another version")
 
 

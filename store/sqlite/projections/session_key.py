@@ -1,8 +1,8 @@
-"""How the views know a session: by a number that tells nothing of it."""
+"""Numeric keys of sessions in the projections, which do not contain the session id."""
 
 from zlib import crc32
 
 
 def session_key(session: str | None) -> int | None:
-    """The number of a session; two may share one, so that whoever looks by it compares the text."""
+    """Return a session's key; it is not unique, so lookups by key must also compare the id."""
     return None if session is None else crc32(session.encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Stories: put in, listed and removed."""
+"""Commands to put, list and remove stories."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ STORY_KEY = ("app", "place", "id")
 
 @dataclass(frozen=True)
 class PutStoryResult:
-    """What became of a story that was put in; the reason if it was rejected."""
+    """The outcome for a story; `reason` if it was rejected."""
 
     verdict: Literal["stored", "changed", "duplicate", "rejected"]
     reason: str = ""
@@ -40,7 +40,7 @@ class PutStoryResult:
 
 @dataclass(frozen=True)
 class StoredStory:
-    """A story as it is kept; moments in µs, `metadata` as JSON."""
+    """A stored story; times are microseconds since 1970, `metadata` is JSON."""
 
     id: int
     app: int
@@ -53,33 +53,33 @@ class StoredStory:
 
 @dataclass(frozen=True)
 class RemovedStories:
-    """The stories that were removed."""
+    """The ids of the removed stories."""
 
     removed: list[int]
 
 
 class PutStories(AdminCommand[list[PutStoryResult]], frozen=True):
-    """Put stories in, each in the place of the one with its id.
+    """Store stories; each replaces the story with its id.
 
-    One without an order stays where it is, or comes after all others of its app.
+    Without an order, an existing story keeps its order, and a new one is the last of its app.
     """
 
     stories: tuple[Story, ...]
 
     async def run(self, database: Database) -> list[PutStoryResult]:
-        """What became of each."""
+        """Return the result for each story."""
         parts = await BatchedWriter(database).write(self.stories, partial(_put_stories, self.by))
         await database.changed(STORIES_CHANGED)
         return [each for part in parts for each in part]
 
 
 class ListStories(AdminCommand[list[StoredStory]], frozen=True):
-    """The stories of all apps, or of one that is given by id, name or public token."""
+    """List the stories of all apps, or of one app, named by id, name or public token."""
 
     app: str | None = None
 
     async def run(self, database: Database) -> list[StoredStory]:
-        """The stories of each app in their order; `StoreRefused` if there is no such app."""
+        """Return the stories, ordered within each app; raise `StoreRefused` for an unknown app."""
         read = database.read_internal
         table = TableScan("story INDEXED BY story_place", STORY_KEY, STORY_COLUMNS)
         if self.app is not None:
@@ -90,14 +90,14 @@ class ListStories(AdminCommand[list[StoredStory]], frozen=True):
 
 
 async def get_story(database: Database, number: int) -> StoredStory | None:
-    """One story."""
+    """Return the story with this id; None if there is none."""
     sql = f"SELECT {STORY_COLUMNS} FROM story WHERE id = ?"  # noqa: S608
     row = await database.read(lambda it: it.execute(sql, (number,)).fetchone())
     return None if row is None else StoredStory(*row)
 
 
 async def next_story_id(database: Database) -> int:
-    """The first id beyond those of all stories."""
+    """Return the id after the highest id of all stories."""
     sql = "SELECT coalesce(max(id), 0) FROM story"
     highest: int = (await database.read(lambda it: it.execute(sql).fetchone()))[0]
     return min(highest + 1, 2**63 - 1)
@@ -109,7 +109,7 @@ class RemoveStories(AdminCommand[RemovedStories], frozen=True):
     stories: tuple[int, ...]
 
     async def run(self, database: Database) -> RemovedStories:
-        """Which they were; `StoreRefused` if one is unknown, and none is removed then."""
+        """Return the ids; raise `StoreRefused`, and remove none, if one is unknown."""
 
         def job(connection: sqlite3.Connection) -> None:
             for story in dict.fromkeys(self.stories):
@@ -132,7 +132,7 @@ def _put_stories(
 
 
 def _audit_fields(row: tuple[int, int, int | None, int | None, str]) -> dict[str, object]:
-    """The columns of `KNOWN`, for people."""
+    """Return the columns of `STORY_SQL` by the names used in the audit log."""
     app, place, shown_from, shown_until, metadata = row
     return {
         "app": app,

@@ -1,4 +1,4 @@
-"""What apps show, as it is asked for all day: from the database each time, or from memory."""
+"""Visible stories of apps, read from the database in batches or cached in memory."""
 
 import asyncio
 import sqlite3
@@ -15,11 +15,10 @@ from store.sqlite.core.database import Database
 
 T = TypeVar("T")
 
-# Seconds for which an app's stories are kept, and how many apps' (an unknown token counts as one).
+# Lifetime of an entry, and maximum number of apps (unknown tokens count as well).
 CACHE_SECONDS, MAX_CACHED_APPS = 60.0, 10_000
-# So many are read at a time.
 TOKENS_PER_READ = 100
-# All in one value: after each row the thread would have to wait for the interpreter.
+# One JSON value: with several rows, the thread would wait for the interpreter lock after each.
 VISIBLE_STORIES_SQL = """
 SELECT json_group_array(json_array(app.id, json(hosts), json((
     SELECT json_group_array(json_array(id, metadata ->> 'img'))
@@ -43,21 +42,21 @@ _decode_story_ids = msgspec.json.Decoder(frozenset[int]).decode
 
 
 class VisibleStories(NamedTuple):
-    """What an app shows at a moment: (story, its image), in order."""
+    """The stories that an app shows at a moment: (story, image), in order."""
 
     app: int
-    hosts: frozenset[str]  # whose pages may ask
+    hosts: frozenset[str]  # hosts whose pages may request them
     stories: list[tuple[int, str]]
 
 
-# What is read: of a token that no app has, nothing.
+# A row of the query; its values are null for an unknown token.
 VisibleStoriesRow = tuple[int | None, frozenset[str] | None, list[tuple[int, str]]]
 _decode_rows = msgspec.json.Decoder(list[VisibleStoriesRow]).decode
 
 
 @dataclass(frozen=True, slots=True)
 class CachedStories(Generic[T]):
-    """What an app shows from a moment until another (µs), made ready, and all its stories."""
+    """Visible stories from `since` until `until` (µs), prepared; `stories`: all ids of the app."""
 
     shown: VisibleStories
     ready: T
@@ -67,62 +66,62 @@ class CachedStories(Generic[T]):
 
 
 class StoriesWaiter(Protocol):
-    """Whoever is to be told what an app shows."""
+    """Receiver of the visible stories of an app."""
 
     def settled(self, shown: VisibleStories | None) -> object:
-        """This; None if there is no such app."""
+        """Receive the result; None if there is no such app."""
 
     def failed(self, error: Exception) -> object:
-        """It could not be read."""
+        """Receive the error of a failed read."""
 
 
 class BatchedStoryReader:
-    """Reads the database for each who asks; all who ask during a read are the next one's."""
+    """Reads visible stories; requests that arrive during a read share the next one."""
 
     def __init__(self, database: Database, clock: Callable[[], int]) -> None:
-        """`clock` tells the microseconds since 1970."""
+        """`clock` returns microseconds since 1970."""
         self._database = database
         self._clock = clock
         self._waiting: list[tuple[str, StoriesWaiter]] = []
         self._work: asyncio.Task[None] | None = None
 
-    def ask(self, token: str, asker: StoriesWaiter) -> None:
-        """Tell `asker` what the app with a public token shows now."""
-        self._waiting.append((token, asker))
+    def ask(self, token: str, waiter: StoriesWaiter) -> None:
+        """Pass what the app with a public token shows now to `waiter`."""
+        self._waiting.append((token, waiter))
         if self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                some, self._waiting = (
+                batch, self._waiting = (
                     self._waiting[:TOKENS_PER_READ],
                     self._waiting[TOKENS_PER_READ:],
                 )
-                tokens, now = [token for token, _ in some], self._clock()
+                tokens, now = [token for token, _ in batch], self._clock()
                 try:
                     found = await self._database.read(partial(_read_visible_stories, tokens, now))
                 except Exception as error:
-                    for _, asker in some:
-                        asker.failed(error)
+                    for _, waiter in batch:
+                        waiter.failed(error)
                 else:
-                    for (_, asker), shown in zip(some, found, strict=True):
-                        asker.settled(shown)
+                    for (_, waiter), shown in zip(batch, found, strict=True):
+                        waiter.settled(shown)
         finally:
             self._work = None
 
 
 class StoryCache(Generic[T]):
-    """What apps show, by public token, as it stands in memory."""
+    """Cache of visible stories by public token."""
 
     def __init__(
         self, database: Database, prepare: Callable[[VisibleStories], T], clock: Callable[[], int]
     ) -> None:
-        """`prepare` makes what is kept ready; `clock` tells the microseconds since 1970."""
+        """`prepare` builds the cached value; `clock` returns microseconds since 1970."""
         self._database = database
         self._prepare = prepare
         self._clock = clock
-        self.version = 0  # rises with each change
+        self.version = 0  # increases with each change
         self.cache: LoadingCache[str, CachedStories[T] | None] = LoadingCache(
             self._load, size=MAX_CACHED_APPS, seconds=CACHE_SECONDS
         )
@@ -130,7 +129,7 @@ class StoryCache(Generic[T]):
             database.watch(what, self._forget)
 
     def peek(self, token: str) -> CachedStories[T] | None:
-        """The app's shelf, None if there is no such app; `KeyError` if it is to be read first."""
+        """Return the cached entry, None for an unknown app; raise `KeyError` if it must be read."""
         found = self.cache.peek(token)
         if found is not None and not found.since <= self._clock() < found.until:
             self.cache.forget(token)
@@ -138,7 +137,7 @@ class StoryCache(Generic[T]):
         return found
 
     async def get(self, token: str) -> CachedStories[T] | None:
-        """The same, read if need be: once for all who ask meanwhile."""
+        """Return the entry, read if necessary; concurrent calls share one read."""
         try:
             return self.peek(token)
         except KeyError:
@@ -171,7 +170,7 @@ class StoryCache(Generic[T]):
 def _read_visible_stories(
     tokens: Sequence[str], now: int, connection: sqlite3.Connection
 ) -> list[VisibleStories | None]:
-    """What the apps of these tokens show, each."""
+    """Return what the app of each token shows; None for an unknown token."""
     asked = msgspec.json.encode(tokens).decode()
     rows = _decode_rows(connection.execute(VISIBLE_STORIES_SQL, (asked, now)).fetchone()[0])
     return [

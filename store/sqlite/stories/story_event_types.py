@@ -1,4 +1,4 @@
-"""The types of story events of each app: bounded, as anyone with its public token can add some."""
+"""Limit of an app's story event types, as anyone with its public token can send new ones."""
 
 import sqlite3
 
@@ -12,9 +12,9 @@ STORY_EVENT_TYPES_SQL = "SELECT name FROM kind WHERE app = ? AND source = ? LIMI
 
 
 class StoryEventTypes:
-    """Types are counted as the views have them; those that are not folded yet, from the start on.
+    """Known types of each app: those in the projections, and new ones since the start.
 
-    So right after a restart an app may get a few more.
+    Right after a restart, types that are not yet in the projections may exceed the limit.
     """
 
     def __init__(self, views: Projections, most: int = MAX_STORY_EVENT_TYPES) -> None:
@@ -23,7 +23,7 @@ class StoryEventTypes:
         self._by_app: dict[int, set[str]] = {}
 
     def takes(self, app: int, name: str) -> bool:
-        """Whether an event of this type may be stored; `KeyError` if `load` is needed first."""
+        """Return whether an event of this type may be stored; raise `KeyError` before `load`."""
         known = self._by_app[app]
         if name in known:
             return True
@@ -33,7 +33,7 @@ class StoryEventTypes:
         return True
 
     async def load(self, app: int) -> None:
-        """Read the types that the app has."""
+        """Read the existing types of an app."""
 
         def job(connection: sqlite3.Connection) -> set[str]:
             rows = connection.execute(STORY_EVENT_TYPES_SQL, (app, STORY_SOURCE, self.most))
@@ -42,6 +42,6 @@ class StoryEventTypes:
         try:
             found = await self._views.read(job)
         except StoreError:
-            # Events are more important: it is bounded again from now on.
+            # Accepting events is more important: count from zero.
             found = set()
         self._by_app.setdefault(app, found)

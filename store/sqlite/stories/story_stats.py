@@ -1,7 +1,7 @@
-"""What stories were used for: events of each, and users, by day.
+"""Daily event counts of stories and user counts of apps, read from the projections.
 
-It stands in the views. What was acknowledged before it is asked for is in the answer, so views
-that are behind catch up first: one step for all who ask, and a few steps at most.
+A result includes all events acknowledged before the query: projections that lag catch up first, in
+steps shared by concurrent queries, up to a maximum.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from store.sqlite.projections.projections import Projections, read_checkpoint
 T = TypeVar("T")
 
 ACTIVE_SPAN_DAYS = (1, 7, 30)
-# Steps that an asker waits for, at most.
+# Maximum steps for which a query waits.
 MAX_CATCH_UP_STEPS = 5
 NEWEST_EVENT_SQL = "SELECT coalesce(max(id), 0) FROM log.event"
-# In the order of the primary key, so that a page costs no more than its rows.
+# In the order of the primary key, so that a page reads only its own rows.
 STORY_COUNTS_SQL = """
 SELECT story, name, events, kind FROM story_day JOIN kind ON kind.id = kind
 WHERE day = ?1 AND story_day.app = ?2 AND (story, kind) > (?3, ?4) AND story <= ?5 AND events > 0
@@ -40,7 +40,7 @@ ACTIVE_USERS_SQL = (
 
 @dataclass(frozen=True, order=True)
 class StoryCount:
-    """So many events of a type with a story."""
+    """Number of events of a type with a story."""
 
     story: int
     type: str
@@ -52,10 +52,10 @@ class InvalidStoryCursor(ValueError):
 
 
 class StoryStats:
-    """Days are numbers, as in `rules.days`."""
+    """Queries by day; days are numbers as in `domain.common.days`."""
 
     def __init__(self, views: Projections, *, public: bool = False) -> None:
-        """`public` queries of anonymous clients leave one reader to all others."""
+        """With `public`, for anonymous clients, queries leave one reader free for others."""
         self._views = views
         self._read = views.read_public if public else views.read
         self._turn = asyncio.Lock()
@@ -69,10 +69,10 @@ class StoryStats:
         limit: int = 1_000,
         cursor: str | None = None,
     ) -> tuple[list[StoryCount], str | None]:
-        """Events on a day, of an app's stories or of one, by story and type.
+        """Return the events of a day by story and type, for all stories of an app or one.
 
-        There are up to `limit` counts, after where `cursor` is, and the cursor to go on from; None
-        at the end. Raises `BadCursor`, or `StoreBusy` if the views are far behind.
+        Returns up to `limit` counts after `cursor`, and the next cursor, or None at the end.
+        Raises `InvalidStoryCursor`, or `StoreBusy` if the projections lag far behind.
         """
         after = (-1 if story is None else story, -1)
         if cursor is not None:
@@ -87,18 +87,18 @@ class StoryStats:
 
         def job(connection: sqlite3.Connection) -> tuple[list[StoryCount], str | None]:
             rows = connection.execute(STORY_COUNTS_SQL, values).fetchall()
-            following = None
+            next_cursor = None
             if len(rows) > limit:
                 rows = rows[:limit]
-                following = f"{rows[-1][0]}-{rows[-1][3]}"
-            return sorted(StoryCount(*row[:3]) for row in rows), following
+                next_cursor = f"{rows[-1][0]}-{rows[-1][3]}"
+            return sorted(StoryCount(*row[:3]) for row in rows), next_cursor
 
         return await self._caught_up(job)
 
     async def active(self, app: int, first: int, last: int, span: int = 1) -> list[int]:
-        """Of each day from `first` to `last`, the users active in the `span` days that end with it.
+        """Return, for each day from `first` to `last`, the active users of the last `span` days.
 
-        `span` is one of `SPANS`. `StoreBusy` if the views are far behind.
+        `span` is one of `ACTIVE_SPAN_DAYS`. Raises `StoreBusy` if the projections lag far behind.
         """
 
         def job(connection: sqlite3.Connection) -> list[int]:
@@ -108,24 +108,24 @@ class StoryStats:
         return await self._caught_up(job)
 
     async def users(self, day: int) -> dict[int, int]:
-        """Each app's users of a day, as far as the views have come."""
+        """Return the users of each app on a day, without waiting for the projections."""
         return await self._views.read(
             lambda it: dict(it.execute(DAILY_USERS_SQL, (day,)).fetchall())
         )
 
     async def _caught_up(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        wanted: int | None = None
+        target: int | None = None
         for steps in range(MAX_CATCH_UP_STEPS + 1):
-            come, newest, found = await self._read(partial(_read_with_checkpoint, job))
-            if wanted is None:
-                wanted = newest
-            if come >= wanted:
+            processed, newest, found = await self._read(partial(_read_with_checkpoint, job))
+            if target is None:
+                target = newest
+            if processed >= target:
                 return found
             if steps == MAX_CATCH_UP_STEPS:
                 break
             async with self._turn:
-                # Whoever had the turn before may have seen to it.
-                if (await self._read(read_checkpoint)).id < wanted:
+                # A concurrent query may have caught up already.
+                if (await self._read(read_checkpoint)).id < target:
                     await self._views.step()
         raise StoreBusy("the views are being made, or are far behind")
 
@@ -133,6 +133,6 @@ class StoryStats:
 def _read_with_checkpoint(
     job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection
 ) -> tuple[int, int, T]:
-    """How far the views have come, how far they should have, and what the job finds in them."""
-    come, found = read_checkpoint(connection).id, job(connection)
-    return come, connection.execute(NEWEST_EVENT_SQL).fetchone()[0], found
+    """Return the last event in the projections, the newest in the log, and the job's result."""
+    processed, found = read_checkpoint(connection).id, job(connection)
+    return processed, connection.execute(NEWEST_EVENT_SQL).fetchone()[0], found

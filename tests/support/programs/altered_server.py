@@ -182,13 +182,13 @@ def fail_while_marker_exists() -> None:
 
         return call_or_fail
 
-    become = projections.Projections._become
+    become = projections.Projections._replace_with
 
     async def become_failing(self: projections.Projections, path: Path) -> None:
         self._connect = failing(self._connect)
         await become(self, path)
 
-    projections.Projections._become = become_failing
+    projections.Projections._replace_with = become_failing
     event_retention.EventRetention.run_step = failing(event_retention.EventRetention.run_step)
 
 
