@@ -62,7 +62,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
         folder = tmp_path / str(free)
         async with OpenEventStore(folder) as it:
             ids = await filled(it)
-            become = Projections._become
+            become = Projections._replace_with
 
             async def short(self: Projections, path: Path) -> None:
                 close = self.close
@@ -76,7 +76,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
                 await become(self, path)
 
             with ExitStack() as stack:
-                monkeypatch.setattr(Projections, "_become", short)
+                monkeypatch.setattr(Projections, "_replace_with", short)
                 try:
                     await it.projections.rebuild(lambda _: None)
                 except StoreError as error:
@@ -90,7 +90,7 @@ def test_a_swap_that_runs_out_of_descriptors_at_any_open_is_made_good(
                     done = False
                 else:
                     done = True
-            monkeypatch.setattr(Projections, "_become", become)
+            monkeypatch.setattr(Projections, "_replace_with", become)
             await recover(it)
             await well(it, ids)
             return done
@@ -120,7 +120,7 @@ def test_a_swap_of_which_a_call_fails_is_made_good(
     async def run() -> None:
         async with OpenEventStore(tmp_path) as it:
             ids = await filled(it)
-            become = Projections._become
+            become = Projections._replace_with
 
             async def failing(self: Projections, path: Path) -> None:
                 with monkeypatch.context() as patch:
@@ -129,7 +129,7 @@ def test_a_swap_of_which_a_call_fails_is_made_good(
                     await become(self, path)
 
             with monkeypatch.context() as patch:
-                patch.setattr(Projections, "_become", failing)
+                patch.setattr(Projections, "_replace_with", failing)
                 with pytest.raises(StoreError, match=r"views\.db cannot be"):
                     await it.projections.rebuild(lambda _: None)
             assert it.projections.trouble
