@@ -1,4 +1,4 @@
-"""Charts as SVG: drawn in classes, so that a page's stylesheet gives them colours for its light."""
+"""SVG charts; CSS classes, so that stylesheets set the colours of light and dark mode."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -8,16 +8,16 @@ ChartValues = Sequence[float | None]
 
 
 def axis_maximum(values: ChartValues) -> float:
-    """Where a chart of these ends: the next 1, 2 or 5 times a power of ten, or 1."""
-    most = max((value for value in values if value is not None), default=0.0)
-    if most <= 0:
+    """Return the top of the value axis: the next 1, 2 or 5 times a power of ten, or 1."""
+    top = max((value for value in values if value is not None), default=0.0)
+    if top <= 0:
         return 1.0
-    step = 10.0 ** len(str(int(most))) / 10 if most >= 1 else 10.0 ** -_first_decimal_place(most)
-    return next(step * times for times in (1, 2, 5, 10) if step * times >= most)
+    step = 10.0 ** len(str(int(top))) / 10 if top >= 1 else 10.0 ** -_first_decimal_place(top)
+    return next(step * times for times in (1, 2, 5, 10) if step * times >= top)
 
 
 def line_chart_svg(values: ChartValues, label: str) -> str:
-    """A line over time, oldest first, from 0 up; None leaves a gap. `label` is what is read out."""
+    """Draw values, oldest first, as a line; None leaves a gap. Screen readers read out `label`."""
     top = axis_maximum(values)
     shapes = []
     for points in _unbroken_segments(values, top):
@@ -26,7 +26,7 @@ def line_chart_svg(values: ChartValues, label: str) -> str:
         shapes.append(
             f'<path class="area" d="M{first:g} {CHART_HEIGHT}L{path}L{last:g} {CHART_HEIGHT}z"/>'
         )
-        # One point alone is a dot: a line of no length, with round ends.
+        # A single point is a dot: a line of almost no length, with round caps.
         shapes.append(f'<path class="line" d="M{path}{"h.01" if len(points) == 1 else ""}"/>')
     return (
         f'<svg class="chart" viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" '
@@ -37,13 +37,13 @@ def line_chart_svg(values: ChartValues, label: str) -> str:
 
 
 def _unbroken_segments(values: ChartValues, top: float) -> Iterator[list[tuple[float, float]]]:
-    """The points of each stretch without a gap."""
+    """Yield the points (x, y) of each run of values without a gap."""
     step = CHART_WIDTH / max(1, len(values) - 1)
     run: list[tuple[float, float]] = []
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if value is not None:
             y = CHART_HEIGHT - max(0.0, value) / top * (CHART_HEIGHT - CHART_TOP_MARGIN)
-            run.append((round(place * step, 1), round(y, 1)))
+            run.append((round(index * step, 1), round(y, 1)))
         elif run:
             yield run
             run = []
@@ -52,7 +52,7 @@ def _unbroken_segments(values: ChartValues, top: float) -> Iterator[list[tuple[f
 
 
 def _first_decimal_place(value: float) -> int:
-    """How many places behind the point the first digit of a value below 1 is."""
+    """Return the decimal place of the first nonzero digit of a value below 1."""
     places = 1
     while value * 10.0**places < 1 and places < 12:
         places += 1

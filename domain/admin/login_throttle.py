@@ -1,4 +1,4 @@
-"""How long whoever gave a wrong password waits for the next try; bounded in memory."""
+"""Login throttle: growing delays after wrong passwords; bounded in memory."""
 
 import hashlib
 from collections import OrderedDict
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from domain.admin.user_names import user_name_key
 
-# So many wrong ones cost nothing; each further one doubles the wait, from 1 s on.
+# Wrong passwords without a delay; each further one doubles the delay, which begins at 1 s.
 FREE_ATTEMPTS = 5
-# Seconds. Neither is long, as strangers can bring both about: an account's from anywhere, an
-# address's where many come by one.
+# Short, as strangers can lock users out: of an account from anywhere, of an address that many
+# users share.
 MAX_ACCOUNT_WAIT_SECONDS, MAX_ADDRESS_WAIT_SECONDS = 30.0, 120.0
-# After so many seconds without a try all is forgotten.
+# Time after the last wrong password when the count restarts.
 FORGET_AFTER_SECONDS = 3_600.0
 MAX_TRACKED_ATTEMPTS = 20_000
 
@@ -25,21 +25,21 @@ class _AttemptRecord(NamedTuple):
 
 
 class LoginThrottle:
-    """Wrong tries by account and by address; moments are seconds, by a clock that only rises."""
+    """Failed logins by account and by address; times are seconds of a monotonic clock."""
 
     def __init__(self, kept: int = MAX_TRACKED_ATTEMPTS, salt: bytes = b"") -> None:
-        """The oldest beyond `kept` are forgotten; known addresses are hashed with `salt`."""
+        """Keep at most `kept` records of each kind; hash known addresses with `salt`."""
         self._kept = kept
         self._salt = salt
-        self._held: OrderedDict[tuple[str, ...], _AttemptRecord] = OrderedDict()
-        self._friends: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._attempts: OrderedDict[tuple[str, ...], _AttemptRecord] = OrderedDict()
+        self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._friends)
+        return len(self._attempts) + len(self._known)
 
     def known(self, account: str, address: str) -> bool:
         """Return whether a login from this address to this account has succeeded before."""
-        return (user_name_key(account), self.hashed(address)) in self._friends
+        return (user_name_key(account), self.hashed(address)) in self._known
 
     def hashed(self, address: str) -> bytes:
         """Return the salted hash of an address, or of its network, by which it is known."""
@@ -50,54 +50,54 @@ class LoginThrottle:
     def trust(self, known: Iterable[tuple[str, bytes]]) -> None:
         """Add earlier logins: accounts with addresses as returned by `hashed`."""
         for account, address in known:
-            friend = user_name_key(account), address
-            self._friends[friend] = None
-            self._friends.move_to_end(friend)
-            if len(self._friends) > self._kept:
-                self._friends.popitem(last=False)
+            login = user_name_key(account), address
+            self._known[login] = None
+            self._known.move_to_end(login)
+            if len(self._known) > self._kept:
+                self._known.popitem(last=False)
 
     def wait(self, account: str, address: str, now: float) -> float:
-        """Seconds until the account may be tried from the address."""
-        untils = (self._of(held, now).until for held in self._keys(account, address))
-        return max(0.0, max(untils) - now)
+        """Return the seconds until the address may try a password of the account."""
+        ends = (self._attempt(key, now).until for key in self._keys(account, address))
+        return max(0.0, max(ends) - now)
 
     def failed(self, account: str, address: str, now: float) -> None:
         """Count a wrong password."""
-        longest = (MAX_ACCOUNT_WAIT_SECONDS, MAX_ADDRESS_WAIT_SECONDS)
-        for held, most in zip(self._keys(account, address), longest, strict=False):
-            wrong = self._of(held, now).wrong + 1
+        limits = (MAX_ACCOUNT_WAIT_SECONDS, MAX_ADDRESS_WAIT_SECONDS)
+        for key, limit in zip(self._keys(account, address), limits, strict=False):
+            wrong = self._attempt(key, now).wrong + 1
             wait = (
-                min(most, 2.0 ** min(wrong - FREE_ATTEMPTS - 1, 20))
+                min(limit, 2.0 ** min(wrong - FREE_ATTEMPTS - 1, 20))
                 if wrong > FREE_ATTEMPTS
                 else 0.0
             )
-            self._held[held] = _AttemptRecord(wrong, now + wait, now)
-            self._held.move_to_end(held)
-        while len(self._held) > self._kept:
-            self._held.popitem(last=False)
+            self._attempts[key] = _AttemptRecord(wrong, now + wait, now)
+            self._attempts.move_to_end(key)
+        while len(self._attempts) > self._kept:
+            self._attempts.popitem(last=False)
 
     def succeeded(self, account: str, address: str) -> None:
-        """Forget what was wrong; from here, others' tries no longer hold this account up."""
-        for held in self._keys(account, address):
-            self._held.pop(held, None)
+        """Reset the counts; attempts from other addresses no longer delay this one."""
+        for key in self._keys(account, address):
+            self._attempts.pop(key, None)
         self.trust([(account, self.hashed(address))])
 
     def _keys(self, account: str, address: str) -> list[tuple[str, ...]]:
-        name, party = user_name_key(account), client_network(address)
+        name, network = user_name_key(account), client_network(address)
         # Attempts from other addresses do not delay an address with a successful login.
         if self.known(account, address):
-            return [("account", name, party)]
-        return [("account", name), ("address", party)]
+            return [("account", name, network)]
+        return [("account", name), ("address", network)]
 
-    def _of(self, who: tuple[str, ...], now: float) -> _AttemptRecord:
-        held = self._held.get(who)
-        return (
-            held if held and now - held.last < FORGET_AFTER_SECONDS else _AttemptRecord(0, 0.0, now)
-        )
+    def _attempt(self, key: tuple[str, ...], now: float) -> _AttemptRecord:
+        found = self._attempts.get(key)
+        if found and now - found.last < FORGET_AFTER_SECONDS:
+            return found
+        return _AttemptRecord(0, 0.0, now)
 
 
 def client_network(address: str) -> str:
-    """What one party can be expected to have: an IPv4 address, or 64 bits of an IPv6 one."""
+    """Return the network that one client is assumed to hold: an IPv4 address or an IPv6 /64."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,18 +1,18 @@
-"""A line of a few numbers, small enough to stand in a row of a table."""
+"""Sparkline: a small line chart for a table row."""
 
 from collections.abc import Sequence
 
 
-def sparkline_points(values: Sequence[float], wide: float, high: float) -> str:
-    """The points of an SVG polyline within so much room; nothing for fewer than two values.
+def sparkline_points(values: Sequence[float], width: float, height: float) -> str:
+    """Return the points of an SVG polyline; an empty string for fewer than two values.
 
-    The foot of the room is zero, its top the largest value.
+    The bottom is zero, the top the largest value (at least 1).
     """
     if len(values) < 2:
         return ""
     top = max(*values, 1.0)
-    step = wide / (len(values) - 1)
+    step = width / (len(values) - 1)
     return " ".join(
-        f"{number * step:.1f},{high - value / top * high:.1f}"
-        for number, value in enumerate(values)
+        f"{index * step:.1f},{height - value / top * height:.1f}"
+        for index, value in enumerate(values)
     )

@@ -1,6 +1,6 @@
 """Unicode normalisation of user names and passwords.
 
-A keyboard, a browser and a file may each encode "é" as one code point or as two.
+Keyboards, browsers and files encode "é" as one code point or as two.
 """
 
 from unicodedata import category, normalize
@@ -12,7 +12,7 @@ def normalize_user_name(name: str) -> str:
 
 
 def user_name_key(name: str) -> str:
-    """Return the key by which user names are compared, without case."""
+    """Return the case-insensitive key for comparing user names."""
     return normalize("NFKC", normalize("NFKC", name).casefold())
 
 

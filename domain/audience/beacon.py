@@ -1,4 +1,4 @@
-"""What a visitor's browser tells of itself: a pageview, or that it is still there."""
+"""Beacon: the pageviews and heartbeats that a visitor's browser sends."""
 
 from typing import Annotated, Literal
 
@@ -28,28 +28,28 @@ class BeaconPayload(msgspec.Struct):
 
 
 def parse_beacon(body: bytes) -> BeaconPayload:
-    """The sign in `body`; raises `WrongEvent`."""
+    """Parse a beacon; raise `InvalidEvent`."""
     try:
-        sign = msgspec.convert(decode_json(body), BeaconPayload)
+        beacon = msgspec.convert(decode_json(body), BeaconPayload)
     except InvalidJson as error:
         raise InvalidEvent([error.fault], malformed=True) from None
     except msgspec.ValidationError as error:
-        words, _, place = str(error).partition(" - at `$.")
-        raise InvalidEvent([FieldError("/" + place.rstrip("`") if place else "", words)]) from None
-    host = canonical_host(sign.host) or sign.host
-    return msgspec.structs.replace(sign, host=host, title=sign.title[:MAX_TITLE_LENGTH])
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidEvent([FieldError("/" + path.rstrip("`") if path else "", message)]) from None
+    host = canonical_host(beacon.host) or beacon.host
+    return msgspec.structs.replace(beacon, host=host, title=beacon.title[:MAX_TITLE_LENGTH])
 
 
-def pageview_row(sign: BeaconPayload, app: int, now: int) -> EventRow:
-    """The row of a pageview at `now` (µs)."""
-    data = {"host": sign.host, "path": sign.path}
-    if sign.title:
-        data["title"] = sign.title
+def pageview_row(beacon: BeaconPayload, app: int, now: int) -> EventRow:
+    """Return the event row of a pageview at `now` (µs)."""
+    data = {"host": beacon.host, "path": beacon.path}
+    if beacon.title:
+        data["title"] = beacon.title
     text = msgspec.json.encode(data).decode()
     return (
         PAGEVIEW_SOURCE,
         app,
-        sign.session,
+        beacon.session,
         None,
         PAGEVIEW_CATEGORY,
         PAGEVIEW_NAME,

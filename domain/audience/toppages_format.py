@@ -1,4 +1,4 @@
-"""The pages of a host with their visitors, in the two forms in which servers tell them.
+"""Top pages of a host with their visitors, in the two formats of servers.
 
 Legacy is an array of `{"i": title, "path", "visitors"}`; version 3 is
 `{"pages": [{"path", "title", "stats": {"people"}}]}`. Titles repeat, so the path is the key.
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 LEGACY_FORMAT, V3_FORMAT = "legacy", "v3"
-# More of an answer is left aside: so many pages, so many characters of a path or title.
+# Further pages are ignored, longer paths are invalid, longer titles are cut.
 MAX_TOPPAGES, MAX_PATH_LENGTH, MAX_TITLE_LENGTH = 10_000, 2_000, 300
-# Characters of a number that was sent as text.
+# Characters of a number sent as text.
 MAX_NUMBER_LENGTH = 40
 # A page with more visitors than this is skipped; a sum over duplicate paths stops here.
 MAX_VISITORS = 1_000_000_000
@@ -28,7 +28,7 @@ SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class TopPagesReading(NamedTuple):
-    """What a host's pages had at a moment: visitors and titles by path."""
+    """A host's pages at one moment: visitors and titles by path."""
 
     visitors: Mapping[str, int]
     titles: Mapping[str, str]
@@ -36,7 +36,7 @@ class TopPagesReading(NamedTuple):
 
 
 class InvalidTopPages(ValueError):
-    """An answer that does not tell pages."""
+    """A response that has no valid list of pages."""
 
 
 class _LegacyPage(msgspec.Struct):
@@ -59,7 +59,7 @@ class _V3Response(msgspec.Struct):
     pages: list[_V3Page]
 
 
-# (path, title, visitors) as the server sent them, of any type.
+# (path, title, visitors) as received, of any type.
 PageItem = tuple[Any, Any, Any]
 
 _decode_legacy = msgspec.json.Decoder(list[_LegacyPage]).decode
@@ -67,7 +67,7 @@ _decode_v3 = msgspec.json.Decoder(_V3Response).decode
 
 
 def parse_toppages(body: bytes, version: str) -> TopPagesReading:
-    """Return the pages of a response; raise `NotPages` if it has no valid page.
+    """Return the pages of a response; raise `InvalidTopPages` if all are invalid.
 
     An invalid page is skipped and counted. Visitors of a duplicate path are added up.
     """
@@ -80,21 +80,21 @@ def parse_toppages(body: bytes, version: str) -> TopPagesReading:
             items = ((each.path, each.title, each.stats.people) for each in _decode_v3(body).pages)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # A page does not have the usual form. A generic parser takes several times as long, but
-        # also reads NaN, lone surrogates and bytes that are not UTF-8.
+        # also accepts NaN, lone surrogates and bytes that are not UTF-8.
         items = _parse_leniently(body, version)
     visitors: dict[str, int] = {}
     titles: dict[str, str] = {}
     skipped = 0
-    for path, title, said in items:
-        count = said if type(said) is int and 0 <= said <= MAX_VISITORS else _visitor_count(said)
+    for path, title, sent in items:
+        count = sent if type(sent) is int and 0 <= sent <= MAX_VISITORS else _visitor_count(sent)
         if count is None or not _is_valid_path(path):
             skipped += 1
             continue
         if len(visitors) >= MAX_TOPPAGES and path not in visitors:
             continue
         visitors[path] = min(visitors.get(path, 0) + count, MAX_VISITORS)
-        if title and path not in titles and (words := _clean_title(title)):
-            titles[path] = words
+        if title and path not in titles and (cleaned := _clean_title(title)):
+            titles[path] = cleaned
     if skipped and not visitors:
         raise InvalidTopPages(f"invalid response: all {skipped} pages are invalid")
     return TopPagesReading(visitors, titles, skipped)
@@ -115,9 +115,9 @@ def _unpack_gzip(body: bytes) -> bytes:
 
 
 def _parse_leniently(body: bytes, version: str) -> Iterator[PageItem]:
-    """Return the (path, title, visitors) of each page, whatever their types."""
+    """Return the (path, title, visitors) of each page, of any type."""
     try:
-        # Bytes that are not UTF-8 become lone surrogates, like an escape that was cut in half.
+        # Invalid UTF-8 bytes become lone surrogates, like a truncated escape sequence.
         text = body.decode(json.detect_encoding(body), "surrogateescape")
         found = json.loads(text, parse_int=_parse_integer, strict=False)
     except (ValueError, RecursionError) as error:
@@ -130,7 +130,7 @@ def _parse_leniently(body: bytes, version: str) -> Iterator[PageItem]:
 
 
 def _parse_integer(digits: str) -> float:
-    # Python refuses to convert thousands of digits, which would end the whole response.
+    # Python raises an error for thousands of digits, which would discard the whole response.
     return int(digits) if len(digits) <= MAX_NUMBER_LENGTH else inf
 
 
@@ -144,17 +144,17 @@ def _page_item(page: object, version: str) -> PageItem:
     return page.get("path"), page.get("title"), people
 
 
-def _visitor_count(said: object) -> int | None:
+def _visitor_count(value: object) -> int | None:
     """Return a number of visitors, which may be text or an average; None if it is invalid."""
-    if isinstance(said, str) and len(said) <= MAX_NUMBER_LENGTH:
+    if isinstance(value, str) and len(value) <= MAX_NUMBER_LENGTH:
         try:
-            said = float(said)
+            value = float(value)
         except ValueError:
             return None
-    if isinstance(said, bool) or not isinstance(said, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # NaN fails this comparison, too.
-    return round(said) if 0 <= said <= MAX_VISITORS else None
+    # NaN fails this comparison as well.
+    return round(value) if 0 <= value <= MAX_VISITORS else None
 
 
 def _is_valid_path(path: object) -> bool:
@@ -172,12 +172,12 @@ def _clean_title(title: object) -> str:
 
 
 def encode_toppages(pages: Iterable[tuple[str, str, int]], version: str) -> bytes:
-    """The (path, title, visitors) of pages, in the order given, as a version has them."""
+    """Encode (path, title, visitors) of pages as a response of a version, in the order given."""
     return join_encoded_pages(encode_pages(pages, version), version)
 
 
 def encode_pages(pages: Iterable[tuple[str, str, int]], version: str) -> list[bytes]:
-    """Return each page, (path, title, visitors), as a version has it."""
+    """Encode each page, (path, title, visitors), in the format of a version."""
     encode = msgspec.json.encode
     if version == LEGACY_FORMAT:
         return [
@@ -191,6 +191,6 @@ def encode_pages(pages: Iterable[tuple[str, str, int]], version: str) -> list[by
 
 
 def join_encoded_pages(pages: Iterable[bytes], version: str) -> bytes:
-    """Return pages of `tell_each` as a response of that version."""
+    """Join pages encoded by `encode_pages` to a response of the same version."""
     body = b",".join(pages)
     return b"[%b]" % body if version == LEGACY_FORMAT else b'{"pages":[%b]}' % body

@@ -1,11 +1,11 @@
-"""Which pages gain visitors: by how much, and how surprising that is for a page of its size.
+"""Trend score: how unusual a page's number of visitors is, given its past.
 
-Visitors of a page come and go independently, so their number at a moment is a Poisson one. What a
-page may be expected to have is estimated from its past, which is only so long: readings of the
-same visitors tell nothing new, so a past counts as a number of independent `looks` (the variance
-of a time average over an M/M/∞ queue's occupancy). The score is that of Li and Ma (Astrophysical
-Journal 272, 1983, formula 17) for a count against a background that was itself counted, with a
-correction for continuity of both; its tail is right for two visitors as for thousands.
+Visitors come and go independently, so their number at a moment has a Poisson distribution. Its
+expected value is estimated from a limited past. Readings of the same visitors add no information,
+so the past is worth a number of independent readings (from the variance of a time average of an
+M/M/∞ queue's occupancy). The score is that of Li and Ma (Astrophysical Journal 272, 1983,
+formula 17) for a count against a counted background, with a continuity correction of both; its
+tail is accurate for two visitors as for thousands.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,18 @@ from typing import NamedTuple
 
 NEW, RISING, STEADY, FALLING, GONE = "new", "rising", "steady", "falling", "gone"
 
-# Seconds that a visitor stays, about: how soon a later reading tells something new.
+# Approximate stay of a visitor: readings further apart than this are independent.
 MEAN_STAY_SECONDS = 60.0
-# So surprising is what is called rising, in standard deviations.
+# Minimum score of a rising page, in standard deviations.
 RISING_THRESHOLD = 4.0
-# A page with fewer visitors, now and expected, says nothing.
+# Pages with fewer visitors, both current and expected, are not scored.
 MIN_SCORED_VISITORS = 5
-# Other days count as if so many more visitors had been seen, who did as on no day in particular.
+# Weight of the prior "no seasonal change", in visitors added to the counts of other days.
 BASELINE_PRIOR_VISITORS = 10.0
 
 
 class BaselineFactor(NamedTuple):
-    """What other days say: the factor by which a page grows in these minutes, and its variance.
-
-    The variance is that of the factor's logarithm.
-    """
+    """Growth factor of a page at this time on other days, and the variance of its logarithm."""
 
     factor: float = 1.0
     variance: float = 0.0
@@ -39,7 +36,7 @@ NEUTRAL_BASELINE = BaselineFactor()
 
 
 class TrendAssessment(NamedTuple):
-    """What is thought of a page: the visitors expected, how surprising those there are, a state."""
+    """Assessment of a page: expected visitors, trend score and state."""
 
     expected: float | None
     score: float
@@ -47,19 +44,19 @@ class TrendAssessment(NamedTuple):
 
 
 def visitor_gains(before: Mapping[str, int], now: Mapping[str, int]) -> list[tuple[int, str]]:
-    """(gain, path) of the pages in both readings that gained, most first, then as they came."""
-    known = before.get
+    """Return (gain, path) of the pages in both readings that gained, largest first; stable."""
+    get_previous = before.get
     gains = [
-        (visitors - was, path)
+        (visitors - previous, path)
         for path, visitors in now.items()
-        if (was := known(path, visitors)) < visitors
+        if (previous := get_previous(path, visitors)) < visitors
     ]
     gains.sort(key=itemgetter(0), reverse=True)
     return gains
 
 
 def independent_readings(seconds: float, stay: float = MEAN_STAY_SECONDS) -> float:
-    """Of how many independent readings the average over so many seconds is worth; 1 at least."""
+    """Return the number of independent readings that a time average is worth; at least 1."""
     stays = seconds / stay
     if stays < 1e-3:
         return 1.0
@@ -67,9 +64,9 @@ def independent_readings(seconds: float, stay: float = MEAN_STAY_SECONDS) -> flo
 
 
 def baseline_factor(before: float, after: float, days: int) -> BaselineFactor:
-    """What `days` other days say, on which a page had on average these visitors.
+    """Estimate a page's growth from its average visitors on other days (`days` in number).
 
-    `before` is at the time of day from which the past is taken, `after` at that of now.
+    `before` is the average at the time of day of the past, `after` at the current time of day.
     """
     seen_before, seen_after = (
         days * before + BASELINE_PRIOR_VISITORS,
@@ -79,9 +76,9 @@ def baseline_factor(before: float, after: float, days: int) -> BaselineFactor:
 
 
 def trend_score(visitors: int, expected: float, independent: float) -> float:
-    """How surprising so many visitors are, as a standard normal deviate; negative for too few.
+    """Return how unusual a number of visitors is, in standard deviations; negative for a loss.
 
-    `expected` is an average worth so many `independent` readings.
+    `expected` is an average worth `independent` readings.
     """
     more = visitors > expected
     step = 0.5 if more else -0.5
@@ -103,21 +100,20 @@ def assess_trend(
     other_days: BaselineFactor = NEUTRAL_BASELINE,
     threshold: float = RISING_THRESHOLD,
 ) -> TrendAssessment:
-    """What is thought of a page with so many visitors.
+    """Assess a page by its current visitors.
 
-    `average` is that of its past, worth so many `independent` readings; None if there is no past
-    to go by.
+    `average` is that of its past, worth `independent` readings; None without a past.
     """
     if average is None:
         return TrendAssessment(None, 0.0, STEADY)
     expected = average * other_days.factor
     if max(visitors, expected) < MIN_SCORED_VISITORS:
         return TrendAssessment(expected, 0.0, STEADY)
-    # What other days say is not certain either.
+    # The seasonal factor is uncertain, too.
     independent = 1 / (1 / independent + expected * other_days.variance)
-    found = trend_score(visitors, expected, independent)
-    if found >= threshold:
-        return TrendAssessment(expected, found, RISING if average else NEW)
-    if found <= -threshold:
-        return TrendAssessment(expected, found, FALLING if visitors else GONE)
-    return TrendAssessment(expected, found, STEADY)
+    score = trend_score(visitors, expected, independent)
+    if score >= threshold:
+        return TrendAssessment(expected, score, RISING if average else NEW)
+    if score <= -threshold:
+        return TrendAssessment(expected, score, FALLING if visitors else GONE)
+    return TrendAssessment(expected, score, STEADY)

@@ -27,48 +27,48 @@ from domain.audience.trend_score import (
 )
 
 DEFAULT_WINDOW_SECONDS, MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS = 300, 60, 3_600
-# Seconds before the window that tell what is to be expected.
+# Length of the period before the window that gives the expected visitors.
 COMPARISON_SECONDS = 900
-# Seconds without a reading after which what was before tells nothing.
+# Gap between readings after which earlier ones are discarded.
 MAX_READING_GAP_SECONDS = 600
 MINUTE_SECONDS = 60
-# Marks are made with each reading for so many seconds, so that something is told soon.
+# Time during which every reading makes a mark, so that trends are available early.
 DENSE_MARKS_SECONDS = 120
-# A reading speaks for so many seconds at most.
+# Maximum time that a reading covers.
 MAX_READING_SECONDS = 30.0
-# More pages are not followed.
+# Further pages are not tracked.
 MAX_TRACKED_PAGES = 20_000
-# Fewer minutes make no line.
+# With fewer minutes, a series uses every mark.
 MIN_SERIES_MINUTES = 4
-# Pasts of so many windows are kept at hand.
+# Windows whose comparison periods are cached.
 MAX_CACHED_WINDOWS = 8
 
 
 class CumulativeTotals(NamedTuple):
-    """All totals up to a moment."""
+    """Totals of all pages up to a moment."""
 
     at: float
-    covered: float  # seconds for which readings spoke
+    covered: float  # seconds covered by readings
     readings: int
     totals: "array[int]"
 
 
 class ComparisonPeriod(NamedTuple):
-    """What a window is compared with."""
+    """The period that a window is compared with."""
 
     begin: float
     end: float
     readings: int
     sums: list[int]
     looks: float
-    # The last of it, which the window's gain is counted from.
+    # Its last minute, the base of the reported change.
     at: float
     last_readings: int
     last: list[int]
 
 
 class MinuteTotals(NamedTuple):
-    """A minute that is over: visitors of each page, summed over its readings."""
+    """A completed minute: visitors of each page, summed over its readings."""
 
     minute: int  # since 1970
     readings: int
@@ -76,7 +76,7 @@ class MinuteTotals(NamedTuple):
 
 
 class PageTrend(NamedTuple):
-    """A page and what is thought of it."""
+    """A page with its change and trend assessment."""
 
     path: str
     visitors: int
@@ -86,7 +86,7 @@ class PageTrend(NamedTuple):
 
 
 class VisitorHistory:
-    """The readings of one host; moments are seconds since 1970."""
+    """Readings of one host; times are Unix times in seconds."""
 
     def __init__(self) -> None:
         self._begin(0.0)
@@ -101,14 +101,14 @@ class VisitorHistory:
         self._first = self._last = at
         start = CumulativeTotals(at, 0.0, 0, array("Q"))
         self._marks = deque([start])
-        self._minutes = deque([start])  # those at the ends of minutes
+        self._minutes = deque([start])  # marks at the ends of minutes
         self._pasts: dict[int, tuple[CumulativeTotals, ComparisonPeriod]] = {}
 
     def add(self, visitors: Mapping[str, int], at: float) -> MinuteTotals | None:
-        """Take a reading at `at`; the minute before, if this one is the first after it."""
+        """Add a reading; return the previous minute if this reading completes it."""
         closed = None
         if self._last - MINUTE_SECONDS < at < self._last:
-            at = self._last  # the clock was put right
+            at = self._last  # the clock was set back slightly
         if at - self._last > MAX_READING_GAP_SECONDS or at < self._last:
             closed = self.finish()
             self._begin(at)
@@ -130,15 +130,15 @@ class VisitorHistory:
         return closed
 
     def finish(self) -> MinuteTotals | None:
-        """What there is of the minute under way; after this, begin anew."""
+        """Return the current, incomplete minute, if it has readings, and reset."""
         closed = self._close() if self._readings > self._minutes[-1].readings else None
         self._begin(0.0)
         return closed
 
     def series(self, path: str, minutes: int) -> list[float]:
-        """A page's average in each of the last minutes that were read, and what it has now.
+        """Return a page's average visitors in each of the last minutes, then its current visitors.
 
-        While only few have passed, there is more than one value for a minute.
+        While few minutes have passed, there is more than one value per minute.
         """
         place = self._index.get(path)
         if place is None:
@@ -162,10 +162,10 @@ class VisitorHistory:
         other_days: SeasonalBaseline = NO_SEASONAL_BASELINE,
         threshold: float = RISING_THRESHOLD,
     ) -> list[PageTrend]:
-        """Up to `limit` pages: what gains, most surprising first; what loses; then the largest.
+        """Return up to `limit` pages: gains, then losses, each by trend score; then the largest.
 
-        What gains or loses is told by what it was more than `window` seconds ago (or in the first
-        half of what is known, as long as that is less). The threshold is 3 at least.
+        The comparison period ends `window` seconds ago, or at half of a shorter history. The
+        threshold must be at least 3.
         """
         past = self._past(window)
         if past is None:
@@ -175,7 +175,7 @@ class VisitorHistory:
             ]
         count, bound = past.readings, past.readings * past.readings
         sums = chain(past.sums, repeat(0))
-        # Nothing that is nearer to its average, by itself, can be as surprising as the threshold.
+        # Pages closer to their average cannot reach the threshold without a seasonal baseline.
         places = {
             place
             for place, (visitors, total) in enumerate(zip(self._now, sums, strict=False))
@@ -213,7 +213,7 @@ class VisitorHistory:
         return [(place, self._now[place]) for place in order if self._now[place]]
 
     def _past(self, window: int) -> ComparisonPeriod | None:
-        # Half of what is known is judged by the other half, until there is enough.
+        # A short history is split in half: the first half is the comparison period.
         before = self._last - min(window, (self._last - self._first) / 2)
         ends = [mark for mark in self._marks if mark.readings and mark.at <= before]
         if not ends or before >= self._last:
@@ -259,7 +259,7 @@ class VisitorHistory:
         )
 
     def _forget(self, at: float) -> None:
-        """Let go of what is too old to be asked for, and of pages that nobody was on since."""
+        """Drop marks beyond the longest window, and pages without visitors since."""
         horizon = at - MAX_WINDOW_SECONDS - COMPARISON_SECONDS - 2 * MINUTE_SECONDS
         for marks in (self._marks, self._minutes):
             while len(marks) > 1 and marks[1].at <= horizon:
@@ -283,7 +283,7 @@ class VisitorHistory:
 
 
 def _value_at(column: "array[int] | list[int]", place: int) -> int:
-    """What stands there; a column ends before pages that came later."""
+    """Return the value of a page; 0 if the column is older than the page."""
     return column[place] if place < len(column) else 0
 
 

@@ -1,4 +1,4 @@
-"""What a right conversion is, and the rows of clicks and conversions."""
+"""Conversion validation, and the event rows of clicks and conversions."""
 
 import hashlib
 from typing import Annotated, Any, NamedTuple
@@ -19,9 +19,9 @@ from domain.events.event import (
 )
 
 BANNER_CATEGORY = "banner"
-# Digits of an id as text, and the most that is a number of micros.
+# The largest revenue fits into 64 bits as micros (millionths).
 ID_PATTERN, MAX_REVENUE = "^[0-9]{1,19}$", MAX_INT64 / 1_000_000
-# Prefix of the sender id that is made from a `conversion_id`.
+# Prefix of a sender id derived from a `conversion_id`.
 CONVERSION_ID_PREFIX = "conversion/"
 CONVERSION_ID_CONFLICT = FieldError(
     "/conversion_id", "another conversion with this conversion_id exists"
@@ -30,7 +30,7 @@ UNKNOWN_CLICK = FieldError("/click_id", "is no click that is known here")
 
 
 class BannerClick(NamedTuple):
-    """A click on a banner: where, and in which quarter of the hour."""
+    """A click on a banner of a campaign in a slot."""
 
     campaign: int
     banner: int
@@ -49,7 +49,7 @@ class ConversionPayload(msgspec.Struct, forbid_unknown_fields=True):
 class Conversion(NamedTuple):
     """A conversion: the revenue of a click, in micros.
 
-    `id` is the app's own id of it; 7 and "7" are the same.
+    `id` is the `conversion_id` as text: 7 and "7" are the same conversion.
     """
 
     click: int
@@ -67,22 +67,22 @@ class Conversion(NamedTuple):
 
 
 def click_row(click: BannerClick, now: int) -> EventRow:
-    """The row of a click at `now` (µs)."""
+    """Return the event row of a click at `now` (µs)."""
     data = msgspec.json.encode(click._asdict()).decode()
     return (CLICK_SOURCE, 0, None, None, BANNER_CATEGORY, "click", now, None, None, data)
 
 
 def conversion_row(conversion: Conversion, click: BannerClick, app: int, now: int) -> EventRow:
-    """The row of a conversion, which tells of its click all that figures need."""
+    """Return the event row of a conversion at `now` (µs), with its click's data for the stats."""
     number, revenue, sender = conversion.click, conversion.revenue, conversion.key
-    said: dict[str, Any] = {
+    members: dict[str, Any] = {
         "click_id": str(number),
         "revenue": revenue / 1_000_000,
         "revenue_micros": revenue,
     }
     if conversion.id is not None:
-        said["conversion_id"] = conversion.id
-    data = msgspec.json.encode(said | click._asdict()).decode()
+        members["conversion_id"] = conversion.id
+    data = msgspec.json.encode(members | click._asdict()).decode()
     digest = None
     if sender is not None:
         digest = hashlib.sha256(msgspec.json.encode((number, revenue))).digest()
@@ -106,12 +106,12 @@ def has_conversion_id(row: EventRow) -> bool:
 
 
 def decode_click(data: str) -> BannerClick:
-    """The click in a row's data."""
+    """Decode the click in an event row's data."""
     return BannerClick(**msgspec.json.decode(data))
 
 
 def looks_like_conversion(body: bytes) -> bool:
-    """Whether a body means to be a conversion, not an event."""
+    """Return whether a body has members of a conversion and none of an event."""
     try:
         value = decode_json(body)
     except InvalidJson:
@@ -122,21 +122,23 @@ def looks_like_conversion(body: bytes) -> bool:
 
 
 def parse_conversion(body: bytes) -> Conversion:
-    """The conversion in `body`; raises `WrongEvent`."""
+    """Parse a request body; raise `InvalidEvent` if it is not a valid conversion."""
     try:
         value = decode_json(body)
     except InvalidJson as error:
         raise InvalidEvent([error.fault], malformed=True) from None
     try:
         sent = msgspec.convert(value, ConversionPayload)
-        own = None if sent.conversion_id is None else str(sent.conversion_id)
-        return Conversion(_parse_click_id(value), _parse_revenue(value), sent.sender_id, own)
+        conversion_id = None if sent.conversion_id is None else str(sent.conversion_id)
+        return Conversion(
+            _parse_click_id(value), _parse_revenue(value), sent.sender_id, conversion_id
+        )
     except ValueError:
         raise InvalidEvent(_conversion_errors(value)) from None
 
 
 def _conversion_errors(value: Any) -> list[FieldError]:
-    """All that is wrong."""
+    """Return every validation error of a conversion."""
     if not isinstance(value, dict):
         return [FieldError("", "is not an object")]
     faults: list[FieldError] = []
@@ -158,28 +160,28 @@ def _conversion_errors(value: Any) -> list[FieldError]:
     except ValueError:
         message = f"must be a whole number from 0 to {MAX_INT64} or a string of 1 to 200 characters"
         faults.append(FieldError("/conversion_id", message))
-    others = [name for name in value if name not in ConversionPayload.__struct_fields__]
-    return faults + [FieldError(json_pointer([name]), "is not known here") for name in others[:20]]
+    unknown = [name for name in value if name not in ConversionPayload.__struct_fields__]
+    return faults + [FieldError(json_pointer([name]), "is not known here") for name in unknown[:20]]
 
 
 def _parse_click_id(value: dict[str, Any]) -> int:
     if "click_id" not in value:
         raise ValueError("is missing")
-    said = value["click_id"]
-    if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 20:
-        said = int(said)
-    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said <= MAX_INT64:
+    click = value["click_id"]
+    if isinstance(click, str) and click.isascii() and click.isdigit() and len(click) < 20:
+        click = int(click)
+    if isinstance(click, bool) or not isinstance(click, int) or not 0 <= click <= MAX_INT64:
         raise ValueError("is not the id of a click")
-    return said
+    return click
 
 
 def _parse_revenue(value: dict[str, Any]) -> int:
     if "revenue" not in value:
         raise ValueError("is missing")
-    said = value["revenue"]
-    if isinstance(said, bool) or not isinstance(said, int | float):
+    revenue = value["revenue"]
+    if isinstance(revenue, bool) or not isinstance(revenue, int | float):
         raise ValueError("is not a number")
     try:
-        return parse_revenue_micros(repr(said).encode())
+        return parse_revenue_micros(repr(revenue).encode())
     except CsvRowError as error:
         raise ValueError(str(error)) from None

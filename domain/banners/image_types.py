@@ -3,7 +3,7 @@
 import re
 
 SUPPORTED_FORMATS = "PNG, JPEG, GIF, WebP, AVIF, SVG, BMP or ICO"
-# Bytes that are searched for the root element of an SVG: licences and DOCTYPEs are long.
+# Bytes searched for the root element of an SVG: licences and DOCTYPEs are long.
 MAX_SVG_PROLOG_BYTES = 262_144
 AVIF_BRANDS, HEIF_BRANDS = (
     {b"avif", b"avis"},
@@ -97,13 +97,13 @@ def _is_ico(body: bytes) -> bool:
 
 
 def _is_svg(body: bytes) -> bool:
-    """Whether the root element of an XML document is `svg`, with or without a prefix."""
+    """Return whether the root element of an XML document is `svg`, with or without a prefix."""
     head, encoding = body[:MAX_SVG_PROLOG_BYTES], "utf-8"
     for mark, named in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             encoding = named
             break
-    # Other encodings agree with UTF-8 in all that is looked for here.
+    # Other encodings match UTF-8 in the ASCII characters searched for here.
     text = head.decode(encoding, "replace").removeprefix("\ufeff")
     at = _skip_whitespace(text, 0)
     while text.startswith(("<?", "<!"), at):

@@ -1,10 +1,10 @@
-"""A drawing for a banner that has no image."""
+"""Placeholder image of a banner without an image."""
 
 FONT_FAMILY = "'Avenir Next','Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 
 
 def placeholder_svg(banner: int) -> bytes:
-    """Return an SVG for a banner without an image: its number, in light and dark colours."""
+    """Return an SVG that shows the banner's number, with a light and a dark colour scheme."""
     number = str(banner)
     size = min(132, 1150 // len(number))
     return f"""\

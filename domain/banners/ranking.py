@@ -1,4 +1,4 @@
-"""Ranking: which banners a campaign shows in a slot, in which order, and why."""
+"""Ranking of a campaign's banners in a slot, with the reason for each candidate."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ REASON_RANDOM_ANYWHERE = "random: another campaign"
 
 @dataclass(frozen=True, slots=True)
 class BannerStats:
-    """What one banner did in one campaign and slot; revenue in millionths, so sums are exact."""
+    """Stats of a banner in one campaign and slot; revenue in micros, so that sums are exact."""
 
     impressions: int
     clicks: int
@@ -35,7 +35,7 @@ class BannerStats:
     revenue: int
 
     def plus(self, more: "BannerStats") -> "BannerStats":
-        """The sums of both."""
+        """Return the sum of both."""
         return BannerStats(
             self.impressions + more.impressions,
             self.clicks + more.clicks,
@@ -49,7 +49,7 @@ NO_BANNER_STATS = BannerStats(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A banner that may be shown, its figures in this campaign and slot, and why it is there."""
+    """A banner to show, its stats in this campaign and slot, and the reason for choosing it."""
 
     banner: int
     figures: BannerStats
@@ -58,85 +58,83 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The candidates in rank order, and in words the rule by which they are."""
+    """Candidates, best first, and the description of the rule that ranked them."""
 
     rule: str
     candidates: tuple[Candidate, ...]
 
 
 def rank_banners(
-    slot_figures: Mapping[int, BannerStats],
+    slot_stats: Mapping[int, BannerStats],
     campaign_banners: Collection[int],
     all_banners: Sequence[int],
-    chance: Random,
+    rng: Random,
     *,
     slot_banners: Collection[int] | None = None,
 ) -> Ranking:
-    """The candidates of one campaign in one slot.
+    """Return the candidates of a campaign in a slot, best first.
 
-    `slot_figures` are its banners there; `campaign_banners` its banners in any slot, and
-    `all_banners` those of every campaign, each once and sorted, serve where too few were clicked.
-    Before these come `slot_banners`, if they are not just those with figures: figures may change
-    within a slot's period, and what is drawn for it may not.
-    The same inputs and the same `chance` give the same ranking, whatever order mappings have.
+    `slot_stats` holds the stats of the campaign's banners in the slot. If too few have clicks,
+    random ones fill up: from `slot_banners` (default: those with stats), then `campaign_banners`
+    (any slot), then `all_banners` (every campaign; unique and sorted). Stats change within a slot
+    period; pass fixed `slot_banners` to keep the random ones.
+    The same inputs and `rng` state give the same ranking, regardless of mapping order.
     """
-    converted = [banner for banner, figures in slot_figures.items() if figures.conversions]
-    converted.sort(key=lambda banner: _revenue_sort_key(banner, slot_figures[banner]))
-    why = dict.fromkeys(converted[:MAX_CANDIDATES], REASON_REVENUE)
+    converted = [banner for banner, stats in slot_stats.items() if stats.conversions]
+    converted.sort(key=lambda banner: _revenue_sort_key(banner, slot_stats[banner]))
+    reasons = dict.fromkeys(converted[:MAX_CANDIDATES], REASON_REVENUE)
     if len(converted) >= MIN_CANDIDATES:
         return _build_ranking(
             RULE_TOP_BY_REVENUE if len(converted) >= MAX_CANDIDATES else RULE_ALL_BY_REVENUE,
-            why,
-            slot_figures,
+            reasons,
+            slot_stats,
         )
 
     clicked = [
-        banner
-        for banner, figures in slot_figures.items()
-        if figures.clicks and not figures.conversions
+        banner for banner, stats in slot_stats.items() if stats.clicks and not stats.conversions
     ]
-    clicked.sort(key=lambda banner: (-slot_figures[banner].clicks, banner))
-    why |= dict.fromkeys(clicked[: MIN_CANDIDATES - len(why)], REASON_CLICKS)
+    clicked.sort(key=lambda banner: (-slot_stats[banner].clicks, banner))
+    reasons |= dict.fromkeys(clicked[: MIN_CANDIDATES - len(reasons)], REASON_CLICKS)
     rule = (
         RULE_REVENUE_THEN_CLICKS
         if converted
         else RULE_TOP_BY_CLICKS
-        if len(why) == MIN_CANDIDATES
+        if len(reasons) == MIN_CANDIDATES
         else RULE_CLICKS_THEN_RANDOM
     )
-    if len(why) < MIN_CANDIDATES:
-        pool = slot_figures if slot_banners is None else slot_banners
-        _fill_randomly(why, sorted(pool), REASON_RANDOM_IN_SLOT, chance)
-    if len(why) < MIN_CANDIDATES:
-        _fill_randomly(why, sorted(campaign_banners), REASON_RANDOM_IN_CAMPAIGN, chance)
-    if len(why) < MIN_CANDIDATES:
-        _fill_randomly(why, all_banners, REASON_RANDOM_ANYWHERE, chance)
-    return _build_ranking(rule, why, slot_figures)
+    if len(reasons) < MIN_CANDIDATES:
+        pool = slot_stats if slot_banners is None else slot_banners
+        _fill_randomly(reasons, sorted(pool), REASON_RANDOM_IN_SLOT, rng)
+    if len(reasons) < MIN_CANDIDATES:
+        _fill_randomly(reasons, sorted(campaign_banners), REASON_RANDOM_IN_CAMPAIGN, rng)
+    if len(reasons) < MIN_CANDIDATES:
+        _fill_randomly(reasons, all_banners, REASON_RANDOM_ANYWHERE, rng)
+    return _build_ranking(rule, reasons, slot_stats)
 
 
-def _revenue_sort_key(banner: int, figures: BannerStats) -> tuple[int, int, int]:
-    return -figures.revenue, -figures.clicks, banner
+def _revenue_sort_key(banner: int, stats: BannerStats) -> tuple[int, int, int]:
+    return -stats.revenue, -stats.clicks, banner
 
 
-def _fill_randomly(why: dict[int, str], pool: Sequence[int], reason: str, chance: Random) -> None:
-    """Add banners of the pool that are not there yet, until there are `LEAST` or no more.
+def _fill_randomly(reasons: dict[int, str], pool: Sequence[int], reason: str, rng: Random) -> None:
+    """Add random banners of the pool to `reasons`, up to `MIN_CANDIDATES` in all.
 
-    As many more are drawn as are there already, since these may be among them: so the pool, which
-    may be large, is neither copied nor searched.
+    Draws `MIN_CANDIDATES`, as some may be present already. The pool may be large, so this neither
+    copies nor searches it.
     """
-    drawn = chance.sample(pool, min(len(pool), MIN_CANDIDATES))
-    others: Iterable[int] = (banner for banner in drawn if banner not in why)
-    for banner in list(others)[: MIN_CANDIDATES - len(why)]:
-        why[banner] = reason
+    drawn = rng.sample(pool, min(len(pool), MIN_CANDIDATES))
+    new: Iterable[int] = (banner for banner in drawn if banner not in reasons)
+    for banner in list(new)[: MIN_CANDIDATES - len(reasons)]:
+        reasons[banner] = reason
 
 
 def _build_ranking(
-    rule: str, why: Mapping[int, str], slot_figures: Mapping[int, BannerStats]
+    rule: str, reasons: Mapping[int, str], slot_stats: Mapping[int, BannerStats]
 ) -> Ranking:
     return Ranking(
         rule,
         tuple(
-            Candidate(banner, slot_figures.get(banner, NO_BANNER_STATS), reason)
-            for banner, reason in why.items()
+            Candidate(banner, slot_stats.get(banner, NO_BANNER_STATS), reason)
+            for banner, reason in reasons.items()
         ),
     )

@@ -1,16 +1,16 @@
-"""Rotation: which of a campaign's candidates a page view shows."""
+"""Rotation: choice of the candidate that a page view shows."""
 
 from collections.abc import Callable
 
 
-def next_candidate_index(count: int, last: int | None, chance: Callable[[], float]) -> int:
-    """The index to show of `count` (at least 1), with equal chance but never `last` again.
+def next_candidate_index(count: int, last: int | None, random_float: Callable[[], float]) -> int:
+    """Return a random index below `count` (at least 1) other than `last`, all equally likely.
 
-    `last` is the index this visitor was shown last (below `count`), or None; a single candidate
-    is shown again. `chance` gives numbers from 0 to below 1, and is asked once.
+    `last` is the index that this visitor saw last (below `count`), or None; a single candidate
+    repeats. `random_float` returns a number in [0, 1) and is called once.
     """
-    # A float below 1 times a count rounds to below the count, so no index can be past the end.
+    # A float below 1 times `count` rounds to a value below `count`, so the index is in range.
     if last is None or count == 1:
-        return int(chance() * count)
-    index = int(chance() * (count - 1))
+        return int(random_float() * count)
+    index = int(random_float() * (count - 1))
     return index if index < last else index + 1

@@ -1,4 +1,4 @@
-"""Slots: the quarters of a local hour, 1 to 4, and the periods of UTC time in which they run."""
+"""Slots: the quarters of a local hour, 1 to 4, and the UTC periods in which they run."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -10,7 +10,7 @@ CLOCK_RESOLUTION = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class SlotPeriod:
-    """An unbroken run of one slot: from `start` until just before `end`, both in UTC."""
+    """An unbroken run of one slot, from `start` up to but excluding `end`, both in UTC."""
 
     slot: int
     start: datetime
@@ -18,18 +18,18 @@ class SlotPeriod:
 
 
 def slot_at(moment: datetime, zone: tzinfo) -> int:
-    """The slot that runs in `zone` at `moment`: local minute // 15 + 1, so minute 15 is slot 2.
+    """Return the slot at `moment` in `zone`: local minute // 15 + 1, so minute 15 is slot 2.
 
-    Raises `ValueError` for a moment without a zone of its own.
+    Raises `ValueError` if `moment` has no time zone.
     """
     return _to_local(moment, zone).minute // 15 + 1
 
 
 def period_at(moment: datetime, zone: tzinfo) -> SlotPeriod:
-    """The period that runs in `zone` at `moment`; the next one is that at its `end`.
+    """Return the slot period at `moment` in `zone`; the next one begins at its `end`.
 
-    A quarter of an hour, but where clocks are put forward or back within one it is as long as
-    the slot really goes on. Raises `ValueError` for a moment without a zone of its own.
+    It lasts 15 minutes, or shorter or longer where the UTC offset changes within it. Raises
+    `ValueError` if `moment` has no time zone.
     """
     slot = slot_at(moment, zone)
     end = _next_boundary(moment.astimezone(UTC), zone)
@@ -42,9 +42,9 @@ def period_at(moment: datetime, zone: tzinfo) -> SlotPeriod:
 
 
 def current_or_next_period(slot: int, moment: datetime, zone: tzinfo) -> SlotPeriod:
-    """The period of `slot` that runs at `moment`, or else the next one.
+    """Return the period of `slot` at `moment`, or else its next one.
 
-    Raises `ValueError` for a slot that is none, or a moment without a zone of its own.
+    Raises `ValueError` if `slot` is invalid or `moment` has no time zone.
     """
     if slot not in SLOTS:
         raise ValueError(f"a slot is 1, 2, 3 or 4, not {slot}")
@@ -61,13 +61,13 @@ def _to_local(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def _next_boundary(moment: datetime, zone: tzinfo) -> datetime:
-    """The first moment after this one at which a local quarter begins or the offset changes."""
+    """Return when, after `moment`, the next local slot begins or the UTC offset changes."""
     end = moment - _time_into_slot(moment, zone) + SLOT_LENGTH
     return _utc_offset_change(moment, end, zone) or end
 
 
 def _last_boundary(moment: datetime, zone: tzinfo) -> datetime:
-    """The last moment, this one included, at which a local quarter began or the offset changed."""
+    """Return when, up to `moment`, a local slot last began or the UTC offset last changed."""
     start = moment - _time_into_slot(moment, zone)
     return _utc_offset_change(start, moment, zone) or start
 
@@ -80,7 +80,7 @@ def _time_into_slot(moment: datetime, zone: tzinfo) -> timedelta:
 
 
 def _utc_offset_change(before: datetime, after: datetime, zone: tzinfo) -> datetime | None:
-    """When the zone's offset became what it is at `after`, if it was another at `before`."""
+    """Return when the UTC offset of `zone` changed between two moments; None if it did not."""
     old = before.astimezone(zone).utcoffset()
     if after.astimezone(zone).utcoffset() == old:
         return None

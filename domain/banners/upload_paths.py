@@ -1,20 +1,20 @@
-"""Where a file belongs in a campaign folder, by its name, and why another one is not imported."""
+"""Paths of uploaded files in a campaign folder, and reasons for ignoring other files."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A file of rows tells its quarter by its name; where a folder 1 to 4 is named, too, they agree.
+# The name of a rows file contains its slot, which must match that of a folder 1 to 4.
 ROWS_FILE_NAME = re.compile(r"(?:clicks|conversions|impressions)_([1-4])\.csv", re.ASCII)
 IMAGE_FILE_NAME = re.compile(r"image_\d{1,19}\.\w{1,5}", re.ASCII)
 TARGETS_FILE_NAME = "targets.csv"
 SLOT_FOLDER_NAME = re.compile("[1-4]", re.ASCII)
-# What programs leave in folders and archives, which is nobody's mistake.
+# Files that operating systems and editors leave in folders and archives.
 JUNK_FILE_NAME = re.compile(
     r"(?:\.[^.].*|~\$.*|__MACOSX|(?:ehthumbs|Thumbs)\.db|desktop\.ini|Icon\r)",
     re.ASCII | re.IGNORECASE,
 )
-# Names that were probably meant for the import, in another case or format.
+# Names probably meant for the import, in another case or format.
 LIKELY_ROWS_NAME = re.compile(r"(clicks|conversions|impressions)(?:_(\w+))?(\..*)?", re.IGNORECASE)
 LIKELY_TARGETS_NAME = re.compile(r"targets(\..*)?", re.IGNORECASE)
 LIKELY_IMAGE_NAME = re.compile(r"image.*\.\w+", re.IGNORECASE)
@@ -40,28 +40,28 @@ TABLE_SUFFIXES = {
 
 @dataclass(frozen=True, order=True)
 class IgnoredFile:
-    """A file that is not imported; `data` if it looks like data."""
+    """A file that is not imported; `data` is true if it looks like data."""
 
     name: str
     reason: str
     data: bool = True
 
 
-def path_in_campaign(said: str) -> str | None:
-    """The path in the folder for a file that came as `said`, folders and all; None for none."""
-    *folders, name = said.replace("\\", "/").split("/")
-    named = next((each for each in reversed(folders) if SLOT_FOLDER_NAME.fullmatch(each)), None)
+def path_in_campaign(path: str) -> str | None:
+    """Return the path in the campaign folder for an uploaded path; None if it does not belong."""
+    *folders, name = path.replace("\\", "/").split("/")
+    slot = next((each for each in reversed(folders) if SLOT_FOLDER_NAME.fullmatch(each)), None)
     if rows := ROWS_FILE_NAME.fullmatch(name):
-        return f"{rows[1]}/{name}" if named in (None, rows[1]) else None
-    within = f"{named}/" if named else ""
+        return f"{rows[1]}/{name}" if slot in (None, rows[1]) else None
+    prefix = f"{slot}/" if slot else ""
     if name == TARGETS_FILE_NAME:
-        return within + name
-    return f"{within}images/{name}" if IMAGE_FILE_NAME.fullmatch(name) else None
+        return prefix + name
+    return f"{prefix}images/{name}" if IMAGE_FILE_NAME.fullmatch(name) else None
 
 
-def is_junk_file(said: str) -> bool:
-    """Whether nobody meant to send this file."""
-    return any(JUNK_FILE_NAME.fullmatch(part) for part in said.replace("\\", "/").split("/"))
+def is_junk_file(path: str) -> bool:
+    """Return whether a file is a by-product of an operating system or an editor."""
+    return any(JUNK_FILE_NAME.fullmatch(part) for part in path.replace("\\", "/").split("/"))
 
 
 def ignored_file(name: str) -> IgnoredFile:
@@ -93,8 +93,8 @@ def _ignored_reason(
         return "is compressed: unpack it first"
     if suffixes & SPREADSHEET_SUFFIXES:
         return "is a spreadsheet: export it as CSV"
-    if wrong := _folder_problem(folders):
-        return wrong
+    if problem := _folder_problem(folders):
+        return problem
     slot = folders[0] if folders and folders[0] != "images" else None
     if rows and folders[-1:] != ["images"]:
         return _misnamed_rows_reason(rows[1].lower(), rows[2], slot)
@@ -107,12 +107,12 @@ def _ignored_reason(
     return "is no file of an import"
 
 
-def _misnamed_rows_reason(kind: str, said: str | None, slot: str | None) -> str:
+def _misnamed_rows_reason(kind: str, named_slot: str | None, slot: str | None) -> str:
     if slot is None:
-        number = said if said and SLOT_FOLDER_NAME.fullmatch(said) else "1–4"
+        number = named_slot if named_slot and SLOT_FOLDER_NAME.fullmatch(named_slot) else "1–4"
         return f'must be in a folder "{number}", its slot'
-    if said and SLOT_FOLDER_NAME.fullmatch(said) and said != slot:
-        return f'is of slot {said}, but in the folder "{slot}"'
+    if named_slot and SLOT_FOLDER_NAME.fullmatch(named_slot) and named_slot != slot:
+        return f'is of slot {named_slot}, but in the folder "{slot}"'
     return f'must be named "{kind}_{slot}.csv"'
 
 

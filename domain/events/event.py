@@ -1,4 +1,4 @@
-"""What a right event is, and the row of the log that it becomes."""
+"""Event validation, and the event row that a valid event becomes in the log."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,22 +19,22 @@ from domain.common.timestamp import InvalidTimestamp, micros_from_datetime, pars
 from domain.common.validation_errors import FieldError, json_pointer
 from domain.events.schema_registry import AppSchemas
 
-# What a row of the log tells of.
+# Kinds of rows in the event log, by the number stored.
 EVENT_SOURCES = {"app": 1, "story": 2, "click": 3, "conversion": 4, "pageview": 5}
 APP_SOURCE, CLICK_SOURCE, CONVERSION_SOURCE = (
     EVENT_SOURCES["app"],
     EVENT_SOURCES["click"],
     EVENT_SOURCES["conversion"],
 )
-# Microseconds by which a sender's clock may be ahead.
+# Maximum time by which a client's clock may be ahead.
 MAX_CLOCK_SKEW_MICROS = 60_000_000
-# Bytes of an event that is read in the fast way: what a hostile one of these costs is little.
+# Maximum size of an event on the fast path; bounds the cost of a hostile event.
 FAST_PATH_MAX_BYTES = 16_384
-# The quotes around the strings of an event without its data, and those of a sender's id.
+# Quotation marks in an event's JSON outside `data`, and of the optional `sender_id`.
 EVENT_QUOTE_COUNT, SENDER_ID_QUOTE_COUNT = 18, 4
-# A byte's number is found quicker than the byte, ten times so by `in`.
+# Integers: searching bytes for an integer is faster than for a bytes object (`in`: 10 times).
 QUOTE, BRACE, BACKSLASH = b'"{\\'
-# Digits as in domain/common/strict_json.py, and brackets all of one kind.
+# Maps digits as domain/common/strict_json.py does, and "[" to "{", so that one count suffices.
 DIGITS_AND_BRACES_TABLE = DIGITS_TO_ZERO.replace(b"[", b"{")
 MAX_EVENT_ERRORS = 20
 
@@ -60,9 +60,9 @@ class EventPayload(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class InvalidEvent(ValueError):
-    """An event that is not taken; `faults` say all that is wrong.
+    """A rejected event; `faults` lists its validation errors.
 
-    `malformed` says that it is no JSON at all as it is read here.
+    `malformed` is true if the body is not valid JSON.
     """
 
     def __init__(self, faults: list[FieldError], *, malformed: bool = False) -> None:
@@ -76,38 +76,38 @@ _encode_json = msgspec.json.Encoder().encode
 _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-def parse_event(body: bytes, now: int, rules: AppSchemas) -> EventRow:
-    """The row of the event in `body`, which came at `now` (µs); raises `WrongEvent`.
+def parse_event(body: bytes, now: int, schemas: AppSchemas) -> EventRow:
+    """Return the row of the event in `body`, received at `now` (µs); raise `InvalidEvent`.
 
-    `rules` are those of the app that sends it.
+    `schemas` are those that apply to the sending app.
     """
     if len(body) > FAST_PATH_MAX_BYTES or BACKSLASH in body:
-        return _parse_event_slowly(body, now, rules)
+        return _parse_event_slowly(body, now, schemas)
     try:
         event = _decode_event(body)
         at = micros_from_datetime(event.timestamp)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidTimestamp):
-        return _parse_event_slowly(body, now, rules)
+        return _parse_event_slowly(body, now, schemas)
     category, name, data, sender = event.category, event.name, event.data, event.sender_id
     text = _encode_json(data)
     plain = text.translate(DIGITS_AND_BRACES_TABLE)
     quotes = EVENT_QUOTE_COUNT if sender is None else EVENT_QUOTE_COUNT + SENDER_ID_QUOTE_COUNT
-    # As domain/common/strict_json.py, but only data can hold this, and nothing is escaped.
+    # The checks of domain/common/strict_json.py, applied to `data` only; no string has escapes.
     if (
         body.count(QUOTE) != text.count(QUOTE) + quotes
         or plain.count(BRACE) >= MAX_JSON_DEPTH
         or LONG_NUMBER in plain
         or at > now + MAX_CLOCK_SKEW_MICROS
-        or not rules.takes(category, name, data)
+        or not schemas.takes(category, name, data)
     ):
-        return _parse_event_slowly(body, now, rules)
+        return _parse_event_slowly(body, now, schemas)
     digest = None if sender is None else _event_digest(event.session_id, category, name, at, data)
-    said = text.decode()
-    return (APP_SOURCE, rules.app, event.session_id, None, category, name, at, sender, digest, said)
+    session, json_data = event.session_id, text.decode()
+    return (APP_SOURCE, schemas.app, session, None, category, name, at, sender, digest, json_data)
 
 
 def remove_server_members(body: bytes, given: Mapping[str, Any]) -> bytes:
-    """Remove the members that the server set; raise `WrongEvent` if the client changed one.
+    """Remove the members that the server set; raise `InvalidEvent` if the client changed one.
 
     This lets a client send an event back as it was returned.
     """
@@ -127,8 +127,8 @@ def remove_server_members(body: bytes, given: Mapping[str, Any]) -> bytes:
     return _encode_json({name: part for name, part in value.items() if name not in given})
 
 
-def _parse_event_slowly(body: bytes, now: int, rules: AppSchemas) -> EventRow:
-    """The same, step by step, so that all that is wrong is told."""
+def _parse_event_slowly(body: bytes, now: int, schemas: AppSchemas) -> EventRow:
+    """Parse like `parse_event`, but report every validation error."""
     try:
         value = decode_json(body)
     except InvalidJson as error:
@@ -156,19 +156,19 @@ def _parse_event_slowly(body: bytes, now: int, rules: AppSchemas) -> EventRow:
                 break
     category, name, data = value.get("category"), value.get("name"), value.get("data")
     if isinstance(category, str) and isinstance(name, str) and isinstance(data, dict):
-        faults += rules.faults(category, name, data)
+        faults += schemas.faults(category, name, data)
     if faults:
         raise InvalidEvent(faults[:MAX_EVENT_ERRORS])
     session, sender = value["session_id"], value.get("sender_id")
     assert isinstance(category, str) and isinstance(name, str)
     digest = None if sender is None else _event_digest(session, category, name, at, data)
     text = _encode_json(data).decode()
-    return (APP_SOURCE, rules.app, session, None, category, name, at, sender, digest, text)
+    return (APP_SOURCE, schemas.app, session, None, category, name, at, sender, digest, text)
 
 
 def _event_digest(session: str, category: str, name: str, at: int, data: Any) -> bytes:
-    # What is the same event stays so if its members change places, or its moment is written
-    # otherwise: senders that send again need not keep the bytes.
+    # Independent of member order and timestamp notation, so that a client that retries need not
+    # send identical bytes.
     return hashlib.sha256(_encode_canonical((session, category, name, at, data))).digest()
 
 

@@ -1,8 +1,8 @@
-"""JSON Schema (2020-12) as a rule for the data of events: compiled once, and bounded.
+"""Event schemas: JSON Schema (2020-12) for event data, compiled once, with bounded cost.
 
-Patterns are matched in linear time (no look-around, no back-references). References stay within
-the schema and lead to no circle, so that what a rule can cost is known from its size. `format`
-is checked, as people expect who write it.
+Patterns match in linear time (no look-around, no back-references). References stay within the
+schema and have no cycles, so that the size of a schema bounds its cost. `format` is checked, as
+authors of schemas expect.
 """
 
 import re
@@ -17,17 +17,17 @@ from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 from domain.common.validation_errors import FieldError, json_pointer, unescape_pointer_part
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# Bytes of a schema, and its parts with what each reference leads to in its place.
+# Bytes of a schema; number of its parts, with each reference expanded.
 MAX_SCHEMA_BYTES, MAX_SCHEMA_PARTS = 65_536, 5_000
-# Compiling holds the interpreter's lock, and so the event loop: 0.1 s at most within these bounds.
-# A class such as \w has all of Unicode in it, which costs as much as hundreds of characters.
+# Compiling holds the GIL and so blocks the event loop: at most 0.1 s within these bounds.
+# A class such as \w covers all of Unicode, which costs as much as hundreds of characters.
 MAX_PATTERNS, MAX_PATTERN_CHARACTERS, MAX_PATTERN_CLASSES = 200, 10_000, 200
 _REPETITION = re.compile(r"(\)?)\{([0-9]{1,6})(?:,([0-9]{0,6}))?\}")
 _CHARACTER_CLASS = re.compile(r"\\[wWdDsSbBpP]|\(\?[a-zA-Z]*i|\[:")
-# So many faults are told of; all at once only where they can't be too many, else the first.
+# Errors per report. Beyond this cost (values × schema weight) only the first error is reported.
 MAX_SCHEMA_ERRORS = 20
 MAX_FULL_REPORT_COST = 4_000
-# Even the first one costs a copy of the value: of more bytes than these, where it is is not told.
+# Reporting even one error copies the value: in a larger value the error is not located.
 MAX_LOCATED_BYTES = 65_536
 TOO_LARGE_TO_LOCATE = "is not as its rule says, and too large to tell where"
 MAX_MESSAGE_LENGTH = 200
@@ -62,7 +62,7 @@ KEYWORDS = frozenset(_KEYWORD_NAMES.split())
 
 
 class InvalidSchema(ValueError):
-    """A schema that cannot be a rule; `faults` say why."""
+    """A schema that is invalid or not supported; `faults` lists the reasons."""
 
     def __init__(self, faults: list[FieldError]) -> None:
         super().__init__("; ".join(f"{each.pointer} {each.message}".strip() for each in faults))
@@ -70,33 +70,33 @@ class InvalidSchema(ValueError):
 
 
 def schema_from_request(value: Any, category: str, name: str, app: int | None) -> Any:
-    """Return the schema in a request body: the schema alone, or a rule as returned by GET.
+    """Return the JSON Schema in a request body: the body itself, or the member `schema`.
 
-    A rule is shown with its category, name and app, which must be those of the address. Raises
-    `BadSchema` also for members that are no keywords: a schema of such accepts everything.
+    The second form is what GET returns; its category, name and app must match the URL. Raises
+    `InvalidSchema` for unknown keywords, too, as a schema made of these accepts everything.
     """
     if not isinstance(value, dict):
         return value
     faults: list[FieldError] = []
     if "schema" in value:
-        address = {"category": category, "name": name, "app": app}
+        in_url = {"category": category, "name": name, "app": app}
         for member, part in value.items():
-            if member in address and part != address[member]:
-                expected = msgspec.json.encode(address[member]).decode()
+            if member in in_url and part != in_url[member]:
+                expected = msgspec.json.encode(in_url[member]).decode()
                 faults.append(
                     FieldError(json_pointer([member]), f"must be {expected}, as in the address")
                 )
-            elif member not in address and member not in ("schema", "changed_at"):
+            elif member not in in_url and member not in ("schema", "changed_at"):
                 faults.append(FieldError(json_pointer([member]), "is not known beside `schema`"))
         schema = value["schema"]
-        place: JsonPath = ("schema",)
+        path: JsonPath = ("schema",)
     else:
-        schema, place = value, ()
+        schema, path = value, ()
     if isinstance(schema, dict):
-        words = islice(schema, MAX_SCHEMA_ERRORS + len(KEYWORDS))  # of more, some are unknown
+        words = islice(schema, MAX_SCHEMA_ERRORS + len(KEYWORDS))  # enough for a full report
         unknown = [word for word in words if word not in KEYWORDS and not word.startswith("x-")]
         faults += (
-            FieldError(json_pointer((*place, word)), _unknown_keyword_message(word))
+            FieldError(json_pointer((*path, word)), _unknown_keyword_message(word))
             for word in unknown
         )
     if faults:
@@ -106,15 +106,15 @@ def schema_from_request(value: Any, category: str, name: str, app: int | None) -
 
 def _unknown_keyword_message(word: str) -> str:
     nearest = get_close_matches(word[:40], KEYWORDS, 1)
-    meant = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"is not a keyword of JSON Schema 2020-12 (custom ones begin with x-){meant}"
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"is not a keyword of JSON Schema 2020-12 (custom ones begin with x-){hint}"
 
 
 class CompiledEventSchema:
-    """What the data of one type of events must be."""
+    """The compiled schema for the data of one event type."""
 
     def __init__(self, schema: Any) -> None:
-        """Raises `BadSchema`; `schema` is a JSON value."""
+        """Compile `schema`, a JSON value; raise `InvalidSchema`."""
         self.text = msgspec.json.encode(schema).decode()
         self._weight = _check_schema(schema, self.text)
         try:
@@ -125,18 +125,18 @@ class CompiledEventSchema:
             raise InvalidSchema([*_field_errors(error, ())]) from None
         except ValueError as error:
             raise InvalidSchema([FieldError("", str(error))]) from None
-        # Whether data is right: the way of nearly all events.
+        # A direct reference, as this runs for nearly every event.
         self.takes = self._validator.is_valid
 
-    def faults(self, data: Any, place: str) -> list[FieldError]:
-        """What is wrong with `data`, which stands in the member `place` of an event."""
+    def faults(self, data: Any, member: str) -> list[FieldError]:
+        """Return the validation errors of `data`, the value of a `member` of an event."""
         if self.takes(data):
             return []
-        return _schema_errors(self._validator, data, _count_values(data) * self._weight, (place,))
+        return _schema_errors(self._validator, data, _count_values(data) * self._weight, (member,))
 
 
 def _check_schema(schema: Any, text: str) -> int:
-    """The weight of a schema that may be a rule."""
+    """Return the weight of a schema; raise `InvalidSchema`."""
     if len(text.encode()) > MAX_SCHEMA_BYTES:
         raise InvalidSchema([FieldError("", f"is longer than {MAX_SCHEMA_BYTES} bytes")])
     if not _METASCHEMA.is_valid(schema):
@@ -160,20 +160,20 @@ def _check_schema(schema: Any, text: str) -> int:
 
 
 def _pattern_cost_error(schema: Any) -> FieldError | None:
-    """Return a fault if the patterns of a schema would take too long to compile."""
+    """Return an error if the patterns of a schema would take too long to compile."""
     patterns: list[str] = []
-    waiting = [schema]
-    while waiting:
-        part = waiting.pop()
+    pending = [schema]
+    while pending:
+        part = pending.pop()
         if isinstance(part, list):
-            waiting += part
+            pending += part
         elif isinstance(part, dict):
-            waiting += part.values()
+            pending += part.values()
             if isinstance(pattern := part.get("pattern"), str):
                 patterns.append(pattern)
             if isinstance(named := part.get("patternProperties"), dict):
                 patterns += named
-    for what, count, most in (
+    for what, count, limit in (
         ("patterns", len(patterns), MAX_PATTERNS),
         (
             "characters in patterns, repetitions counted",
@@ -186,13 +186,13 @@ def _pattern_cost_error(schema: Any) -> FieldError | None:
             MAX_PATTERN_CLASSES,
         ),
     ):
-        if count > most:
-            return FieldError("", f"has too many {what}: {count}, at most {most}")
+        if count > limit:
+            return FieldError("", f"has too many {what}: {count}, at most {limit}")
     return None
 
 
 def _expanded_length(pattern: str) -> int:
-    """Estimate the length of a pattern with each {n} expanded."""
+    """Estimate the length of a pattern with each `{n}` expanded."""
     count, factor = len(pattern), 1
     for group, least, most in _REPETITION.findall(pattern):
         times = max(int(least), int(most or 0))
@@ -204,15 +204,15 @@ def _expanded_length(pattern: str) -> int:
 
 
 class _SchemaWalk:
-    """A walk through a schema that follows its references."""
+    """A traversal of a schema that follows its references and collects errors in `faults`."""
 
     def __init__(self, root: Any) -> None:
         self.faults: list[FieldError] = []
         self._root = root
-        self._known: dict[str, int] = {}
+        self._weights: dict[str, int] = {}  # by reference
 
     def weigh(self, node: Any, path: JsonPath, through: tuple[str, ...]) -> int:
-        """How many parts a schema has, with what it refers to."""
+        """Count the parts of a schema, with references expanded; `through` are those followed."""
         if not isinstance(node, dict):
             return 1
         weight = 1
@@ -235,8 +235,8 @@ class _SchemaWalk:
         return weight
 
     def _follow(self, ref: str, path: JsonPath, through: tuple[str, ...]) -> int:
-        if ref in self._known:
-            return self._known[ref]
+        if ref in self._weights:
+            return self._weights[ref]
         if ref in through or ref == "#":
             self.faults.append(FieldError(json_pointer(path), "leads back to itself"))
             return 1
@@ -253,44 +253,44 @@ class _SchemaWalk:
                 return 1
             target = target[name]
         weight = self.weigh(target, names, (*through, ref))
-        self._known[ref] = weight
+        self._weights[ref] = weight
         return weight
 
 
 def _count_values(value: Any) -> int:
-    """The values within a value, and itself."""
-    waiting, count = [value], 0
-    while waiting and count <= MAX_FULL_REPORT_COST:
-        part = waiting.pop()
+    """Count a value and the values in it; may stop above `MAX_FULL_REPORT_COST`."""
+    pending, count = [value], 0
+    while pending and count <= MAX_FULL_REPORT_COST:
+        part = pending.pop()
         count += 1
         if isinstance(part, dict):
-            waiting += part.values()
+            pending += part.values()
         elif isinstance(part, list):
-            waiting += part
-    return count + len(waiting)
+            pending += part
+    return count + len(pending)
 
 
 def _schema_errors(
-    validator: Draft202012Validator, value: Any, cost: int, place: JsonPath
+    validator: Draft202012Validator, value: Any, cost: int, path: JsonPath
 ) -> list[FieldError]:
-    """What is wrong with a value that is not valid; the first of it if looking on is too dear."""
+    """Return the errors of an invalid value; only the first if finding all costs too much."""
     errors: Iterable[ValidationError] = []
     if cost <= MAX_FULL_REPORT_COST:
         errors = validator.iter_errors(value)
     elif len(msgspec.json.encode(value)) > MAX_LOCATED_BYTES:
-        return [FieldError(json_pointer(place), TOO_LARGE_TO_LOCATE)]
+        return [FieldError(json_pointer(path), TOO_LARGE_TO_LOCATE)]
     else:
         try:
             validator.validate(value)
         except ValidationError as error:
             errors = [error]
-    told = (fault for error in errors for fault in _field_errors(error, place))
-    return list(islice(dict.fromkeys(told), MAX_SCHEMA_ERRORS))
+    field_errors = (each for error in errors for each in _field_errors(error, path))
+    return list(islice(dict.fromkeys(field_errors), MAX_SCHEMA_ERRORS))
 
 
-def _field_errors(error: ValidationError, place: JsonPath) -> Iterator[FieldError]:
-    """What an error says: each member that is missing or not known, by its name."""
-    path = (*place, *error.instance_path)
+def _field_errors(error: ValidationError, root: JsonPath) -> Iterator[FieldError]:
+    """Yield the field errors of a validation error: one per missing or unknown member."""
+    path = (*root, *error.instance_path)
     kind: Any = error.kind
     message = error.message
     if kind.name == "required":

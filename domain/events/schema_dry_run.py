@@ -1,4 +1,4 @@
-"""A dry run of a rule: what it would have rejected of events that were taken."""
+"""Dry run of an event schema against stored events."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ import msgspec
 from domain.common.validation_errors import FieldError
 from domain.events.event_schema import CompiledEventSchema
 
-# So many of those that are wrong are shown.
+# Maximum number of rejected events in the report.
 MAX_DRY_RUN_EXAMPLES = 10
 
 
@@ -27,13 +27,13 @@ class SchemaDryRun(msgspec.Struct):
     rejected: int = 0
     examples: list[DryRunExample] = msgspec.field(default_factory=list)
 
-    def judge(self, rule: CompiledEventSchema, some: Iterable[tuple[str, msgspec.Raw]]) -> None:
-        """Look at more events, each its id and data."""
-        for number, said in some:
-            data: Any = msgspec.json.decode(said)
+    def judge(self, schema: CompiledEventSchema, events: Iterable[tuple[str, msgspec.Raw]]) -> None:
+        """Validate more events, given as (id, data)."""
+        for event_id, raw in events:
+            data: Any = msgspec.json.decode(raw)
             self.looked_at += 1
-            if rule.takes(data):
+            if schema.takes(data):
                 continue
             self.rejected += 1
             if len(self.examples) < MAX_DRY_RUN_EXAMPLES:
-                self.examples.append(DryRunExample(number, said, rule.faults(data, "data")))
+                self.examples.append(DryRunExample(event_id, raw, schema.faults(data, "data")))

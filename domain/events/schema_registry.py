@@ -1,4 +1,4 @@
-"""Which rule an event goes by: its type's, for its app or else for all."""
+"""Event schemas by app and event type; a schema of one app precedes the one for all apps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,34 +6,34 @@ from typing import Any
 from domain.common.validation_errors import FieldError
 from domain.events.event_schema import CompiledEventSchema
 
-# In the place of an app's number, for a rule that holds for all.
+# App number of a schema that applies to all apps.
 ALL_APPS = 0
 SchemaKey = tuple[int, str, str]  # app, category, name
 
 
 class AppSchemas:
-    """The rules for the events of one app."""
+    """The event schemas that apply to one app."""
 
     __slots__ = ("_by_type", "_strict", "app")
 
     def __init__(
         self, app: int, strict: bool, by_type: Mapping[tuple[str, str], CompiledEventSchema]
     ) -> None:
-        """A `strict` app sends no events of a type without a rule."""
+        """A `strict` app accepts only event types that have a schema."""
         self.app = app
         self._strict = strict
         self._by_type = by_type
 
     def takes(self, category: str, name: str, data: Any) -> bool:
-        """Whether an event of this type with such data is right."""
-        rule = self._by_type.get((category, name))
-        return not self._strict if rule is None else rule.takes(data)
+        """Return whether `data` is valid for an event type."""
+        schema = self._by_type.get((category, name))
+        return not self._strict if schema is None else schema.takes(data)
 
     def faults(self, category: str, name: str, data: Any) -> list[FieldError]:
-        """What is wrong with an event of this type with such data."""
-        rule = self._by_type.get((category, name))
-        if rule is not None:
-            return rule.faults(data, "data")
+        """Return the validation errors of an event."""
+        schema = self._by_type.get((category, name))
+        if schema is not None:
+            return schema.faults(data, "data")
         if self._strict:
             return [
                 FieldError("/name", "has no rule in this category, and this app takes no others")
@@ -42,24 +42,24 @@ class AppSchemas:
 
 
 class SchemaRegistry:
-    """All rules at one moment; another one takes its place when they change."""
+    """All event schemas, immutable; a change creates another registry."""
 
-    def __init__(self, rules: Mapping[SchemaKey, CompiledEventSchema]) -> None:
-        self._rules = rules
-        self._of: dict[tuple[int, bool], AppSchemas] = {}
+    def __init__(self, schemas: Mapping[SchemaKey, CompiledEventSchema]) -> None:
+        self._schemas = schemas
+        self._by_app: dict[tuple[int, bool], AppSchemas] = {}
 
     def of(self, app: int, strict: bool) -> AppSchemas:
-        """The rules for an app; its own one for a type goes before that for all."""
-        found = self._of.get((app, strict))
+        """Return the schemas for an app; its own precede those for all apps."""
+        found = self._by_app.get((app, strict))
         if found is None:
             by_type = {
-                (category, name): rule
-                for (whose, category, name), rule in sorted(self._rules.items(), key=_app_of_item)
-                if whose in (ALL_APPS, app)
+                (category, name): schema
+                for (owner, category, name), schema in sorted(self._schemas.items(), key=_item_app)
+                if owner in (ALL_APPS, app)
             }
-            found = self._of[app, strict] = AppSchemas(app, strict, by_type)
+            found = self._by_app[app, strict] = AppSchemas(app, strict, by_type)
         return found
 
 
-def _app_of_item(item: tuple[SchemaKey, CompiledEventSchema]) -> int:
+def _item_app(item: tuple[SchemaKey, CompiledEventSchema]) -> int:
     return item[0][0]

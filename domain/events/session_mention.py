@@ -1,4 +1,4 @@
-"""Whether bytes that were no right event tell of a session."""
+"""Search of rejected events for a session, so that erasing the session removes them."""
 
 import json
 import re
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def mentions_session(body: bytes, session: str) -> bool:
-    """Whether `body` is, or holds, something of the session.
+    """Return whether `body` mentions the session.
 
-    In JSON that is a member `session_id`, however it is escaped; in bytes of another kind it is
-    the id as a word of its own, so that rather too much is found there than too little.
+    In JSON, a member `session_id` must equal `session`. Any other body matches if the id occurs as
+    a whole word: erasing too much is better than too little.
     """
     try:
         return _value_mentions_session(json.loads(body), session)
@@ -25,8 +25,8 @@ def mentions_session(body: bytes, session: str) -> bool:
 
 def _value_mentions_session(value: Any, session: str) -> bool:
     if isinstance(value, dict):
-        said = value.get("session_id")
-        if said is not None and (said == session or str(said) == session):
+        found = value.get("session_id")
+        if found is not None and (found == session or str(found) == session):
             return True
         return any(_value_mentions_session(each, session) for each in value.values())
     return isinstance(value, list) and any(_value_mentions_session(each, session) for each in value)
